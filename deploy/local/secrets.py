@@ -1,0 +1,60 @@
+"""What is drawn at random at the first start and kept from then on."""
+
+import base64
+import secrets
+import string
+from dataclasses import asdict, dataclass
+
+from deploy.local.folder import Folder, write_private
+
+BUS_USERS = ("operator", "gateway", "generation", "logging", "evaluation", "authz")
+EMAIL = "admin@everloop.local"
+_ALPHANUMERIC = string.ascii_letters + string.digits
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Known to the supervisor alone; every service is given its own part."""
+
+    secret: str
+    """32 random bytes, URL-safe base64: provider keys are encrypted with it. Losing it loses them."""
+    bus_passwords: dict[str, str]
+
+    @classmethod
+    def of(cls, folder: Folder) -> "Secrets":
+        """Those of the folder, drawn now if it has none."""
+        kept = folder.secrets
+        passwords = kept.get("bus_passwords", {})
+        found = cls(
+            secret=kept.get("secret") or base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            bus_passwords={user: passwords.get(user) or _password() for user in BUS_USERS},
+        )
+        if asdict(found) != kept:
+            folder.secrets = asdict(found)
+        return found
+
+
+def keep_credentials(folder: Folder, url: str) -> str:
+    """See that `credentials.json` exists and names `url`; returns the API key in it.
+
+    authz makes the first organisation from this file, so what it says is what opens the door.
+    """
+    kept = folder.read_credentials()
+    wanted = {
+        "url": url,
+        "email": kept.get("email") or EMAIL,
+        "password": kept.get("password") or secrets.token_urlsafe(18),
+        "api_key": kept.get("api_key") or "hl_" + _letters(48),
+    }
+    if wanted != kept:
+        write_private(folder.credentials, wanted)
+    return wanted["api_key"]
+
+
+def _password() -> str:
+    """A letter first, then letters and digits: NATS would read anything else as a number or as syntax."""
+    return secrets.choice(string.ascii_letters) + _letters(39)
+
+
+def _letters(count: int) -> str:
+    return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(count))

@@ -1,0 +1,1 @@
+"""What every service needs: the messages between them and the wiring under them."""

@@ -1,0 +1,147 @@
+"""The asking side: `ask` a service, `call` one that takes long or streams, `append` to a stream, `announce` a fact."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, TypeVar
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import ConnectionClosedError, NoRespondersError, OutboundBufferLimitError
+from nats.errors import TimeoutError as NatsTimeoutError
+from opentelemetry.trace import SpanKind
+from pydantic import BaseModel
+from pydantic_core import from_json
+
+from shared import telemetry
+from shared.bus.connection import Connection
+from shared.bus.wire import BEAT, BEAT_SECONDS, CANCEL, DONE, KIND, problem_in
+from shared.contracts.message import Command, Event, Request
+from shared.errors import Unavailable
+from shared.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from nats.aio.subscription import Subscription
+
+R = TypeVar("R", bound=BaseModel)
+
+ASK_SECONDS = 5.0
+SILENCE_SECONDS = 3 * BEAT_SECONDS
+"""A call whose service has not even sent a heartbeat for this long is given up."""
+
+
+class Bus(Connection):
+    """A process's place on the bus."""
+
+    def __init__(self, settings: ServiceSettings, service: str) -> None:
+        super().__init__(settings, service)
+        self._calls: dict[str, asyncio.Queue[Msg]] = {}
+        self._inbox: str | None = None
+        self._subscription: Subscription | None = None
+        self._opening = asyncio.Lock()
+
+    async def ask(self, request: Request[R], *, timeout_seconds: float = ASK_SECONDS) -> R:
+        """The answer to a query or a short command; raises what the other service raised.
+
+        Unavailable when nobody answers: at once if the service is down, else after `timeout_seconds`.
+        """
+        owner = request.subject.partition(".")[0]
+        with telemetry.tracer.start_as_current_span(f"ask {request.subject}", kind=SpanKind.CLIENT):
+            client = await self.online()
+            try:
+                message = await client.request(
+                    request.subject,
+                    request.model_dump_json().encode(),
+                    timeout=timeout_seconds,
+                    headers=telemetry.outgoing(),
+                )
+            except NoRespondersError:
+                raise Unavailable(f"The {owner} service is away.") from None
+            except (NatsTimeoutError, ConnectionClosedError, OutboundBufferLimitError) as error:
+                raise Unavailable(f"The {owner} service did not answer in time.") from error
+        if problem := problem_in(message):
+            raise problem
+        return request.reply_type().model_validate_json(message.data)
+
+    async def call(self, command: Command[R], chunk: type[BaseModel] | None = None) -> AsyncIterator[BaseModel]:
+        """Answers of a long command as they come: any number of `chunk`, then the command's reply.
+
+        The other side sends heartbeats, so it may take hours, yet its death is noticed within seconds. Leaving the
+        iterator early tells the other side to stop.
+        """
+        owner = command.subject.partition(".")[0]
+        client = await self.online()
+        token, answers = await self._expect(client)
+        reply_to = f"{self._inbox}.{token}"
+        finished = False
+        try:
+            with telemetry.tracer.start_as_current_span(f"call {command.subject}", kind=SpanKind.CLIENT):
+                headers = telemetry.outgoing()
+            await client.publish(command.subject, command.model_dump_json().encode(), reply=reply_to, headers=headers)
+            while True:
+                message = await self._next(answers, owner)
+                kind = (message.headers or {}).get(KIND)
+                if kind == BEAT:
+                    continue
+                if problem := problem_in(message):
+                    finished = True
+                    raise problem
+                if kind == DONE:
+                    finished = True
+                    yield command.reply_type().model_validate_json(message.data)
+                    return
+                if chunk is not None:
+                    yield chunk.model_validate_json(message.data)
+        finally:
+            self._calls.pop(token, None)
+            if not finished:
+                with contextlib.suppress(Exception):
+                    await client.publish(f"{owner}.{CANCEL}", reply_to.encode())
+
+    async def _next(self, answers: "asyncio.Queue[Msg]", owner: str) -> Msg:
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                return await answers.get()
+        except TimeoutError:
+            raise Unavailable(f"The {owner} service stopped answering.") from None
+
+    async def _expect(self, client: Client) -> tuple[str, "asyncio.Queue[Msg]"]:
+        """A token under this process's inbox, and the queue of what arrives for it."""
+        async with self._opening:
+            if self._subscription is None:
+                self._inbox = client.new_inbox()
+                self._subscription = await client.subscribe(f"{self._inbox}.*", cb=self._arrived)
+                # nats-py's own bounds are for slow callbacks; this one only sorts.
+        token = client.new_inbox().rpartition(".")[2]
+        queue: asyncio.Queue[Msg] = asyncio.Queue()
+        self._calls[token] = queue
+        return token, queue
+
+    async def _arrived(self, message: Msg) -> None:
+        queue = self._calls.get(message.subject.rpartition(".")[2])
+        if queue is not None:
+            queue.put_nowait(message)
+
+    async def append(self, subject: str, payload: bytes, *, message_id: str, timeout_seconds: float = 5.0) -> int:
+        """Append to the stream that listens on `subject`; returns the sequence once it is durable there.
+
+        Repeating with the same `message_id` within two minutes stores nothing new. Unavailable when it is not known
+        to be stored.
+        """
+        client = await self.online()
+        try:
+            message = await client.request(
+                subject, payload, timeout=timeout_seconds, headers={"Nats-Msg-Id": message_id}
+            )
+        except NoRespondersError:
+            raise Unavailable(f"No stream takes {subject!r} at the moment.") from None
+        except (NatsTimeoutError, ConnectionClosedError, OutboundBufferLimitError) as error:
+            raise Unavailable("The message bus did not confirm in time.") from error
+        acknowledgement = from_json(message.data)
+        if "error" in acknowledgement:
+            raise Unavailable(f"The stream refused: {acknowledgement['error'].get('description', 'no reason given')}.")
+        return int(acknowledgement["seq"])
+
+    async def announce(self, event: Event, *, message_id: str) -> None:
+        """Publish a fact; returns once it is durable. `message_id` comes from what caused it, so repeats are dropped."""
+        await self.append(event.subject, event.model_dump_json(exclude_none=True).encode(), message_id=message_id)

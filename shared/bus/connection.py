@@ -1,0 +1,100 @@
+"""One process's connection to NATS: who it is, and how long it waits for a server that is away."""
+
+import asyncio
+import logging
+
+from faststream.nats import NatsBroker, NatsMessage
+from faststream.security import BaseSecurity, SASLPlaintext
+from nats.aio.client import Client
+from nats.errors import NoServersError
+
+from shared.errors import Unavailable
+from shared.settings import ServiceSettings
+
+logger = logging.getLogger(__name__)
+
+RECONNECT_WAIT_SECONDS = 2.0
+"""How long a request waits for a server that is away before its caller is told 503."""
+_ACCESS_VIOLATION = "permissions violation"
+
+
+async def _undecoded(message: NatsMessage) -> NatsMessage:
+    """Handlers decode with the contract's class; FastStream's own decoding would be work done twice."""
+    return message
+
+
+class Connection:
+    """A FastStream broker and the nats-py client under it, as one NATS user."""
+
+    def __init__(self, settings: ServiceSettings, service: str) -> None:
+        self.service = service
+        self._online = asyncio.Event()
+        self.broker = NatsBroker(
+            [url.strip() for url in settings.nats_url.split(",")],
+            name=f"everloop-{service}",
+            security=_credentials(settings),
+            inbox_prefix=f"_INBOX.{service}",
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.2,  # type: ignore[arg-type]  # nats-py sleeps this long; a fraction is fine
+            ping_interval=20,
+            pending_size=64 * 1024 * 1024,
+            graceful_timeout=8.0,
+            apply_types=False,
+            decoder=_undecoded,
+            logger=None,
+            error_cb=self._error,
+            disconnected_cb=self._disconnected,
+            reconnected_cb=self._reconnected,
+        )
+        self.client: Client
+
+    async def open(self) -> None:
+        """Connect, waiting for a server as long as it takes."""
+        while True:
+            try:
+                self.client = await self.broker.connect()
+            except (OSError, NoServersError) as error:
+                logger.warning("NATS is away, trying again", extra={"error": str(error)})
+                await asyncio.sleep(0.5)
+            else:
+                self._online.set()
+                return
+
+    async def serve(self) -> None:
+        """Start every subscriber registered on the broker."""
+        await self.broker.start()
+
+    async def close(self) -> None:
+        """Finish the messages in hand, then leave."""
+        await self.broker.stop()
+
+    async def online(self) -> Client:
+        """The client, connected. Unavailable when NATS stays away."""
+        if not self._online.is_set():
+            try:
+                async with asyncio.timeout(RECONNECT_WAIT_SECONDS):
+                    await self._online.wait()
+            except TimeoutError:
+                raise Unavailable("The message bus is away; nothing was stored. Try again.") from None
+        return self.client
+
+    @property
+    def is_online(self) -> bool:
+        """Whether NATS answers at the moment."""
+        return self._online.is_set()
+
+    async def _error(self, error: Exception) -> None:
+        level = logging.ERROR if _ACCESS_VIOLATION in str(error).lower() else logging.WARNING
+        logger.log(level, "NATS: %r", error)
+
+    async def _disconnected(self) -> None:
+        self._online.clear()
+
+    async def _reconnected(self) -> None:
+        self._online.set()
+
+
+def _credentials(settings: ServiceSettings) -> BaseSecurity | None:
+    if settings.nats_user is None or settings.nats_password is None:
+        return None
+    return SASLPlaintext(username=settings.nats_user, password=settings.nats_password.get_secret_value())

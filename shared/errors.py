@@ -1,0 +1,144 @@
+"""Everything that may go wrong on purpose. One class decides the HTTP status, the retry and the log level.
+
+Problem
+├── BadRequest        400  the request cannot be read
+├── Unauthenticated   401  no key, a wrong one, or a revoked one
+├── Denied            403  the caller's role lacks the permission
+├── NotFound          404  there is no such thing in the caller's organisation
+├── Conflict          409  the name is taken
+├── TooLarge          413  the body is over the limit
+├── Invalid           422  well-formed, but it cannot be done
+├── RateLimited       429  try again later (retryable)
+├── Internal          500  a defect of ours
+├── UpstreamFailed    502  a provider failed (retryable)
+└── Unavailable       503  a part of Everloop is away (retryable)
+
+The `code` strings follow the published list of the v4 contract where it has one (behaviour.md §1.5).
+"""
+
+import logging
+from typing import ClassVar
+
+from shared.contracts.message import Failure
+
+PLATFORM = "Humanloop"
+"""The `origin` of errors that are the platform's own: old clients compare it."""
+
+
+class Problem(Exception):  # noqa: N818 - the field's word for an error a caller may see (RFC 9457)
+    """Something a caller can be told about."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "unknown_error"
+    retryable: ClassVar[bool] = False
+    level: ClassVar[int] = logging.INFO
+
+    def __init__(self, message: str, *, origin: str = PLATFORM, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.origin = origin
+        self.retry_after_seconds = retry_after_seconds
+
+    def failure(self) -> Failure:
+        """This problem as it travels over the bus."""
+        return Failure(
+            status=self.status,
+            message=self.message,
+            origin=self.origin,
+            retry_after_seconds=self.retry_after_seconds,
+        )
+
+
+class BadRequest(Problem):
+    """The request cannot be read."""
+
+    status = 400
+    code = "bad_request_error"
+
+
+class Unauthenticated(Problem):
+    """No key, a wrong one, or a revoked one."""
+
+    status = 401
+    code = "authentication_error"
+
+
+class Denied(Problem):
+    """The caller's role lacks the permission."""
+
+    status = 403
+    code = "permission_error"
+
+
+class NotFound(Problem):
+    """There is no such thing in the caller's organisation."""
+
+    status = 404
+    code = "not_found_error"
+
+
+class Conflict(Problem):
+    """The name is taken."""
+
+    status = 409
+    code = "conflict_error"
+
+
+class TooLarge(Problem):
+    """The body is over the limit."""
+
+    status = 413
+    code = "payload_too_large_error"
+
+
+class Invalid(Problem):
+    """Well-formed, but it cannot be done."""
+
+    status = 422
+    code = "unprocessable_entity_error"
+
+
+class RateLimited(Problem):
+    """Try again later."""
+
+    status = 429
+    code = "rate_limit_error"
+    retryable = True
+
+
+class Internal(Problem):
+    """A defect of ours; the log has the details under the same trace id."""
+
+    status = 500
+    code = "unknown_error"
+    level = logging.ERROR
+
+
+class UpstreamFailed(Problem):
+    """A provider failed."""
+
+    status = 502
+    code = "upstream_error"
+    retryable = True
+    level = logging.WARNING
+
+
+class Unavailable(Problem):
+    """A part of Everloop is away."""
+
+    status = 503
+    code = "service_unavailable_error"
+    retryable = True
+    level = logging.WARNING
+
+    def __init__(self, message: str, *, origin: str = PLATFORM, retry_after_seconds: float | None = 1.0) -> None:
+        super().__init__(message, origin=origin, retry_after_seconds=retry_after_seconds)
+
+
+_BY_STATUS: dict[int, type[Problem]] = {kind.status: kind for kind in Problem.__subclasses__()}
+
+
+def from_failure(failure: Failure) -> Problem:
+    """The problem another service replied with."""
+    kind = _BY_STATUS.get(failure.status, Internal)
+    return kind(failure.message, origin=failure.origin, retry_after_seconds=failure.retry_after_seconds)

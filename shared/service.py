@@ -1,0 +1,65 @@
+"""What the four services behind the gateway have in common: start, tell how they are, drain, stop."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+
+import uvloop
+
+from shared import telemetry
+from shared.bus import Bus, Router
+from shared.contracts.health import GetHealth, Health, health_of
+from shared.settings import ServiceSettings
+
+logger = logging.getLogger(__name__)
+
+Probe = Callable[[], Awaitable[bool]]
+Build = Callable[[Bus], AbstractAsyncContextManager[dict[str, Probe]]]
+"""Opens what the service needs, attaches its routers to the bus, yields a probe for each thing that may be away."""
+
+
+def run(name: str, settings: ServiceSettings, build: Build) -> None:
+    """Run a service until SIGTERM or SIGINT; requests in hand are finished first."""
+    telemetry.start(f"everloop-{name}", settings.log_level)
+    try:
+        uvloop.run(_run(Bus(settings, name), build))
+    finally:
+        telemetry.stop()
+
+
+async def _run(bus: Bus, build: Build) -> None:
+    stopped, serving = asyncio.Event(), asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stopped.set)
+    work = asyncio.create_task(_serve(bus, build, serving, stopped))
+    stop = asyncio.create_task(stopped.wait())
+    await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if not serving.is_set():
+        work.cancel()  # it still waits for its peers; there is nothing to finish
+    with contextlib.suppress(asyncio.CancelledError):
+        await work
+
+
+async def _serve(bus: Bus, build: Build, serving: asyncio.Event, stopped: asyncio.Event) -> None:
+    await bus.open()
+    async with build(bus) as probes:
+        health: Router[dict[str, Probe]] = Router()
+        health.answers(health_of(bus.service))(_health)
+        health.attach(bus, probes)
+        await bus.serve()
+        serving.set()
+        logger.info("ready")
+        await stopped.wait()
+        logger.info("stopping")
+        await bus.close()
+
+
+async def _health(_: GetHealth, probes: dict[str, Probe]) -> Health:
+    """Every part's own answer."""
+    names = list(probes)
+    answers = await asyncio.gather(*(probes[name]() for name in names))
+    return Health(ready=all(answers), parts=dict(zip(names, answers, strict=True)))

@@ -1,0 +1,21 @@
+"""What every process needs to know from its environment. Names are `EVERLOOP_` + the field, upper case."""
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    """Settings of any service; a service with more inherits this."""
+
+    model_config = SettingsConfigDict(env_prefix="EVERLOOP_", extra="ignore", frozen=True)
+
+    nats_url: str = "nats://127.0.0.1:4222"
+    """Comma-separated for a cluster."""
+    nats_user: str | None = None
+    nats_password: SecretStr | None = None
+    mongo_url: SecretStr = SecretStr("mongodb://127.0.0.1:27017/?replicaSet=rs0")
+    mongo_prefix: str = "everloop"
+    """Each service's database is `<prefix>_<service>`."""
+    secret: SecretStr = Field(min_length=32)
+    """32 random bytes, URL-safe base64: encrypts provider keys on the bus and at rest. There is no default."""
+    log_level: str = "INFO"
