@@ -1,0 +1,1 @@
+"""Speaks HTTP, owns no data."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, TypeVar
 
 from nats.aio.client import Client
@@ -63,7 +63,7 @@ class Bus(Connection):
             raise problem
         return request.reply_type().model_validate_json(message.data)
 
-    async def call(self, command: Command[R], chunk: type[BaseModel] | None = None) -> AsyncIterator[BaseModel]:
+    async def call(self, command: Command[R], chunk: type[BaseModel] | None = None) -> AsyncGenerator[BaseModel, None]:
         """Answers of a long command as they come: any number of `chunk`, then the command's reply.
 
         The other side sends heartbeats, so it may take hours, yet its death is noticed within seconds. Leaving the
@@ -143,5 +143,5 @@ class Bus(Connection):
         return int(acknowledgement["seq"])
 
     async def announce(self, event: Event, *, message_id: str) -> None:
-        """Publish a fact; returns once it is durable. `message_id` comes from what caused it, so repeats are dropped."""
+        """Publish a fact; returns once it is durable. `message_id` comes from its cause, so repeats are dropped."""
         await self.append(event.subject, event.model_dump_json(exclude_none=True).encode(), message_id=message_id)

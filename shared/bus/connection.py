@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from faststream.nats import NatsBroker, NatsMessage
 from faststream.security import BaseSecurity, SASLPlaintext
@@ -29,6 +30,7 @@ class Connection:
     def __init__(self, settings: ServiceSettings, service: str) -> None:
         self.service = service
         self._online = asyncio.Event()
+        self._reconnect_hooks: list[Callable[[], None]] = []
         self.broker = NatsBroker(
             [url.strip() for url in settings.nats_url.split(",")],
             name=f"everloop-{service}",
@@ -83,6 +85,10 @@ class Connection:
         """Whether NATS answers at the moment."""
         return self._online.is_set()
 
+    def on_reconnect(self, hook: Callable[[], None]) -> None:
+        """Call `hook` whenever the connection is back: messages may have been missed meanwhile."""
+        self._reconnect_hooks.append(hook)
+
     async def _error(self, error: Exception) -> None:
         level = logging.ERROR if _ACCESS_VIOLATION in str(error).lower() else logging.WARNING
         logger.log(level, "NATS: %r", error)
@@ -92,6 +98,8 @@ class Connection:
 
     async def _reconnected(self) -> None:
         self._online.set()
+        for hook in self._reconnect_hooks:
+            hook()
 
 
 def _credentials(settings: ServiceSettings) -> BaseSecurity | None:

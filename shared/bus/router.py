@@ -77,7 +77,7 @@ class Router(Generic[D]):
 def _failure(error: Exception, subject: str) -> bytes:
     """What the caller is told; defects are logged here, where the trace is."""
     if not isinstance(error, Problem):
-        logger.exception("%s failed", subject, exc_info=error)
+        logger.error("%s failed", subject, exc_info=error)
         error = Internal("Something went wrong on our side; the service's log has the details.")
     elif error.level >= logging.WARNING:
         logger.log(error.level, "%s: %s", subject, error.message, extra={"status": error.status})

@@ -205,6 +205,23 @@ class ListSessions(Query[Sessions]):
     page: Page = Page(size=10)
 
 
+class ConfigUse(Value):
+    """How much a config version was used."""
+
+    logs: int
+    last_used: datetime | None = None
+    """`created_at` of its newest log."""
+
+
+class GetConfigUse(Query[ConfigUse]):
+    """Use of one config version; a version without logs has none."""
+
+    subject: ClassVar[str] = "logging.get_config_use"
+
+    organisation: str
+    config_id: str
+
+
 class Node(Value):
     """A log in the tree of its session."""
 

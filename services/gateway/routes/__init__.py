@@ -1,0 +1,15 @@
+"""All routes, in the order of the documentation. Closed by default: only `OPEN_PATHS` need no permission."""
+
+from fastapi import FastAPI
+
+from services.gateway.routes import configs, generations, health, logs, sessions
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
+
+
+def include(app: FastAPI) -> None:
+    """Mount every router."""
+    app.include_router(health.router)
+    for router in (generations.router, logs.router, sessions.router, configs.router):
+        app.include_router(router, prefix="/v4")
+    app.include_router(sessions.console, prefix="/api")

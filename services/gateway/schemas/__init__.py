@@ -1,0 +1,1 @@
+"""The public HTTP shapes and how they map to contracts; one file per route file."""

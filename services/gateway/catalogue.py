@@ -1,0 +1,109 @@
+"""Projects and config versions as generation knows them, remembered: a log is accepted without touching a database."""
+
+from collections.abc import Iterable
+
+from services.gateway.memory import Memory
+from services.gateway.settings import Settings
+from shared.bus import Bus
+from shared.contracts.projects import (
+    Config,
+    ConfigVersion,
+    GetProjects,
+    GetVersions,
+    Project,
+    ProjectRef,
+    Resolve,
+    Resolved,
+)
+from shared.errors import NotFound
+
+_PROJECT_FRESH_SECONDS = 30.0
+"""A project may be renamed or deleted; a version never changes."""
+_FOR_EVER = 10.0**9
+
+_Wanted = tuple[str, str | None, str | None, str, bool]
+
+
+class Catalogue:
+    """What generation said about projects and versions."""
+
+    def __init__(self, bus: Bus, settings: Settings) -> None:
+        self._bus = bus
+        stale = settings.stale_seconds
+        self._resolved: Memory[_Wanted, Resolved] = Memory(
+            most=20_000, fresh_seconds=_PROJECT_FRESH_SECONDS, stale_seconds=stale
+        )
+        self._projects: Memory[tuple[str, str], Project] = Memory(
+            most=10_000, fresh_seconds=_PROJECT_FRESH_SECONDS, stale_seconds=stale
+        )
+        self._versions: Memory[tuple[str, str], ConfigVersion] = Memory(
+            most=20_000, fresh_seconds=_FOR_EVER, stale_seconds=_FOR_EVER
+        )
+
+    async def resolve(
+        self,
+        organisation: str,
+        project: ProjectRef,
+        *,
+        config: Config | None = None,
+        config_id: str | None = None,
+        may_deploy: bool,
+    ) -> Resolved:
+        """The project and version, created when unknown. Errors as of `Resolve`."""
+        # The key is the config as sent: what makes two of them the same version is generation's rule alone.
+        wanted = (config_id or "") if config is None else config.model_dump_json(exclude_defaults=True)
+        key = (organisation, project.name, project.id, wanted, may_deploy)
+        return await self._resolved.get(
+            key,
+            lambda: self._bus.ask(
+                Resolve(
+                    organisation=organisation,
+                    project=project,
+                    config=config,
+                    config_id=config_id,
+                    may_deploy=may_deploy,
+                )
+            ),
+        )
+
+    async def project(self, organisation: str, project_id: str) -> Project:
+        """One project. Errors: NotFound."""
+
+        async def ask() -> Project:
+            answer = await self._bus.ask(GetProjects(organisation=organisation, ids=[project_id]))
+            if not answer.projects:
+                raise NotFound(f"There is no project {project_id!r}.")
+            return answer.projects[0]
+
+        return await self._projects.get((organisation, project_id), ask)
+
+    async def projects(self, organisation: str, ids: Iterable[str]) -> dict[str, Project]:
+        """Projects by id; unknown ones are left out."""
+        found = {}
+        for project_id in dict.fromkeys(ids):
+            try:
+                found[project_id] = await self.project(organisation, project_id)
+            except NotFound:
+                continue
+        return found
+
+    async def version(self, organisation: str, config_id: str) -> ConfigVersion:
+        """One config version. Errors: NotFound."""
+
+        async def ask() -> ConfigVersion:
+            answer = await self._bus.ask(GetVersions(organisation=organisation, ids=[config_id]))
+            if not answer.versions:
+                raise NotFound(f"There is no config {config_id!r}.")
+            return answer.versions[0]
+
+        return await self._versions.get((organisation, config_id), ask)
+
+    async def versions(self, organisation: str, ids: Iterable[str]) -> dict[str, ConfigVersion]:
+        """Config versions by id; unknown ones are left out."""
+        found = {}
+        for config_id in dict.fromkeys(ids):
+            try:
+                found[config_id] = await self.version(organisation, config_id)
+            except NotFound:
+                continue
+        return found

@@ -1,0 +1,56 @@
+"""What routes ask for."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import APIKeyHeader
+
+from services.gateway.caller import Callers
+from services.gateway.catalogue import Catalogue
+from shared.appender import Appender
+from shared.bus import Bus
+from shared.contracts.access import Caller
+from shared.errors import Denied
+from shared.permissions import CHANGE_DEPLOYMENTS, Permission
+from shared.sealing import Seal
+
+_key_header = APIKeyHeader(name="X-API-KEY", scheme_name="APIKeyHeader", auto_error=False)
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """What the gateway works with; made once in `main.py`."""
+
+    bus: Bus
+    callers: Callers
+    catalogue: Catalogue
+    logs: Appender
+    seal: Seal
+
+    async def may_deploy(self, caller: Caller) -> bool:
+        """Whether a project's first config may be deployed on behalf of this caller."""
+        return (await self.callers.may(caller, CHANGE_DEPLOYMENTS)).allowed
+
+
+def _gateway(request: Request) -> Gateway:
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+GatewayDep = Annotated[Gateway, Depends(_gateway)]
+
+
+def require(permission: Permission) -> Callable[..., Awaitable[Caller]]:
+    """The dependency every guarded route has: who is calling, and may they."""
+
+    async def guard(gateway: GatewayDep, key: Annotated[str | None, Depends(_key_header)]) -> Caller:
+        caller = await gateway.callers.identify(key)
+        decision = await gateway.callers.may(caller, permission)
+        if not decision.allowed:
+            raise Denied(decision.reason)
+        return caller
+
+    guard.permission = permission  # type: ignore[attr-defined]  # read by the architecture test
+    return guard

@@ -1,0 +1,85 @@
+"""Problems → HTTP. The only place in the repository where an HTTP status is set (behaviour.md §1.5)."""
+
+import logging
+import math
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+
+from shared.errors import PLATFORM, BadRequest, Internal, NotFound, Problem
+
+logger = logging.getLogger(__name__)
+
+_JSON = "application/json"
+
+
+def shape_b(problem: Problem) -> Response:
+    """The unified error: `{"detail": {type, message, code, origin}}`."""
+    headers = {}
+    if problem.retry_after_seconds is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after_seconds)))
+    detail = {
+        "type": problem.code,
+        "message": problem.message,
+        "code": problem.status,
+        "origin": problem.origin,
+    }
+    return Response(to_json({"detail": detail}), problem.status, headers, media_type=_JSON)
+
+
+def shape_a(error: RequestValidationError) -> Response:
+    """Request validation: `{"detail": [{loc, msg, type}]}`. What the caller sent is not repeated: it may be secret."""
+    detail = [{"loc": item["loc"], "msg": item["msg"], "type": item["type"]} for item in error.errors()]
+    return Response(to_json({"detail": detail}), 422, media_type=_JSON)
+
+
+async def _problem(_: Request, error: Exception) -> Response:
+    return shape_b(error if isinstance(error, Problem) else Internal(str(error)))
+
+
+async def _validation(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    return shape_a(error)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    """What the framework refuses by itself: an unknown path, a wrong method, an unreadable body."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 404:
+        return shape_b(NotFound(f"There is no {request.method} {request.url.path}."))
+    detail = error.detail if isinstance(error, HTTPException) else "unreadable request"
+    response = shape_b(BadRequest(f"{detail}: {request.method} {request.url.path}"))
+    if status == 405:
+        response = Response(
+            to_json(
+                {
+                    "detail": {
+                        "type": "method_not_allowed_error",
+                        "message": f"{detail}",
+                        "code": 405,
+                        "origin": PLATFORM,
+                    }
+                }
+            ),
+            405,
+            media_type=_JSON,
+        )
+    if isinstance(error, HTTPException) and error.headers:
+        response.headers.update(error.headers)
+    return response
+
+
+async def _defect(request: Request, error: Exception) -> Response:
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return shape_b(Internal("Something went wrong on our side; the log has the details under this request's trace."))
+
+
+def install(app: FastAPI) -> None:
+    """Register the mapping."""
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _defect)

@@ -1,0 +1,83 @@
+"""The composition root: opens what the gateway needs, puts middleware, errors and routes together, listens."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from services.gateway import errors
+from services.gateway.caller import Callers
+from services.gateway.catalogue import Catalogue
+from services.gateway.deps import Gateway
+from services.gateway.limits import BodyLimit
+from services.gateway.routes import include
+from services.gateway.settings import Settings
+from services.gateway.tracing import Tracing
+from shared import telemetry
+from shared.appender import Appender
+from shared.bus import Bus
+from shared.contracts.logs import LOGS_SUBJECT
+from shared.sealing import Seal
+
+_DESCRIPTION = (
+    "The Humanloop v4 API, self-hosted. Point an old client at this server's `/v4` and it works on.\n\n"
+    "Every operation takes the header `X-API-KEY`."
+)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    bus = Bus(settings, "gateway")
+    await bus.open()
+    await bus.serve()
+    callers = Callers(bus, settings)
+    await callers.listen()
+    app.state.gateway = Gateway(
+        bus=bus,
+        callers=callers,
+        catalogue=Catalogue(bus, settings),
+        logs=Appender(bus, LOGS_SUBJECT),
+        seal=Seal(settings.secret),
+    )
+    yield
+    await bus.close()
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The ASGI application."""
+    app = FastAPI(
+        title="Everloop", version="4.0.1", description=_DESCRIPTION, lifespan=_lifespan, docs_url=None, redoc_url=None
+    )
+    app.state.settings = settings
+    errors.install(app)
+    include(app)
+    app.add_middleware(BodyLimit, limit=settings.body_limit_bytes)
+    app.add_middleware(Tracing)
+    return app
+
+
+def main() -> None:
+    """Listen until SIGTERM or SIGINT; requests in hand are finished first."""
+    settings = Settings()
+    telemetry.start("everloop-gateway", settings.log_level)
+    try:
+        uvicorn.run(
+            create_app(settings),
+            host=settings.http_host,
+            port=settings.http_port,
+            loop="uvloop",
+            http="httptools",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=10,
+        )
+    finally:
+        telemetry.stop()
+
+
+if __name__ == "__main__":
+    main()

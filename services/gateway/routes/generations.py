@@ -1,0 +1,143 @@
+"""Calling a model: chat and completion, with an inline, a registered or a deployed config."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, ValidationError
+
+from services.gateway import sse
+from services.gateway.body import CleanRoute
+from services.gateway.deps import Gateway, GatewayDep, require
+from services.gateway.schemas.generations import (
+    AnyChat,
+    AnyCompletion,
+    ChatDeployedRequest,
+    ChatModelConfigRequest,
+    ChatRequest,
+    ChatResponse,
+    CompletionDeployedRequest,
+    CompletionModelConfigRequest,
+    CompletionRequest,
+    CompletionResponse,
+    GenerateRequest,
+    ProviderApiKeys,
+    chat_response,
+    completion_response,
+    stream_event,
+)
+from shared.contracts.access import Caller
+from shared.contracts.generations import Chunk, Generate, Generation
+from shared.errors import Internal, Invalid
+from shared.permissions import EDIT_PROMPTS
+
+router = APIRouter(route_class=CleanRoute)
+CallerDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
+
+
+@router.post("/chat", response_model=ChatResponse, tags=["Chats"], summary="Chat with the config in the call")
+async def chat(body: ChatRequest, caller: CallerDep, gateway: GatewayDep, request: Request) -> Response:
+    """The config becomes a version of the project, the answer a log."""
+    return await _chat(body, caller, gateway, request)
+
+
+@router.post("/chat-deployed", response_model=ChatResponse, tags=["Chats"], summary="Chat with what is deployed")
+async def chat_deployed(
+    body: ChatDeployedRequest, caller: CallerDep, gateway: GatewayDep, request: Request
+) -> Response:
+    """The config deployed in `environment`, or in the default one."""
+    return await _chat(body, caller, gateway, request)
+
+
+@router.post("/chat-model-config", response_model=ChatResponse, tags=["Chats"], summary="Chat with a registered config")
+async def chat_model_config(
+    body: ChatModelConfigRequest, caller: CallerDep, gateway: GatewayDep, request: Request
+) -> Response:
+    """The config with the id `model_config_id`."""
+    return await _chat(body, caller, gateway, request)
+
+
+@router.post(
+    "/completion",
+    response_model=CompletionResponse,
+    tags=["Completions"],
+    summary="Complete with the config in the call",
+)
+async def completion(body: CompletionRequest, caller: CallerDep, gateway: GatewayDep, request: Request) -> Response:
+    """The config becomes a version of the project, the answer a log."""
+    return await _complete(body, caller, gateway, request)
+
+
+@router.post(
+    "/completion-deployed",
+    response_model=CompletionResponse,
+    tags=["Completions"],
+    summary="Complete with what is deployed",
+)
+async def completion_deployed(
+    body: CompletionDeployedRequest, caller: CallerDep, gateway: GatewayDep, request: Request
+) -> Response:
+    """The config deployed in `environment`, or in the default one."""
+    return await _complete(body, caller, gateway, request)
+
+
+@router.post(
+    "/completion-model-config",
+    response_model=CompletionResponse,
+    tags=["Completions"],
+    summary="Complete with a registered config",
+)
+async def completion_model_config(
+    body: CompletionModelConfigRequest, caller: CallerDep, gateway: GatewayDep, request: Request
+) -> Response:
+    """The config with the id `model_config_id`."""
+    return await _complete(body, caller, gateway, request)
+
+
+async def _chat(body: AnyChat, caller: Caller, gateway: Gateway, request: Request) -> Response:
+    command = await _command(body, caller, gateway, request)
+    if command.stream:
+        return await sse.respond(_events(gateway, command, chat=True))
+    return _json(chat_response(await _whole(gateway, command), body))
+
+
+async def _complete(body: AnyCompletion, caller: Caller, gateway: Gateway, request: Request) -> Response:
+    command = await _command(body, caller, gateway, request)
+    if command.stream:
+        return await sse.respond(_events(gateway, command, chat=False))
+    return _json(completion_response(await _whole(gateway, command), body))
+
+
+async def _command(body: GenerateRequest, caller: Caller, gateway: Gateway, request: Request) -> Generate:
+    """The command, with the request's own provider keys under seal."""
+    sealed = None
+    if given := request.state.provider_api_keys:
+        try:
+            keys = ProviderApiKeys.model_validate(given).model_dump(exclude_none=True)
+        except ValidationError:  # its text would repeat the keys
+            names = ", ".join(ProviderApiKeys.model_fields)
+            raise Invalid(f"provider_api_keys must be an object of strings with any of: {names}.") from None
+        sealed = gateway.seal.close(keys) if keys else None
+    may_deploy = await gateway.may_deploy(caller)
+    return body.command(caller).model_copy(update={"sealed_keys": sealed, "may_deploy": may_deploy})
+
+
+async def _whole(gateway: Gateway, command: Generate) -> Generation:
+    async with aclosing(gateway.bus.call(command)) as answers:
+        async for answer in answers:
+            if isinstance(answer, Generation):
+                return answer
+    raise Internal("The generation ended without an answer.")
+
+
+async def _events(gateway: Gateway, command: Generate, *, chat: bool) -> AsyncIterator[BaseModel]:
+    async with aclosing(gateway.bus.call(command, Chunk)) as answers:
+        async for answer in answers:
+            if isinstance(answer, Chunk):
+                yield stream_event(answer, chat=chat)
+
+
+def _json(answer: BaseModel) -> Response:
+    """Validated when it was made; FastAPI need not do it again."""
+    return Response(answer.model_dump_json(), media_type="application/json")

@@ -1,0 +1,112 @@
+"""Logs: recorded, read, completed later."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, Query, Response
+from pydantic_core import to_json
+
+from services.gateway.body import CleanRoute
+from services.gateway.deps import Gateway, GatewayDep, require
+from services.gateway.schemas.common import PaginatedData, log_id
+from services.gateway.schemas.logs import (
+    CreateLogResponse,
+    LogRequest,
+    LogResponse,
+    LogsQuery,
+    UpdateLogRequest,
+    log_response,
+)
+from shared.contracts.access import Caller
+from shared.contracts.logs import GetLog, LogRecord, LogUpdate, StoredLog
+from shared.permissions import EDIT_PROMPTS, VIEW_LOGS
+
+router = APIRouter(tags=["Logs"], route_class=CleanRoute)
+
+WriterDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
+ReaderDep = Annotated[Caller, Depends(require(VIEW_LOGS))]
+
+
+@router.post("/logs", summary="Record one log or several", response_model=CreateLogResponse | list[CreateLogResponse])
+async def log(
+    body: Annotated[LogRequest | list[LogRequest], Body()], caller: WriterDep, gateway: GatewayDep
+) -> Response:
+    """200 means durable. Of an array either all are recorded or none; the answer has its shape and order."""
+    requests = body if isinstance(body, list) else [body]
+    records = await _records(requests, caller, gateway)
+    if records:
+        await gateway.logs.append([record.model_dump_json(exclude_defaults=True).encode() for record in records])
+    answers = [{"id": it.id, "project_id": it.project_id, "session_id": it.session_id} for it in records]
+    return Response(to_json(answers if isinstance(body, list) else answers[0]), media_type="application/json")
+
+
+async def _records(requests: list[LogRequest], caller: Caller, gateway: Gateway) -> list[LogRecord]:
+    may_deploy = await gateway.may_deploy(caller)
+    records = []
+    for request in requests:
+        resolved = await gateway.catalogue.resolve(
+            caller.organisation,
+            request.project_ref(),
+            config=None if request.config is None else request.config.config(),
+            config_id=request.config_id if request.config is None else None,
+            may_deploy=may_deploy,
+        )
+        records.append(request.record(caller, resolved))
+    return records
+
+
+@router.get("/logs", summary="List the logs of a project")
+async def list_logs(
+    wanted: Annotated[LogsQuery, Query()], caller: ReaderDep, gateway: GatewayDep
+) -> PaginatedData[LogResponse]:
+    """Newest first unless `sort` says otherwise; what was accepted before this call is in it."""
+    await gateway.catalogue.project(caller.organisation, wanted.project_id)
+    search = wanted.search_of(caller)
+    if search is None:
+        return PaginatedData(records=[], page=wanted.page, size=wanted.size, total=0)
+    found = await gateway.bus.ask(search, timeout_seconds=30.0)
+    records = await _responses(found.logs, caller, gateway)
+    return PaginatedData(records=records, page=wanted.page, size=wanted.size, total=found.total)
+
+
+@router.get("/logs/{id}", summary="Read a log")
+async def get_log(id: str, caller: ReaderDep, gateway: GatewayDep) -> LogResponse:  # noqa: A002 - the contract's name
+    """404 when there is none in the caller's organisation."""
+    return await _read(id, caller, gateway)
+
+
+@router.patch("/logs", summary="Complete a log by its reference")
+async def update_by_reference(
+    reference_id: Annotated[str, Query(min_length=1)], body: UpdateLogRequest, caller: WriterDep, gateway: GatewayDep
+) -> LogResponse:
+    """Sets the output, error or duration of a log posted without it."""
+    return await _update(log_id(caller, reference_id), body, caller, gateway)
+
+
+@router.patch("/logs/{id}", summary="Complete a log")
+async def update(
+    id: str,  # noqa: A002 - the contract's name
+    body: UpdateLogRequest,
+    caller: WriterDep,
+    gateway: GatewayDep,
+) -> LogResponse:
+    """Sets the output, error or duration of a log posted without it."""
+    return await _update(id, body, caller, gateway)
+
+
+async def _update(identifier: str, body: UpdateLogRequest, caller: Caller, gateway: Gateway) -> LogResponse:
+    await gateway.bus.ask(GetLog(organisation=caller.organisation, id=identifier))
+    change: LogUpdate | None = body.update(caller, identifier)
+    if change is not None:
+        await gateway.logs.append([change.model_dump_json(exclude_none=True).encode()])
+    return await _read(identifier, caller, gateway)
+
+
+async def _read(identifier: str, caller: Caller, gateway: Gateway) -> LogResponse:
+    found = await gateway.bus.ask(GetLog(organisation=caller.organisation, id=identifier))
+    return (await _responses([found], caller, gateway))[0]
+
+
+async def _responses(logs: list[StoredLog], caller: Caller, gateway: Gateway) -> list[LogResponse]:
+    projects = await gateway.catalogue.projects(caller.organisation, (it.project_id for it in logs))
+    versions = await gateway.catalogue.versions(caller.organisation, (it.config_id for it in logs))
+    return [log_response(it, projects.get(it.project_id), versions.get(it.config_id)) for it in logs]

@@ -1,0 +1,67 @@
+"""Sessions: opened, listed, read; their tree for the console."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from services.gateway.deps import GatewayDep, require
+from services.gateway.schemas.common import PaginatedData
+from services.gateway.schemas.sessions import CreateSessionResponse, SessionResponse, session_response
+from shared import ids, telemetry
+from shared.contracts.access import Caller
+from shared.contracts.logs import GetSession, GetTree, ListSessions, Page, SessionOpened, Tree
+from shared.permissions import EDIT_PROMPTS, VIEW_LOGS
+
+router = APIRouter(tags=["Sessions"])
+console = APIRouter(tags=["Console"])
+
+ReaderDep = Annotated[Caller, Depends(require(VIEW_LOGS))]
+
+
+@router.get("/sessions", summary="List the sessions of a project")
+async def list_sessions(
+    caller: ReaderDep,
+    gateway: GatewayDep,
+    project_id: str,
+    page: Annotated[int, Query(ge=1, description="From 1.")] = 1,
+    size: Annotated[int, Query(ge=1, le=100)] = 10,
+) -> PaginatedData[SessionResponse]:
+    """Sessions with at least one log of the project, newest first."""
+    await gateway.catalogue.project(caller.organisation, project_id)
+    found = await gateway.bus.ask(
+        ListSessions(organisation=caller.organisation, project_id=project_id, page=Page(number=page - 1, size=size)),
+        timeout_seconds=30.0,
+    )
+    wanted = (project for session in found.sessions for project in session.project_ids)
+    projects = await gateway.catalogue.projects(caller.organisation, wanted)
+    records = [session_response(session, projects) for session in found.sessions]
+    return PaginatedData(records=records, page=page, size=size, total=found.total)
+
+
+@router.post("/sessions", status_code=201, summary="Open a session")
+async def create_session(
+    caller: Annotated[Caller, Depends(require(EDIT_PROMPTS))], gateway: GatewayDep
+) -> CreateSessionResponse:
+    """The id goes into the `session_id` of the session's logs."""
+    opened = SessionOpened(
+        id=ids.mint("sesh"),
+        organisation=caller.organisation,
+        created_at=datetime.now(UTC),
+        trace=telemetry.outgoing().get("traceparent"),
+    )
+    await gateway.logs.append([opened.model_dump_json().encode()])
+    return CreateSessionResponse(id=opened.id)
+
+
+@router.get("/sessions/{id}", summary="Read a session")
+async def get_session(id: str, caller: ReaderDep, gateway: GatewayDep) -> SessionResponse:  # noqa: A002
+    """404 when there is none in the caller's organisation."""
+    session = await gateway.bus.ask(GetSession(organisation=caller.organisation, id=id))
+    return session_response(session, await gateway.catalogue.projects(caller.organisation, session.project_ids))
+
+
+@console.get("/sessions/{id}/tree", summary="The logs of a session as a tree")
+async def get_tree(id: str, caller: ReaderDep, gateway: GatewayDep) -> Tree:  # noqa: A002
+    """Roots in the order of time; a log whose parent has not arrived is a root until it does."""
+    return await gateway.bus.ask(GetTree(organisation=caller.organisation, session_id=id))

@@ -1,0 +1,85 @@
+"""What several request and response bodies share."""
+
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from shared import ids
+from shared.contracts.access import Caller
+from shared.contracts.projects import ProjectRef
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class Body(BaseModel):
+    """A request body. An explicit null for an optional field means that it was not given (behaviour.md §1.2)."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:  # noqa: ANN401 - anything may arrive
+        if isinstance(data, dict):
+            return {name: value for name, value in data.items() if value is not None}
+        return data
+
+
+class StrictBody(Body):
+    """A request body that refuses fields it does not know."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Placed(BaseModel):
+    """Where a log belongs: project, session, parent (behaviour.md §4.1)."""
+
+    project: str | None = Field(None, description="Name of the project; created if there is none.", min_length=1)
+    project_id: str | None = Field(None, description="Id of the project, `pr_…`.")
+    session_id: str | None = Field(None, description="Id of an existing session, `sesh_…`.")
+    session_reference_id: str | None = Field(
+        None, description="Your own name for the session: first use creates it.", min_length=1
+    )
+    parent_id: str | None = Field(None, description="Id of the log to nest under, `data_…`.")
+    parent_reference_id: str | None = Field(None, description="`reference_id` of the log to nest under.", min_length=1)
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> "Placed":
+        if self.session_id is not None and self.session_reference_id is not None:
+            raise ValueError("session_id and session_reference_id exclude each other: send one of them")
+        if self.parent_id is not None and self.parent_reference_id is not None:
+            raise ValueError("parent_id and parent_reference_id exclude each other: send one of them")
+        for field, prefix in (("session_id", "sesh"), ("parent_id", "data")):
+            value = getattr(self, field)
+            if value is not None and not ids.is_id(prefix, value):
+                raise ValueError(f"{field} must be an id like {prefix}_ followed by 21 letters and digits")
+        return self
+
+    def project_ref(self) -> ProjectRef:
+        """How the caller named the project."""
+        return ProjectRef(name=self.project, id=self.project_id)
+
+    def session(self, caller: Caller) -> str | None:
+        """Id of the session; a reference stands for the same session every time."""
+        if self.session_reference_id is not None:
+            return ids.derive("sesh", caller.organisation, self.session_reference_id)
+        return self.session_id
+
+    def parent(self, caller: Caller) -> str | None:
+        """Id of the parent log, which may not have arrived yet."""
+        if self.parent_reference_id is not None:
+            return log_id(caller, self.parent_reference_id)
+        return self.parent_id
+
+
+def log_id(caller: Caller, reference_id: str) -> str:
+    """The id of the log with this reference: a repeated call is the same log."""
+    return ids.derive("data", caller.organisation, reference_id)
+
+
+class PaginatedData(BaseModel, Generic[T]):
+    """A page of a listing."""
+
+    records: list[T]
+    page: int
+    size: int
+    total: int

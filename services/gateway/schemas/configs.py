@@ -1,0 +1,250 @@
+"""Model and tool configs: as sent, and as answered."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, Discriminator, Field, Tag
+
+from services.gateway.schemas.common import Body, StrictBody
+from shared import ids
+from shared.contracts.chat import ChatMessage, InlineTool, LinkedTool, ResponseFormat
+from shared.contracts.logs import ConfigUse
+from shared.contracts.projects import (
+    Config,
+    ConfigVersion,
+    Endpoint,
+    ModelConfig,
+    Project,
+    ProjectRef,
+    Provider,
+    ToolConfig,
+)
+from shared.errors import NotFound
+
+PublicProvider = Literal[
+    "openai", "openai_azure", "mock", "anthropic", "bedrock", "cohere", "replicate", "google", "groq"
+]
+"""The names the final contract has. A client of that age turns a config with any other into a plain dict."""
+
+
+class _ModelConfigFields(StrictBody):
+    name: str | None = None
+    description: str | None = None
+    provider: Provider = "openai"
+    model: str = Field(min_length=1)
+    max_tokens: int = Field(-1, ge=-1, description="-1: what is left of the model's context window.")
+    temperature: float = 1
+    top_p: float = 1
+    stop: str | list[str] | None = None
+    presence_penalty: float = 0
+    frequency_penalty: float = 0
+    other: dict[str, Any] = {}
+    seed: int | None = None
+    response_format: ResponseFormat | None = None
+
+    def config(self) -> ModelConfig:
+        """The config as the platform keeps it."""
+        return ModelConfig.model_validate(
+            {name: value for name, value in self if name in ModelConfig.model_fields and name != "type"}
+        )
+
+
+class ModelConfigChatRequest(_ModelConfigFields):
+    """Inline config of a chat call."""
+
+    endpoint: Endpoint = "chat"
+    chat_template: list[ChatMessage] | None = None
+    tools: list[LinkedTool | InlineTool] | None = None
+
+
+class ModelConfigCompletionRequest(_ModelConfigFields):
+    """Inline config of a completion call."""
+
+    endpoint: Endpoint = "complete"
+    prompt_template: str | None = None
+
+
+class ModelConfigRequest(_ModelConfigFields):
+    """Model config of a log."""
+
+    type: Literal["model"] = "model"
+    endpoint: Endpoint = "complete"
+    prompt_template: str | None = None
+    chat_template: list[ChatMessage] | None = None
+    tools: list[LinkedTool | InlineTool] | None = None
+
+
+class ProjectModelConfigRequest(_ModelConfigFields):
+    """A config to register in a project."""
+
+    project: str | None = Field(None, min_length=1)
+    project_id: str | None = None
+    endpoint: Endpoint = "complete"
+    prompt_template: str | None = None
+    chat_template: list[ChatMessage] | None = None
+    tools: list[LinkedTool | InlineTool] | None = None
+
+    def project_ref(self) -> ProjectRef:
+        """How the caller named the project."""
+        return ProjectRef(name=self.project, id=self.project_id)
+
+
+class ToolConfigRequest(Body):
+    """Tool config of a log."""
+
+    type: Literal["tool"]
+    name: str = Field(min_length=1)
+    description: str | None = None
+    strict: bool | None = None
+    parameters: dict[str, Any] | None = None
+    source: Literal["organization", "inline"] | None = None
+    source_code: str | None = None
+    other: dict[str, Any] | None = None
+    preset_name: str | None = None
+
+    def config(self) -> ToolConfig:
+        """The config as the platform keeps it."""
+        return ToolConfig.model_validate(dict(self))
+
+
+def _kind(value: Any) -> str:  # noqa: ANN401 - anything may arrive
+    """Configs posted without `type` are model configs (behaviour.md §5.1)."""
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return "model" if kind is None else str(kind)
+
+
+ConfigRequest = Annotated[
+    Annotated[ModelConfigRequest, Tag("model")] | Annotated[ToolConfigRequest, Tag("tool")],
+    Discriminator(
+        _kind,
+        custom_error_type="config_type",
+        custom_error_message="config.type must be 'model' or 'tool'",
+    ),
+]
+
+
+class ToolResponse(BaseModel):
+    """A tool of a model config."""
+
+    id: str
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    source: str | None = None
+
+
+class ModelConfigResponse(BaseModel):
+    """A model config version, flat."""
+
+    id: str
+    type: Literal["model"] = "model"
+    name: str | None = None
+    description: str | None = None
+    provider: PublicProvider | None = None
+    model: str
+    max_tokens: int
+    temperature: float
+    top_p: float
+    stop: str | list[str] | None = None
+    presence_penalty: float
+    frequency_penalty: float
+    other: dict[str, Any]
+    seed: int | None = None
+    response_format: ResponseFormat | None = None
+    endpoint: Endpoint
+    prompt_template: str | None = None
+    chat_template: list[ChatMessage] | None = None
+    tools: list[ToolResponse] = []
+
+
+class ToolConfigResponse(BaseModel):
+    """A tool config version."""
+
+    id: str
+    type: Literal["tool"] = "tool"
+    status: Literal["committed"] = "committed"
+    name: str
+    description: str | None = None
+    source: str | None = None
+    source_code: str | None = None
+    parameters: dict[str, Any] | None = None
+    other: dict[str, Any] | None = None
+    preset_name: str | None = None
+
+
+class GenericConfigResponse(BaseModel):
+    """Stands for a version that is gone with its project."""
+
+    id: str
+    type: Literal["generic"] = "generic"
+    name: str = "deleted"
+    status: Literal["deleted"] = "deleted"
+
+
+ConfigResponse = ModelConfigResponse | ToolConfigResponse | GenericConfigResponse
+
+
+class ProjectConfigResponse(BaseModel):
+    """A version in its project."""
+
+    project_id: str
+    project_name: str
+    created_at: datetime
+    updated_at: datetime
+    last_used: datetime
+    num_datapoints: int
+    config: ModelConfigResponse
+
+
+def config_response(config_id: str, config: Config) -> ModelConfigResponse | ToolConfigResponse:
+    """A version as clients read it."""
+    if isinstance(config, ToolConfig):
+        return ToolConfigResponse(id=config_id, **config.model_dump(exclude={"type", "strict"}))
+    fields = config.model_dump(exclude={"tools", "type"}, exclude_none=True)
+    if config.provider not in get_args(PublicProvider):
+        del fields["provider"]
+    return ModelConfigResponse(id=config_id, tools=[_tool_response(tool) for tool in config.tools or ()], **fields)
+
+
+def _tool_response(tool: LinkedTool | InlineTool) -> ToolResponse:
+    if isinstance(tool, LinkedTool):
+        return ToolResponse(
+            id=tool.id,
+            name=tool.name or tool.id,
+            description=tool.description,
+            parameters=tool.parameters,
+            source=tool.source,
+        )
+    return ToolResponse(
+        id=ids.derive("config", "tool", tool.model_dump_json(exclude_none=True)),
+        name=tool.name,
+        description=tool.description,
+        parameters=tool.parameters,
+        source=tool.source or "inline",
+    )
+
+
+def version_response(config_id: str, version: ConfigVersion | None) -> ConfigResponse:
+    """The version of a log, which may be gone with its project."""
+    return GenericConfigResponse(id=config_id) if version is None else config_response(version.id, version.config)
+
+
+def model_response(version: ConfigVersion) -> ModelConfigResponse:
+    """A model config by its id. NotFound when the id is a tool's."""
+    response = config_response(version.id, version.config)
+    if isinstance(response, ToolConfigResponse):
+        raise NotFound(f"{version.id!r} is the config of a tool, not of a model.")
+    return response
+
+
+def registered_response(project: Project, version: ConfigVersion, use: ConfigUse) -> ProjectConfigResponse:
+    """The answer to registering a model config."""
+    return ProjectConfigResponse(
+        project_id=project.id,
+        project_name=project.name,
+        created_at=version.created_at,
+        updated_at=version.created_at,
+        last_used=use.last_used or version.created_at,
+        num_datapoints=use.logs,
+        config=model_response(version),
+    )

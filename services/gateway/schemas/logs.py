@@ -1,0 +1,265 @@
+"""Logs: as sent, and as answered (behaviour.md §5)."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from services.gateway.schemas.common import Body, Placed, log_id
+from services.gateway.schemas.configs import ConfigRequest, ConfigResponse, version_response
+from shared import ids, telemetry
+from shared.contracts.access import Caller
+from shared.contracts.chat import ChatMessage, ToolChoice, ToolResult
+from shared.contracts.logs import LogRecord, LogUpdate, Page, SearchLogs, Sort, StoredLog
+from shared.contracts.projects import ConfigVersion, ModelConfig, Project, Resolved
+from shared.errors import Invalid
+
+LARGEST_PAGE = 1000
+
+
+class FeedbackRequest(Body):
+    """Feedback given together with its log."""
+
+    type: str = Field(min_length=1)
+    value: bool | float | str | list[str]
+    user: str | None = None
+    created_at: datetime | None = None
+
+
+class LogRequest(Placed, Body):
+    """One thing that happened in an application: a generation, a tool call, anything worth tracing."""
+
+    inputs: dict[str, Any] = {}
+    source: str | None = None
+    metadata: dict[str, Any] | None = None
+    save: bool = Field(True, description="False: no inputs, messages, outputs or provider bodies are stored.")
+    source_datapoint_id: str | None = None
+    reference_id: str | None = Field(
+        None, description="Your own name for the log. A second call with it is the same log.", min_length=1
+    )
+    messages: list[ChatMessage] | None = None
+    output: str | None = Field(None, description="May be set later: PATCH /logs.")
+    judgment: bool | float | str | list[str] | None = None
+    config_id: str | None = None
+    config: ConfigRequest | None = None
+    environment: str | None = None
+    feedback: FeedbackRequest | list[FeedbackRequest] | None = None
+    created_at: datetime | None = None
+    error: str | None = None
+    stdout: str | None = None
+    duration: float | None = Field(None, description="Seconds.")
+    output_message: ChatMessage | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    prompt_cost: float | None = Field(None, description="USD.")
+    output_cost: float | None = Field(None, description="USD.")
+    provider_request: dict[str, Any] | None = None
+    provider_response: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _says_where_and_what(self) -> "LogRequest":
+        if self.project is None and self.project_id is None:
+            raise ValueError("name the project: send project (its name) or project_id")
+        if self.config is None and self.config_id is None:
+            raise ValueError("say what produced the log: send config (its parameters) or config_id")
+        return self
+
+    def record(self, caller: Caller, resolved: Resolved) -> LogRecord:
+        """The log as it goes into the stream. Its id is final before it is stored."""
+        given = {name: getattr(self, name) for name in _COPIED}
+        config = resolved.version.config
+        tokens = None if self.prompt_tokens is None else self.prompt_tokens + (self.output_tokens or 0)
+        record = LogRecord(
+            **given,
+            id=ids.mint("data") if self.reference_id is None else log_id(caller, self.reference_id),
+            organisation=caller.organisation,
+            project_id=resolved.project.id,
+            config_id=resolved.version.id,
+            model=config.model if isinstance(config, ModelConfig) else None,
+            created_at=_with_zone(self.created_at or datetime.now(UTC)),
+            session_id=self.session(caller),
+            parent_id=self.parent(caller),
+            user=caller.email,
+            tokens=tokens,
+            trace=telemetry.outgoing().get("traceparent"),
+        )
+        return record if self.save else record.without_content()
+
+
+_COPIED = (
+    "reference_id",
+    "session_reference_id",
+    "parent_reference_id",
+    "inputs",
+    "messages",
+    "output",
+    "output_message",
+    "judgment",
+    "error",
+    "stdout",
+    "source",
+    "metadata",
+    "save",
+    "source_datapoint_id",
+    "environment",
+    "duration",
+    "prompt_tokens",
+    "output_tokens",
+    "prompt_cost",
+    "output_cost",
+    "provider_request",
+    "provider_response",
+)
+
+
+class CreateLogResponse(BaseModel):
+    """Where the log is."""
+
+    id: str
+    project_id: str
+    session_id: str | None
+
+
+class UpdateLogRequest(Body):
+    """What became known later. Fields that are absent or null stay as they are."""
+
+    output: str | None = None
+    error: str | None = None
+    duration: float | None = Field(None, description="Seconds.")
+
+    def update(self, caller: Caller, identifier: str) -> LogUpdate | None:
+        """The change as it goes into the stream; None when there is nothing to change."""
+        if self.output is None and self.error is None and self.duration is None:
+            return None
+        return LogUpdate(
+            id=identifier,
+            organisation=caller.organisation,
+            at=datetime.now(UTC),
+            output=self.output,
+            error=self.error,
+            duration=self.duration,
+            trace=telemetry.outgoing().get("traceparent"),
+        )
+
+
+class LogResponse(BaseModel):
+    """A log as clients read it."""
+
+    id: str
+    project: str | None
+    project_id: str
+    config_id: str
+    config: ConfigResponse
+    session_id: str | None
+    session_reference_id: str | None
+    parent_id: str | None
+    parent_reference_id: str | None
+    reference_id: str | None
+    inputs: dict[str, Any]
+    messages: list[ChatMessage] | None
+    output: str | None
+    raw_output: str | None
+    output_message: ChatMessage | None
+    judgment: bool | float | str | list[str] | None
+    error: str | None
+    stdout: str | None
+    source: str | None
+    metadata: dict[str, Any] | None
+    save: bool
+    source_datapoint_id: str | None
+    environment: str | None
+    user: str | None
+    duration: float | None
+    provider_latency: float | None
+    prompt_tokens: int | None
+    output_tokens: int | None
+    tokens: int | None
+    prompt_cost: float | None
+    output_cost: float | None
+    provider_request: dict[str, Any] | None
+    provider_response: dict[str, Any] | None
+    finish_reason: str | None
+    tools: list[ToolResult]
+    tool_choice: ToolChoice | None
+    feedback: list[Any] = []
+    evaluation_results: list[Any] = []
+    observability_status: Literal["pending", "running", "completed", "failed"] = "completed"
+    batch_ids: list[str] = []
+    created_at: datetime
+    updated_at: datetime
+
+
+_READ = frozenset(LogResponse.model_fields) & frozenset(StoredLog.model_fields)
+
+
+def log_response(log: StoredLog, project: Project | None, version: ConfigVersion | None) -> LogResponse:
+    """A stored log together with the names it refers to."""
+    fields = {name: getattr(log, name) for name in _READ} | {"tools": log.tools or []}
+    return LogResponse(
+        **fields,
+        project=None if project is None else project.name,
+        config=version_response(log.config_id, version),
+    )
+
+
+class LogsQuery(BaseModel):
+    """What `GET /logs` takes."""
+
+    project_id: str
+    search: str | None = Field(None, description="In inputs and output, upper and lower case alike.")
+    metadata_search: str | None = None
+    version_status: Literal["uncommitted", "committed", "deleted"] | None = None
+    start_date: str | None = Field(None, description="Date or datetime.")
+    end_date: str | None = Field(None, description="Date (that day included) or datetime.")
+    size: int = Field(50, ge=1, le=LARGEST_PAGE)
+    page: int = Field(0, ge=0, description="From 0.")
+    sort: list[str] = Field([], description="`source|model|timestamp`, then `.asc` or `.desc`; applied in order.")
+    source_filter: list[str] = []
+    model_filter: list[str] = []
+    environment_filter: list[str] = []
+
+    def search_of(self, caller: Caller) -> SearchLogs | None:
+        """The question for logging; None when nothing can be found: every version here is committed."""
+        if self.version_status not in (None, "committed"):
+            return None
+        return SearchLogs(
+            organisation=caller.organisation,
+            project_id=self.project_id,
+            page=Page(number=self.page, size=self.size),
+            search=self.search or None,
+            metadata_search=self.metadata_search or None,
+            start=moment("start_date", self.start_date),
+            end=moment("end_date", self.end_date, end=True),
+            sources=self.source_filter,
+            models=self.model_filter,
+            environments=self.environment_filter,
+            sort=sort_of(self.sort),
+        )
+
+
+def sort_of(columns: list[str]) -> list[Sort]:
+    """`{column}.{asc|desc}`, applied in order."""
+    found = []
+    for text in columns:
+        column, _, direction = text.rpartition(".")
+        if column not in ("source", "model", "timestamp") or direction not in ("asc", "desc"):
+            raise Invalid(f"sort={text!r} is not understood: use source, model or timestamp, then .asc or .desc.")
+        found.append(Sort(column=column, descending=direction == "desc"))
+    return found
+
+
+def moment(field: str, text: str | None, *, end: bool = False) -> datetime | None:
+    """A date or a datetime of a filter. A date as `end` includes that whole day; without a zone it is UTC."""
+    if text is None:
+        return None
+    try:
+        if len(text) <= len("2024-05-20"):
+            day = date.fromisoformat(text) + timedelta(days=1 if end else 0)
+            return datetime.combine(day, time(), UTC)
+        return _with_zone(datetime.fromisoformat(text)) + timedelta(milliseconds=1 if end else 0)
+    except (ValueError, OverflowError):
+        raise Invalid(f"{field}={text!r} is not a date (2024-05-20) or a datetime (2024-05-20T10:00:00Z).") from None
+
+
+def _with_zone(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

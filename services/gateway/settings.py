@@ -1,0 +1,16 @@
+"""What the gateway reads from its environment."""
+
+from shared.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Everything a service needs, and how to listen."""
+
+    http_host: str = "127.0.0.1"
+    http_port: int = 8000
+    body_limit_bytes: int = 4 * 1024 * 1024
+    """Largest request body. Below the bus's 8 MB message limit, because a log can grow by its template and ids."""
+    caller_fresh_seconds: float = 30.0
+    """How long an answer of authz is trusted without hearing of a change."""
+    stale_seconds: float = 900.0
+    """How long a remembered answer serves while the service that gave it is away."""
