@@ -1,0 +1,57 @@
+"""`make bench`: one JSON object with every figure, its spread, and what the machine is."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from dataclasses import asdict
+
+import uvloop
+
+from bench import scenarios
+from bench.stack import Stack, idle, running
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+async def _measure(stack: Stack, scale: float) -> dict[str, object]:
+    def requests(number: int) -> int:
+        return max(64, int(number * scale))
+
+    target = stack.target
+    _say("single logs, 32 connections …")
+    single = await scenarios.logs(target, connections=32, requests=requests(6000), batch=None)
+    _say("logs in arrays of 50 …")
+    arrays = await scenarios.logs(target, connections=8, requests=requests(800), batch=50)
+    _say("chat, 1 connection …")
+    alone = await scenarios.chat(target, stack.upstream, connections=1, requests=requests(400))
+    _say("chat, 16 connections …")
+    crowd = await scenarios.chat(target, stack.upstream, connections=16, requests=requests(1600))
+    return {"logs_single": single, "logs_arrays": arrays, "chat_1": alone, "chat_16": crowd}
+
+
+def main() -> None:
+    """Run every scenario once over a fresh stack."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--scale", type=float, default=1.0, help="fewer (0.1) or more (3) requests a round")
+    parser.add_argument("--idle-seconds", type=float, default=30.0)
+    arguments = parser.parse_args()
+    with running() as stack:
+        _say(f"idle for {arguments.idle_seconds:.0f} s …")
+        at_rest = idle(stack, arguments.idle_seconds)
+        figures = uvloop.run(_measure(stack, arguments.scale))
+        figures["idle"] = {name: round(value, 1) for name, value in asdict(at_rest).items()}
+        figures["machine"] = {
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "note": "stack and load generator share the cores; sync_interval always",
+        }
+    print(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()

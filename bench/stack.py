@@ -1,0 +1,87 @@
+"""The stack under measurement: a fresh data folder, real servers, the instant upstream as its OpenAI."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from bench.client import Target
+
+_EVERLOOP = Path(sys.executable).parent / "everloop"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack started for this run."""
+
+    target: Target
+    upstream: Target
+    folder: Path
+
+    def processes(self) -> list[psutil.Process]:
+        """The stack's processes, supervisor included, model and load generator aside."""
+        command = [str(_EVERLOOP), "status", "--json", "--data", str(self.folder)]
+        rows = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        pids = {row["pid"] for row in rows if row["name"] != "model" and row["pid"]}
+        pids |= {psutil.Process(pid).ppid() for pid in pids}
+        return [psutil.Process(pid) for pid in pids if pid > 1 and pid != os.getpid()]
+
+
+@contextmanager
+def running() -> Iterator[Stack]:
+    """Start a stack, stop and delete it afterwards."""
+    upstream = subprocess.Popen([sys.executable, "-m", "bench.upstream"], stdout=subprocess.PIPE, text=True)
+    assert upstream.stdout is not None
+    upstream_url = f"http://127.0.0.1:{int(upstream.stdout.readline())}"
+    with tempfile.TemporaryDirectory(prefix="everloop-bench-") as temporary:
+        folder = Path(temporary)
+        environment = os.environ | {"OPENAI_BASE_URL": f"{upstream_url}/v1", "OPENAI_API_KEY": "sk-bench"}
+        try:
+            subprocess.run(
+                [str(_EVERLOOP), "up", "--detach", "--no-model", "--port", "0", "--data", str(folder)],
+                check=True,
+                env=environment,
+                stdout=sys.stderr,
+            )
+            credentials = json.loads((folder / "credentials.json").read_text())
+            url = credentials["url"].removesuffix("/v4")
+            yield Stack(Target(url, credentials["api_key"]), Target(upstream_url, "none"), folder)
+        finally:
+            subprocess.run([str(_EVERLOOP), "down", "--data", str(folder)], check=False, stdout=sys.stderr)
+            upstream.terminate()
+            upstream.wait()
+
+
+@dataclass(frozen=True)
+class Idle:
+    """What a stack costs that nobody uses."""
+
+    cpu_percent: float
+    """Of one core."""
+    rss_mib: float
+    """Resident, shared pages counted in every process."""
+    pss_mib: float
+    """Resident, shared pages counted once."""
+
+
+def idle(stack: Stack, seconds: float) -> Idle:
+    """Watch for `seconds`."""
+    processes = stack.processes()
+
+    def cpu() -> float:
+        return sum(sum(process.cpu_times()[:2]) for process in processes)
+
+    before, started = cpu(), time.monotonic()
+    time.sleep(seconds)
+    used = (cpu() - before) / (time.monotonic() - started) * 100
+    memory = [process.memory_full_info() for process in processes]
+    mib = 1024 * 1024
+    return Idle(used, sum(item.rss for item in memory) / mib, sum(item.pss for item in memory) / mib)

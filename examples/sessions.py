@@ -1,0 +1,141 @@
+"""Log a session of several steps through the unmodified Humanloop Python SDK.
+
+An assistant answers a question in three steps: a model moderates the request, a search finds an answer, a model words
+it. Each step belongs to a project of its own; the session ties them together. Then the same once more with the three
+steps nested under one log that is posted before its output is known.
+
+    make up                                             # in another terminal
+    .venv-sdk735/bin/python examples/sessions.py        # any environment with humanloop==0.7.35 does
+
+Settings come from the environment, else from `.everloop/credentials.json`: EVERLOOP_URL, EVERLOOP_API_KEY, and
+EVERLOOP_EXAMPLE_MODEL (the small local model by default; any model your stack has a key for works).
+"""
+
+import inspect
+import json
+import os
+import uuid
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+from humanloop import Humanloop
+from humanloop.pydantic.completion_response import CompletionResponse
+from search_standin import search, start
+
+CREDENTIALS = Path(os.environ.get("EVERLOOP_CREDENTIALS", ".everloop/credentials.json"))
+STORED = json.loads(CREDENTIALS.read_text()) if CREDENTIALS.exists() else {}
+URL = os.environ.get("EVERLOOP_URL", STORED.get("url", "http://127.0.0.1:8000/v4"))
+API_KEY = os.environ.get("EVERLOOP_API_KEY", STORED.get("api_key", ""))
+MODEL = os.environ.get("EVERLOOP_EXAMPLE_MODEL", "smollm2-135m-instruct")
+
+humanloop = Humanloop(api_key=API_KEY, host=URL)
+search_url = start()
+
+
+def moderate(user_request: str, **place: str) -> str:
+    """Step 1: is the request safe? A chat with its config in the call, limited to one token."""
+    response = humanloop.chat(
+        project="sessions_example_moderator",
+        model_config={
+            "model": MODEL,
+            "max_tokens": 1,
+            "temperature": 0,
+            "chat_template": [
+                {"role": "user", "content": "{{user_request}}"},
+                {"role": "system", "content": "You are a moderator of user requests."},
+                {"role": "system", "content": "Is the request safe to answer? Answer with yes or no."},
+            ],
+        },
+        inputs={"user_request": user_request},
+        messages=[],
+        **place,
+    )
+    return response.data[0].output
+
+
+def ask_search(question: str, **place: str) -> str:
+    """Step 2: a tool of our own, called by us and logged."""
+    answer = search(search_url, question)
+    humanloop.log(
+        project="sessions_example_google",
+        config={
+            "type": "tool",
+            "name": "Google Search",
+            "description": "Searches the web for an answer to the question.",
+            "source_code": inspect.getsource(search),
+        },
+        inputs={"question": question},
+        output=answer,
+        **place,
+    )
+    return answer
+
+
+def word_answer(question: str, search_answer: str, **place: str) -> CompletionResponse:
+    """Step 3: a completion that words the answer."""
+    return humanloop.complete(
+        project="sessions_example_assistant",
+        model_config={
+            "model": MODEL,
+            "max_tokens": 48,
+            "temperature": 0,
+            "prompt_template": "Question: {{question}}\nSearch result: {{search_answer}}\nAnswer:\n",
+        },
+        inputs={"question": question, "search_answer": search_answer},
+        **place,
+    )
+
+
+def flat(user_request: str) -> CompletionResponse:
+    """Three steps, one session."""
+    session = str(uuid.uuid4())
+    verdict = moderate(user_request, session_reference_id=session)
+    found = ask_search(user_request, session_reference_id=session)
+    response = word_answer(user_request, found, session_reference_id=session)
+    print(f"moderator: {verdict}\nsearch:    {found}\nassistant: {response.data[0].output}\n")
+    return response
+
+
+def nested(user_request: str) -> CompletionResponse:
+    """The same under a parent that is posted first and gets its output last."""
+    session, parent = str(uuid.uuid4()), str(uuid.uuid4())
+    humanloop.log(
+        project="sessions_example_entrypoint",
+        config={"type": "tool", "name": "Answer a question", "source_code": inspect.getsource(nested)},
+        inputs={"user_request": user_request},
+        session_reference_id=session,
+        reference_id=parent,
+    )
+    place = {"session_reference_id": session, "parent_reference_id": parent}
+    moderate(user_request, **place)
+    response = word_answer(user_request, ask_search(user_request, **place), **place)
+    humanloop.logs.update_by_ref(reference_id=parent, output=response.data[0].output)
+    return response
+
+
+def show(response: CompletionResponse) -> dict:
+    """Print the session of a response and its tree."""
+    listed = humanloop.sessions.list(project_id=response.project_id).records
+    session = next(session for session in listed if session.id == response.session_id)
+    names = {item.id: item.name for item in session.projects}
+    print(f"session {session.id}: {session.datapoints_count} logs in {len(names)} projects")
+    print(f"  first inputs: {session.first_inputs}\n  last output:  {session.last_output!r}")
+    request = Request(f"{URL.removesuffix('/v4')}/api/sessions/{session.id}/tree", headers={"X-API-KEY": API_KEY})  # noqa: S310
+    with urlopen(request, timeout=10) as response:  # noqa: S310
+        tree = json.load(response)
+
+    def walk(nodes: list, depth: int) -> None:
+        for node in nodes:
+            print(f"  {'   ' * depth}└─ {names[node['project_id']]}  {node['id']}")
+            walk(node["children"], depth + 1)
+
+    walk(tree["roots"], 0)
+    print()
+    return {"id": session.id, "count": session.datapoints_count, "projects": sorted(names.values()), "tree": tree}
+
+
+if __name__ == "__main__":
+    question = "Which country won Eurovision 2023?"
+    sessions = [show(flat(question)), show(nested(question))]
+    if report := os.environ.get("EVERLOOP_EXAMPLE_REPORT"):
+        Path(report).write_text(json.dumps(sessions))

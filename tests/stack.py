@@ -1,0 +1,59 @@
+"""A whole Everloop for tests: started by the command a user runs, on free ports, in a folder of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+EVERLOOP = Path(sys.executable).parent / "everloop"
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack."""
+
+    folder: Path
+    url: str
+    """Ends in `/v4`, as the SDK wants it."""
+    api_key: str
+
+    @property
+    def base(self) -> str:
+        """Without `/v4`."""
+        return self.url.removesuffix("/v4")
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """What `everloop status` says, by name."""
+        rows = json.loads(everloop("status", "--json", "--data", str(self.folder)).stdout)
+        return {row["name"]: row for row in rows}
+
+    def stop(self) -> None:
+        """`everloop down`."""
+        everloop("down", "--data", str(self.folder))
+
+
+def everloop(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the CLI."""
+    done = subprocess.run(
+        [str(EVERLOOP), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | (environment or {}),
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, f"everloop {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def start(folder: Path, *options: str, environment: Mapping[str, str] | None = None) -> Stack:
+    """`everloop up --detach` on free ports."""
+    everloop("up", "--detach", "--data", str(folder), "--port", "0", *options, environment=environment)
+    credentials = json.loads((folder / "credentials.json").read_text())
+    return Stack(folder=folder, url=credentials["url"], api_key=credentials["api_key"])
