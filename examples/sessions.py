@@ -121,8 +121,8 @@ def show(response: CompletionResponse) -> dict:
     print(f"session {session.id}: {session.datapoints_count} logs in {len(names)} projects")
     print(f"  first inputs: {session.first_inputs}\n  last output:  {session.last_output!r}")
     request = Request(f"{URL.removesuffix('/v4')}/api/sessions/{session.id}/tree", headers={"X-API-KEY": API_KEY})  # noqa: S310
-    with urlopen(request, timeout=10) as response:  # noqa: S310
-        tree = json.load(response)
+    with urlopen(request, timeout=10) as answer:  # noqa: S310
+        tree = json.load(answer)
 
     def walk(nodes: list, depth: int) -> None:
         for node in nodes:
@@ -131,7 +131,13 @@ def show(response: CompletionResponse) -> dict:
 
     walk(tree["roots"], 0)
     print()
-    return {"id": session.id, "count": session.datapoints_count, "projects": sorted(names.values()), "tree": tree}
+    return {
+        "id": session.id,
+        "count": session.datapoints_count,
+        "projects": sorted(names.values()),
+        "last_output": session.last_output,
+        "tree": tree,
+    }
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def _sdk(environment_name: str, stack: stacks.Stack) -> SdkRun:
             [str(python), str(path)], capture_output=True, text=True, timeout=240, check=False, env=environment
         )
         assert done.returncode == 0, f"{script} failed:\n{done.stdout}\n{done.stderr}"
-        return json.loads(done.stdout.strip().splitlines()[-1])
+        return json.loads(done.stdout.strip().splitlines()[-1]) if "/" not in script else done.stdout
 
     return run
 

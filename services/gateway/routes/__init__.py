@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from services.gateway.routes import configs, generations, health, logs, sessions
+from services.gateway.routes import configs, generations, health, keys, logs, sessions
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
 
@@ -12,4 +12,5 @@ def include(app: FastAPI) -> None:
     app.include_router(health.router)
     for router in (generations.router, logs.router, sessions.router, configs.router):
         app.include_router(router, prefix="/v4")
-    app.include_router(sessions.console, prefix="/api")
+    for router in (sessions.console, keys.router):
+        app.include_router(router, prefix="/api")

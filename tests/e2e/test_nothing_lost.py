@@ -1,0 +1,162 @@
+"""Promise 1, 3 and 6: what was answered 200 is there exactly once, whichever process was killed meanwhile."""
+
+import asyncio
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from tests import stack as stacks
+from tests.stack import Stack
+
+CLIENTS = 6
+MONGODB_AWAY_SECONDS = 30
+CONFIG = {"type": "tool", "name": "counter", "source_code": "def count(): ..."}
+
+
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of its own, because its processes get killed."""
+    running = stacks.start(tmp_path_factory.mktemp("fragile"), "--no-model")
+    yield running
+    running.stop()
+
+
+@dataclass
+class Ledger:
+    """What the clients were told."""
+
+    project: str
+    answered: dict[int, str] = field(default_factory=dict)
+    """Number → log id, for every 200."""
+    by_reference: set[int] = field(default_factory=set)
+    refused: Counter[int] = field(default_factory=Counter)
+    last_200: float = field(default_factory=time.monotonic)
+    longest_gap: float = 0.0
+    next_number: int = 0
+
+
+async def _client(stack: Stack, ledger: Ledger, stop: asyncio.Event) -> None:
+    """Post logs one after the other; every second one with a reference, repeated until it is answered."""
+    async with httpx.AsyncClient(base_url=stack.url, headers={"X-API-KEY": stack.api_key}, timeout=30) as client:
+        while not stop.is_set():
+            ledger.next_number += 1
+            number = ledger.next_number
+            body: dict[str, Any] = {
+                "project": ledger.project,
+                "config": CONFIG,
+                "output": f"log {number}",
+                "metadata": {"number": number},
+            }
+            if number % 2:
+                body["reference_id"] = f"{ledger.project}-{number}"
+                ledger.by_reference.add(number)
+            while True:
+                try:
+                    answer = await client.post("/logs", json=body)
+                except httpx.HTTPError:
+                    ledger.refused[0] += 1
+                else:
+                    if answer.status_code == 200:
+                        now = time.monotonic()
+                        ledger.longest_gap = max(ledger.longest_gap, now - ledger.last_200)
+                        ledger.last_200 = now
+                        ledger.answered[number] = answer.json()["id"]
+                        break
+                    ledger.refused[answer.status_code] += 1
+                    assert answer.status_code == 503, answer.text
+                    assert int(answer.headers["Retry-After"]) >= 1
+                await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def clients(stack: Stack, ledger: Ledger) -> AsyncIterator[None]:
+    """Several clients posting at the same time."""
+    stop = asyncio.Event()
+    tasks = [asyncio.create_task(_client(stack, ledger, stop)) for _ in range(CLIENTS)]
+    try:
+        await asyncio.sleep(1)
+        yield
+        await asyncio.sleep(1)
+    finally:
+        stop.set()
+        async with asyncio.timeout(60):
+            await asyncio.gather(*tasks)
+
+
+async def _all_logs(stack: Stack, ledger: Ledger) -> list[dict[str, Any]]:
+    """Every stored log of the ledger's project, by paging through the list."""
+    async with httpx.AsyncClient(base_url=stack.url, headers={"X-API-KEY": stack.api_key}, timeout=60) as client:
+        first = (await client.get(f"/logs/{next(iter(ledger.answered.values()))}")).json()
+        records: list[dict[str, Any]] = []
+        while True:
+            query = {"project_id": first["project_id"], "size": 1000, "page": len(records) // 1000}
+            page = (await client.get("/logs", params=query)).json()
+            records += page["records"]
+            if len(records) >= page["total"] or not page["records"]:
+                return records
+
+
+async def _check(stack: Stack, ledger: Ledger) -> None:
+    await _until_ready(stack)
+    records = await _all_logs(stack, ledger)
+    ids = Counter(record["id"] for record in records)
+    assert max(ids.values()) == 1
+    lost = {number for number, identifier in ledger.answered.items() if identifier not in ids}
+    assert not lost, f"{len(lost)} of {len(ledger.answered)} answered logs are gone"
+    numbers = Counter(record["metadata"]["number"] for record in records)
+    repeated = {number for number in ledger.by_reference if numbers[number] > 1}
+    assert not repeated, f"{len(repeated)} references gave more than one log"
+    assert len(ledger.answered) > 100
+
+
+async def _until_ready(stack: Stack) -> None:
+    async with httpx.AsyncClient() as client, asyncio.timeout(60):
+        while True:
+            try:
+                if (await client.get(f"{stack.base}/readyz")).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize("victim", ["logging", "generation", "gateway", "nats-server", "mongod", "authz"])
+async def test_every_answered_log_survives_the_kill_of(victim: str, fragile: Stack) -> None:
+    await _until_ready(fragile)
+    ledger = Ledger(project=f"killed-{victim}")
+    before = fragile.status()[victim]
+    async with clients(fragile, ledger):
+        os.kill(before["pid"], signal.SIGKILL)
+        await asyncio.sleep(3)
+    await _check(fragile, ledger)
+    after = fragile.status()[victim]
+    assert after["restarts"] == before["restarts"] + 1
+    assert after["pid"] != before["pid"]
+
+
+async def test_logs_are_accepted_while_mongodb_is_away_for_half_a_minute(fragile: Stack) -> None:
+    await _until_ready(fragile)
+    ledger = Ledger(project="mongodb-away")
+    async with clients(fragile, ledger):
+        accepted_before = len(ledger.answered)
+        until = time.monotonic() + MONGODB_AWAY_SECONDS
+        while time.monotonic() < until:
+            row = await asyncio.to_thread(lambda: fragile.status()["mongod"])
+            if row["pid"] and row["state"] != "stopped":
+                try:
+                    os.kill(row["pid"], signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            await asyncio.sleep(0.2)
+        accepted_meanwhile = len(ledger.answered) - accepted_before
+    assert accepted_meanwhile > 100, "with MongoDB away, logs are still accepted"
+    assert ledger.longest_gap < 10
+    await _check(fragile, ledger)
