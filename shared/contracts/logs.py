@@ -9,6 +9,16 @@ from shared.contracts.chat import ChatMessage, ToolChoice, ToolResult
 from shared.contracts.message import Event, Query, Value
 
 
+class Feedback(Value):
+    """What somebody said about a log."""
+
+    id: str
+    type: str
+    value: bool | float | str | list[str]
+    user: str | None = None
+    created_at: datetime
+
+
 class LogRecord(Value):
     """One log as accepted. Its id is minted or derived before the append, so storing it twice is storing it once."""
 
@@ -56,6 +66,8 @@ class LogRecord(Value):
     finish_reason: str | None = None
     tools: list[ToolResult] | None = None
     tool_choice: ToolChoice | None = None
+    feedback: list[Feedback] = []
+    """Given together with the log."""
     trace: str | None = None
     """W3C `traceparent` of the request, so that the later batch write can link to it."""
 

@@ -10,22 +10,24 @@ from pydantic import BaseModel, ValidationError
 from services.gateway import sse
 from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
+from services.gateway.schemas.generation_answers import (
+    ChatResponse,
+    CompletionResponse,
+    chat_response,
+    completion_response,
+    stream_event,
+)
 from services.gateway.schemas.generations import (
     AnyChat,
     AnyCompletion,
     ChatDeployedRequest,
     ChatModelConfigRequest,
     ChatRequest,
-    ChatResponse,
     CompletionDeployedRequest,
     CompletionModelConfigRequest,
     CompletionRequest,
-    CompletionResponse,
     GenerateRequest,
     ProviderApiKeys,
-    chat_response,
-    completion_response,
-    stream_event,
 )
 from shared.contracts.access import Caller
 from shared.contracts.generations import Chunk, Generate, Generation

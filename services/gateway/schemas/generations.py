@@ -1,9 +1,9 @@
-"""Chat and completion: six requests, two answers, two stream events (behaviour.md §4)."""
+"""Chat and completion: six requests (behaviour.md §4.1, §4.2)."""
 
 from abc import ABC, abstractmethod
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 from pydantic.config import JsonDict
 
 from services.gateway.schemas.common import Placed, StrictBody
@@ -12,17 +12,12 @@ from shared import ids
 from shared.contracts.access import Caller
 from shared.contracts.chat import (
     ChatMessage,
-    FinishReason,
-    FunctionCall,
     FunctionChoice,
     FunctionName,
     ResponseFormat,
-    ToolCall,
     ToolChoice,
-    ToolResult,
-    Usage,
 )
-from shared.contracts.generations import Chat, Chunk, Complete, Generate, Generation, Sample
+from shared.contracts.generations import Chat, Complete, Generate
 from shared.errors import Invalid
 
 DEPRECATED: JsonDict = {"deprecated": True}
@@ -174,162 +169,3 @@ class CompletionModelConfigRequest(_ById, AnyCompletion):
 
 class CompletionDeployedRequest(_Deployed, AnyCompletion):
     """Completion with what is deployed."""
-
-
-class DataResponse(BaseModel):
-    """One sample of a completion."""
-
-    id: str
-    index: int
-    output: str
-    raw_output: str
-    inputs: dict[str, Any]
-    finish_reason: FinishReason | None
-    model_config_id: str
-    tool_results: list[ToolResult]
-
-
-class ChatDataResponse(DataResponse):
-    """One sample of a chat."""
-
-    messages: list[ChatMessage]
-    tool_call: FunctionCall | None = Field(json_schema_extra=DEPRECATED)
-    tool_calls: list[ToolCall] | None = Field(json_schema_extra=DEPRECATED)
-    output_message: ChatMessage
-
-
-class CompletionResponse(BaseModel):
-    """The answer to a completion."""
-
-    project_id: str | None
-    num_samples: int
-    logprobs: int | None
-    suffix: str | None
-    user: str | None
-    data: list[DataResponse]
-    usage: Usage
-    metadata: dict[str, Any] | None
-    provider_responses: list[Any]
-    provider_request: dict[str, Any]
-    session_id: str | None
-
-
-class ChatResponse(BaseModel):
-    """The answer to a chat."""
-
-    project_id: str | None
-    num_samples: int
-    logprobs: int | None
-    suffix: str | None
-    user: str | None
-    data: list[ChatDataResponse]
-    usage: Usage
-    metadata: dict[str, Any] | None
-    provider_responses: list[Any]
-    provider_request: dict[str, Any]
-    session_id: str | None
-    tool_choice: ToolChoice | None
-
-
-class StreamMessage(BaseModel):
-    """The assistant message of a stream event: `content` is the increment."""
-
-    role: str = "assistant"
-    content: str
-    tool_calls: list[ToolCall] | None = None
-
-
-class StreamData(BaseModel):
-    """One sample's increment."""
-
-    id: str
-    index: int
-    output: str
-    raw_output: str
-    finish_reason: FinishReason | None
-    model_config_id: str
-    tool_results: list[ToolResult]
-    tool_calls: list[ToolCall] | None = None
-    output_message: StreamMessage | None = None
-
-
-class StreamEvent(BaseModel):
-    """One event of a streamed answer."""
-
-    project_id: str | None
-    session_id: str | None
-    data: list[StreamData]
-
-
-def output_message(sample: Sample) -> ChatMessage:
-    """The message to append to the history. `content` is never null: old clients refuse to send that back."""
-    return ChatMessage(role="assistant", content=sample.output, tool_calls=sample.tool_calls)
-
-
-def _sample(sample: Sample, generation: Generation, request: GenerateRequest) -> dict[str, Any]:
-    return {
-        "id": sample.id,
-        "index": sample.index,
-        "output": sample.output,
-        "raw_output": sample.raw_output,
-        "inputs": request.inputs if request.return_inputs else {},
-        "finish_reason": sample.finish_reason,
-        "model_config_id": generation.config_id,
-        "tool_results": generation.tool_results,
-    }
-
-
-def _answer(generation: Generation, request: GenerateRequest) -> dict[str, Any]:
-    return {
-        "project_id": generation.project_id,
-        "num_samples": request.num_samples,
-        "user": request.user,
-        "usage": generation.usage,
-        "metadata": request.metadata,
-        "provider_responses": generation.provider_responses,
-        "provider_request": generation.provider_request,
-        "session_id": generation.session_id,
-    }
-
-
-def chat_response(generation: Generation, request: AnyChat) -> ChatResponse:
-    """What a chat client reads."""
-    data = [
-        ChatDataResponse(
-            **_sample(sample, generation, request),
-            messages=generation.messages or [],
-            tool_call=sample.tool_calls[0].function if sample.tool_calls else None,
-            tool_calls=sample.tool_calls,
-            output_message=output_message(sample),
-        )
-        for sample in generation.samples
-    ]
-    return ChatResponse(
-        **_answer(generation, request), data=data, logprobs=None, suffix=None, tool_choice=request.tool_choice
-    )
-
-
-def completion_response(generation: Generation, request: AnyCompletion) -> CompletionResponse:
-    """What a completion client reads."""
-    data = [DataResponse(**_sample(sample, generation, request)) for sample in generation.samples]
-    return CompletionResponse(
-        **_answer(generation, request), data=data, logprobs=request.logprobs, suffix=request.suffix
-    )
-
-
-def stream_event(chunk: Chunk, *, chat: bool) -> StreamEvent:
-    """One event: small, whatever the request was, because clients limit the length of a line."""
-    sample = chunk.sample
-    message = StreamMessage(content=sample.raw_output, tool_calls=sample.tool_calls) if chat else None
-    data = StreamData(
-        id=sample.id,
-        index=sample.index,
-        output=sample.raw_output,
-        raw_output=sample.raw_output,
-        finish_reason=sample.finish_reason,
-        model_config_id=chunk.config_id,
-        tool_results=chunk.tool_results,
-        tool_calls=sample.tool_calls,
-        output_message=message,
-    )
-    return StreamEvent(project_id=chunk.project_id, session_id=chunk.session_id, data=[data])

@@ -10,7 +10,7 @@ from services.gateway.schemas.configs import ConfigRequest, ConfigResponse, vers
 from shared import ids, telemetry
 from shared.contracts.access import Caller
 from shared.contracts.chat import ChatMessage, ToolChoice, ToolResult
-from shared.contracts.logs import LogRecord, LogUpdate, Page, SearchLogs, Sort, StoredLog
+from shared.contracts.logs import Feedback, LogRecord, LogUpdate, Page, SearchLogs, Sort, StoredLog
 from shared.contracts.projects import ConfigVersion, ModelConfig, Project, Resolved
 from shared.errors import Invalid
 
@@ -24,6 +24,27 @@ class FeedbackRequest(Body):
     value: bool | float | str | list[str]
     user: str | None = None
     created_at: datetime | None = None
+
+    def stored(self, now: datetime) -> Feedback:
+        """As it is kept with the log."""
+        return Feedback(
+            id=ids.mint("ann"),
+            type=self.type,
+            value=self.value,
+            user=self.user,
+            created_at=_with_zone(self.created_at or now),
+        )
+
+
+class FeedbackResponse(BaseModel):
+    """Feedback of a log."""
+
+    id: str
+    type: str
+    value: bool | float | str | list[str]
+    data_id: str
+    user: str | None
+    created_at: datetime
 
 
 class LogRequest(Placed, Body):
@@ -64,11 +85,18 @@ class LogRequest(Placed, Body):
             raise ValueError("say what produced the log: send config (its parameters) or config_id")
         return self
 
+    def feedback_list(self) -> list[FeedbackRequest]:
+        """One, several, or none."""
+        if self.feedback is None:
+            return []
+        return self.feedback if isinstance(self.feedback, list) else [self.feedback]
+
     def record(self, caller: Caller, resolved: Resolved) -> LogRecord:
         """The log as it goes into the stream. Its id is final before it is stored."""
         given = {name: getattr(self, name) for name in _COPIED}
         config = resolved.version.config
         tokens = None if self.prompt_tokens is None else self.prompt_tokens + (self.output_tokens or 0)
+        now = datetime.now(UTC)
         record = LogRecord(
             **given,
             id=ids.mint("data") if self.reference_id is None else log_id(caller, self.reference_id),
@@ -76,7 +104,8 @@ class LogRequest(Placed, Body):
             project_id=resolved.project.id,
             config_id=resolved.version.id,
             model=config.model if isinstance(config, ModelConfig) else None,
-            created_at=_with_zone(self.created_at or datetime.now(UTC)),
+            created_at=_with_zone(self.created_at or now),
+            feedback=[entry.stored(now) for entry in self.feedback_list()],
             session_id=self.session(caller),
             parent_id=self.parent(caller),
             user=caller.email,
@@ -181,7 +210,7 @@ class LogResponse(BaseModel):
     finish_reason: str | None
     tools: list[ToolResult]
     tool_choice: ToolChoice | None
-    feedback: list[Any] = []
+    feedback: list[FeedbackResponse]
     evaluation_results: list[Any] = []
     observability_status: Literal["pending", "running", "completed", "failed"] = "completed"
     batch_ids: list[str] = []
@@ -195,6 +224,7 @@ _READ = frozenset(LogResponse.model_fields) & frozenset(StoredLog.model_fields)
 def log_response(log: StoredLog, project: Project | None, version: ConfigVersion | None) -> LogResponse:
     """A stored log together with the names it refers to."""
     fields = {name: getattr(log, name) for name in _READ} | {"tools": log.tools or []}
+    fields["feedback"] = [FeedbackResponse(data_id=log.id, **entry.model_dump()) for entry in log.feedback]
     return LogResponse(
         **fields,
         project=None if project is None else project.name,
