@@ -1,0 +1,179 @@
+"""Bad input gets an error that names the field, stores nothing, and is never a 500; failures are logs too."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.calls import Json, moderator, ok, reference
+from tests.stack import Stack
+from tests.standins.openai import OpenAIStandIn
+
+TOOL = {"type": "tool", "name": "t"}
+CHAT: Json = {"model_config": {"model": "gpt-4"}, "messages": []}
+SECRET = "sk-very-secret-and-only-mine"
+
+
+def total(api: httpx.Client, project_id: str) -> int:
+    """How many logs a project has."""
+    return int(ok(api.get("/logs", params={"project_id": project_id}))["total"])
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "named"),
+    [
+        ("/logs", {"config": TOOL}, "project"),
+        ("/logs", {"project": "p"}, "config"),
+        ("/logs", {"project": "p", "config": {"type": "car", "name": "x"}}, "config"),
+        ("/logs", {"project": "p", "config": {"model": ""}}, "model"),
+        ("/logs", {"project": "p", "config": TOOL, "created_at": "yesterday"}, "created_at"),
+        ("/logs", {"project": "p", "config": TOOL, "session_id": "nonsense"}, "session_id"),
+        ("/logs", {"project": "p", "config": TOOL, "parent_id": "a", "parent_reference_id": "b"}, "parent"),
+        ("/logs", {"project": "p", "config": {"model": "m", "colour": "red"}}, "colour"),
+        ("/logs", "just a string", "body"),
+        ("/chat", CHAT | {"project": "p", "num_samples": 0}, "num_samples"),
+        ("/chat", CHAT | {"project": "p", "surprise": 1}, "surprise"),
+        ("/chat", CHAT | {"project": "p", "messages": [{"role": "tool", "content": "wet"}]}, "tool_call_id"),
+        ("/chat", CHAT | {"project": "p", "messages": [{"role": "function", "content": "x"}]}, "role"),
+        ("/chat", CHAT, "project"),
+        ("/chat-model-config", {"project": "p", "messages": []}, "model_config_id"),
+        ("/model-configs", {"model": "gpt-4"}, "project"),
+        ("/model-configs", {"project": "p", "model": "gpt-4", "provider": "acme"}, "provider"),
+    ],
+)
+def test_bad_input_is_a_422_that_names_the_field(api: httpx.Client, path: str, body: Any, named: str) -> None:
+    refused = api.post(path, json=body)
+    assert refused.status_code == 422, refused.text
+    assert named in refused.text
+
+
+@pytest.mark.parametrize(
+    "raw", [b"{", b"", b"\xff\xfe", b'{"project": NaN}', b"[" * 5000, b'{"project": "\\ud800"}'], ids=range(6)
+)
+def test_an_unreadable_body_is_a_4xx(api: httpx.Client, raw: bytes) -> None:
+    refused = api.post("/logs", content=raw, headers={"Content-Type": "application/json"})
+    assert refused.status_code in (400, 422), refused.text
+    assert refused.json()["detail"]
+
+
+def test_of_an_array_all_or_nothing_is_stored(api: httpx.Client) -> None:
+    project = reference()
+    first = ok(api.post("/logs", json={"project": project, "config": TOOL}))
+    refused = api.post("/logs", json=[{"project": project, "config": TOOL}, {"project": project}])
+    assert refused.status_code == 422
+    unknown = {"project": project, "config_id": "config_doesnotexist"}
+    missing = api.post("/logs", json=[{"project": project, "config": TOOL}, unknown])
+    assert missing.status_code == 404
+    assert total(api, first["project_id"]) == 1
+    both = ok(api.post("/logs", json=[{"project": project, "config": TOOL, "output": each} for each in "ab"]))
+    assert [ok(api.get(f"/logs/{entry['id']}"))["output"] for entry in both] == ["a", "b"]
+    assert ok(api.post("/logs", json=[])) == []
+
+
+def test_any_json_comes_back_as_it_went_in(api: httpx.Client) -> None:
+    inputs = {
+        "big": 2**70,
+        "small": -(2**63),
+        "float": 1e-300,
+        "text": 'naïve 🦜 \u0000 \\ " $where {{x}}',
+        "$set": {"a.b": None, "": [], "nested": [[{}]]},
+        "deep": [[[[[[[[[[1]]]]]]]]]],
+    }
+    created = ok(api.post("/logs", json={"project": "any-json", "config": TOOL, "inputs": inputs, "metadata": inputs}))
+    log = ok(api.get(f"/logs/{created['id']}"))
+    assert log["inputs"] == inputs
+    assert log["metadata"] == inputs
+
+
+def test_explicit_nulls_are_absent_fields(api: httpx.Client) -> None:
+    config: Json = {"model": "gpt-4", "temperature": None, "stop": None, "tools": None, "provider": None, "other": None}
+    body: Json = {"project": "nulls", "model_config": config, "messages": [], "inputs": None, "save": None}
+    answer = ok(api.post("/chat", json=body | {"num_samples": None, "metadata": None, "session_id": None}))
+    plain = ok(api.post("/chat", json={"project": "nulls", "model_config": {"model": "gpt-4"}, "messages": []}))
+    assert answer["data"][0]["model_config_id"] == plain["data"][0]["model_config_id"]
+
+
+def test_a_body_over_the_limit_is_a_413(api: httpx.Client) -> None:
+    body = {"project": "big", "config": TOOL, "output": "x" * 5_000_000}
+    assert api.post("/logs", json=body).status_code == 413
+
+    def chunks() -> Any:
+        yield b'{"project": "big", "output": "'
+        for _ in range(80):
+            yield b"x" * 65_536
+        yield b'"}'
+
+    refused = api.post("/logs", content=chunks(), headers={"Content-Type": "application/json"})
+    assert refused.status_code == 413
+    assert refused.json()["detail"]["type"] == "payload_too_large_error"
+
+
+def test_unknown_paths_and_methods_have_the_unified_shape(api: httpx.Client) -> None:
+    for answer, status in ((api.get("/nothing"), 404), (api.put("/logs", json={}), 405)):
+        assert answer.status_code == status
+        assert set(answer.json()["detail"]) == {"type", "message", "code", "origin"}
+
+
+def test_a_failed_call_is_a_unified_error_and_a_log(api: httpx.Client, openai: OpenAIStandIn) -> None:
+    project = f"fails-{reference()}"
+    project_id = moderator(api, project=project)["project_id"]
+    openai.reply(status=400, error={"message": "context length exceeded", "type": "invalid_request_error"})
+    body = CHAT | {"project": project, "inputs": {"a": "b"}, "messages": [{"role": "user", "content": "Hi"}]}
+    refused = api.post("/chat", json=body)
+    assert refused.status_code == 422
+    detail = refused.json()["detail"]
+    assert detail["type"] == "unprocessable_entity_error"
+    assert detail["code"] == 422
+    assert detail["origin"] == "OpenAI"
+    assert "context length exceeded" in detail["message"]
+    log = ok(api.get("/logs", params={"project_id": project_id}))["records"][0]
+    assert "context length exceeded" in log["error"]
+    assert log["inputs"] == {"a": "b"}
+    assert log["output"] is None
+
+
+def test_missing_inputs_are_named_and_the_provider_is_not_called(api: httpx.Client, openai: OpenAIStandIn) -> None:
+    template = [{"role": "system", "content": "{{ beta }} {{alpha}} {{gamma}}"}]
+    config = {"model": "gpt-4", "chat_template": template}
+    body = {"project": "missing", "model_config": config, "messages": [], "inputs": {"gamma": "g", "beta": None}}
+    refused = api.post("/chat", json=body)
+    assert refused.status_code == 422
+    assert "['alpha', 'beta']" in refused.json()["detail"]["message"]
+    assert openai.requests == []
+
+
+def test_save_false_keeps_no_content(api: httpx.Client, openai: OpenAIStandIn) -> None:
+    openai.reply(content="not to be kept")
+    body = CHAT | {"project": "unsaved", "inputs": {"a": "b"}, "save": False, "metadata": {"kept": True}}
+    answer = ok(api.post("/chat", json=body))
+    assert answer["data"][0]["output"] == "not to be kept"
+    log = ok(api.get(f"/logs/{answer['data'][0]['id']}"))
+    assert (log["inputs"], log["output"], log["messages"], log["provider_request"]) == ({}, None, None, None)
+    assert log["provider_response"] is None
+    assert (log["metadata"], log["tokens"], log["save"]) == ({"kept": True}, 17, False)
+
+
+def test_provider_keys_are_used_and_left_nowhere(api: httpx.Client, openai: OpenAIStandIn, stack: Stack) -> None:
+    keys = {"provider_api_keys": {"openai": SECRET}}
+    answer = ok(api.post("/chat", json=CHAT | keys | {"project": "secrets"}))
+    assert openai.last.key == SECRET
+    for body in (
+        {"project": "secrets", "config": TOOL, **keys},
+        {"project": "secrets", "config": TOOL, "metadata": {"inner": [keys]}, **keys},
+    ):
+        created = ok(api.post("/logs", json=body))
+        assert SECRET not in api.get(f"/logs/{created['id']}").text
+    escaped = (
+        b'{"project": "secrets", "config": {"type": "tool", "name": "t"}, "metadata": {"provider\\u005fapi_keys": "'
+    )
+    created = ok(
+        api.post("/logs", content=escaped + SECRET.encode() + b'"}}', headers={"Content-Type": "application/json"})
+    )
+    assert ok(api.get(f"/logs/{created['id']}"))["metadata"] == {}
+    assert SECRET not in api.get(f"/logs/{answer['data'][0]['id']}").text
+    bad = api.post("/chat", json=CHAT | {"project": "secrets", "provider_api_keys": {"openai": [SECRET]}})
+    assert bad.status_code == 422
+    assert SECRET not in bad.text
+    for path in [*(stack.folder / "logs").glob("*"), *(stack.folder / "nats").rglob("*")]:
+        if path.is_file():
+            assert SECRET.encode() not in path.read_bytes(), path

@@ -1,0 +1,118 @@
+"""One trace from the HTTP request to the provider, a link from the later write, and no prompt text anywhere."""
+
+import json
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests import stack as stacks
+from tests.e2e.calls import Json, moderator, ok, search_log
+from tests.stack import Stack
+from tests.standins import otlp
+from tests.standins.openai import OpenAIStandIn
+from tests.standins.otlp import Collector, Span
+
+PROMPT = "a prompt that nobody else may read"
+
+
+@pytest.fixture(scope="module")
+def collector() -> Collector:
+    return otlp.start()
+
+
+@pytest.fixture(scope="module")
+def traced(collector: Collector, upstream: OpenAIStandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack that exports its traces."""
+    environment = {
+        "OPENAI_BASE_URL": upstream.url,
+        "OPENAI_API_KEY": "sk-test",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+    }
+    running = stacks.start(tmp_path_factory.mktemp("traced"), "--no-model", environment=environment)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def trace_id(traced: Stack) -> str:
+    """The trace of one chat."""
+    with httpx.Client(base_url=traced.url, headers={"X-API-KEY": traced.api_key}, timeout=30) as api:
+        project = moderator(api, inputs={"user_request": PROMPT})["project_id"]
+        answer = api.post(
+            "/chat",
+            json={
+                "project_id": project,
+                "model_config": {"model": "gpt-4", "temperature": 0.5, "max_tokens": 9},
+                "messages": [{"role": "user", "content": PROMPT}],
+            },
+        )
+        ok(answer)
+        return answer.headers["x-trace-id"]
+
+
+def test_one_trace_across_http_bus_and_provider(collector: Collector, trace_id: str) -> None:
+    def arrives(service: str, name: str) -> Span:
+        return collector.wait_for(
+            lambda span: (span.trace_id, span.service) == (trace_id, service) and span.name.startswith(name)
+        )
+
+    root = arrives("everloop-gateway", "POST /v4/chat")
+    assert root.parent_id == ""
+    assert root.attributes["http.response.status_code"] == 200
+    asked = arrives("everloop-gateway", "call generation.chat")
+    assert asked.parent_id == root.span_id
+    answered = arrives("everloop-generation", "generation.chat")
+    assert answered.parent_id == asked.span_id
+    provider = arrives("everloop-generation", "chat gpt-4")
+    assert provider.parent_id == answered.span_id
+
+
+def test_provider_span_has_the_genai_attributes(collector: Collector, trace_id: str) -> None:
+    span = collector.wait_for(lambda span: span.trace_id == trace_id and span.name == "chat gpt-4")
+    wanted: Json = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "gpt-4",
+        "gen_ai.request.temperature": 0.5,
+        "gen_ai.request.max_tokens": 9,
+        "gen_ai.response.model": "gpt-4",
+        "gen_ai.usage.input_tokens": 12,
+        "gen_ai.usage.output_tokens": 5,
+    }
+    assert {name: span.attributes.get(name) for name in wanted} == wanted
+
+
+def test_the_later_write_links_to_the_request(collector: Collector, trace_id: str) -> None:
+    write = collector.wait_for(lambda span: span.service == "everloop-logging" and trace_id in span.links)
+    assert write.trace_id != trace_id
+
+
+def test_a_callers_trace_is_continued(collector: Collector, traced: Stack) -> None:
+    caller = "0af7651916cd43dd8448eb211c80319c"
+    headers = {"X-API-KEY": traced.api_key, "traceparent": f"00-{caller}-b7ad6b7169203331-01"}
+    with httpx.Client(base_url=traced.url, headers=headers, timeout=30) as api:
+        search_log(api)
+    span = collector.wait_for(lambda span: span.trace_id == caller and span.name == "POST /v4/logs")
+    assert span.parent_id == "b7ad6b7169203331"
+
+
+def test_prompt_text_is_in_no_span_and_no_log(collector: Collector, trace_id: str, traced: Stack) -> None:
+    collector.wait_for(lambda span: span.service == "everloop-logging" and trace_id in span.links)
+    assert not [raw for raw in collector.raw if PROMPT.encode() in raw]
+    logs = list((traced.folder / "logs").glob("*.log"))
+    assert len(logs) >= 7
+    for path in logs:
+        assert PROMPT not in path.read_text(errors="replace"), path.name
+
+
+def test_log_lines_are_json_with_the_trace_id(traced: Stack, trace_id: str, upstream: OpenAIStandIn) -> None:
+    upstream.reply(status=500, error={"message": "down", "type": "server_error"})
+    with httpx.Client(base_url=traced.url, headers={"X-API-KEY": traced.api_key}, timeout=30) as api:
+        failed = api.post("/chat", json={"project": "broken", "model_config": {"model": "gpt-4"}, "messages": []})
+    assert failed.status_code >= 500
+    assert failed.headers["x-trace-id"] != trace_id
+    lines = (traced.folder / "logs" / "generation.log").read_text().splitlines()
+    parsed = [json.loads(line) for line in lines if line.startswith("{")]
+    assert [line for line in parsed if line.get("trace_id") == failed.headers["x-trace-id"]]
