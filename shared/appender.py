@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from shared import ids
@@ -65,10 +66,11 @@ class Appender:
                 sequence = await self._insist(payload, ids.mint("app"))
             except Exception as error:  # noqa: BLE001 - every waiting caller must hear of it
                 problem = error if isinstance(error, Problem) else Unavailable(f"Not stored: {error}")
-                for group in groups:
-                    if not group.durable.done():
-                        group.durable.set_exception(problem)
-                        group.durable.exception()  # a caller that left does not hear it: that is no warning
+                _refuse(groups, problem)
+                if isinstance(problem, Unavailable):  # those behind would wait as long, one batch after the other
+                    _refuse(self._waiting, Unavailable("Nothing of this request was stored. Try again."))
+                    self._waiting.clear()
+                    self._waiting_bytes = 0
             else:
                 for group in groups:
                     if not group.durable.done():
@@ -94,3 +96,10 @@ class Appender:
                 if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(0.05)
+
+
+def _refuse(groups: Iterable[_Group], problem: Problem) -> None:
+    for group in groups:
+        if not group.durable.done():
+            group.durable.set_exception(problem)
+            group.durable.exception()  # a caller that left does not hear it: that is no warning

@@ -16,7 +16,8 @@ from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import Link
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -56,14 +57,25 @@ def start(service: str, level: str = "INFO") -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for chatty in ("httpx", "httpcore", "uvicorn.access", "pymongo", "nats"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    provider = TracerProvider(resource=Resource.create({"service.name": service, "service.namespace": "everloop"}))
+    exporter = _exporter()
+    provider = TracerProvider(
+        # Without an exporter spans are only carriers of their ids; recording them would be work for nobody.
+        sampler=ALWAYS_OFF if exporter is None else None,
+        resource=Resource.create({"service.name": service, "service.namespace": "everloop"}),
+    )
+    if exporter is not None:
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+
+
+def _exporter() -> SpanExporter | None:
     wanted = os.environ.get("OTEL_TRACES_EXPORTER", "")
     endpoint = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     if wanted == "console":
-        provider.add_span_processor(BatchSpanProcessor(ConsoleSpanExporter()))
-    elif wanted == "otlp" or (endpoint and wanted != "none"):
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    trace.set_tracer_provider(provider)
+        return ConsoleSpanExporter()
+    if wanted == "otlp" or (endpoint and wanted != "none"):
+        return OTLPSpanExporter()
+    return None
 
 
 def stop() -> None:

@@ -47,7 +47,7 @@ class Folder:
 
     def hold(self) -> bool:
         """Take the folder for this process and its forks; False if a running stack has it."""
-        file = self._lock_path.open("w")
+        file = self._lock_path.open("a+")
         deadline = time.monotonic() + _HOLD_SECONDS
         while not _locked(file):
             if time.monotonic() > deadline:
@@ -55,7 +55,15 @@ class Folder:
                 return False
             time.sleep(0.05)
         self._lock = file
+        self.sign()
         return True
+
+    def sign(self) -> None:
+        """Write who holds the folder into the lock, for `down`."""
+        if self._lock is not None:
+            self._lock.truncate(0)
+            self._lock.write(str(os.getpid()))
+            self._lock.flush()
 
     def let_go(self) -> None:
         """Forget the hold without ending it for a fork that has it too."""
@@ -73,11 +81,10 @@ class Folder:
             return False
 
     def stop_holder(self, seconds: float) -> bool:
-        """Ask the supervisor that holds the folder to stop and wait until it is gone; False if it still runs."""
-        pid = int(self.state.get("pid", 0))
+        """Ask the process that holds the folder to stop and wait until it is gone; False if it still runs."""
         try:
-            handle = os.pidfd_open(pid)
-        except (ProcessLookupError, OSError):
+            handle = os.pidfd_open(int(self._lock_path.read_text()))
+        except (OSError, ValueError):
             return not self.is_held
         try:
             signal.pidfd_send_signal(handle, signal.SIGTERM)
@@ -93,7 +100,7 @@ class Folder:
 
     @state.setter
     def state(self, value: dict[str, Any]) -> None:
-        write_private(self._state, value)
+        write_private(self._state, value, durable=False)
 
     @property
     def secrets(self) -> dict[str, Any]:
@@ -113,6 +120,10 @@ class Folder:
     def ports(self, value: dict[str, int]) -> None:
         write_private(self._ports, value)
 
+    def read_credentials(self) -> dict[str, Any]:
+        """The first administrator and API key; empty before the first start."""
+        return _read(self.credentials)
+
     def log(self, name: str) -> Path:
         """Where a component's output goes."""
         return self.logs / f"{name}.log"
@@ -124,15 +135,19 @@ class Folder:
                 log.replace(log.with_suffix(".log.1"))
 
 
-def write_private(path: Path, value: object) -> None:
-    """Write JSON that only its owner may read; a reader sees the old file or the new one, never half of it."""
+def write_private(path: Path, value: object, *, durable: bool = True) -> None:
+    """Write JSON that only its owner may read; a reader sees the old file or the new one, never half of it.
+
+    Not `durable` is quicker, for what a restart makes anew.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w") as file:
             json.dump(value, file, indent=2)
             file.write("\n")
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         Path(name).replace(path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -2,61 +2,79 @@
 
 import random
 import socket
+import time
 
 from deploy.local.errors import Refused
 
 HTTP_PORT = 8000
 HOST = "127.0.0.1"
+OPTIONS = {"http": "--port", "nats": "--nats-port", "mongo": "--mongo-port", "model": "--model-port"}
 _FREE = range(20_000, 32_000)
 """Below Linux's ephemeral ports (32768 and up): one of those could be taken by an outgoing connection meanwhile."""
-OPTIONS = {"http": "--port", "nats": "--nats-port", "mongo": "--mongo-port", "model": "--model-port"}
+_LINGER_SECONDS = 1.0
+"""The processes of a stack that was killed a moment ago hold their ports until the kernel has cleared them away."""
 
 
-def choose(asked: dict[str, int | None], remembered: dict[str, int], host: str = HOST) -> dict[str, int]:
-    """A port for each name in `asked`, whose value is the wish: None for no wish, 0 for any free port."""
+def choose(wishes: dict[str, int | None], remembered: dict[str, int], http_host: str = HOST) -> dict[str, int]:
+    """A port for each name in `wishes`: None is no wish, 0 is any free port."""
     chosen: dict[str, int] = {}
-    for name, wish in asked.items():
+    for name, wish in wishes.items():
+        host = http_host if name == "http" else HOST
+        before = remembered.get(name)
         if name == "http" and wish is None:
-            wish = remembered.get(name, HTTP_PORT)  # noqa: PLW2901 - the address people know must not wander
+            wish = before or HTTP_PORT  # noqa: PLW2901 - the address people know must not wander
         if wish:
-            _insist(name, wish, host if name == "http" else HOST, chosen)
+            _insist(name, wish, host, taken=chosen)
             chosen[name] = wish
+        elif wish is None and before and before not in chosen.values() and is_free(before, host):
+            chosen[name] = before
         else:
-            again = remembered.get(name, 0) if wish is None else 0
-            chosen[name] = again if again and is_free(again) else free_port(taken=set(chosen.values()))
+            chosen[name] = free_port(host, taken=chosen)
     return chosen
 
 
-def _insist(name: str, port: int, host: str, chosen: dict[str, int]) -> None:
-    option = OPTIONS[name]
-    if port in chosen.values():
-        raise Refused(f"Port {port} is asked for twice. Give {option} another one (0 takes a free one).")
-    try:
-        _bind(port, host)
-    except PermissionError:
-        raise Refused(f"Port {port} needs rights this user lacks. Choose one above 1023: everloop up {option} 8000")
-    except OSError:
-        raise Refused(
-            f"Port {port} is in use by another program. Stop that program, or choose another port: "
-            f"everloop up {option} {port + 1} (0 takes a free one)"
-        ) from None
-
-
 def is_free(port: int, host: str = HOST) -> bool:
-    """Whether a server could listen there now."""
-    try:
-        _bind(port, host)
-    except OSError:
-        return False
-    return True
+    """Whether a server could listen there now, or in an instant."""
+    deadline = time.monotonic() + _LINGER_SECONDS
+    while True:
+        try:
+            _bind(port, host)
+        except PermissionError:
+            raise
+        except OSError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
 
 
-def free_port(taken: set[int]) -> int:
+def free_port(host: str, taken: dict[str, int]) -> int:
     """A port nobody listens on."""
     for port in random.sample(_FREE, k=200):
-        if port not in taken and is_free(port):
-            return port
-    raise Refused(f"No free port was found between {_FREE.start} and {_FREE.stop}. Name one with --nats-port and so on.")
+        if port in taken.values():
+            continue
+        try:
+            _bind(port, host)
+        except OSError:
+            continue
+        return port
+    raise Refused(f"No free port was found between {_FREE.start} and {_FREE.stop}. Name some yourself: --nats-port ...")
+
+
+def _insist(name: str, port: int, host: str, taken: dict[str, int]) -> None:
+    option = OPTIONS[name]
+    if port in taken.values():
+        raise Refused(f"Port {port} is asked for twice. Give {option} another one (0 takes a free one).")
+    try:
+        free = is_free(port, host)
+    except PermissionError:
+        raise Refused(f"Port {port} needs rights this user lacks. Choose one above 1023 with {option}.") from None
+    if not free:
+        raise Refused(
+            f"Port {port} is in use by another program. Stop that program, or choose another port with {option} "
+            "(0 takes a free one)."
+        )
 
 
 def _bind(port: int, host: str) -> None:

@@ -4,11 +4,11 @@ import hashlib
 
 from nats.aio.msg import Msg
 
-from services.gateway.memory import Memory
 from services.gateway.settings import Settings
 from shared.bus import Bus
 from shared.contracts.access import AccessChanged, Caller, Decision, MayThey, WhoIsThis
 from shared.errors import Unauthenticated
+from shared.memory import Memory
 from shared.permissions import Permission
 
 

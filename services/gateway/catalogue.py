@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from services.gateway.memory import Memory
 from services.gateway.settings import Settings
 from shared.bus import Bus
 from shared.contracts.projects import (
@@ -16,6 +15,7 @@ from shared.contracts.projects import (
     Resolved,
 )
 from shared.errors import NotFound
+from shared.memory import Memory
 
 _PROJECT_FRESH_SECONDS = 30.0
 """A project may be renamed or deleted; a version never changes."""

@@ -13,7 +13,7 @@ from services.gateway.deps import Gateway
 from services.gateway.limits import BodyLimit
 from services.gateway.routes import include
 from services.gateway.settings import Settings
-from services.gateway.tracing import Tracing
+from services.gateway.tracing import TELEMETRY, TraceId
 from shared import telemetry
 from shared.appender import Appender
 from shared.bus import Bus
@@ -48,13 +48,19 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 def create_app(settings: Settings) -> FastAPI:
     """The ASGI application."""
     app = FastAPI(
-        title="Everloop", version="4.0.1", description=_DESCRIPTION, lifespan=_lifespan, docs_url=None, redoc_url=None
+        title="Everloop",
+        version="4.0.1",
+        description=_DESCRIPTION,
+        lifespan=_lifespan,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        telemetry=TELEMETRY,
     )
     app.state.settings = settings
     errors.install(app)
     include(app)
     app.add_middleware(BodyLimit, limit=settings.body_limit_bytes)
-    app.add_middleware(Tracing)
+    app.add_middleware(TraceId)
     return app
 
 

@@ -1,47 +1,38 @@
-"""One server span per request, the root of its trace (or a child of the caller's `traceparent`)."""
+"""The trace of a request. FastAPI makes the server span; this tells the caller its id."""
 
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from fastapi.telemetry import TelemetryConfig
+from opentelemetry import trace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from shared import telemetry
 
 _QUIET = frozenset({"/healthz", "/readyz"})
 
+TELEMETRY = TelemetryConfig(
+    # Off: spans inside FastAPI's own work, and its log records, which would repeat what callers sent.
+    operation_spans=False,
+    logs=False,
+    metrics=False,
+    exclude=lambda scope: scope["path"] in _QUIET,
+)
 
-class Tracing:
-    """ASGI middleware; attributes follow the HTTP semantic conventions of OpenTelemetry."""
+
+class TraceId:
+    """ASGI middleware: `X-Trace-Id` in every answer, so that a caller can name the request it asks about."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the request inside its span."""
-        if scope["type"] != "http" or scope["path"] in _QUIET:
+        """Add the header."""
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {
-            name.decode(): value.decode("latin-1")
-            for name, value in scope["headers"]
-            if name in (b"traceparent", b"tracestate")
-        }
-        with telemetry.tracer.start_as_current_span(
-            scope["method"],
-            context=telemetry.incoming(headers),
-            kind=SpanKind.SERVER,
-            attributes={"http.request.method": scope["method"], "url.path": scope["path"]},
-        ) as span:
 
-            async def observed(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    status = message["status"]
-                    span.set_attribute("http.response.status_code", status)
-                    if status >= 500:
-                        span.set_status(Status(StatusCode.ERROR))
-                    if (route := scope.get("route")) is not None:
-                        span.update_name(f"{scope['method']} {route.path}")
-                        span.set_attribute("http.route", route.path)
-                    trace_id = f"{span.get_span_context().trace_id:032x}"
-                    message["headers"] = [*message["headers"], (b"x-trace-id", trace_id.encode())]
-                await send(message)
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                context = trace.get_current_span().get_span_context()
+                if context.is_valid:
+                    header = (b"x-trace-id", f"{context.trace_id:032x}".encode())
+                    message["headers"] = [*message["headers"], header]
+            await send(message)
 
-            await self._app(scope, receive, observed)
+        await self._app(scope, receive, named)

@@ -2,12 +2,18 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import ConnectionClosedError, NoRespondersError, OutboundBufferLimitError
+from nats.errors import (
+    ConnectionClosedError,
+    ConnectionDrainingError,
+    MaxPayloadError,
+    NoRespondersError,
+    OutboundBufferLimitError,
+)
 from nats.errors import TimeoutError as NatsTimeoutError
 from opentelemetry.trace import SpanKind
 from pydantic import BaseModel
@@ -17,7 +23,7 @@ from shared import telemetry
 from shared.bus.connection import Connection
 from shared.bus.wire import BEAT, BEAT_SECONDS, CANCEL, DONE, KIND, problem_in
 from shared.contracts.message import Command, Event, Request
-from shared.errors import Unavailable
+from shared.errors import TooLarge, Unavailable
 from shared.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -28,6 +34,8 @@ R = TypeVar("R", bound=BaseModel)
 ASK_SECONDS = 5.0
 SILENCE_SECONDS = 3 * BEAT_SECONDS
 """A call whose service has not even sent a heartbeat for this long is given up."""
+_TOO_LARGE = "This is more than fits into one message of the bus; send less at once."
+_LOST = (NatsTimeoutError, ConnectionClosedError, ConnectionDrainingError, OutboundBufferLimitError)
 
 
 class Bus(Connection):
@@ -57,7 +65,9 @@ class Bus(Connection):
                 )
             except NoRespondersError:
                 raise Unavailable(f"The {owner} service is away.") from None
-            except (NatsTimeoutError, ConnectionClosedError, OutboundBufferLimitError) as error:
+            except MaxPayloadError:
+                raise TooLarge(_TOO_LARGE) from None
+            except _LOST as error:
                 raise Unavailable(f"The {owner} service did not answer in time.") from error
         if problem := problem_in(message):
             raise problem
@@ -67,7 +77,7 @@ class Bus(Connection):
         """Answers of a long command as they come: any number of `chunk`, then the command's reply.
 
         The other side sends heartbeats, so it may take hours, yet its death is noticed within seconds. Leaving the
-        iterator early tells the other side to stop.
+        iterator early tells the other side to stop; use `contextlib.aclosing`, or it is left only when collected.
         """
         owner = command.subject.partition(".")[0]
         client = await self.online()
@@ -77,7 +87,7 @@ class Bus(Connection):
         try:
             with telemetry.tracer.start_as_current_span(f"call {command.subject}", kind=SpanKind.CLIENT):
                 headers = telemetry.outgoing()
-            await client.publish(command.subject, command.model_dump_json().encode(), reply=reply_to, headers=headers)
+            await self._send(client, command, reply_to, headers)
             while True:
                 message = await self._next(answers, owner)
                 kind = (message.headers or {}).get(KIND)
@@ -98,6 +108,14 @@ class Bus(Connection):
                 with contextlib.suppress(Exception):
                     await client.publish(f"{owner}.{CANCEL}", reply_to.encode())
 
+    async def _send(self, client: Client, command: Command[R], reply_to: str, headers: dict[str, str]) -> None:
+        try:
+            await client.publish(command.subject, command.model_dump_json().encode(), reply=reply_to, headers=headers)
+        except MaxPayloadError:
+            raise TooLarge(_TOO_LARGE) from None
+        except _LOST as error:
+            raise Unavailable("The message bus went away; try again.") from error
+
     async def _next(self, answers: "asyncio.Queue[Msg]", owner: str) -> Msg:
         try:
             async with asyncio.timeout(SILENCE_SECONDS):
@@ -111,7 +129,7 @@ class Bus(Connection):
             if self._subscription is None:
                 self._inbox = client.new_inbox()
                 self._subscription = await client.subscribe(f"{self._inbox}.*", cb=self._arrived)
-                # nats-py's own bounds are for slow callbacks; this one only sorts.
+                # nats-py's own bounds (128 MiB waiting) are for slow callbacks; this one only sorts.
         token = client.new_inbox().rpartition(".")[2]
         queue: asyncio.Queue[Msg] = asyncio.Queue()
         self._calls[token] = queue
@@ -122,7 +140,15 @@ class Bus(Connection):
         if queue is not None:
             queue.put_nowait(message)
 
-    async def append(self, subject: str, payload: bytes, *, message_id: str, timeout_seconds: float = 5.0) -> int:
+    async def append(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        message_id: str,
+        timeout_seconds: float = 5.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> int:
         """Append to the stream that listens on `subject`; returns the sequence once it is durable there.
 
         Repeating with the same `message_id` within two minutes stores nothing new. Unavailable when it is not known
@@ -131,11 +157,13 @@ class Bus(Connection):
         client = await self.online()
         try:
             message = await client.request(
-                subject, payload, timeout=timeout_seconds, headers={"Nats-Msg-Id": message_id}
+                subject, payload, timeout=timeout_seconds, headers={**(headers or {}), "Nats-Msg-Id": message_id}
             )
         except NoRespondersError:
             raise Unavailable(f"No stream takes {subject!r} at the moment.") from None
-        except (NatsTimeoutError, ConnectionClosedError, OutboundBufferLimitError) as error:
+        except MaxPayloadError:
+            raise TooLarge(_TOO_LARGE) from None
+        except _LOST as error:
             raise Unavailable("The message bus did not confirm in time.") from error
         acknowledgement = from_json(message.data)
         if "error" in acknowledgement:

@@ -1,12 +1,17 @@
 """One process's connection to NATS: who it is, and how long it waits for a server that is away."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from faststream.nats import NatsBroker, NatsMessage
+from faststream.nats.subscriber.usecases.basic import LogicSubscriber
 from faststream.security import BaseSecurity, SASLPlaintext
 from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
 from nats.errors import NoServersError
 
 from shared.errors import Unavailable
@@ -16,6 +21,10 @@ logger = logging.getLogger(__name__)
 
 RECONNECT_WAIT_SECONDS = 2.0
 """How long a request waits for a server that is away before its caller is told 503."""
+FINISH_SECONDS = 8.0
+"""How long a process that is told to stop works on what it has in hand."""
+_LAST_WORDS_SECONDS = 1.0
+"""For work that was not finished by then: time to tell its caller."""
 _ACCESS_VIOLATION = "permissions violation"
 
 
@@ -30,7 +39,9 @@ class Connection:
     def __init__(self, settings: ServiceSettings, service: str) -> None:
         self.service = service
         self._online = asyncio.Event()
+        self._before_close: list[Callable[[], Awaitable[None]]] = []
         self._reconnect_hooks: list[Callable[[], None]] = []
+        self._in_hand: set[asyncio.Task[None]] = set()
         self.broker = NatsBroker(
             [url.strip() for url in settings.nats_url.split(",")],
             name=f"everloop-{service}",
@@ -40,7 +51,6 @@ class Connection:
             reconnect_time_wait=0.2,  # type: ignore[arg-type]  # nats-py sleeps this long; a fraction is fine
             ping_interval=20,
             pending_size=64 * 1024 * 1024,
-            graceful_timeout=8.0,
             apply_types=False,
             decoder=_undecoded,
             logger=None,
@@ -66,9 +76,43 @@ class Connection:
         """Start every subscriber registered on the broker."""
         await self.broker.start()
 
+    def on_close(self, finish: Callable[[], Awaitable[None]]) -> None:
+        """Have `finish` awaited when the process stops, while the connection still works."""
+        self._before_close.append(finish)
+
+    def hold(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work` beside everything else; `close` waits for it."""
+        task = asyncio.create_task(work)
+        self._in_hand.add(task)
+        task.add_done_callback(self._in_hand.discard)
+
     async def close(self) -> None:
-        """Finish the messages in hand, then leave."""
-        await self.broker.stop()
+        """Take no more messages, finish those in hand, then leave.
+
+        In this order, because a message taken and not handled is a caller without an answer: FastStream's own stop
+        drops what arrives while it waits, so every subscription is drained before.
+        """
+        if self.is_online:
+            await asyncio.gather(*(self._leave(subscriber) for subscriber in self.broker.subscribers))
+        for finish in self._before_close:
+            await finish()
+        if self._in_hand:
+            _, late = await asyncio.wait(self._in_hand, timeout=FINISH_SECONDS)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=_LAST_WORDS_SECONDS)
+        with contextlib.suppress(NatsError):
+            if self.is_online:
+                await self.broker.stop()
+            else:  # nothing can be drained
+                await self.client.close()
+
+    async def _leave(self, subscriber: object) -> None:
+        if isinstance(subscriber, LogicSubscriber) and isinstance(subscriber.subscription, Subscription):
+            with contextlib.suppress(NatsError):
+                await subscriber.subscription.drain()  # type: ignore[no-untyped-call]
+            subscriber.subscription = None
 
     async def online(self) -> Client:
         """The client, connected. Unavailable when NATS stays away."""

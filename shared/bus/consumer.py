@@ -1,15 +1,19 @@
-"""Reading a stream in batches: in order, at least once, acknowledged only when the batch was handled.
+"""Reading a stream in batches: at least once, acknowledged only when the batch was handled.
 
-A push consumer with a delivery group: an idle reader costs nothing, and replicas share the work.
+A pull consumer: the next batch is asked for when the last one is done, so however long a database is away, no more
+than one batch is held in memory, and nothing comes twice because it waited. Replicas share the work; one that dies
+leaves its batch to the others after `ACK_WAIT_SECONDS`.
 """
 
 import asyncio
 import contextlib
+import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from shared.bus.client import Bus
@@ -17,8 +21,17 @@ from shared.errors import Problem
 
 logger = logging.getLogger(__name__)
 
-ACK_WAIT_SECONDS = 30.0
+ACK_WAIT_SECONDS = 10.0
+_BEAT_SECONDS = ACK_WAIT_SECONDS / 3
+MOST_BYTES = 16 * 1024 * 1024
+"""Of one batch. Above the largest message (8 MB), or that message could never be delivered."""
+_LINGER_SECONDS = 30.0
+"""How long a request for the next message stays with the server before it is made again."""
+_QUIET_SECONDS = 2.0
+"""Beyond what a server promised, how long to wait before asking again: the request or its answer got lost."""
 _LONGEST_DELAY_SECONDS = 5.0
+FINISH_SECONDS = 5.0
+"""How long a process that is told to stop works on the batch in hand; what it does not finish comes again."""
 
 
 @dataclass(frozen=True)
@@ -39,46 +52,55 @@ Handle = Callable[[Batch], Awaitable[None]]
 async def consume(bus: Bus, stream: str, durable: str, handle: Handle, *, most: int = 256) -> "asyncio.Task[None]":
     """Start reading `stream`; `handle` gets up to `most` messages at once, again and again until it succeeds.
 
-    `handle` must be safe to run twice, and must itself put away (to `DEAD`) what can never succeed.
+    Messages come in the stream's order as long as one replica reads and none is redelivered. `handle` must be safe to
+    run twice, and must itself put away (to `DEAD`) what can never succeed.
     """
-    queue: asyncio.Queue[Msg] = asyncio.Queue()
-    jetstream = (await bus.online()).jetstream()
+    reader = _Reader(bus, stream, durable)
+    await reader.open()
+    task = asyncio.create_task(_read(reader, handle, most), name=f"read {stream}")
 
-    async def arrived(message: Msg) -> None:
-        queue.put_nowait(message)
+    async def finish() -> None:
+        reader.stop()
+        await asyncio.wait({task}, timeout=FINISH_SECONDS)
+        task.cancel()
 
-    await jetstream.subscribe(
-        "",
-        stream=stream,
-        durable=durable,
-        queue=durable,
-        cb=arrived,
-        manual_ack=True,
-        config=ConsumerConfig(
-            durable_name=durable,
-            deliver_group=durable,
-            deliver_subject=f"_INBOX.{bus.service}.deliver.{stream}",
-            ack_policy=AckPolicy.EXPLICIT,
-            ack_wait=ACK_WAIT_SECONDS,
-            max_ack_pending=2 * most,
-        ),
-    )
-    return asyncio.create_task(_read(queue, handle, most), name=f"read {stream}")
+    bus.on_close(finish)
+    return task
 
 
-async def _read(queue: "asyncio.Queue[Msg]", handle: Handle, most: int) -> None:
-    while True:
-        messages = [await queue.get()]
-        while len(messages) < most and not queue.empty():
-            messages.append(queue.get_nowait())
-        messages.sort(key=lambda message: message.metadata.sequence.stream)
-        await _insist(Batch(messages), handle)
-        for message in messages:
+async def _read(reader: "_Reader", handle: Handle, most: int) -> None:
+    while not reader.stopped:
+        try:
+            messages = await reader.next(most)
+        except (NatsError, Problem) as error:
+            logger.warning("cannot read %s at the moment: %r", reader.stream, error)
+            await asyncio.sleep(1)
+            with contextlib.suppress(NatsError, Problem):
+                await reader.open()
+            continue
+        if messages:
+            messages.sort(key=lambda message: message.metadata.sequence.stream)
+            await _finish(Batch(messages), handle)
+
+
+async def _finish(batch: Batch, handle: Handle) -> None:
+    """Handle the batch and acknowledge it, telling the server meanwhile that we are still at it."""
+    work = asyncio.create_task(_insist(batch, handle))
+    try:
+        while not (await asyncio.wait({work}, timeout=_BEAT_SECONDS))[0]:
+            with contextlib.suppress(NatsError):
+                for message in batch.messages:
+                    await message.in_progress()
+        await work
+    finally:
+        work.cancel()
+    with contextlib.suppress(NatsError):  # what is not acknowledged comes again
+        for message in batch.messages:
             await message.ack()
 
 
 async def _insist(batch: Batch, handle: Handle) -> None:
-    """Handle the batch, however long what it needs is away; tell the server that we are still at it."""
+    """Handle the batch, however long what it needs is away."""
     delay = 0.1
     while True:
         try:
@@ -92,10 +114,81 @@ async def _insist(batch: Batch, handle: Handle) -> None:
                 extra={"first": batch.first, "messages": len(batch.messages)},
                 exc_info=None if expected else error,
             )
-            with contextlib.suppress(Exception):
-                for message in batch.messages:
-                    await message.in_progress()
             await asyncio.sleep(delay)
             delay = min(delay * 2, _LONGEST_DELAY_SECONDS)
         else:
             return
+
+
+class _Reader:
+    """Asks the durable consumer for messages. What it was sent and has not given out yet is never lost."""
+
+    def __init__(self, bus: Bus, stream: str, durable: str) -> None:
+        self.stream = stream
+        self._bus = bus
+        self._durable = durable
+        self._inbox = ""
+        self._request = 0
+        self.stopped = False
+        self._arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
+
+    async def open(self) -> None:
+        """Make the consumer if it is not there, and listen for what it sends."""
+        client = await self._bus.online()
+        await client.jetstream().add_consumer(
+            self.stream,
+            ConsumerConfig(
+                durable_name=self._durable,
+                ack_policy=AckPolicy.EXPLICIT,
+                ack_wait=ACK_WAIT_SECONDS,
+            ),
+        )
+        if not self._inbox:
+            self._inbox = client.new_inbox()
+            await client.subscribe(f"{self._inbox}.*", cb=self._deliver)
+            self._bus.on_reconnect(lambda: self._arrived.put_nowait(None))
+
+    async def next(self, most: int) -> list[Msg]:
+        """What the stream has at this moment, up to `most`; if it has nothing, the next message when it comes."""
+        messages = await self._ask({"no_wait": True, "batch": most}, most, _QUIET_SECONDS)
+        if messages or self.stopped:
+            return messages
+        linger = {"batch": 1, "expires": int(_LINGER_SECONDS * 1e9)}
+        return await self._ask(linger, 1, _LINGER_SECONDS + _QUIET_SECONDS)
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self.stopped = True
+        self._arrived.put_nowait(None)
+
+    async def _ask(self, wish: Mapping[str, object], most: int, patience_seconds: float) -> list[Msg]:
+        client = await self._bus.online()
+        self._request += 1
+        reply = f"{self._inbox}.{self._request}"
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{self._durable}"
+        await client.publish(subject, json.dumps({**wish, "max_bytes": MOST_BYTES}).encode(), reply=reply)
+        messages: list[Msg] = []
+        while len(messages) < most:
+            try:
+                async with asyncio.timeout(patience_seconds):
+                    message = await self._arrived.get()
+            except TimeoutError:
+                break
+            if message is None:  # told to stop, or reconnected to a server that has forgotten what it was asked
+                break
+            if message.reply:  # a message of the stream; its reply subject is where it is acknowledged
+                messages.append(message)
+            elif message.subject == reply:
+                _check(message)
+                break
+        return messages
+
+    async def _deliver(self, message: Msg) -> None:
+        self._arrived.put_nowait(message)
+
+
+def _check(status: Msg) -> None:
+    """Raise if the status says more than that there is nothing (more) at the moment."""
+    headers = status.headers or {}
+    if headers.get("Status") == "503" or "deleted" in headers.get("Description", "").lower():
+        raise NatsError(headers.get("Description") or "the consumer is away")

@@ -1,21 +1,28 @@
-"""The answering side: one function per message, errors turned into `Failure`s, heartbeats for what takes long."""
+"""The answering side: one function per message, errors turned into `Failure`s, heartbeats for what takes long.
+
+Whatever happens to a request that was taken (an error, an answer too large for the bus, the process told to stop), its
+caller hears of it.
+"""
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from faststream.nats import NatsMessage
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from pydantic import BaseModel
 
 from shared import telemetry
-from shared.bus.client import Bus
+from shared.bus.client import ASK_SECONDS, Bus
 from shared.bus.wire import BEAT, BEAT_SECONDS, CANCEL, DONE, FAILURE, KIND
 from shared.contracts.message import Request
-from shared.errors import Internal, Problem
+from shared.errors import Internal, Problem, TooLarge, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +30,10 @@ D = TypeVar("D")
 M = TypeVar("M", bound=Request[Any])
 Answer = Callable[[M, D], Awaitable[BaseModel]]
 Stream = Callable[[M, D], AsyncIterator[BaseModel]]
+_Work = Callable[[Msg], Coroutine[Any, Any, None]]
+
+_REMEMBERED_LEAVERS = 4096
+"""Callers who left before their call was taken up here; every replica hears of all of them."""
 
 
 class _Route(NamedTuple):
@@ -48,7 +59,11 @@ class Router(Generic[D]):
         return register
 
     def streams(self, message: type[M], *, workers: int = 1024) -> Callable[[Stream[M, D]], Stream[M, D]]:
-        """Register an async generator: what it yields before the reply type are chunks, the reply comes last."""
+        """Register an async generator: what it yields before the reply type are chunks, the reply comes last.
+
+        When the caller leaves, the generator ends where it is: by CancelledError where it awaits, by GeneratorExit
+        where it yields. What must happen then belongs into `finally`, where it may await.
+        """
 
         def register(function: Stream[M, D]) -> Stream[M, D]:
             self._routes.append(_Route(message, function, streams=True, workers=workers))
@@ -58,84 +73,151 @@ class Router(Generic[D]):
 
     def attach(self, bus: Bus, deps: D) -> None:
         """Subscribe every handler, in the service's queue group."""
-        running: dict[str, asyncio.Task[Any]] = {}
+        calls = _Calls()
         if any(route.streams for route in self._routes):
-
-            async def cancel(message: NatsMessage) -> None:
-                task = running.get(message.raw_message.data.decode())
-                if task is not None:
-                    task.cancel()
-
-            bus.broker.subscriber(f"{bus.service}.{CANCEL}", no_reply=True)(cancel)
+            bus.broker.subscriber(f"{bus.service}.{CANCEL}", no_reply=True)(calls.leave)
         for route in self._routes:
-            subscriber = bus.broker.subscriber(
-                route.message.subject, queue=bus.service, max_workers=route.workers, no_reply=True
-            )
-            subscriber(_streaming(route, bus, deps, running) if route.streams else _answering(route, bus, deps))
+            work = _streaming(route, bus, deps, calls) if route.streams else _answering(route, bus, deps)
+            bus.broker.subscriber(route.message.subject, queue=bus.service, no_reply=True)(_taking(bus, work))
 
 
-def _failure(error: Exception, subject: str) -> bytes:
+class _Calls:
+    """Streamed calls under way, and callers who left already."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._left: OrderedDict[str, None] = OrderedDict()
+
+    async def leave(self, message: NatsMessage) -> None:
+        """A caller has left. Its call may be here, at another replica, or still on its way to us."""
+        reply_to = message.raw_message.data.decode()
+        task = self._running.pop(reply_to, None)
+        if task is not None:
+            task.cancel()
+            return
+        self._left[reply_to] = None
+        if len(self._left) > _REMEMBERED_LEAVERS:
+            self._left.popitem(last=False)
+
+    def start(self, reply_to: str, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run a call so that its caller's leaving ends it."""
+        task = asyncio.create_task(work)
+        if reply_to in self._left:
+            del self._left[reply_to]
+            task.cancel()
+        else:
+            self._running[reply_to] = task
+        return task
+
+    def end(self, reply_to: str) -> None:
+        """The call is over."""
+        self._running.pop(reply_to, None)
+
+
+def _taking(bus: Bus, work: _Work) -> Callable[[NatsMessage], Awaitable[None]]:
+    """Take a message and work on it beside the others: the subscription is free for the next at once.
+
+    FastStream's `max_workers` is not used: on stop it drops what waits for a worker.
+    """
+
+    async def take(message: NatsMessage) -> None:
+        bus.hold(work(message.raw_message))
+
+    return take
+
+
+def _problem(error: BaseException, subject: str) -> Problem:
     """What the caller is told; defects are logged here, where the trace is."""
+    if isinstance(error, asyncio.CancelledError):
+        return Unavailable("The service was stopped before it had finished. Try again.")
+    if isinstance(error, MaxPayloadError):
+        return TooLarge("The answer is more than fits into one message of the bus; ask for less at once.")
     if not isinstance(error, Problem):
         logger.error("%s failed", subject, exc_info=error)
-        error = Internal("Something went wrong on our side; the service's log has the details.")
-    elif error.level >= logging.WARNING:
+        return Internal("Something went wrong on our side; the service's log has the details.")
+    if error.level >= logging.WARNING:
         logger.log(error.level, "%s: %s", subject, error.message, extra={"status": error.status})
-    return error.failure().model_dump_json().encode()
+    return error
 
 
-def _answering(route: _Route, bus: Bus, deps: Any) -> Callable[[NatsMessage], Awaitable[None]]:  # noqa: ANN401
+async def _reply(bus: Bus, raw: Msg, answer: BaseModel, kind: str | None = None) -> None:
+    if raw.reply:
+        headers = {KIND: kind} if kind else None
+        await bus.client.publish(raw.reply, answer.model_dump_json().encode(), headers=headers)
+
+
+async def _fail(bus: Bus, raw: Msg, error: BaseException, subject: str) -> None:
+    failure = _problem(error, subject).failure()
+    try:
+        await _reply(bus, raw, failure, FAILURE)
+    except NatsError as lost:
+        logger.warning("%s: its caller could not be told: %r", subject, lost)
+
+
+def _answering(route: _Route, bus: Bus, deps: Any) -> _Work:  # noqa: ANN401
     subject = route.message.subject
+    workers = asyncio.Semaphore(route.workers)
 
-    async def handle(message: NatsMessage) -> None:
-        raw: Msg = message.raw_message
+    async def answer(raw: Msg, taken_at: float) -> None:
+        async with workers:
+            if asyncio.get_running_loop().time() - taken_at > ASK_SECONDS:
+                raise Unavailable("The service has more to do than it can at the moment. Try again.")
+            reply = await route.function(route.message.model_validate_json(raw.data), deps)
+        await _reply(bus, raw, reply)
+
+    async def work(raw: Msg) -> None:
         with telemetry.tracer.start_as_current_span(
             subject, context=telemetry.incoming(raw.headers), kind=SpanKind.SERVER
         ) as span:
-            headers = None
             try:
-                reply = await route.function(route.message.model_validate_json(raw.data), deps)
-                payload = reply.model_dump_json().encode()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the caller must get an answer
-                payload, headers = _failure(error, subject), {KIND: FAILURE}
+                await answer(raw, asyncio.get_running_loop().time())
+            except (Exception, asyncio.CancelledError) as error:
                 span.set_status(Status(StatusCode.ERROR, type(error).__name__))
-        if raw.reply:
-            await bus.client.publish(raw.reply, payload, headers=headers)
+                await _fail(bus, raw, error, subject)
+                if isinstance(error, asyncio.CancelledError):
+                    raise
 
-    return handle
+    return work
 
 
-def _streaming(
-    route: _Route,
-    bus: Bus,
-    deps: Any,  # noqa: ANN401
-    running: dict[str, asyncio.Task[Any]],
-) -> Callable[[NatsMessage], Awaitable[None]]:
+def _streaming(route: _Route, bus: Bus, deps: Any, calls: _Calls) -> _Work:  # noqa: ANN401
     subject = route.message.subject
     reply_type = route.message.reply_type()
+    workers = asyncio.Semaphore(route.workers)
+
+    async def stream(raw: Msg) -> None:
+        answered = False
+        request = route.message.model_validate_json(raw.data)
+        async with workers, contextlib.aclosing(route.function(request, deps)) as parts:
+            async for part in parts:
+                answered = isinstance(part, reply_type)
+                await _reply(bus, raw, part, DONE if answered else None)
+        if not answered:
+            raise TypeError(f"{subject} ended without a {reply_type.__name__}")
 
     async def run(raw: Msg) -> None:
         with telemetry.tracer.start_as_current_span(
             subject, context=telemetry.incoming(raw.headers), kind=SpanKind.SERVER
         ) as span:
             try:
-                async for part in route.function(route.message.model_validate_json(raw.data), deps):
-                    headers = {KIND: DONE} if isinstance(part, reply_type) else None
-                    await bus.client.publish(raw.reply, part.model_dump_json().encode(), headers=headers)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the caller must get an answer
+                await stream(raw)
+            except (Exception, asyncio.CancelledError) as error:
                 span.set_status(Status(StatusCode.ERROR, type(error).__name__))
-                await bus.client.publish(raw.reply, _failure(error, subject), headers={KIND: FAILURE})
+                await _fail(bus, raw, error, subject)
+                if isinstance(error, asyncio.CancelledError):
+                    raise
 
-    async def handle(message: NatsMessage) -> None:
-        raw: Msg = message.raw_message
-        task = running[raw.reply] = asyncio.create_task(run(raw))
+    async def work(raw: Msg) -> None:
+        task = calls.start(raw.reply, run(raw))
         try:
             while not (await asyncio.wait({task}, timeout=BEAT_SECONDS))[0]:
-                await bus.client.publish(raw.reply, b"", headers={KIND: BEAT})
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+                with contextlib.suppress(NatsError):
+                    await bus.client.publish(raw.reply, b"", headers={KIND: BEAT})
+        except asyncio.CancelledError:
+            task.cancel()  # the process stops; the call says so itself
+            await asyncio.wait({task})
+            raise
         finally:
-            del running[raw.reply]
-            task.cancel()
+            calls.end(raw.reply)
 
-    return handle
+    return work

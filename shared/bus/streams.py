@@ -1,11 +1,18 @@
 """The JetStream streams and what they keep. Each is made by the service that owns it."""
 
+import asyncio
+import json
 from dataclasses import dataclass
+from typing import Any
 
+from nats.errors import ConnectionClosedError, NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
+from pydantic_core import from_json
 
 from shared.bus.client import Bus
+from shared.errors import Unavailable
 
 DUPLICATE_WINDOW_SECONDS = 120.0
 _DAY_SECONDS = 86_400.0
@@ -45,3 +52,43 @@ async def ensure_stream(bus: Bus, spec: StreamSpec) -> None:
         await manager.add_stream(config)
     else:
         await manager.update_stream(config)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a durable consumer is in its stream, in sequences."""
+
+    first: int
+    """The oldest message kept; one more than `last` when there is none."""
+    last: int
+    """The newest message accepted."""
+    floor: int
+    """Everything up to here was acknowledged, or is no longer kept."""
+
+
+async def progress(bus: Bus, stream: str, durable: str) -> Progress:
+    """Where `durable` is. `last` counts every message whose append was confirmed before this was asked."""
+    state, consumer = await asyncio.gather(
+        _manage(bus, f"STREAM.INFO.{stream}"), _manage(bus, f"CONSUMER.INFO.{stream}.{durable}")
+    )
+    first, last = int(state["state"]["first_seq"]), int(state["state"]["last_seq"])
+    return Progress(first, last, max(int(consumer["ack_floor"].get("stream_seq", 0)), first - 1))
+
+
+async def trim(bus: Bus, stream: str, through: int) -> None:
+    """Forget the messages up to and including sequence `through`."""
+    await _manage(bus, f"STREAM.PURGE.{stream}", {"seq": through + 1})
+
+
+async def _manage(bus: Bus, operation: str, question: dict[str, int] | None = None) -> dict[str, Any]:
+    client = await bus.online()
+    try:
+        message = await client.request(
+            f"$JS.API.{operation}", json.dumps(question).encode() if question else b"", timeout=2.0
+        )
+    except (NatsTimeoutError, NoRespondersError, ConnectionClosedError) as error:
+        raise Unavailable(f"The message bus did not answer {operation}.") from error
+    answer: dict[str, Any] = from_json(message.data)
+    if "error" in answer:
+        raise Unavailable(f"The message bus refused {operation}: {answer['error'].get('description')}.")
+    return answer

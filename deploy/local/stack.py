@@ -1,0 +1,120 @@
+"""From the options of `everloop up` to the components of a stack."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deploy.local import ports, servers, services
+from deploy.local.component import Component
+from deploy.local.errors import Refused
+from deploy.local.folder import Folder
+from deploy.local.secrets import Secrets, keep_credentials
+
+NAMES = ("mongod", "nats-server", "model", *services.NAMES)
+"""Everything a stack may consist of, in the order `status` shows it."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller of `up` wishes; a port of None is no wish, 0 is any free port."""
+
+    caller: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    """The environment `up` was called in."""
+    http_port: int | None = None
+    nats_port: int | None = None
+    mongo_port: int | None = None
+    model_port: int | None = None
+    with_model: bool = True
+
+    @property
+    def own_mongo(self) -> bool:
+        """Whether we bring MongoDB, or the caller does."""
+        return not self.caller.get("EVERLOOP_MONGO_URL")
+
+    @property
+    def own_nats(self) -> bool:
+        """Whether we bring NATS, or the caller does."""
+        return not self.caller.get("EVERLOOP_NATS_URL")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack that can be started: every address and password is known."""
+
+    components: list[Component]
+    url: str
+    api_key: str
+    model: str
+    """A model that answers without an account."""
+
+    @property
+    def api(self) -> str:
+        """The base URL for a v4 client."""
+        return f"{self.url}/v4"
+
+
+def assemble(options: Options, folder: Folder) -> Stack:
+    """Choose the ports, draw or read the secrets, and describe every process. The folder is held by now."""
+    caller = options.caller
+    host = caller.get("EVERLOOP_HTTP_HOST") or ports.HOST
+    chosen = ports.choose(_wishes(options), folder.ports, host)
+    folder.ports = {**folder.ports, **chosen}
+    # Whoever listens on every address is reached on this one.
+    reached = ports.HOST if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
+    url = f"http://{reached}:{chosen['http']}"
+    secrets = Secrets.of(folder)
+    api_key = keep_credentials(folder, f"{url}/v4")
+
+    brought = _servers(options, folder, chosen, secrets)
+    shared = services.without_passwords(caller) | {"EVERLOOP_SECRET": caller.get("EVERLOOP_SECRET") or secrets.secret}
+    if options.own_mongo:
+        shared["EVERLOOP_MONGO_URL"] = servers.mongo_url(chosen["mongo"])
+    if options.own_nats:
+        shared["EVERLOOP_NATS_URL"] = f"nats://{ports.HOST}:{chosen['nats']}"
+    own = {
+        name: services.bus_login(name, caller, secrets.bus_passwords if options.own_nats else {})
+        for name in services.NAMES
+    }
+    own["gateway"] |= {"EVERLOOP_HTTP_HOST": host, "EVERLOOP_HTTP_PORT": str(chosen["http"])}
+    own["authz"]["EVERLOOP_BOOTSTRAP_FILE"] = str(folder.credentials)
+    if options.with_model:
+        own["generation"]["EVERLOOP_LOCAL_MODEL_URL"] = f"http://{ports.HOST}:{chosen['model']}/v1"
+    needed = tuple(component.name for component in brought if component.name != "model")
+    return Stack(
+        components=[*brought, *services.services(shared, own, (reached, chosen["http"]), after=needed)],
+        url=url,
+        api_key=api_key,
+        model=servers.MODEL_NAME if options.with_model else "mock",
+    )
+
+
+def _wishes(options: Options) -> dict[str, int | None]:
+    wishes = {"http": options.http_port}
+    if options.own_mongo:
+        wishes["mongo"] = options.mongo_port
+    if options.own_nats:
+        wishes["nats"] = options.nats_port
+    if options.with_model:
+        wishes["model"] = options.model_port
+    return wishes
+
+
+def _servers(options: Options, folder: Folder, chosen: Mapping[str, int], secrets: Secrets) -> list[Component]:
+    brought = []
+    if options.own_mongo:
+        binary = _found(servers.mongod_binary(), "mongod", "set EVERLOOP_MONGO_URL to a MongoDB of your own")
+        brought.append(servers.mongod(binary, folder, chosen["mongo"], options.caller))
+    if options.own_nats:
+        binary = _found(servers.nats_binary(), "nats-server", "set EVERLOOP_NATS_URL to a NATS server of your own")
+        brought.append(servers.nats_server(binary, folder, chosen["nats"], secrets.bus_passwords, options.caller))
+    if options.with_model:
+        weights = _found(servers.model_file(), "the local model", "start without it: everloop up --no-model")
+        brought.append(servers.model(weights, chosen["model"], options.caller))
+    return brought
+
+
+def _found(path: Path | None, what: str, otherwise: str) -> Path:
+    if path is None:
+        raise Refused(f"{what} is not installed. Run `make setup`, or {otherwise}.")
+    return path

@@ -1,0 +1,54 @@
+"""Who is behind a key, remembered: so callers are known while the database is away, and it is asked rarely else."""
+
+import math
+from collections.abc import Awaitable, Callable
+
+from nats.aio.msg import Msg
+
+from services.authz.settings import Settings
+from shared.bus import Bus
+from shared.contracts.access import AccessChanged, Caller
+from shared.errors import Unauthenticated
+from shared.memory import Memory
+
+LookUp = Callable[[str], Awaitable[Caller | None]]
+"""The caller behind a key's hash, from the database; None when there is no such key or it was revoked."""
+
+
+class Callers:
+    """Callers by the hash of their key.
+
+    An entry outlives its freshness for as long as the database is away: nothing can be revoked in that time.
+    """
+
+    def __init__(self, look_up: LookUp, settings: Settings) -> None:
+        self._look_up = look_up
+        self._memory: Memory[str, Caller] = Memory(
+            most=settings.callers_most, fresh_seconds=settings.caller_fresh_seconds, stale_seconds=math.inf
+        )
+
+    async def listen(self, bus: Bus) -> None:
+        """Hear of changes made by other replicas. Some may be missed while offline, so coming back forgets all."""
+        await bus.client.subscribe(AccessChanged.everywhere(), cb=self._changed)
+        bus.on_reconnect(self.forget_all)
+
+    async def who(self, key_hash: str) -> Caller:
+        """The caller; Unauthenticated in the same words whether the key never was or is no more."""
+        return await self._memory.get(key_hash, lambda: self._ask(key_hash))
+
+    def forget(self, organisation: str) -> None:
+        """Something changed in the organisation: ask the database again."""
+        self._memory.forget(lambda _, caller: caller.organisation == organisation)
+
+    def forget_all(self) -> None:
+        """Trust nothing remembered."""
+        self._memory.forget(lambda _, __: True)
+
+    async def _ask(self, key_hash: str) -> Caller:
+        caller = await self._look_up(key_hash)
+        if caller is None:
+            raise Unauthenticated("The API key is missing, wrong or revoked.")
+        return caller
+
+    async def _changed(self, message: Msg) -> None:
+        self.forget(AccessChanged.model_validate_json(message.data).organisation)

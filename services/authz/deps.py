@@ -1,0 +1,16 @@
+"""What handlers work with; made once in `main.py`."""
+
+from dataclasses import dataclass
+
+from services.authz.callers import Callers
+from services.authz.store import Store
+from shared.bus import Bus
+
+
+@dataclass(frozen=True)
+class Deps:
+    """The service's own things."""
+
+    bus: Bus
+    store: Store
+    callers: Callers

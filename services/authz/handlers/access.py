@@ -1,0 +1,20 @@
+"""Who is this, and may they: the two questions of every request."""
+
+from services.authz.access import decide
+from services.authz.deps import Deps
+from shared.bus import Router
+from shared.contracts.access import Caller, Decision, MayThey, WhoIsThis
+
+router = Router[Deps]()
+
+
+@router.answers(WhoIsThis)
+async def who_is_this(query: WhoIsThis, deps: Deps) -> Caller:
+    """The caller behind a key."""
+    return await deps.callers.who(query.key_hash)
+
+
+@router.answers(MayThey)
+async def may_they(query: MayThey, deps: Deps) -> Decision:  # noqa: ARG001 - the table of permissions is code
+    """Whether a role has a permission."""
+    return decide(query.caller, query.permission)

@@ -1,0 +1,176 @@
+"""Collections of authz: `organisations` (with their members), `users`, `keys`, `installation`.
+
+Members are part of their organisation's document: that one of them always is an Admin is then a promise about one
+document, which MongoDB changes atomically.
+"""
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from pymongo import ASCENDING, DESCENDING
+from pymongo.errors import DuplicateKeyError
+
+from services.authz.access import lower
+from services.authz.keys import StoredKey
+from services.authz.organisations import Organisation
+from shared import ids
+from shared.contracts.access import Caller
+from shared.errors import Conflict, NotFound, Unavailable
+from shared.mongo import Database, store
+
+_INSTALLATION = "installation"
+
+
+@store
+class Store:
+    """What authz knows, in its own database."""
+
+    def __init__(self, database: Database) -> None:
+        self._organisations = database["organisations"]
+        self._users = database["users"]
+        self._keys = database["keys"]
+        self._installation = database["installation"]
+
+    async def prepare(self) -> None:
+        """Indexes."""
+        await self._organisations.create_index([("members.user_id", ASCENDING)], name="members")
+        await self._users.create_index([("email", ASCENDING)], name="email", unique=True)
+        await self._keys.create_index([("hash", ASCENDING)], name="hash", unique=True)
+        await self._keys.create_index([("organisation", ASCENDING), ("created_at", DESCENDING)], name="newest")
+        await self._keys.create_index(
+            [("organisation", ASCENDING), ("name", ASCENDING)],
+            name="names in use",
+            unique=True,
+            partialFilterExpression={"revoked_at": {"$type": "null"}},
+        )
+
+    async def find_caller(self, key_hash: str) -> Caller | None:
+        """Who holds the key; None when it is unknown or revoked, or its creator has left."""
+        key = await self._keys.find_one({"hash": key_hash, "revoked_at": None})
+        if key is None:
+            return None
+        organisation = await self._organisations.find_one(
+            {"_id": key["organisation"]}, {"members": {"$elemMatch": {"user_id": key["creator_id"]}}}
+        )
+        user = await self._users.find_one({"_id": key["creator_id"]}, {"email": 1})
+        if organisation is None or not organisation.get("members") or user is None:
+            return None
+        return Caller(
+            organisation=key["organisation"],
+            role=lower(key["role"], organisation["members"][0]["role"]),
+            key_id=key["_id"],
+            user_id=key["creator_id"],
+            email=user["email"],
+        )
+
+    async def get_organisation(self, organisation: str) -> Organisation:
+        """The organisation and the roles in it."""
+        document = await self._organisations.find_one({"_id": organisation})
+        if document is None:
+            raise NotFound("There is no such organisation.")
+        return Organisation(
+            id=document["_id"],
+            roles={member["user_id"]: member["role"] for member in document["members"]},
+            revision=document["revision"],
+        )
+
+    async def save_role(self, organisation: Organisation, user_id: str) -> bool:
+        """Save one member's new role; False when the organisation was changed since it was read."""
+        result = await self._organisations.update_one(
+            {"_id": organisation.id, "revision": organisation.revision - 1, "members.user_id": user_id},
+            {"$set": {"members.$.role": organisation.roles[user_id], "revision": organisation.revision}},
+        )
+        return result.modified_count == 1
+
+    async def get_emails(self, user_ids: Iterable[str]) -> dict[str, str]:
+        """Email addresses by user id."""
+        cursor = self._users.find({"_id": {"$in": list(user_ids)}}, {"email": 1})
+        return {user["_id"]: user["email"] async for user in cursor}
+
+    async def save_key(self, key: StoredKey) -> None:
+        """Store a key. The same id from the same creator under the same name: a repeat, which replaces the secret."""
+        document = _key_document(key)
+        same = {name: document[name] for name in ("_id", "organisation", "creator_id", "name", "revoked_at")}
+        try:
+            await self._keys.replace_one(same, document, upsert=True)
+        except DuplicateKeyError:
+            raise Conflict(f"There is an API key named {key.name!r} already. Choose another name.") from None
+
+    async def list_keys(self, organisation: str) -> list[StoredKey]:
+        """Newest first."""
+        cursor = self._keys.find({"organisation": organisation}).sort([("created_at", DESCENDING), ("_id", DESCENDING)])
+        return [_key(document) async for document in cursor]
+
+    async def revoke_key(self, organisation: str, key_id: str, at: datetime) -> None:
+        """Set the time of revocation, once."""
+        result = await self._keys.update_one(
+            {"_id": key_id, "organisation": organisation}, [{"$set": {"revoked_at": {"$ifNull": ["$revoked_at", at]}}}]
+        )
+        if not result.matched_count:
+            raise NotFound("There is no such API key in your organisation.")
+
+    async def has_organisation(self) -> bool:
+        """Whether the installation has been set up."""
+        return await self._organisations.find_one({}, {"_id": 1}) is not None
+
+    async def is_key_in_use(self, key_hash: str) -> bool:
+        """Whether the key opens anything."""
+        return await self._keys.find_one({"hash": key_hash, "revoked_at": None}, {"_id": 1}) is not None
+
+    async def get_installation(self) -> str:
+        """The installation's own id: drawn once, the same for every replica, what first ids are derived from."""
+        with contextlib.suppress(DuplicateKeyError):  # another replica drew it between our look and our insert
+            await self._installation.update_one(
+                {"_id": _INSTALLATION}, {"$setOnInsert": {"id": ids.mint("inst")}}, upsert=True
+            )
+        document = await self._installation.find_one({"_id": _INSTALLATION})
+        if document is None:
+            raise Unavailable("The installation's id vanished while it was read.")
+        return str(document["id"])
+
+    async def save_first(self, organisation: Organisation, key: StoredKey, email: str, password_hash: str) -> None:
+        """The first organisation, its Admin and their key. The organisation comes last: with it, everything is there.
+
+        Ids are derived, so replicas that do this at once, or one that is killed and does it again, write the same.
+        """
+        user = {"email": email, "password_hash": password_hash}
+        await _upsert(self._users, key.creator_id, user, {"created_at": key.created_at})
+        await _upsert(self._keys, key.id, _without_id(_key_document(key)), {})
+        await _upsert(
+            self._organisations,
+            organisation.id,
+            {},
+            {
+                "members": [
+                    {"user_id": user_id, "role": role, "joined_at": key.created_at}
+                    for user_id, role in organisation.roles.items()
+                ],
+                "revision": organisation.revision,
+                "created_at": datetime.now(UTC),
+            },
+        )
+
+
+async def _upsert(collection: Any, key: str, always: dict[str, Any], once: dict[str, Any]) -> None:  # noqa: ANN401
+    """Set `always`, and `once` only if the document is new."""
+    change = {operator: fields for operator, fields in (("$set", always), ("$setOnInsert", once)) if fields}
+    try:
+        await collection.update_one({"_id": key}, change, upsert=True)
+    except DuplicateKeyError:  # another replica inserted it between our look and our insert
+        await collection.update_one({"_id": key}, change)
+
+
+def _key_document(key: StoredKey) -> dict[str, Any]:
+    fields = asdict(key)
+    return {"_id": fields.pop("id"), **fields}
+
+
+def _without_id(document: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if name != "_id"}
+
+
+def _key(document: dict[str, Any]) -> StoredKey:
+    return StoredKey(id=document["_id"], **_without_id(document))

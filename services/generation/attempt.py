@@ -1,0 +1,209 @@
+"""One call to a model: what was asked, and what has come of it so far. It can be written down at any moment."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from pydantic_core import to_json
+
+from services.generation.completion import Choice, Completion, CompletionRequest, Joined, Json, estimated_usage
+from services.generation.providers.base import Call
+from shared import telemetry
+from shared.contracts.chat import ChatMessage, Usage
+from shared.contracts.generations import Chat, Chunk, Complete, Generation, Sample
+from shared.contracts.logs import LogRecord
+from shared.contracts.projects import ModelConfig, Resolved
+from shared.errors import Problem
+
+_KEPT_BYTES = 2 * 1024 * 1024
+_LEFT_OUT = "Left out because of its size: see the messages of the log."
+ABANDONED = "The call ended before its answer was complete: its caller left, or Everloop was stopped."
+DEFECT = "Something went wrong on our side; the service's log has the details."
+
+
+@dataclass
+class Outcome:
+    """What came of one sample."""
+
+    choice: Choice | None = None
+    joined: Joined | None = None
+    """Of a streamed sample, from its first event on."""
+    usage: Usage | None = None
+    """Of the request this sample was the first of: with several samples in one request the provider counts them
+    together, so their sum stands on the first sample's log and the others have none."""
+    response: Json | None = None
+    latency: float | None = None
+    """Seconds."""
+    problem: Problem | None = None
+    error: str | None = None
+
+
+@dataclass
+class Attempt:
+    """A chat or completion from its config on; before that there is nothing a log could point to."""
+
+    command: Chat | Complete
+    resolved: Resolved
+    config: ModelConfig
+    environment: str | None
+    received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started: float = field(default_factory=time.monotonic)
+    request: CompletionRequest | None = None
+    """Known once the template is populated."""
+    body: Json | None = None
+    """What is sent to the provider for a sample, or for all at once."""
+    outcomes: list[Outcome] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.outcomes = [Outcome() for _ in self.command.log_ids]
+
+    # What happens to it
+
+    def sending(self, call: Call) -> None:
+        """The request as it goes out is kept, but not a second copy of large images."""
+        self.body = call.body
+        if len(call.content) > _KEPT_BYTES and "messages" in call.body:
+            self.body = call.body | {"messages": _LEFT_OUT}
+
+    def completed(self, first: int, completion: Completion, started: float) -> None:
+        """A provider's answer holds the samples from `first` on."""
+        latency = time.monotonic() - started
+        for outcome, choice in zip(self.outcomes[first:], completion.choices, strict=False):
+            outcome.choice, outcome.response, outcome.latency = choice, completion.raw, latency
+        self.outcomes[first].usage = completion.usage
+
+    def ended(self, index: int, call: Call, started: float) -> None:
+        """The stream of a sample is over, for whatever reason."""
+        outcome = self.outcomes[index]
+        outcome.latency = time.monotonic() - started
+        if (joined := outcome.joined) is not None:
+            outcome.choice, outcome.response = joined.choice(), call.dialect.write_reply(call.request, joined)
+            outcome.usage = joined.usage or estimated_usage(_sent(call.request), joined)
+
+    def failed(self, problem: Problem) -> None:
+        """Nothing more comes, for this reason."""
+        for outcome in self.outcomes:
+            if outcome.choice is None:
+                outcome.problem = outcome.problem or problem
+
+    def stopped(self, error: str) -> None:
+        """Nothing more comes, and there is nobody to tell."""
+        for outcome in self.outcomes:
+            if outcome.choice is None or outcome.choice.finish_reason is None:
+                outcome.error = outcome.error or error
+
+    @property
+    def problem(self) -> Problem | None:
+        """The first one, if any sample has one."""
+        return next((outcome.problem for outcome in self.outcomes if outcome.problem), None)
+
+    @property
+    def messages(self) -> list[ChatMessage] | None:
+        """Everything sent to a chat model; what was to be sent if the template could not be populated."""
+        if not isinstance(self.command, Chat):
+            return None
+        return self.request.messages if self.request else self.command.messages
+
+    # How it is told
+
+    def chunk(self, index: int, text: str) -> Chunk:
+        """An increment of a sample."""
+        sample = Sample(id=self.command.log_ids[index], index=index, output=text, raw_output=text)
+        return self._chunk(sample)
+
+    def last_chunk(self, index: int) -> Chunk:
+        """The end of a sample: no text, the reason it ended, its tool calls complete."""
+        return self._chunk(self._sample(index).model_copy(update={"output": "", "raw_output": ""}))
+
+    def _chunk(self, sample: Sample) -> Chunk:
+        return Chunk(
+            project_id=self.resolved.project.id,
+            session_id=self.command.session_id,
+            config_id=self.resolved.version.id,
+            sample=sample,
+        )
+
+    def _sample(self, index: int) -> Sample:
+        choice = self.outcomes[index].choice or Choice()
+        return Sample(
+            id=self.command.log_ids[index],
+            index=index,
+            output=choice.text.strip(),
+            raw_output=choice.text,
+            finish_reason=choice.finish_reason,
+            tool_calls=choice.tool_calls,
+        )
+
+    def generation(self) -> Generation:
+        """The whole answer."""
+        used = [outcome.usage for outcome in self.outcomes if outcome.usage]
+        # Samples of one request share its response; it is told once.
+        responses = {id(outcome.response): outcome.response for outcome in self.outcomes if outcome.response}
+        return Generation(
+            project_id=self.resolved.project.id,
+            session_id=self.command.session_id,
+            config_id=self.resolved.version.id,
+            samples=[self._sample(index) for index in range(len(self.outcomes))],
+            messages=self.messages,
+            usage=Usage(
+                prompt_tokens=sum(usage.prompt_tokens for usage in used),
+                generation_tokens=sum(usage.generation_tokens for usage in used),
+                total_tokens=sum(usage.total_tokens for usage in used),
+            ),
+            provider_responses=list(responses.values()),
+            provider_request=self.body or {},
+        )
+
+    def records(self) -> list[LogRecord]:
+        """One log a sample."""
+        duration = time.monotonic() - self.started
+        trace = telemetry.outgoing().get("traceparent")
+        return [self._record(index, duration, trace) for index in range(len(self.outcomes))]
+
+    def _record(self, index: int, duration: float, trace: str | None) -> LogRecord:
+        command, outcome = self.command, self.outcomes[index]
+        choice, usage = outcome.choice, outcome.usage
+        chat = isinstance(command, Chat)
+        record = LogRecord(
+            id=command.log_ids[index],
+            organisation=command.organisation,
+            project_id=self.resolved.project.id,
+            config_id=self.resolved.version.id,
+            model=self.config.model,
+            created_at=self.received_at,
+            session_id=command.session_id,
+            session_reference_id=command.reference_ids.get("session"),
+            parent_id=command.parent_id,
+            parent_reference_id=command.reference_ids.get("parent"),
+            inputs=command.inputs,
+            messages=self.messages,
+            output=choice and choice.text.strip(),
+            raw_output=choice and choice.text,
+            output_message=_message(choice) if chat and choice else None,
+            error=outcome.problem.message if outcome.problem else outcome.error,
+            source=command.source,
+            metadata=command.metadata,
+            source_datapoint_id=command.source_datapoint_id,
+            environment=self.environment,
+            user=command.user,
+            duration=duration,
+            provider_latency=outcome.latency,
+            prompt_tokens=usage and usage.prompt_tokens,
+            output_tokens=usage and usage.generation_tokens,
+            tokens=usage and usage.total_tokens,
+            provider_request=self.body,
+            provider_response=outcome.response,
+            finish_reason=choice and choice.finish_reason,
+            tool_choice=command.tool_choice if isinstance(command, Chat) else None,
+            trace=trace,
+        )
+        return record if command.save else record.without_content()
+
+
+def _message(choice: Choice) -> ChatMessage:
+    return ChatMessage(role="assistant", content=choice.text.strip(), tool_calls=choice.tool_calls)
+
+
+def _sent(request: CompletionRequest) -> str:
+    """The text a provider counted, roughly."""
+    return request.prompt or to_json([message.content for message in request.messages or ()]).decode()

@@ -1,0 +1,120 @@
+"""What every provider takes and gives, and how the pieces of a streamed sample are joined into one."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, ResponseFormat, ToolCall, ToolChoice, Usage
+from shared.contracts.projects import ModelConfig
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CompletionRequest:
+    """One request to a provider; exactly one of `messages` and `prompt` is set."""
+
+    config: ModelConfig
+    messages: list[ChatMessage] | None = None
+    prompt: str | None = None
+    samples: int = 1
+    stream: bool = False
+    """A streamed request has one sample."""
+    tool_choice: ToolChoice | None = None
+    response_format: ResponseFormat | None = None
+    """Of the request if it has one, else of the config."""
+    seed: int | None = None
+    """Of the request if it has one, else of the config."""
+    user: str | None = None
+    logprobs: int | None = None
+    suffix: str | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One sample as the model gave it."""
+
+    text: str = ""
+    """Untouched; empty when the provider gave null."""
+    tool_calls: list[ToolCall] | None = None
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The answer to a request that is not streamed."""
+
+    choices: list[Choice]
+    raw: Json
+    """What the provider sent."""
+    usage: Usage | None = None
+    """Of all choices together."""
+
+
+@dataclass(frozen=True)
+class ToolCallPart:
+    """A piece of a tool call; pieces with the same index belong together."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One event of a streamed sample."""
+
+    text: str = ""
+    tool_calls: tuple[ToolCallPart, ...] = ()
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    about: Json = field(default_factory=dict)
+    """What the event says about the whole answer: its id, the model that answered."""
+
+
+class Joined:
+    """A streamed sample as far as it came."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._tool_calls: dict[int, list[ToolCallPart]] = {}
+        self.pieces = 0
+        """Events that carried text or a part of a tool call."""
+        self.finish_reason: FinishReason | None = None
+        self.usage: Usage | None = None
+        self.about: Json = {}
+
+    def add(self, chunk: Chunk) -> None:
+        """Take the next event."""
+        if chunk.text:
+            self._text.append(chunk.text)
+        for part in chunk.tool_calls:
+            self._tool_calls.setdefault(part.index, []).append(part)
+        self.pieces += bool(chunk.text or chunk.tool_calls)
+        self.finish_reason = chunk.finish_reason or self.finish_reason
+        self.usage = chunk.usage or self.usage
+        self.about.update(chunk.about)
+
+    def choice(self) -> Choice:
+        """The sample so far, in the form a whole answer has."""
+        calls = [_tool_call(index, parts) for index, parts in sorted(self._tool_calls.items())]
+        return Choice("".join(self._text), calls or None, self.finish_reason)
+
+
+def _tool_call(index: int, parts: list[ToolCallPart]) -> ToolCall:
+    return ToolCall(
+        id=next((part.id for part in parts if part.id), f"call_{index}"),
+        function=FunctionCall(
+            name="".join(part.name or "" for part in parts), arguments="".join(part.arguments for part in parts)
+        ),
+    )
+
+
+_BYTES_A_TOKEN = 4
+"""Of English text, for the tokenisers in use (https://platform.openai.com/tokenizer, 2023-11)."""
+
+
+def estimated_usage(sent: str, joined: Joined) -> Usage:
+    """The cost of a sample whose provider told none: one token an event, and the request by its length."""
+    prompt = -(-len(sent.encode(errors="replace")) // _BYTES_A_TOKEN)
+    return Usage(prompt_tokens=prompt, generation_tokens=joined.pieces, total_tokens=prompt + joined.pieces)

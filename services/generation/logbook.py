@@ -1,0 +1,56 @@
+"""Where generations are written down: logs onto the stream, failures announced. Who leaves cuts nothing short."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from shared.appender import Appender
+from shared.bus import Bus
+from shared.contracts.generations import GenerationFailed
+from shared.contracts.logs import LOGS_SUBJECT, LogRecord
+from shared.errors import Problem
+
+logger = logging.getLogger(__name__)
+
+
+class Logbook:
+    """Logs go one by one, so that samples with large images need not fit into one message together."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._appender = Appender(bus, LOGS_SUBJECT)
+        self._writing: set[asyncio.Task[None]] = set()
+
+    async def write(self, records: list[LogRecord]) -> None:
+        """Returns once they are durable; goes on if the caller is cancelled. Errors: Unavailable, TooLarge."""
+        await asyncio.shield(self._start(self._append(records)))
+
+    async def write_failure(self, records: list[LogRecord], failure: GenerationFailed | None = None) -> None:
+        """Logs with errors, then the announcement. What fails here is not told: the caller gets the first error."""
+        await asyncio.shield(self._start(self._reported(records, failure)))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work)
+        self._writing.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._writing.discard(task)
+        if not task.cancelled():
+            task.exception()  # a caller that left does not hear it: that is no warning
+
+    async def _append(self, records: list[LogRecord]) -> None:
+        appends = (self._appender.append([record.model_dump_json().encode()]) for record in records)
+        for result in await asyncio.gather(*appends, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _reported(self, records: list[LogRecord], failure: GenerationFailed | None) -> None:
+        try:
+            await self._append(records)
+            if failure:
+                await self._bus.announce(failure, message_id=f"{failure.log_ids[0]}.failed")
+        except Problem as problem:
+            logger.warning("a failed generation was not recorded: %s", problem)

@@ -1,0 +1,45 @@
+"""What is sent to the model: the config's template with the inputs in it, then the caller's messages."""
+
+from services.generation import template
+from services.generation.completion import CompletionRequest
+from shared.contracts.generations import Chat, Complete
+from shared.contracts.projects import Config, ModelConfig
+from shared.errors import Invalid
+
+
+def callable_config(config: Config, command: Chat | Complete) -> ModelConfig:
+    """The config, if it can be called this way. Errors: Invalid."""
+    wanted = "chat" if isinstance(command, Chat) else "complete"
+    if not isinstance(config, ModelConfig):
+        raise Invalid(f"This config is a {config.type}; only a model config can be called.")
+    if config.endpoint != wanted:
+        raise Invalid(f"This config is for the endpoint {config.endpoint!r}; it cannot be called as {wanted!r}.")
+    return config
+
+
+def request(command: Chat | Complete, config: ModelConfig) -> CompletionRequest:
+    """The provider-agnostic request. What the command says wins over the config. Errors: Invalid (missing inputs)."""
+    seed = command.seed if command.seed is not None else config.seed
+    if isinstance(command, Chat):
+        populated = template.populate_chat(config.chat_template or (), command.inputs)
+        return CompletionRequest(
+            config=config,
+            messages=[*populated, *command.messages],
+            samples=command.num_samples,
+            stream=command.stream,
+            tool_choice=command.tool_choice,
+            response_format=command.response_format or config.response_format,
+            seed=seed,
+            user=command.user,
+        )
+    return CompletionRequest(
+        config=config,
+        prompt=template.populate(config.prompt_template or "", command.inputs),
+        samples=command.num_samples,
+        stream=command.stream,
+        response_format=config.response_format,
+        seed=seed,
+        user=command.user,
+        logprobs=command.logprobs,
+        suffix=command.suffix,
+    )

@@ -1,0 +1,168 @@
+"""The only HTTP client: sends calls and turns what goes wrong into problems."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+from pydantic_core import from_json, to_json
+
+from services.generation.completion import Chunk, Completion, Json
+from services.generation.providers import errors, spans
+from services.generation.providers.base import Call, Canned
+from services.generation.providers.connections import Connections
+from shared.errors import Problem
+
+_CONNECT_SECONDS = 10.0
+_WRITE_SECONDS = 60.0
+_UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
+"""What reading something else than the provider's language raises."""
+_END = b"[DONE]"
+
+Answer = Callable[[Json], Canned]
+
+
+class Client:
+    """Connections to every provider. `in_process` answers the addresses that need no network."""
+
+    def __init__(self, read_seconds: float, in_process: Mapping[str, Answer]) -> None:
+        self._timeout = httpx.Timeout(read_seconds, connect=_CONNECT_SECONDS, write=_WRITE_SECONDS).as_dict()
+        self._connections = Connections()
+        self._in_process = {httpx.URL(address).host: _InProcess(answer) for address, answer in in_process.items()}
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._connections.aclose()
+
+    async def complete(self, call: Call) -> Completion:
+        """The whole answer. Errors: those of `providers/errors.py`."""
+        with spans.of(call) as span, _problems(call):
+            response = await self._send(call)
+            try:
+                content = await response.aread()
+            finally:
+                await response.aclose()
+            if not response.is_success:
+                raise _refused(call, response)
+            try:
+                completion = call.dialect.read_reply(call.request, from_json(content))
+            except _UNREADABLE as error:
+                raise errors.broken(call.title, "sent an answer that cannot be read.") from error
+            if len(completion.choices) < call.request.samples:
+                had, wanted = len(completion.choices), call.request.samples
+                raise errors.broken(call.title, f"gave {had} of the {wanted} samples it was asked for.")
+            span.completed(completion)
+            return completion
+
+    async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+        """The answer as it comes. Errors: those of `providers/errors.py`, at any point."""
+        with spans.of(call) as span, _problems(call):
+            response = await self._send(call)
+            try:
+                if not response.is_success:
+                    await response.aread()
+                    raise _refused(call, response)
+                finished = False
+                async for data in _events(response):
+                    if data == _END:
+                        if not finished:
+                            yield Chunk(finish_reason="stop")
+                        return
+                    chunk = _read(call, data)
+                    finished = finished or chunk.finish_reason is not None
+                    span.add(chunk)
+                    yield chunk
+                if not finished:
+                    raise errors.broken(call.title, "broke off in the middle of its answer.")
+            finally:
+                await response.aclose()
+
+    async def _send(self, call: Call) -> httpx.Response:
+        request = httpx.Request(
+            "POST",
+            call.url,
+            content=call.content,
+            headers={
+                "Accept": "*/*",
+                "Content-Type": "application/json",
+                "User-Agent": "everloop",
+                **call.dialect.headers(call.key),
+            },
+            extensions={"timeout": self._timeout},
+        )
+        transport = self._in_process.get(request.url.host) or self._connections
+        return await transport.handle_async_request(request)
+
+
+def _refused(call: Call, response: httpx.Response) -> Problem:
+    try:
+        detail = call.dialect.error_detail(from_json(response.content))
+    except _UNREADABLE:
+        detail = None
+    detail = detail and errors.masked(detail, call.key)
+    return errors.refused(call.title, response.status_code, detail, response.headers.get("retry-after"))
+
+
+def _read(call: Call, data: bytes) -> Chunk:
+    try:
+        event: Any = from_json(data)
+        detail = call.dialect.error_detail(event)
+        if detail is not None:
+            raise errors.broken(call.title, f"failed in the middle of its answer: {errors.masked(detail, call.key)}")
+        return call.dialect.read_event(call.request, event)
+    except _UNREADABLE as error:
+        raise errors.broken(call.title, "sent an event that cannot be read.") from error
+
+
+async def _events(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The data of server-sent events; every provider writes each in one line."""
+    rest = b""
+    async for received in response.aiter_bytes():
+        *lines, rest = (rest + received).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield line[5:].strip()
+    if rest.startswith(b"data:"):
+        yield rest[5:].strip()
+
+
+@contextmanager
+def _problems(call: Call) -> Iterator[None]:
+    """What httpx raises, as problems; its own words may hold the address and are kept out."""
+    try:
+        yield
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+        raise errors.unreachable(call.title) from error
+    except httpx.TimeoutException as error:
+        raise errors.silent(call.title) from error
+    except httpx.HTTPError as error:
+        raise errors.broken(call.title, "closed the connection in the middle of its answer.") from error
+
+
+class _InProcess(httpx.AsyncBaseTransport):
+    """A provider that is a function."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        canned = self._answer(from_json(await request.aread()))
+        if canned.delay_seconds:
+            await asyncio.sleep(canned.delay_seconds)
+        if canned.events is not None:
+            return httpx.Response(canned.status, stream=_CannedEvents(canned))
+        content = to_json(canned.payload)
+        return httpx.Response(canned.status, content=content[: len(content) // 2] if canned.breaks else content)
+
+
+class _CannedEvents(httpx.AsyncByteStream):
+    def __init__(self, canned: Canned) -> None:
+        self._canned = canned
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for event in self._canned.events or ():
+            await asyncio.sleep(self._canned.event_delay_seconds)
+            yield b"data: " + to_json(event) + b"\n\n"
+        if not self._canned.breaks:
+            yield b"data: " + _END + b"\n\n"

@@ -1,0 +1,67 @@
+"""Failures of providers → problems a caller can act on. The HTTP status decides (behaviour.md §1.5).
+
+400 404 409 413 422 …   Invalid 422            the provider refuses this request
+401 403                 Unauthenticated 401    the key is wrong, or may not use this model
+429                     RateLimited 429        with the provider's Retry-After
+503 529, no connection  Unavailable 503        overloaded or not there: nothing was generated, try again
+other 5xx, 408, silence UpstreamFailed 502     it failed on the way; the attempt may have cost something
+"""
+
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
+
+_LONGEST_DETAIL = 2_000
+_KINDS: dict[int, type[Problem]] = {
+    401: Unauthenticated,
+    403: Unauthenticated,
+    408: UpstreamFailed,
+    429: RateLimited,
+    503: Unavailable,
+    529: Unavailable,
+}
+
+
+def kind(status: int) -> type[Problem]:
+    """The class of problem a provider's status is."""
+    return _KINDS.get(status) or (Invalid if 400 <= status < 500 else UpstreamFailed)
+
+
+def retry_after_seconds(header: str | None) -> float | None:
+    """`Retry-After` in either of its forms (RFC 9110 §10.2.3); None if it is absent or neither."""
+    if header is None:
+        return None
+    if header.strip().replace(".", "", 1).isdecimal():
+        return float(header)
+    try:
+        moment = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    return max(0.0, (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+
+
+def masked(text: str, key: str | None) -> str:
+    """`text` without the key, which some servers repeat in their errors."""
+    return text.replace(key, "***") if key else text
+
+
+def refused(title: str, status: int, detail: str | None, retry_after: str | None = None) -> Problem:
+    """The problem for an answer with an error status."""
+    message = (detail or f"{title} answered with status {status} and no explanation.")[:_LONGEST_DETAIL]
+    return kind(status)(message, origin=title, retry_after_seconds=retry_after_seconds(retry_after))
+
+
+def unreachable(title: str) -> Problem:
+    """Nothing was sent."""
+    return Unavailable(f"{title} cannot be reached.", origin=title)
+
+
+def silent(title: str) -> Problem:
+    """It took longer than we wait."""
+    return UpstreamFailed(f"{title} did not answer in time.", origin=title)
+
+
+def broken(title: str, what: str) -> Problem:
+    """The answer is not what the provider's documentation promises."""
+    return UpstreamFailed(f"{title} {what}", origin=title)

@@ -1,0 +1,97 @@
+"""A CLIENT span for each call, with the attributes of OpenTelemetry's GenAI conventions.
+
+https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/, 2025-10. Message text only if it is asked for.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.util.types import AttributeValue
+from pydantic_core import to_json
+
+from services.generation.completion import Choice, Chunk, Completion, Joined
+from services.generation.providers.base import Call
+from shared import telemetry
+from shared.contracts.chat import Usage
+from shared.errors import Problem
+
+
+class CallSpan:
+    """What is known of the answer goes on the span at its end."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+        self._joined: Joined | None = None
+
+    def add(self, chunk: Chunk) -> None:
+        """An event of a streamed answer."""
+        if self._span.is_recording():
+            self._joined = self._joined or Joined()
+            self._joined.add(chunk)
+
+    def completed(self, completion: Completion) -> None:
+        """A whole answer."""
+        if self._span.is_recording():
+            self._answered(completion.choices, completion.usage, completion.raw.get("model"), completion.raw.get("id"))
+
+    def end(self) -> None:
+        """Whatever came of a stream."""
+        if (joined := self._joined) is not None:
+            self._answered([joined.choice()], joined.usage, joined.about.get("model"), joined.about.get("id"))
+        self._span.end()
+
+    def _answered(self, choices: list[Choice], usage: Usage | None, model: str | None, answer: str | None) -> None:
+        attributes: dict[str, AttributeValue] = {
+            "gen_ai.response.finish_reasons": [choice.finish_reason or "" for choice in choices]
+        }
+        if model:
+            attributes["gen_ai.response.model"] = model
+        if answer:
+            attributes["gen_ai.response.id"] = answer
+        if usage:
+            attributes["gen_ai.usage.input_tokens"] = usage.prompt_tokens
+            attributes["gen_ai.usage.output_tokens"] = usage.generation_tokens
+        if telemetry.content_wanted():
+            attributes["gen_ai.output.messages"] = to_json([choice.text for choice in choices]).decode()
+        self._span.set_attributes(attributes)
+
+
+@contextmanager
+def of(call: Call) -> Iterator[CallSpan]:
+    """The span of a call. It is not made current: a stream's consumer runs between its events."""
+    operation = "chat" if call.request.messages is not None else "text_completion"
+    span = telemetry.tracer.start_span(f"{operation} {call.request.config.model}", kind=SpanKind.CLIENT)
+    if span.is_recording():
+        span.set_attributes(_asked(call, operation))
+    recorded = CallSpan(span)
+    try:
+        yield recorded
+    except BaseException as error:
+        kind = str(error.status) if isinstance(error, Problem) else type(error).__name__
+        span.set_attribute("error.type", kind)
+        span.set_status(Status(StatusCode.ERROR, kind))
+        raise
+    finally:
+        recorded.end()
+
+
+def _asked(call: Call, operation: str) -> dict[str, AttributeValue]:
+    config, address = call.request.config, urlsplit(call.url)
+    attributes: dict[str, AttributeValue] = {
+        "gen_ai.operation.name": operation,
+        "gen_ai.provider.name": call.provider,
+        "gen_ai.request.model": config.model,
+        "gen_ai.request.temperature": config.temperature,
+        "gen_ai.request.top_p": config.top_p,
+        "gen_ai.request.choice.count": call.request.samples,
+        "server.address": address.hostname or "",
+    }
+    if address.port:
+        attributes["server.port"] = address.port
+    if config.max_tokens != -1:
+        attributes["gen_ai.request.max_tokens"] = config.max_tokens
+    if telemetry.content_wanted():
+        attributes["gen_ai.input.messages"] = to_json(call.body.get("messages") or call.body.get("prompt")).decode()
+    return attributes

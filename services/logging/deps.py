@@ -1,0 +1,17 @@
+"""What handlers work with."""
+
+from dataclasses import dataclass
+
+from services.logging.position import Position
+from services.logging.store import LogStore, SessionStore
+from shared.bus import Bus
+
+
+@dataclass(frozen=True)
+class Deps:
+    """Made once, in `main.py`."""
+
+    bus: Bus
+    logs: LogStore
+    sessions: SessionStore
+    position: Position

@@ -1,0 +1,32 @@
+"""Questions about logs."""
+
+from services.logging.deps import Deps
+from shared.bus import Router
+from shared.contracts.logs import ConfigUse, GetConfigUse, GetLog, Logs, SearchLogs, StoredLog
+from shared.errors import NotFound
+
+router = Router[Deps]()
+
+
+@router.answers(GetLog)
+async def get_log(query: GetLog, deps: Deps) -> StoredLog:
+    """One log."""
+    await deps.position.caught_up()
+    log = await deps.logs.get(query.organisation, query.id)
+    if log is None:
+        raise NotFound(f"There is no log {query.id!r}.")
+    return log
+
+
+@router.answers(SearchLogs)
+async def search_logs(query: SearchLogs, deps: Deps) -> Logs:
+    """A page of the logs of a project."""
+    await deps.position.caught_up()
+    return await deps.logs.search(query.organisation, query)
+
+
+@router.answers(GetConfigUse)
+async def get_config_use(query: GetConfigUse, deps: Deps) -> ConfigUse:
+    """How much a config version was used."""
+    await deps.position.caught_up()
+    return await deps.logs.use(query.organisation, query.config_id)

@@ -1,0 +1,248 @@
+"""The collection `logs`: recording, updating, and settling in sessions. Every key begins with the organisation."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any, NamedTuple
+
+from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
+
+from services.logging.entries import Entry
+from services.logging.homes import Home, Key, key_of
+from services.logging.sessions import Tally
+from services.logging.store import documents
+from services.logging.store.searching import condition, order
+from services.logging.store.writes import CHUNK, insert, update
+from services.logging.trees import Member
+from shared import mongo
+from shared.contracts.logs import ConfigUse, LogRecord, Logs, LogUpdate, SearchLogs, StoredLog
+from shared.mongo import Database, Document
+
+_BY_PARENT = "waiting_by_parent"
+
+
+class Added(NamedTuple):
+    """What became of new logs."""
+
+    refused: dict[Key, str]
+    """Can never be stored, and why."""
+    repeats: set[Key]
+    """An earlier log of this id is stored, and stays."""
+
+
+class Waiting(NamedTuple):
+    """A log whose session depends on a parent that was not known."""
+
+    id: str
+    parent_id: str
+    project_id: str
+    created_at: datetime
+
+
+@mongo.store
+class LogStore:
+    """Logs. A log is one document whatever arrives how often and in what order."""
+
+    def __init__(self, database: Database) -> None:
+        self._logs = database["logs"]
+
+    async def prepare(self) -> None:
+        """Declare the indexes."""
+        newest = [("created_at", DESCENDING), ("recorded", DESCENDING)]
+        await self._logs.create_indexes(
+            [
+                IndexModel([("organisation", ASCENDING), ("project_id", ASCENDING), *newest], name="project_by_time"),
+                IndexModel(
+                    [("organisation", ASCENDING), ("config_id", ASCENDING), ("created_at", DESCENDING)],
+                    name="config_by_time",
+                ),
+                IndexModel(
+                    [("organisation", ASCENDING), ("session_id", ASCENDING), *newest],
+                    name="session_by_time",
+                    partialFilterExpression={"session_id": {"$exists": True}},
+                ),
+                IndexModel(
+                    [("organisation", ASCENDING), ("parent_id", ASCENDING)],
+                    name=_BY_PARENT,
+                    partialFilterExpression={"waiting": True},
+                ),
+            ]
+        )
+
+    async def add(self, entries: Sequence[Entry[LogRecord]], homes: Mapping[Key, Home]) -> Added:
+        """Store new logs. Of several with one id, the one accepted first is kept, also when it is stored later."""
+        added = Added({}, set())
+        fit: list[Document] = []
+        for entry in entries:
+            key = key_of(entry.record)
+            try:
+                fit.append(documents.document_of(entry, homes[key]))
+            except (OverflowError, ValueError) as error:
+                added.refused[key] = f"cannot be encoded: {error}"
+        for chunk in _chunks(fit):
+            written = await insert(self._logs, chunk)
+            for index, reason in written.refused.items():
+                added.refused[documents.key_in(chunk[index]["_id"])] = reason
+            if written.present:
+                added.repeats.update(await self._merge([chunk[index] for index in written.present]))
+        return added
+
+    async def _merge(self, arrived: Sequence[Document]) -> list[Key]:
+        """Put logs in the place of stubs and of later logs; those that an earlier one keeps out are returned."""
+        ids = [document["_id"] for document in arrived]
+        stored = {
+            document["_id"]: document.get("recorded")
+            async for document in self._logs.find({"_id": {"$in": ids}}, {"recorded": 1})
+        }
+        repeats: list[Key] = []
+        merges: list[UpdateOne] = []
+        for document in arrived:
+            there, recorded = stored.get(document["_id"]), document["recorded"]
+            if there is None or there > recorded:
+                free = [{"recorded": {"$exists": False}}, {"recorded": {"$gt": recorded}}]
+                merges.append(UpdateOne({"_id": document["_id"], "$or": free}, documents.merging(document)))
+            elif there < recorded:
+                repeats.append(documents.key_in(document["_id"]))
+        await update(self._logs, merges)
+        return repeats
+
+    async def change(self, entries: Sequence[Entry[LogUpdate]]) -> dict[int, str]:
+        """Apply updates, also those of logs that are not there yet; by position those that never can be, and why."""
+        refused: dict[int, str] = {}
+        for start in range(0, len(entries), CHUNK):
+            updates = [
+                UpdateOne({"_id": _id(entry.record)}, documents.changing(entry), upsert=True)
+                for entry in entries[start : start + CHUNK]
+            ]
+            for index, reason in (await update(self._logs, updates)).items():
+                refused[start + index] = reason
+        return refused
+
+    async def present(self, keys: Iterable[Key]) -> set[Key]:
+        """Those of the logs that are stored."""
+        condition = {"_id": {"$in": [documents.id_of(key) for key in keys]}, "recorded": {"$exists": True}}
+        return {documents.key_in(document["_id"]) async for document in self._logs.find(condition, {"_id": 1})}
+
+    async def homes(self, keys: Iterable[Key]) -> dict[Key, Home]:
+        """Where the logs belong, of those that are stored and settled."""
+        ids = [documents.id_of(key) for key in keys]
+        if not ids:
+            return {}
+        condition = {"_id": {"$in": ids}, "recorded": {"$exists": True}, "waiting": {"$exists": False}}
+        return {
+            documents.key_in(document["_id"]): Home(document.get("session_id"))
+            async for document in self._logs.find(condition, {"session_id": 1})
+        }
+
+    async def waiting(self, organisation: str, parents: Iterable[str]) -> list[Waiting]:
+        """The logs that wait for one of `parents`. Costs next to nothing when none waits: the index is empty."""
+        found: list[Waiting] = []
+        for chunk in _chunks(parents):
+            condition = {"organisation": organisation, "parent_id": {"$in": chunk}, "waiting": True}
+            fields = {"parent_id": 1, "project_id": 1, "created_at": 1}
+            async for document in self._logs.find(condition, fields, hint=_BY_PARENT):
+                key = documents.key_in(document["_id"])
+                found.append(Waiting(key.id, document["parent_id"], document["project_id"], document["created_at"]))
+        return found
+
+    async def settle(self, organisation: str, homes: Mapping[str, Home]) -> None:
+        """Give waiting logs their home; they wait no longer."""
+        by_home: dict[Home, list[str]] = {}
+        for log_id, home in homes.items():
+            by_home.setdefault(home, []).append(documents.id_of(Key(organisation, log_id)))
+        for home, ids in by_home.items():
+            change: Document = {"$unset": {"waiting": ""}}
+            if home.session_id is not None:
+                change["$set"] = {"session_id": home.session_id}
+            for chunk in _chunks(ids):
+                await self._logs.update_many({"_id": {"$in": chunk}, "waiting": True}, change)
+
+    async def get(self, organisation: str, log_id: str) -> StoredLog | None:
+        """One log."""
+        key = Key(organisation, log_id)
+        document = await self._logs.find_one({"_id": documents.id_of(key), "recorded": {"$exists": True}})
+        return None if document is None else documents.log_of(document)
+
+    async def search(self, organisation: str, query: SearchLogs) -> Logs:
+        """A page of the logs of a project, and how many match."""
+        matching = condition(organisation, query)
+        total = await self._logs.count_documents(matching)
+        size, skipped = query.page.size, query.page.number * query.page.size
+        if size < 1 or skipped >= total:
+            return Logs(logs=[], total=total)
+        cursor = self._logs.find(matching, sort=order(query.sort), skip=skipped, limit=size, allow_disk_use=True)
+        return Logs(logs=[documents.log_of(document) async for document in cursor], total=total)
+
+    async def use(self, organisation: str, config_id: str) -> ConfigUse:
+        """How many logs a config version has, and when the newest was made."""
+        logs = {"organisation": organisation, "config_id": config_id}
+        newest = await self._logs.find_one(logs, {"created_at": 1}, sort=[("created_at", DESCENDING)])
+        count = await self._logs.count_documents(logs) if newest else 0
+        return ConfigUse(logs=count, last_used=newest["created_at"] if newest else None)
+
+    async def members(self, organisation: str, session_id: str) -> list[Member]:
+        """The logs of a session, first to last, without their content."""
+        cursor = self._logs.find(
+            {"organisation": organisation, "session_id": session_id},
+            {"project_id": 1, "parent_id": 1, "created_at": 1, "created_microseconds": 1},
+            sort=[("created_at", ASCENDING), ("recorded", ASCENDING)],
+        )
+        return [
+            Member(
+                documents.key_in(document["_id"]).id,
+                document["project_id"],
+                document.get("parent_id"),
+                documents.created_of(document),
+            )
+            async for document in cursor
+        ]
+
+    async def tallies(self, organisation: str, session_ids: Sequence[str]) -> list[Tally]:
+        """What the sessions hold, by project."""
+        pipeline: list[dict[str, Any]] = [
+            {"$match": {"organisation": organisation, "session_id": {"$in": list(session_ids)}}},
+            {"$group": _TALLY},
+        ]
+        return [
+            Tally(
+                session_id=line["_id"]["session"],
+                project_id=line["_id"]["project"],
+                logs=line["logs"],
+                first=(line["first"]["at"], line["first"]["recorded"]),
+                first_inputs=documents.inputs_of(line["first"]),
+                last=(line["last"]["at"], line["last"]["recorded"]) if line["last"].get("at") else None,
+                last_output=line["last"].get("output"),
+                updated_at=line["updated_at"],
+            )
+            async for line in self._logs.aggregate(pipeline)
+        ]
+
+
+_TALLY: dict[str, Any] = {
+    "_id": {"session": "$session_id", "project": "$project_id"},
+    "logs": {"$sum": 1},
+    "updated_at": {"$max": "$updated_at"},
+    "first": {
+        "$top": {
+            "sortBy": {"created_at": ASCENDING, "recorded": ASCENDING},
+            "output": {"at": "$created_at", "recorded": "$recorded", "inputs": "$inputs"},
+        }
+    },
+    # A missing `output_at` sorts below every date.
+    "last": {
+        "$top": {
+            "sortBy": {"output_at": DESCENDING, "recorded": DESCENDING},
+            "output": {"at": "$output_at", "recorded": "$recorded", "output": "$output"},
+        }
+    },
+}
+
+
+def _id(update: LogUpdate) -> str:
+    return documents.id_of(Key(update.organisation, update.id))
+
+
+def _chunks(items: Iterable[Any]) -> Iterable[list[Any]]:
+    rest = iter(items)
+    while chunk := list(islice(rest, CHUNK)):
+        yield chunk

@@ -1,0 +1,80 @@
+"""What the pages promise to list is listed, and what they point at is there."""
+
+import importlib
+import inspect
+import pkgutil
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from shared import contracts
+from shared.contracts.message import Event
+from shared.permissions import PERMISSIONS, Permission
+from tests.architecture.tree import ROOT, name, sources, text
+
+PAGES = sources("docs", endings=(".md",))
+ACCESS = ROOT / "docs" / "architecture" / "access.md"
+BUS = ROOT / "docs" / "architecture" / "bus.md"
+
+
+def _events() -> list[type[Event]]:
+    modules = [
+        importlib.import_module(f"shared.contracts.{info.name}") for info in pkgutil.iter_modules(contracts.__path__)
+    ]
+    return [
+        cls
+        for module in modules
+        for cls in vars(module).values()
+        if inspect.isclass(cls) and issubclass(cls, Event) and cls is not Event and cls.__module__ == module.__name__
+    ]
+
+
+@pytest.mark.parametrize("permission", PERMISSIONS.values(), ids=list(PERMISSIONS))
+def test_every_permission_is_explained(permission: Permission) -> None:
+    roles = " ".join("yes" if role in permission.roles else "no" for role in ("Member", "Developer", "Admin"))
+    row = next((line for line in text(ACCESS).splitlines() if f"`{permission.name}`" in line), "")
+    assert permission.lets in row
+    assert " ".join(re.findall(r"\b(yes|no)\b", row)) == roles
+
+
+@pytest.mark.parametrize("event", _events(), ids=lambda event: event.__name__)
+def test_every_event_is_explained(event: type[Event]) -> None:
+    row = next((line for line in text(BUS).splitlines() if f"`{event.__name__}`" in line), "")
+    assert f"`{event.everywhere()}`" in row
+    for field in set(event.model_fields) - {"organisation"}:
+        assert f"`{field}`" in row, f"docs/architecture/bus.md says nothing about {event.__name__}.{field}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text(page)):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_tests_that_are_named_exist(page: Path) -> None:
+    for target in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text(page)):
+        path = ROOT / target[0]
+        assert path.is_file(), target[0]
+        assert f"def {target[1]}" in text(path), f"{target[0]} has no {target[1]}"
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    numbers = sorted(int(path.name[:4]) for path in (ROOT / "docs" / "decisions").glob("*.md"))
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = [
+        *project["project"]["dependencies"],
+        *project["dependency-groups"]["servers"],
+        *project["dependency-groups"]["dev"],
+    ]
+    page = text(next((ROOT / "docs" / "decisions").glob("*-dependencies.md")))
+    for requirement in wanted:
+        package = re.split(r"[\[<>=~]", requirement)[0]
+        assert f"`{package}`" in page, f"{package}: say why in {page.splitlines()[0]}"

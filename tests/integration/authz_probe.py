@@ -1,0 +1,109 @@
+"""A service for the tests of the bus: in the test's process, or run as a module, a process of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from shared.bus import Bus, Router
+from shared.contracts.message import Command, Query, Value
+from shared.errors import Conflict
+from shared.service import Probe, run
+from shared.settings import ServiceSettings
+
+
+class Said(Value):
+    """What was said."""
+
+    text: str
+
+
+class Say(Query[Said]):
+    """Says the text back after a while, as often as wanted."""
+
+    subject: ClassVar[str] = "probe.say"
+
+    text: str
+    after_seconds: float = 0
+    times: int = 1
+
+
+class Refuse(Query[Said]):
+    """Refuses; `how` says in which way."""
+
+    subject: ClassVar[str] = "probe.refuse"
+
+    how: str
+
+
+class Count(Command[Said]):
+    """Counts to `to` in chunks, then says `done`."""
+
+    subject: ClassVar[str] = "probe.count"
+
+    to: int
+    every_seconds: float = 0
+    fail_at: int = -1
+    forget_the_answer: bool = False
+
+
+class Number(Value):
+    """One number."""
+
+    value: int
+
+
+@dataclass
+class Seen:
+    """What the handlers saw."""
+
+    counted: list[int] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    cleaned: bool = False
+
+
+router = Router[Seen]()
+
+
+@router.answers(Say, workers=4)
+async def say(query: Say, seen: Seen) -> Said:
+    seen.said.append(query.text)
+    await asyncio.sleep(query.after_seconds)
+    return Said(text=query.text * query.times)
+
+
+@router.answers(Refuse)
+async def refuse(query: Refuse, _: Seen) -> Said:
+    if query.how == "conflict":
+        raise Conflict("The name is taken.", origin="Probe", retry_after_seconds=7)
+    raise ZeroDivisionError("the secret is 42")
+
+
+@router.streams(Count)
+async def count(command: Count, seen: Seen) -> AsyncIterator[Value]:
+    try:
+        for value in range(command.to):
+            if value == command.fail_at:
+                raise Conflict("No further.")
+            seen.counted.append(value)
+            yield Number(value=value)
+            await asyncio.sleep(command.every_seconds)
+        if not command.forget_the_answer:
+            yield Said(text="done")
+    finally:
+        await asyncio.sleep(0.01)  # saving what there is takes a moment
+        seen.cleaned = True
+        seen.ended.set()
+
+
+@asynccontextmanager
+async def build(bus: Bus) -> AsyncIterator[dict[str, Probe]]:
+    """Open nothing."""
+    router.attach(bus, Seen())
+    yield {}
+
+
+if __name__ == "__main__":
+    run("probe", ServiceSettings(), build)

@@ -1,0 +1,116 @@
+"""generation as a process of its own on real servers, a place on the bus as the gateway has it, and what it logged."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from shared import ids
+from shared.bus import Bus, StreamSpec, ensure_stream
+from shared.contracts.chat import ChatMessage
+from shared.contracts.generations import Chat, Chunk, Complete, Generate, Generation
+from shared.contracts.logs import INTAKE, LogRecord
+from shared.contracts.projects import ModelConfig, ProjectRef
+from shared.mongo import Database, connect, initiate_replica_set
+from shared.settings import ServiceSettings
+from tests.integration.authz_fixtures import SECRET, Mongo, Nats, Process, connected, running, service, until_ready
+from tests.standins import openai
+from tests.standins.openai import OpenAIStandIn
+
+
+@dataclass(frozen=True)
+class Place:
+    """The servers, the service, and the stand-in it takes for OpenAI."""
+
+    nats: Nats
+    mongo: Mongo
+    generation: Process
+    bus: Bus
+    database: Database
+    upstream: OpenAIStandIn
+
+    async def logs(self, *log_ids: str) -> list[LogRecord]:
+        """What the `LOGS` stream has of these, in its order."""
+        found = {record.id: record for record in await self.recorded()}
+        return [found[log_id] for log_id in log_ids]
+
+    async def recorded(self) -> list[LogRecord]:
+        """Every log of the `LOGS` stream."""
+        return [
+            record
+            for payload in await self.messages("LOGS")
+            for record in INTAKE.validate_json(payload)
+            if isinstance(record, LogRecord)
+        ]
+
+    async def messages(self, stream: str) -> list[bytes]:
+        """Everything a stream has."""
+        jetstream = (await self.bus.online()).jetstream()
+        state = (await jetstream.stream_info(stream)).state
+        return [
+            (await jetstream.get_msg(stream, number)).data or b""
+            for number in range(state.first_seq, state.last_seq + 1)
+            if state.messages
+        ]
+
+
+@asynccontextmanager
+async def place(folder: Path) -> AsyncIterator[Place]:
+    """Everything started, and stopped in the end."""
+    nats, mongo, upstream = Nats(folder), Mongo(folder), openai.start()
+    with running(nats), running(mongo):
+        await initiate_replica_set(f"mongodb://127.0.0.1:{mongo.port}", f"127.0.0.1:{mongo.port}")
+        generation = service(
+            "generation", folder, nats, mongo, OPENAI_BASE_URL=upstream.url, OPENAI_API_KEY="sk-installation"
+        )
+        settings = ServiceSettings(mongo_url=mongo.url, secret=SECRET)
+        async with connected(nats) as bus:
+            await ensure_stream(bus, StreamSpec("LOGS", ("logs.>",)))
+            await ensure_stream(bus, StreamSpec("EVENTS", ("events.>",)))
+            with running(generation):
+                await until_ready(bus, "generation")
+                database = connect(settings, "generation")
+                yield Place(nats, mongo, generation, bus, database, upstream)
+                database.client.close()
+
+
+def organisation() -> str:
+    """One that nothing was done in."""
+    return ids.mint("tm")
+
+
+def config(**fields: Any) -> ModelConfig:
+    """A chat config for the mock provider."""
+    return ModelConfig.model_validate({"provider": "mock", "model": "mock", "endpoint": "chat"} | fields)
+
+
+def _common(fields: dict[str, Any]) -> dict[str, Any]:
+    samples = fields.get("num_samples", 1)
+    return {
+        "organisation": organisation(),
+        "project": ProjectRef(name="desk"),
+        "log_ids": [ids.mint("data") for _ in range(samples)],
+    } | fields
+
+
+def chat(text: str = "hello there", **fields: Any) -> Chat:
+    """A chat with one user message."""
+    fields = {"config": config(), "messages": [ChatMessage(role="user", content=text)]} | fields
+    return Chat.model_validate(_common(fields))
+
+
+def complete(**fields: Any) -> Complete:
+    """A completion."""
+    fields = {"config": config(endpoint="complete", prompt_template="Say {{what}}."), "inputs": {"what": "hi"}} | fields
+    return Complete.model_validate(_common(fields))
+
+
+async def answers(bus: Bus, command: Generate) -> tuple[list[Chunk], Generation]:
+    """Everything a call gives."""
+    parts: list[BaseModel] = [part async for part in bus.call(command, Chunk)]
+    generation = parts[-1]
+    assert isinstance(generation, Generation)
+    return [part for part in parts[:-1] if isinstance(part, Chunk)], generation

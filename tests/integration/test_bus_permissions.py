@@ -1,0 +1,214 @@
+"""Who may say what on the bus: deploy/nats.conf, tried on the real server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import nats
+import pytest
+from nats.aio.client import Client
+from nats.js.api import AckPolicy, ConsumerConfig
+from nats.js.errors import Error as JetStreamError
+
+from deploy.local import ports, servers
+from deploy.local.folder import Folder
+from deploy.local.secrets import Secrets
+
+SERVICES = ("gateway", "generation", "logging", "evaluation", "authz")
+
+
+@dataclass
+class Server:
+    """A NATS server with our configuration."""
+
+    url: str
+    passwords: dict[str, str]
+
+
+@dataclass
+class Login:
+    """One user's connection, and what the server reproached it with."""
+
+    client: Client
+    reproaches: list[str] = field(default_factory=list)
+
+    async def may_publish(self, subject: str) -> bool:
+        await self.client.publish(subject, b"{}")
+        return await self._unreproached()
+
+    async def may_subscribe(self, subject: str) -> bool:
+        subscription = await self.client.subscribe(subject)
+        allowed = await self._unreproached()
+        if allowed:
+            await subscription.unsubscribe()
+        return allowed
+
+    async def _unreproached(self) -> bool:
+        await self.client.flush()
+        await asyncio.sleep(0.01)  # the reproach, if any, came before the flush; its callback runs now
+        reproached = bool(self.reproaches)
+        self.reproaches.clear()
+        return not reproached
+
+
+@pytest.fixture(scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    folder = Folder(tmp_path_factory.mktemp("a folder with spaces"))
+    folder.create()
+    passwords = Secrets.of(folder).bus_passwords
+    port = ports.free_port(ports.HOST, {})
+    binary = servers.nats_binary()
+    assert binary is not None
+    component = servers.nats_server(binary, folder, port, passwords, {})
+    process = await asyncio.create_subprocess_exec(
+        *component.command, env=component.environment, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await asyncio.wait_for(component.ready(), 10)
+        assert any(folder.nats.iterdir())
+        yield Server(f"nats://{ports.HOST}:{port}", passwords)
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@pytest.fixture(scope="module")
+async def logins(server: Server) -> AsyncIterator[dict[str, Login]]:
+    made: dict[str, Login] = {}
+    for user in (*SERVICES, "operator"):
+        reproaches: list[str] = []
+
+        async def hear(error: Exception, heard: list[str] = reproaches) -> None:
+            heard.append(str(error))
+
+        client = await nats.connect(
+            server.url,
+            user=user,
+            password=server.passwords[user],
+            error_cb=hear,
+            inbox_prefix=f"_INBOX.{user}",
+        )
+        made[user] = Login(client, reproaches)
+    yield made
+    for login in made.values():
+        await login.client.close()
+
+
+@pytest.mark.parametrize("login", [{}, {"user": "gateway", "password": "guess"}, {"user": "gateway"}])
+async def test_a_stranger_is_refused(server: Server, login: dict[str, str]) -> None:
+    async def hear(_: Exception) -> None:
+        """The refusal is raised as well."""
+
+    client = Client()
+    try:
+        with pytest.raises(nats.errors.Error, match=r"(?i)authorization|no servers"):
+            await client.connect(server.url, allow_reconnect=False, error_cb=hear, **login)
+    finally:
+        await client.close()
+
+
+@pytest.mark.parametrize(
+    ("user", "subject"),
+    [(user, subject) for user in SERVICES for subject in (f"{user}.get_thing", f"_INBOX.{user}.x.*")]
+    + [("gateway", "events.*.access.changed"), ("authz", "events.*.access.changed")],
+)
+async def test_a_service_hears_what_is_its_own(logins: dict[str, Login], user: str, subject: str) -> None:
+    assert await logins[user].may_subscribe(subject)
+
+
+@pytest.mark.parametrize(
+    ("user", "subject"),
+    [(user, f"{other}.thing") for user in SERVICES for other in SERVICES if user != other]
+    + [(user, f"_INBOX.{other}.>") for user in SERVICES for other in SERVICES if user != other]
+    + [
+        (user, subject)
+        for user in SERVICES
+        for subject in (">", "_INBOX.>", "logs.>", "events.>", "jobs.>", "$JS.API.>")
+    ]
+    + [("generation", "authz.identify"), ("gateway", "events.*.log.recorded"), ("logging", "events.*.access.changed")],
+)
+async def test_a_service_does_not_overhear_the_others(logins: dict[str, Login], user: str, subject: str) -> None:
+    assert not await logins[user].may_subscribe(subject)
+
+
+@pytest.mark.parametrize(
+    ("user", "subject"),
+    [("gateway", f"{service}.ask") for service in SERVICES if service != "gateway"]
+    + [("gateway", "logs.intake"), ("generation", "logs.intake")]
+    + [("evaluation", "generation.chat"), ("evaluation", "logging.get"), ("evaluation", "jobs.run")]
+    + [(user, "_INBOX.gateway.abc") for user in ("generation", "logging", "authz", "evaluation")]
+    + [(user, "_INBOX.evaluation.abc") for user in ("generation", "logging")]
+    + [(user, "events.org_1.thing.happened") for user in ("generation", "logging", "authz", "evaluation")]
+    + [("logging", "dead.log"), ("evaluation", "dead.job")],
+)
+async def test_a_service_says_what_it_has_to(logins: dict[str, Login], user: str, subject: str) -> None:
+    assert await logins[user].may_publish(subject)
+
+
+@pytest.mark.parametrize(
+    ("user", "subject"),
+    [("gateway", subject) for subject in ("_INBOX.generation.x", "events.o.a.b", "jobs.run", "dead.x")]
+    + [("generation", subject) for subject in ("authz.identify", "logging.get", "jobs.run", "_INBOX.logging.x")]
+    + [("logging", subject) for subject in ("generation.chat", "authz.identify", "logs.intake", "jobs.run")]
+    + [("evaluation", subject) for subject in ("authz.identify", "logs.intake", "_INBOX.generation.x")]
+    + [("authz", subject) for subject in ("generation.chat", "logs.intake", "_INBOX.evaluation.x", "dead.x")]
+    + [(user, "gateway.x") for user in SERVICES]
+    + [(user, "$JS.API.STREAM.DELETE.LOGS") for user in SERVICES]
+    + [(user, "$JS.API.STREAM.PURGE.EVENTS") for user in SERVICES]
+    + [(user, "$JS.API.STREAM.PURGE.LOGS") for user in SERVICES if user != "logging"]
+    + [(user, "$JS.API.STREAM.CREATE.OTHER") for user in SERVICES]
+    + [(user, "$JS.API.CONSUMER.CREATE.LOGS.spy") for user in SERVICES if user != "logging"]
+    + [(user, "$JS.ACK.LOGS.store.1.1.1.1.0") for user in SERVICES if user != "logging"]
+    + [(user, "$SYS.REQ.SERVER.PING") for user in SERVICES],
+)
+async def test_a_service_cannot_say_more(logins: dict[str, Login], user: str, subject: str) -> None:
+    assert not await logins[user].may_publish(subject)
+
+
+async def test_people_may_do_everything(logins: dict[str, Login]) -> None:
+    operator = logins["operator"]
+    assert await operator.may_subscribe(">")
+    assert await operator.may_publish("authz.identify")
+    await operator.client.jetstream().account_info()
+
+
+@pytest.mark.parametrize(
+    ("owner", "streams", "stream", "subject", "author"),
+    [
+        ("logging", {"LOGS": "logs.>", "EVENTS": "events.>", "DEAD": "dead.>"}, "LOGS", "logs.intake", "gateway"),
+        ("evaluation", {"JOBS": "jobs.>"}, "JOBS", "jobs.run", "evaluation"),
+        ("evaluation", {}, "EVENTS", "events.o.log.recorded", "logging"),
+    ],
+)
+@pytest.mark.parametrize("pull", [False, True], ids=["push", "pull"])
+async def test_a_service_makes_its_streams_and_reads_them(
+    logins: dict[str, Login], owner: str, streams: dict[str, str], stream: str, subject: str, author: str, *, pull: bool
+) -> None:
+    reader = logins[owner].client.jetstream()
+    for name, subjects in streams.items():
+        await reader.add_stream(name=name, subjects=[subjects])
+        await reader.update_stream(name=name, subjects=[subjects])
+        await reader.stream_info(name)
+    stored = await logins[author].client.jetstream().publish(subject, b"fact")
+
+    durable = f"reader-{pull}"
+    config = ConsumerConfig(ack_policy=AckPolicy.EXPLICIT, opt_start_seq=stored.seq, deliver_policy="by_start_sequence")
+    if pull:
+        pulled = await reader.pull_subscribe("", durable=durable, stream=stream, config=config)
+        (message,) = await pulled.fetch(1, timeout=2)
+    else:
+        config.durable_name = config.deliver_group = durable
+        config.deliver_subject = f"_INBOX.{owner}.deliver.{stream}"
+        pushed = await reader.subscribe(
+            "", stream=stream, durable=durable, queue=durable, manual_ack=True, config=config
+        )
+        message = await pushed.next_msg(timeout=2)
+    assert message.data == b"fact"
+    await message.ack_sync(timeout=2)
+    assert (await reader.consumer_info(stream, durable)).num_ack_pending == 0
+
+
+async def test_a_stream_belongs_to_its_owner(logins: dict[str, Login]) -> None:
+    with pytest.raises((TimeoutError, JetStreamError)):
+        await logins["gateway"].client.jetstream(timeout=0.3).add_stream(name="LOGS", subjects=["logs.>"])
+    logins["gateway"].reproaches.clear()

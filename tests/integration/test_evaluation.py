@@ -1,0 +1,44 @@
+"""evaluation as a process of its own: for now it keeps the queue of work."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from nats.js.api import RetentionPolicy
+
+from services.evaluation.main import JOBS
+from shared.bus import Bus
+from shared.contracts.health import health_of
+from shared.mongo import initiate_replica_set
+from tests.integration.authz_fixtures import Mongo, Nats, connected, running, service, until_ready
+
+
+@pytest.fixture
+async def evaluation(tmp_path: Path) -> AsyncIterator[tuple[Bus, Mongo]]:
+    nats, mongo = Nats(tmp_path), Mongo(tmp_path)
+    with running(nats), running(mongo):
+        await initiate_replica_set(f"mongodb://127.0.0.1:{mongo.port}", f"127.0.0.1:{mongo.port}")
+        environment = {"EVERLOOP_JOBS_MAX_AGE_DAYS": "2"}
+        with running(service("evaluation", tmp_path, nats, mongo, **environment)):
+            async with connected(nats) as bus:
+                yield bus, mongo
+
+
+async def test_it_keeps_the_queue_of_work_and_tells_how_it_is(evaluation: tuple[Bus, Mongo]) -> None:
+    bus, mongo = evaluation
+    health = await until_ready(bus, "evaluation")
+    assert health.parts == {"bus": True, "database": True, "jobs": True}
+
+    manager = bus.client.jetstream()
+    config = (await manager.stream_info(JOBS)).config
+    assert (config.subjects, config.retention, config.max_age) == (
+        ["jobs.>"],
+        RetentionPolicy.WORK_QUEUE,
+        2 * 24 * 3600,
+    )
+
+    await manager.delete_stream(JOBS)
+    assert not (await bus.ask(health_of("evaluation")())).parts["jobs"]
+    await asyncio.to_thread(mongo.kill)
+    assert not (await bus.ask(health_of("evaluation")())).parts["database"]

@@ -1,0 +1,435 @@
+"""The logging service as a process, with a real MongoDB and a real NATS."""
+
+import asyncio
+import json
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from nats.aio.msg import Msg
+from pydantic import BaseModel
+
+from services.logging.entries import Entry
+from services.logging.homes import Home, Key
+from services.logging.store import LogStore
+from shared import ids
+from shared.appender import Appender
+from shared.bus import Bus, progress
+from shared.contracts.logs import (
+    LOGS_SUBJECT,
+    GetLog,
+    GetSession,
+    GetTree,
+    ListSessions,
+    LogRecord,
+    LogsRecorded,
+    LogsUpdated,
+    Node,
+    Page,
+    SearchLogs,
+    Session,
+    SessionOpened,
+    Sort,
+)
+from shared.errors import NotFound, Unavailable
+from tests.integration.logging_fixtures import Running, Server, Stack, until_ready
+from tests.unit.logging.builders import START, log, update
+
+ORGANISATION = "tm_1"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def servers() -> AsyncIterator[Stack]:
+    async with Running() as stack:
+        yield stack
+
+
+@dataclass
+class World:
+    """A stack with empty streams, an unused database, and a caller."""
+
+    stack: Stack
+    prefix: str
+    bus: Bus
+    appender: Appender
+
+    async def start(self, **environment: str) -> Server:
+        """A logging process."""
+        server = self.stack.logging(self.prefix, **environment)
+        server.start()
+        await until_ready(self.bus)
+        return server
+
+    async def accept(self, *records: BaseModel) -> int:
+        """What the gateway does; the records of one call travel together."""
+        return await self.appender.append([record.model_dump_json().encode() for record in records])
+
+    async def session(self, session_id: str) -> Session:
+        return await self.bus.ask(GetSession(organisation=ORGANISATION, id=session_id))
+
+    async def output(self, log_id: str) -> str | None:
+        return (await self.bus.ask(GetLog(organisation=ORGANISATION, id=log_id))).output
+
+    async def events(self) -> list[Msg]:
+        return await self.stream("EVENTS")
+
+    async def stream(self, name: str) -> list[Msg]:
+        """Everything a stream holds."""
+        async with self.stack.bus("operator") as operator:
+            jetstream = operator.client.jetstream()
+            count = (await jetstream.stream_info(name)).state.messages
+            subscription = await jetstream.subscribe("", stream=name, ordered_consumer=True)
+            return [await subscription.next_msg(timeout=5) for _ in range(count)]
+
+    async def until_stored(self, seconds: float = 60) -> None:
+        """Wait until the backlog is gone."""
+        async with self.stack.bus("logging") as bus, asyncio.timeout(seconds):
+            while (reached := await progress(bus, "LOGS", "logging")).floor < reached.last:
+                await asyncio.sleep(0.05)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def world(servers: Stack) -> AsyncIterator[World]:
+    await servers.empty()
+    async with servers.bus() as bus:
+        yield World(servers, f"t{secrets.token_hex(4)}", bus, Appender(bus, LOGS_SUBJECT))
+    servers.stop_logging()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def running(world: World) -> World:
+    await world.start()
+    return world
+
+
+async def test_a_log_is_read_as_it_was_accepted(running: World) -> None:
+    record = log(
+        inputs={"$q": {"a.b": 2**70}},
+        messages=[{"role": "user", "content": "hi"}],
+        output="out",
+        session_id="sesh_1",
+        feedback=[{"id": "ann_1", "type": "rating", "value": "good", "created_at": START}],
+    )
+    await running.accept(record)
+    stored = await running.bus.ask(GetLog(organisation=ORGANISATION, id=record.id))
+    assert LogRecord.model_validate(stored.model_dump(exclude={"updated_at"})) == record
+    (event,) = await running.events()
+    assert event.subject == f"events.{ORGANISATION}.log.recorded"
+    assert [one.id for one in LogsRecorded.model_validate_json(event.data).logs] == [record.id]
+
+
+async def test_an_organisation_sees_nothing_of_another(running: World) -> None:
+    await running.accept(log(session_id="sesh_1"), log(organisation="tm_2", output="theirs", session_id="sesh_1"))
+    assert await running.output("data_1") is None
+    assert (await running.session("sesh_1")).datapoints_count == 1
+    found = await running.bus.ask(SearchLogs(organisation="tm_2", project_id="pr_1"))
+    assert [one.output for one in found.logs] == ["theirs"]
+    for question in (
+        GetLog(organisation="tm_3", id="data_1"),
+        GetSession(organisation="tm_3", id="sesh_1"),
+        GetTree(organisation="tm_3", session_id="sesh_1"),
+    ):
+        with pytest.raises(NotFound):
+            await running.bus.ask(question)
+    assert (await running.bus.ask(ListSessions(organisation="tm_3", project_id="pr_1"))).total == 0
+
+
+async def test_of_one_log_sent_twice_the_first_stays(running: World) -> None:
+    await running.accept(log(output="first", session_id="sesh_1"), log(output="same message"))
+    await running.accept(log(output="second", project_id="pr_2", session_id="sesh_2"))
+    assert await running.output("data_1") == "first"
+    found = await running.bus.ask(SearchLogs(organisation=ORGANISATION, project_id="pr_2"))
+    assert found.total == 0
+    with pytest.raises(NotFound):
+        await running.session("sesh_2")
+    assert len(await running.events()) == 1, "a repeat is no news"
+
+
+async def test_updates_are_applied_whatever_the_order(running: World) -> None:
+    await running.accept(update(seconds=70, output="newest", error="e"))
+    with pytest.raises(NotFound):
+        await running.bus.ask(GetLog(organisation=ORGANISATION, id="data_1"))
+    assert await running.events() == [], "what nobody can read is no news"
+    await running.accept(log(output="own", error="own", duration=1, session_id="sesh_1"))
+    await running.accept(update(seconds=65, output="older", duration=2.5))
+    stored = await running.bus.ask(GetLog(organisation=ORGANISATION, id="data_1"))
+    assert (stored.output, stored.error, stored.duration) == ("newest", "e", 2.5)
+    assert stored.updated_at == START + timedelta(seconds=70)
+    subjects = [event.subject.rpartition(".")[2] for event in await running.events()]
+    assert subjects == ["recorded", "updated"]
+
+
+async def test_a_deferred_output_becomes_the_last_of_its_session(running: World) -> None:
+    await running.accept(log("data_1", session_id="sesh_1", inputs={"q": 1}))
+    await running.accept(log("data_2", seconds=1, session_id="sesh_1", parent_id="data_1", output="child"))
+    assert (await running.session("sesh_1")).last_output == "child"
+    await running.accept(update("data_1", seconds=2, output="parent, at last"))
+    session = await running.session("sesh_1")
+    assert session.last_output == "parent, at last"
+    assert session.first_inputs == {"q": 1}
+    assert session.updated_at == START + timedelta(seconds=2)
+    (event,) = [event for event in await running.events() if event.subject.endswith("updated")]
+    assert LogsUpdated.model_validate_json(event.data).ids == ["data_1"]
+
+
+async def test_three_projects_share_a_session(running: World) -> None:
+    for place, project_id in enumerate(("pr_moderator", "pr_google", "pr_assistant")):
+        await running.accept(
+            log(
+                f"data_{place}",
+                seconds=place,
+                project_id=project_id,
+                session_id="sesh_1",
+                session_reference_id="ref",
+                inputs={"n": place},
+                output=f"out {place}",
+            )
+        )
+    for project_id in ("pr_moderator", "pr_google", "pr_assistant"):
+        listed = await running.bus.ask(ListSessions(organisation=ORGANISATION, project_id=project_id))
+        assert listed.total == 1
+        (session,) = listed.sessions
+        assert session.project_ids == ["pr_moderator", "pr_google", "pr_assistant"]
+        assert (session.datapoints_count, session.first_inputs, session.last_output) == (3, {"n": 0}, "out 2")
+        assert session.reference_id == "ref"
+
+
+async def test_sessions_are_listed_newest_first_and_in_pages(running: World) -> None:
+    await running.accept(*(log(f"data_{n}", seconds=n, session_id=f"sesh_{n}") for n in range(5)))
+    await running.accept(SessionOpened(id="sesh_empty", organisation=ORGANISATION, created_at=START))
+    asked = ListSessions(organisation=ORGANISATION, project_id="pr_1", page=Page(number=1, size=2))
+    listed = await running.bus.ask(asked)
+    assert listed.total == 5
+    assert [session.id for session in listed.sessions] == ["sesh_2", "sesh_1"]
+    assert (await running.session("sesh_empty")).datapoints_count == 0
+    assert (await running.bus.ask(GetTree(organisation=ORGANISATION, session_id="sesh_empty"))).roots == []
+
+
+def lines(nodes: list[Node], depth: int = 0) -> list[str]:
+    return [line for node in nodes for line in ("." * depth + node.id, *lines(node.children, depth + 1))]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one message", "one by one"])
+@pytest.mark.parametrize("order", ["parents first", "children first"])
+async def test_descendants_join_the_session_of_their_ancestor(running: World, order: str, together: bool) -> None:
+    family = [
+        log("data_1", session_id="sesh_1"),
+        log("data_2", seconds=1, parent_id="data_1", project_id="pr_2"),
+        log("data_3", seconds=2, parent_id="data_2", project_id="pr_3"),
+        log("data_4", seconds=3, parent_id="data_3"),
+        log("data_5", seconds=4, parent_id="data_2"),
+    ]
+    if order == "children first":
+        family.reverse()
+    for records in [family] if together else [[one] for one in family]:
+        await running.accept(*records)
+        await running.until_stored()
+    shown = await running.bus.ask(GetTree(organisation=ORGANISATION, session_id="sesh_1"))
+    assert lines(shown.roots) == ["data_1", ".data_2", "..data_3", "...data_4", "..data_5"]
+    session = await running.session("sesh_1")
+    assert session.project_ids == ["pr_1", "pr_2", "pr_3"]
+    assert (await running.bus.ask(ListSessions(organisation=ORGANISATION, project_id="pr_3"))).total == 1
+    stored = await running.bus.ask(GetLog(organisation=ORGANISATION, id="data_4"))
+    assert stored.session_id == "sesh_1"
+
+
+async def test_children_of_a_log_without_session_wait_for_nothing(running: World) -> None:
+    await running.accept(log("data_2", parent_id="data_1"))
+    await running.accept(log("data_3", parent_id="data_2"))
+    await running.until_stored()
+    logs = running.stack.database(running.prefix)["logs"]
+    assert await logs.count_documents({"waiting": True}) == 2
+    await running.accept(log("data_1"))
+    assert (await running.bus.ask(GetLog(organisation=ORGANISATION, id="data_3"))).session_id is None
+    assert await logs.count_documents({"waiting": True}) == 0
+
+
+async def test_a_message_that_cannot_be_stored_goes_to_dead_with_its_reason_and_alone(running: World) -> None:
+    await running.bus.append(LOGS_SUBJECT, b"not json", message_id="poison-1")
+    good, bad = json.loads(log("data_good").model_dump_json()), {"kind": "log", "id": "data_bad"}
+    await running.bus.append(LOGS_SUBJECT, json.dumps([bad, good]).encode(), message_id="poison-2")
+    await running.accept(
+        log("data_huge", tokens=2**70), log("data_fine"), log("data_early", created_at="0001-01-01T00:00:00+14:00")
+    )
+    assert await running.output("data_good") is None
+    assert await running.output("data_fine") is None
+    for log_id in ("data_bad", "data_huge", "data_early"):
+        with pytest.raises(NotFound):
+            await running.bus.ask(GetLog(organisation=ORGANISATION, id=log_id))
+    dead = await running.stream("DEAD")
+    reasons = [(message.headers or {})["Everloop-Reason"] for message in dead]
+    assert [message.subject for message in dead] == ["dead.logs"] * 4
+    assert reasons[0].startswith("not JSON")
+    assert "organisation" in reasons[1]
+    assert all("cannot be encoded" in reason for reason in reasons[2:])
+    assert json.loads(dead[1].data) == [bad]
+
+
+async def test_a_document_too_large_for_the_database_does_not_stop_its_neighbours(servers: Stack) -> None:
+    store = LogStore(servers.database(f"t{secrets.token_hex(4)}"))
+    await store.prepare()
+    logs = [log("a"), log("b", output="x" * 17_000_000), log("c", stdout="\ud800"), log("d")]
+    homes = {Key(ORGANISATION, one.id): Home(None) for one in logs}
+    added = await store.add([Entry(place, one) for place, one in enumerate(logs)], homes)
+    assert {key.id for key in added.refused} == {"b", "c"}
+    assert await store.present(homes) == {Key(ORGANISATION, "a"), Key(ORGANISATION, "d")}
+    big = [Entry(9, update("a", output="y" * 17_000_000)), Entry(10, update("d", output="z"))]
+    assert set(await store.change(big)) == {0}
+    stored = await store.get(ORGANISATION, "d")
+    assert stored is not None
+    assert stored.output == "z"
+
+
+async def test_the_first_accepted_wins_also_when_it_is_stored_second(servers: Stack) -> None:
+    store = LogStore(servers.database(f"t{secrets.token_hex(4)}"))
+    await store.prepare()
+    key = Key(ORGANISATION, "data_1")
+    homes = {key: Home(None)}
+    assert not (await store.add([Entry(2, log(output="2", source="sdk"))], homes)).repeats
+    await store.change([Entry(3, update(error="late"))])
+    for _ in range(2):
+        assert not (await store.add([Entry(1, log(output="1"))], homes)).repeats
+        assert (await store.add([Entry(2, log(output="2", source="sdk"))], homes)).repeats == {key}
+        stored = await store.get(*key)
+        assert stored is not None
+        assert (stored.output, stored.source, stored.error) == ("1", None, "late")
+
+
+async def test_search_is_literal_and_knows_filters_order_and_pages(running: World) -> None:
+    await running.accept(
+        log("data_1", seconds=1, inputs={"q": 'Say "Ärger"\n(now)'}, source="sdk", model="gpt-4", environment="prod"),
+        log("data_2", seconds=2, output="a.c $100", source="api", model="gpt-3.5", metadata={"run": "Night"}),
+        log("data_3", seconds=3, output="abc", error="e", model="gpt-4"),
+        log("data_4", seconds=4, project_id="pr_2", output="abc"),
+    )
+
+    async def found(**terms: Any) -> list[str]:
+        answer = await running.bus.ask(SearchLogs(organisation=ORGANISATION, project_id="pr_1", **terms))
+        assert answer.total == len(answer.logs)
+        return [one.id.removeprefix("data_") for one in answer.logs]
+
+    assert await found() == ["3", "2", "1"]
+    assert await found(search='"ärger"\n(') == ["1"]
+    assert await found(search="A.C") == ["2"]
+    assert await found(search="$100") == ["2"]
+    assert await found(search="c") == ["3", "2"]
+    assert await found(metadata_search="night") == ["2"]
+    assert await found(models=["gpt-4"]) == ["3", "1"]
+    assert await found(models=["gpt-4", "gpt-3.5"], sources=["sdk", "api"]) == ["2", "1"]
+    assert await found(environments=["prod"]) == ["1"]
+    assert await found(start=START + timedelta(seconds=2), end=START + timedelta(seconds=3)) == ["2"]
+    assert await found(sort=[Sort(column="timestamp")]) == ["1", "2", "3"]
+    assert await found(sort=[Sort(column="model", descending=True)]) == ["3", "1", "2"]
+    assert await found(sort=[Sort(column="source"), Sort(column="timestamp")]) == ["3", "2", "1"]
+    paged = SearchLogs(organisation=ORGANISATION, project_id="pr_1", page=Page(number=1, size=2))
+    answer = await running.bus.ask(paged)
+    assert (answer.total, [one.id for one in answer.logs]) == (3, ["data_1"])
+
+
+async def test_you_read_what_you_wrote_under_load_and_with_two_replicas(world: World) -> None:
+    await asyncio.gather(world.start(), world.start())
+    stop = asyncio.Event()
+
+    async def load() -> None:
+        while not stop.is_set():
+            await world.accept(*(log(ids.mint("data"), output="load" * 50) for _ in range(20)))
+
+    async def write_and_read(reader: Bus, times: int) -> int:
+        missed = 0
+        for _ in range(times):
+            log_id = ids.mint("data")
+            await world.accept(log(log_id, output="before"))
+            try:
+                first = (await reader.ask(GetLog(organisation=ORGANISATION, id=log_id))).output
+                await world.accept(update(log_id, output="after"))
+                second = (await reader.ask(GetLog(organisation=ORGANISATION, id=log_id))).output
+            except NotFound:
+                missed += 1
+            else:
+                missed += (first, second) != ("before", "after")
+        return missed
+
+    async with world.stack.bus("evaluation") as reader:
+        busy = [asyncio.create_task(load()) for _ in range(2)]
+        missed = await asyncio.gather(*(write_and_read(reader, 50) for _ in range(10)))
+        stop.set()
+        await asyncio.gather(*busy)
+    assert sum(missed) == 0
+
+
+async def _exactly_once(world: World, accepted: list[str]) -> None:
+    await world.until_stored(120)
+    logs = world.stack.database(world.prefix)["logs"]
+    stored = [document["_id"].partition("/")[2] async for document in logs.find({}, {"_id": 1})]
+    assert Counter(stored) == Counter(accepted)
+    told = {one.id for event in await world.events() for one in LogsRecorded.model_validate_json(event.data).logs}
+    assert told == set(accepted)
+
+
+async def _backlog(world: World, messages: int) -> list[str]:
+    accepted = [ids.mint("data") for _ in range(messages * 50)]
+    for start in range(0, len(accepted), 50):
+        await world.accept(*(log(log_id, output="x" * 500) for log_id in accepted[start : start + 50]))
+    return accepted
+
+
+async def test_a_process_killed_in_the_middle_of_a_backlog_loses_and_doubles_nothing(world: World) -> None:
+    server = await world.start()
+    server.stop()
+    accepted = await _backlog(world, 400)
+    logs = world.stack.database(world.prefix)["logs"]
+    for share in (0.05, 0.3, 0.6):
+        server.start()
+        async with asyncio.timeout(60):
+            while await logs.estimated_document_count() < share * len(accepted):
+                await asyncio.sleep(0.005)
+        server.kill()
+    server.start()
+    await until_ready(world.bus)
+    await _exactly_once(world, accepted)
+
+
+async def test_a_process_told_to_stop_finishes_what_it_has_in_hand(world: World) -> None:
+    server = await world.start()
+    server.stop()
+    accepted = await _backlog(world, 400)
+    server.start()
+    await asyncio.sleep(1.2)
+    assert server.stop() == 0
+    async with world.stack.bus("logging") as bus:
+        reached = await progress(bus, "LOGS", "logging")
+        info = await bus.client.jetstream().consumer_info("LOGS", "logging")
+    assert info.num_ack_pending == 0, "nothing in hand is left behind"
+    logs = world.stack.database(world.prefix)["logs"]
+    assert await logs.count_documents({}) == reached.floor * 50
+    await world.start()
+    await _exactly_once(world, accepted)
+
+
+async def test_a_database_killed_during_intake_loses_nothing(world: World) -> None:
+    await world.start()
+    filling = asyncio.create_task(_backlog(world, 300))
+    for _ in range(2):
+        await asyncio.sleep(0.7)
+        world.stack.mongod.kill()
+        await asyncio.sleep(0.5)
+        with pytest.raises(Unavailable):
+            await world.bus.ask(GetLog(organisation=ORGANISATION, id="data_1"), timeout_seconds=10)
+        world.stack.mongod.start()
+    await _exactly_once(world, await filling)
+
+
+async def test_stored_entries_leave_the_stream(world: World) -> None:
+    await world.start(EVERLOOP_LOGS_TRIM_SECONDS="0.1")
+    await world.accept(log("data_1", output="kept"))
+    async with world.stack.bus("logging") as bus, asyncio.timeout(5):
+        while (reached := await progress(bus, "LOGS", "logging")).first <= reached.last:
+            await asyncio.sleep(0.05)
+    assert await world.output("data_1") == "kept"
+    await world.accept(log("data_2", output="also"))
+    assert await world.output("data_2") == "also"

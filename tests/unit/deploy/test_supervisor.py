@@ -1,0 +1,158 @@
+"""Keeping processes alive, tried on small shell scripts."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from deploy.local.child import State
+from deploy.local.component import Component
+from deploy.local.errors import Refused
+from deploy.local.folder import Folder
+from deploy.local.supervisor import Supervisor
+
+SLEEPS = "exec sleep 60"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    made = Folder(tmp_path)
+    made.create()
+    return made
+
+
+async def at_once() -> None:
+    """Ready as soon as it runs."""
+
+
+async def never() -> None:
+    """Not ready, however long one waits."""
+    await asyncio.Event().wait()
+
+
+def script(
+    name: str,
+    text: str = SLEEPS,
+    *,
+    ready: Callable[[], Awaitable[None]] = at_once,
+    after: tuple[str, ...] = (),
+    wave: int = 0,
+    patience: float = 5.0,
+) -> Component:
+    return Component(
+        name=name,
+        command=("/bin/sh", "-c", text),
+        environment={"PATH": os.environ["PATH"]},
+        ready=ready,
+        after=after,
+        stop_wave=wave,
+        patience_seconds=patience,
+        hint="Try without it.",
+    )
+
+
+class Running:
+    """A supervisor at work, and what it said."""
+
+    def __init__(self, folder: Folder, *components: Component) -> None:
+        self.folder = folder
+        self.said: list[str] = []
+        self.ready = asyncio.Event()
+        self.work = asyncio.create_task(
+            Supervisor(components, folder, "http://here", self.said.append).run(self.ready.set)
+        )
+
+    def of(self, name: str) -> dict[str, object]:
+        known = {each["name"]: each for each in self.folder.state.get("components", [])}
+        return known.get(name, {})
+
+    async def until(self, name: str, **values: object) -> None:
+        async with asyncio.timeout(5):
+            while not values.items() <= self.of(name).items():  # noqa: ASYNC110 - it is a file that changes
+                await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(self.work, 10)
+
+
+async def test_what_is_needed_first_is_ready_first(folder: Folder) -> None:
+    gate = asyncio.Event()
+
+    async def opened() -> None:
+        await gate.wait()
+
+    running = Running(folder, script("later", after=("first",)), script("first", ready=opened))
+    await running.until("first", state=State.STARTING)
+    assert running.of("later")["pid"] is None
+    assert not running.ready.is_set()
+    gate.set()
+    await asyncio.wait_for(running.ready.wait(), 5)
+    assert [line.split()[0] for line in running.said] == ["first", "later"]
+    await running.stop()
+
+
+async def test_a_dead_process_is_started_again_ever_more_slowly(folder: Folder) -> None:
+    running = Running(folder, script("one"))
+    for deaths in (1, 2):
+        await running.until("one", state=State.READY, restarts=deaths - 1)
+        os.kill(int(str(running.of("one")["pid"])), signal.SIGKILL)
+        await running.until("one", state=State.READY, restarts=deaths)
+    deaths_told = [line for line in running.said if "exit code -9" in line]
+    assert ["0.2 s" in deaths_told[0], "0.4 s" in deaths_told[1]] == [True, True]
+    await running.stop()
+
+
+async def test_what_never_comes_up_is_refused_with_its_last_words(folder: Folder) -> None:
+    running = Running(folder, script("good"), script("bad", "echo no such luck; exit 7", ready=never))
+    await running.until("good", state=State.READY)
+    good = int(str(running.of("good")["pid"]))
+    with pytest.raises(Refused, match=r"(?s)bad stopped 3 times .*exit code 7.*no such luck.*Try without it"):
+        await asyncio.wait_for(running.work, 10)
+    with pytest.raises(ProcessLookupError):
+        os.kill(good, 0)
+    assert running.of("good")["state"] == State.STOPPED
+
+
+async def test_a_command_that_is_not_there_is_refused(folder: Folder) -> None:
+    missing = Component(name="ghost", command=("/nowhere/ghost",), environment={}, ready=at_once, hint="Install it.")
+    with pytest.raises(Refused, match=r"ghost cannot be run: .* Install it\."):
+        await asyncio.wait_for(Running(folder, missing).work, 10)
+
+
+async def test_waves_stop_one_after_the_other(folder: Folder) -> None:
+    order = folder.path / "order"
+
+    def says_goodbye(name: str, wave: int) -> Component:
+        return script(name, f"trap 'sleep 0.2; echo {name} >> {order}; exit 0' TERM; sleep 60 & wait", wave=wave)
+
+    running = Running(folder, says_goodbye("database", 2), says_goodbye("service", 1), says_goodbye("gateway", 0))
+    await asyncio.wait_for(running.ready.wait(), 5)
+    await asyncio.sleep(0.2)  # the shells set their traps
+    await running.stop()
+    assert order.read_text().split() == ["gateway", "service", "database"]
+
+
+async def test_what_will_not_stop_is_killed(folder: Folder) -> None:
+    running = Running(folder, script("stubborn", "trap '' TERM; while :; do sleep 0.05; done", patience=0.3))
+    await asyncio.wait_for(running.ready.wait(), 5)
+    await asyncio.sleep(0.1)
+    began = time.monotonic()
+    await running.stop()
+    assert 0.2 < time.monotonic() - began < 3
+    assert running.of("stubborn") | {"pid": None, "state": "stopped"} == running.of("stubborn")
+
+
+async def test_a_second_signal_does_not_wait(folder: Folder) -> None:
+    running = Running(folder, script("stubborn", "trap '' TERM; while :; do sleep 0.05; done", patience=60))
+    await asyncio.wait_for(running.ready.wait(), 5)
+    await asyncio.sleep(0.1)
+    for _ in range(2):  # one signal and its echo
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.6)
+    assert not running.work.done()
+    await asyncio.wait_for(running.stop(), 3)

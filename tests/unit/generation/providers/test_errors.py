@@ -1,0 +1,66 @@
+"""Failures of providers become problems by their status."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.generation.providers import errors
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (400, 422),
+        (401, 401),
+        (402, 422),
+        (403, 401),
+        (404, 422),
+        (408, 502),
+        (413, 422),
+        (422, 422),
+        (429, 429),
+        (500, 502),
+        (502, 502),
+        (503, 503),
+        (504, 502),
+        (529, 503),
+        (302, 502),
+    ],
+)
+def test_the_status_decides(theirs: int, ours: int) -> None:
+    problem = errors.refused("OpenAI", theirs, "because")
+    assert (problem.status, problem.message, problem.origin) == (ours, "because", "OpenAI")
+
+
+def test_a_refusal_without_words_says_its_status() -> None:
+    assert "418" in errors.refused("Groq", 418, None).message
+
+
+def test_a_long_story_is_cut() -> None:
+    assert len(errors.refused("Groq", 400, "x" * 10_000).message) == 2_000
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("0.5", 0.5), ("soon", None), ("-1", None), (None, None)])
+def test_retry_after_in_seconds(header: str | None, seconds: float | None) -> None:
+    assert errors.retry_after_seconds(header) == seconds
+    assert errors.refused("OpenAI", 429, "slow down", header).retry_after_seconds == seconds
+
+
+def test_retry_after_as_a_date() -> None:
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    assert 25 < (errors.retry_after_seconds(soon) or 0) <= 30
+    assert errors.retry_after_seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+
+
+@given(st.text(max_size=20))
+def test_no_header_breaks_it(header: str) -> None:
+    seconds = errors.retry_after_seconds(header)
+    assert seconds is None or seconds >= 0
+
+
+def test_a_key_is_masked() -> None:
+    assert errors.masked("Incorrect key sk-1 (sk-1)", "sk-1") == "Incorrect key *** (***)"
+    assert errors.masked("no key", None) == "no key"

@@ -1,0 +1,118 @@
+"""Which provider, which address, which key, how many calls."""
+
+from typing import Any, get_args
+
+import pytest
+
+from services.generation.completion import CompletionRequest
+from services.generation.providers.registry import LOCAL_MODEL, ROWS, Providers
+from shared.contracts.chat import ChatMessage
+from shared.contracts.projects import ModelConfig, Provider
+from shared.errors import Invalid, Unauthenticated
+
+ENVIRONMENT = {"OPENAI_API_KEY": "sk-own", "GROQ_API_KEY": "", "OPENAI_BASE_URL": "http://proxy/v1/"}
+PROVIDERS = Providers(ENVIRONMENT, "http://127.0.0.1:9/v1")
+
+
+def chat(**fields: Any) -> CompletionRequest:
+    config = ModelConfig.model_validate({"model": "gpt-4", "endpoint": "chat"} | fields)
+    return CompletionRequest(config, messages=[ChatMessage(role="user", content="hi")])
+
+
+def completion(model: str, **fields: Any) -> CompletionRequest:
+    return CompletionRequest(ModelConfig(model=model), **{"prompt": "once"} | fields)
+
+
+def test_every_row_is_a_provider_of_the_contract() -> None:
+    assert set(ROWS) <= set(get_args(Provider))
+    assert all(name == row.name for name, row in ROWS.items())
+
+
+def test_the_installation_has_its_own_address_and_key() -> None:
+    (call,) = PROVIDERS.calls(chat(), {})
+    assert call.url == "http://proxy/v1/chat/completions"
+    assert call.key == "sk-own"
+    assert "sk-own" not in repr(call)
+
+
+def test_a_key_of_the_request_wins() -> None:
+    (call,) = PROVIDERS.calls(chat(), {"openai": "sk-theirs", "groq": "other"})
+    assert call.key == "sk-theirs"
+
+
+def test_a_missing_key_names_both_ways_to_give_one() -> None:
+    with pytest.raises(Unauthenticated) as caught:
+        PROVIDERS.calls(chat(provider="groq", model="llama"), {"openai": "sk-1"})
+    assert caught.value.origin == "Groq"
+    assert "provider_api_keys.groq" in caught.value.message
+    assert "GROQ_API_KEY" in caught.value.message
+
+
+def test_the_local_model_never_sees_a_key() -> None:
+    (call,) = PROVIDERS.calls(chat(model=LOCAL_MODEL), {"openai": "sk-theirs"})
+    assert (call.url, call.key) == ("http://127.0.0.1:9/v1/chat/completions", None)
+    with pytest.raises(Invalid, match="not running"):
+        Providers({}, None).calls(chat(model=LOCAL_MODEL), {})
+
+
+@pytest.mark.parametrize("provider", sorted(set(get_args(Provider)) - set(ROWS)))
+def test_other_providers_are_refused_by_name(provider: str) -> None:
+    with pytest.raises(Invalid, match=provider):
+        PROVIDERS.calls(chat(provider=provider), {})
+
+
+@pytest.mark.parametrize(
+    ("request_", "calls", "n"),
+    [
+        (chat(), 1, 3),
+        (chat(provider="mock"), 1, 3),
+        (chat(provider="groq"), 3, 1),
+        (chat(model=LOCAL_MODEL), 3, 1),
+    ],
+)
+def test_samples_share_a_call_where_the_provider_can(request_: CompletionRequest, calls: int, n: int) -> None:
+    keys = {"groq": "gsk"}
+    made = PROVIDERS.calls(_with(request_, samples=3), keys)
+    assert (len(made), made[0].body["n"], made[0].request.samples) == (calls, n, n)
+    streamed = PROVIDERS.calls(_with(request_, samples=3, stream=True), keys)
+    assert (len(streamed), streamed[0].body["n"]) == (3, 1)
+
+
+def _with(request: CompletionRequest, **fields: Any) -> CompletionRequest:
+    return CompletionRequest(**{**vars(request), **fields})
+
+
+@pytest.mark.parametrize(
+    ("model", "chats"),
+    [
+        ("gpt-4", True),
+        ("gpt-4o-mini", True),
+        ("gpt-3.5-turbo", True),
+        ("gpt-3.5-turbo-16k-0613", True),
+        ("ft:gpt-3.5-turbo:org::1", True),
+        ("o1-mini", True),
+        ("gpt-3.5-turbo-instruct", False),
+        ("gpt-3.5-turbo-instruct-0914", False),
+        ("text-davinci-003", False),
+        ("babbage-002", False),
+        (LOCAL_MODEL, False),
+    ],
+)
+def test_a_completion_goes_to_a_chat_model_as_one_user_message(model: str, chats: bool) -> None:
+    (call,) = PROVIDERS.calls(completion(model), {})
+    assert call.url.endswith("/chat/completions") is chats
+    if chats:
+        assert call.body["messages"] == [{"role": "user", "content": "once"}]
+    else:
+        assert call.body["prompt"] == "once"
+
+
+def test_a_chat_model_cannot_write_before_a_suffix() -> None:
+    with pytest.raises(Invalid, match="suffix"):
+        PROVIDERS.calls(completion("gpt-4", suffix="end"), {})
+
+
+def test_reasoning_models_have_another_name_for_the_budget() -> None:
+    (call,) = PROVIDERS.calls(chat(model="o3-mini", max_tokens=9), {})
+    assert call.body["max_completion_tokens"] == 9
+    assert "max_tokens" not in call.body

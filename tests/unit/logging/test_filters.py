@@ -1,0 +1,24 @@
+"""Search terms are text, never patterns."""
+
+import json
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic_core import to_json
+
+from services.logging.filters import in_json, in_plain
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+
+
+@given(TEXT, TEXT)
+def test_a_term_is_found_literally(term: str, around: str) -> None:
+    assert re.search(in_plain(term), around + term + around)
+    assert re.search(in_json(term), to_json({"q": around + term + around}).decode())
+    assert "\x00" not in in_plain(term), "a BSON pattern ends at NUL"
+
+
+def test_special_characters_mean_themselves() -> None:
+    assert not re.search(in_plain("a.c"), "abc")
+    assert re.search(in_json('say "hi"\n'), json.dumps({"q": 'say "hi"\n'}))

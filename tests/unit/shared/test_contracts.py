@@ -1,0 +1,150 @@
+"""Messages: who answers them, that they are explained, and that what was once sent can still be read."""
+
+import importlib
+import inspect
+import json
+import pkgutil
+from collections import Counter
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+
+from shared import contracts
+from shared.contracts.access import CreateKey, NewKey, WhoIsThis
+from shared.contracts.health import GetHealth, Health, health_of
+from shared.contracts.logs import INTAKE, Intake
+from shared.contracts.message import Command, Event, Job, Query, Request
+
+GOLDEN = Path(__file__).parent / "golden"
+SERVICES = {"gateway", "generation", "logging", "evaluation", "authz"}
+_KINDS = (Query, Command, Job, Event)
+
+
+def _classes() -> dict[str, type[BaseModel]]:
+    """Every message class that is sent: not the four kinds, and not what others inherit from."""
+    found: dict[str, type[BaseModel]] = {}
+    for info in pkgutil.iter_modules(contracts.__path__):
+        module = importlib.import_module(f"shared.contracts.{info.name}")
+        for name, cls in vars(module).items():
+            own = inspect.isclass(cls) and cls.__module__ == module.__name__ and "[" not in name
+            if own and info.name != "message" and issubclass(cls, _KINDS) and not cls.__dict__.get("__abstract__"):
+                found[f"{info.name}.{name}"] = cls
+    return {name: cls for name, cls in found.items() if cls is GetHealth or _is_sent(cls)}
+
+
+def _is_sent(cls: type[BaseModel]) -> bool:
+    return issubclass(cls, Event) or bool(cls.subject)  # type: ignore[attr-defined]
+
+
+CLASSES = _classes()
+REQUESTS = {name: cls for name, cls in CLASSES.items() if issubclass(cls, Request)}
+EVENTS = {name: cls for name, cls in CLASSES.items() if issubclass(cls, Event)}
+
+
+def golden(name: str) -> dict[str, Any]:
+    module, _, cls = name.partition(".")
+    samples: dict[str, Any] = json.loads((GOLDEN / f"{module}.json").read_text())
+    assert cls in samples, f"put a sample of {cls} into golden/{module}.json, with every field"
+    sample: dict[str, Any] = samples[cls]
+    return sample
+
+
+def contains(whole: Any, part: Any) -> bool:
+    """Whether every value of `part` is in `whole`, at the same place."""
+    if isinstance(part, dict):
+        return isinstance(whole, dict) and all(key in whole and contains(whole[key], part[key]) for key in part)
+    if isinstance(part, list):
+        return len(whole) == len(part) and all(contains(one, other) for one, other in zip(whole, part, strict=True))
+    return bool(whole == part)
+
+
+def still_reads(cls: type[BaseModel], sample: Any) -> None:
+    read = json.loads(cls.model_validate_json(json.dumps(sample)).model_dump_json())
+    assert contains(read, sample), f"{cls.__name__} lost something of {sample}: {read}"
+
+
+def test_there_are_messages() -> None:
+    assert len(REQUESTS) > 10
+    assert EVENTS
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_message_says_what_it_is_for(name: str) -> None:
+    assert len(CLASSES[name].__dict__.get("__doc__") or "") > 10
+
+
+@pytest.mark.parametrize("name", set(REQUESTS) - {"health.GetHealth"})
+def test_every_request_is_answered_by_a_service(name: str) -> None:
+    owner, _, what = REQUESTS[name].subject.partition(".")  # type: ignore[attr-defined]
+    assert owner in SERVICES
+    assert what
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_every_event_names_a_thing_and_what_happened_to_it(name: str) -> None:
+    event = EVENTS[name].model_validate(golden(name)["message"])
+    assert event.subject == f"events.{event.organisation}.{event.noun}.{event.happened}"  # type: ignore[attr-defined]
+    assert event.happened.endswith("ed")  # type: ignore[attr-defined]
+
+
+def test_subjects_are_unique() -> None:
+    subjects = [cls.everywhere() if issubclass(cls, Event) else cls.subject for cls in CLASSES.values()]  # type: ignore[attr-defined]
+    assert [subject for subject, count in Counter(subjects).items() if count > 1] == []
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_what_was_once_sent_is_still_read(name: str) -> None:
+    sample = golden(name)["message"]
+    still_reads(CLASSES[name], sample)
+    assert set(sample) == set(CLASSES[name].model_fields), "a sample has every field"
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_what_was_once_answered_is_still_read(name: str) -> None:
+    still_reads(REQUESTS[name].reply_type(), golden(name)["reply"])  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_fields_of_a_newer_sender_are_ignored(name: str) -> None:
+    CLASSES[name].model_validate(golden(name)["message"] | {"added_next_year": 1})
+
+
+def test_the_intake_stream_is_still_read() -> None:
+    sample = json.loads((GOLDEN / "intake.json").read_text())
+    read = json.loads(INTAKE.dump_json(INTAKE.validate_json(json.dumps(sample))))
+    assert contains(read, sample)
+    kinds = get_args(get_args(Intake)[0])
+    assert {cls.__name__: set(cls.model_fields) for cls in kinds} == {
+        cls.__name__: set(record) for cls, record in zip(kinds, sample, strict=True)
+    }, "the samples have every field, in the order of Intake"
+
+
+def test_no_golden_sample_is_of_a_message_that_is_gone() -> None:
+    for path in GOLDEN.glob("*.json"):
+        if path.stem != "intake":
+            assert {f"{path.stem}.{name}" for name in json.loads(path.read_text())} <= set(CLASSES)
+
+
+def test_a_request_knows_its_answer() -> None:
+    assert CreateKey.reply_type() is NewKey
+    assert health_of("logging").reply_type() is Health
+    assert health_of("logging").subject == "logging.health"
+
+
+def test_a_request_without_an_answer_is_a_mistake() -> None:
+    class Nothing(Request):  # type: ignore[type-arg]
+        subject = "probe.nothing"
+
+    with pytest.raises(TypeError, match="what answers it"):
+        Nothing.reply_type()
+
+
+def test_messages_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        WhoIsThis(key_hash="x").key_hash = "y"  # type: ignore[misc]
+
+
+def test_a_secret_does_not_show_where_a_message_is_printed() -> None:
+    assert "hl_secret" not in repr(NewKey(id="key_1", name="n", secret="hl_secret", tail="cret", role="Member"))

@@ -1,0 +1,79 @@
+"""Log lines, and the way of a trace from one process to the next."""
+
+import json
+import logging
+import sys
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from shared import telemetry
+from shared.telemetry import JsonFormatter
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def line(message: str = "done", **extra: object) -> dict[str, object]:
+    record = logging.makeLogRecord(
+        {"name": "x", "levelname": "WARNING", "levelno": 30, "msg": message, "created": 1_700_000_000.123456} | extra
+    )
+    text = JsonFormatter("everloop-authz").format(record)
+    assert "\n" not in text
+    parsed: dict[str, object] = json.loads(text)
+    return parsed
+
+
+def test_a_line_is_one_json_object() -> None:
+    assert line() == {
+        "time": "2023-11-14T22:13:20.123+00:00",
+        "level": "WARNING",
+        "service": "everloop-authz",
+        "message": "done",
+    }
+
+
+def test_extra_fields_become_keys() -> None:
+    assert line(messages=3, first=7)["first"] == 7
+
+
+def test_what_is_no_json_is_written_as_text() -> None:
+    assert line(error=ValueError("odd"))["error"] == "odd"
+
+
+def test_several_lines_stay_on_one() -> None:
+    assert line("first\nsecond")["message"] == "first\nsecond"
+
+
+def test_an_exception_is_written_with_its_traceback() -> None:
+    try:
+        raise ValueError("odd")
+    except ValueError:
+        written = line(exc_info=sys.exc_info())
+    assert "ValueError: odd" in str(written["exception"])
+
+
+def test_a_line_within_a_span_names_it() -> None:
+    with TracerProvider().get_tracer("test").start_as_current_span("work") as span:
+        written = line()
+    assert written["trace_id"] == f"{span.get_span_context().trace_id:032x}"
+    assert written["span_id"] == f"{span.get_span_context().span_id:016x}"
+
+
+def test_a_trace_goes_on_in_the_next_process() -> None:
+    with TracerProvider().get_tracer("test").start_as_current_span("ask") as span:
+        headers = telemetry.outgoing()
+    received = telemetry.links([headers["traceparent"]])[0].context
+    assert received.trace_id == span.get_span_context().trace_id
+
+
+def test_links_name_every_cause_once() -> None:
+    other = TRACEPARENT.replace("0af7", "1af7")
+    assert len(telemetry.links([TRACEPARENT, None, TRACEPARENT, other, "", "nonsense"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"), [("true", True), ("TRUE", True), ("1", True), ("false", False), ("", False)]
+)
+def test_message_text_is_shown_only_when_asked_for(monkeypatch: pytest.MonkeyPatch, value: str, wanted: bool) -> None:
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", value)
+    assert telemetry.content_wanted() is wanted
