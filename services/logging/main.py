@@ -72,6 +72,8 @@ async def build(bus: Bus, settings: LoggingSettings) -> AsyncIterator[dict[str, 
     await mongo.insist(deps.sessions.prepare)
     reader = await consume(bus, "LOGS", READER, partial(intake.store_batch, deps=deps))
     trimming = asyncio.create_task(_trim_behind(bus, settings.logs_trim_seconds), name="trim LOGS")
+    # A killed predecessor may have left accepted logs to us: who asks before they are stored is told 503, not less.
+    await deps.position.caught_up()
     for router in (logs.router, sessions.router):
         router.attach(bus, deps)
 

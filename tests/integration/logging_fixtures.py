@@ -10,8 +10,8 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -179,9 +179,14 @@ class Stack:
                 with contextlib.suppress(NotFoundError):
                     await jetstream.delete_stream(stream)
 
-    def database(self, prefix: str) -> Database:
+    @contextmanager
+    def database(self, prefix: str) -> Iterator[Database]:
         """What the logging service with this prefix has stored."""
-        return connect(self.settings("logging", prefix), "logging")
+        database = connect(self.settings("logging", prefix), "logging")
+        try:
+            yield database
+        finally:
+            database.client.close()
 
     @asynccontextmanager
     async def bus(self, user: str = "gateway") -> AsyncIterator[Bus]:

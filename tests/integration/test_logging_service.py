@@ -37,6 +37,7 @@ from shared.contracts.logs import (
     Sort,
 )
 from shared.errors import NotFound, Unavailable
+from shared.mongo import Database
 from tests.integration.logging_fixtures import Running, Server, Stack, until_ready
 from tests.unit.logging.builders import START, log, update
 
@@ -56,6 +57,7 @@ class World:
     stack: Stack
     prefix: str
     bus: Bus
+    database: Database
     appender: Appender
 
     async def start(self, **environment: str) -> Server:
@@ -89,15 +91,17 @@ class World:
     async def until_stored(self, seconds: float = 60) -> None:
         """Wait until the backlog is gone."""
         async with self.stack.bus("logging") as bus, asyncio.timeout(seconds):
-            while (reached := await progress(bus, "LOGS", "logging")).floor < reached.last:
+            while (reached := await progress(bus, "LOGS", "logging")).floor < reached.last:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def world(servers: Stack) -> AsyncIterator[World]:
     await servers.empty()
+    prefix = f"t{secrets.token_hex(4)}"
     async with servers.bus() as bus:
-        yield World(servers, f"t{secrets.token_hex(4)}", bus, Appender(bus, LOGS_SUBJECT))
+        with servers.database(prefix) as database:
+            yield World(servers, prefix, bus, database, Appender(bus, LOGS_SUBJECT))
     servers.stop_logging()
 
 
@@ -105,6 +109,14 @@ async def world(servers: Stack) -> AsyncIterator[World]:
 async def running(world: World) -> World:
     await world.start()
     return world
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def store(servers: Stack) -> AsyncIterator[LogStore]:
+    with servers.database(f"t{secrets.token_hex(4)}") as database:
+        empty = LogStore(database)
+        await empty.prepare()
+        yield empty
 
 
 async def test_a_log_is_read_as_it_was_accepted(running: World) -> None:
@@ -242,7 +254,7 @@ async def test_children_of_a_log_without_session_wait_for_nothing(running: World
     await running.accept(log("data_2", parent_id="data_1"))
     await running.accept(log("data_3", parent_id="data_2"))
     await running.until_stored()
-    logs = running.stack.database(running.prefix)["logs"]
+    logs = running.database["logs"]
     assert await logs.count_documents({"waiting": True}) == 2
     await running.accept(log("data_1"))
     assert (await running.bus.ask(GetLog(organisation=ORGANISATION, id="data_3"))).session_id is None
@@ -270,9 +282,7 @@ async def test_a_message_that_cannot_be_stored_goes_to_dead_with_its_reason_and_
     assert json.loads(dead[1].data) == [bad]
 
 
-async def test_a_document_too_large_for_the_database_does_not_stop_its_neighbours(servers: Stack) -> None:
-    store = LogStore(servers.database(f"t{secrets.token_hex(4)}"))
-    await store.prepare()
+async def test_a_document_too_large_for_the_database_does_not_stop_its_neighbours(store: LogStore) -> None:
     logs = [log("a"), log("b", output="x" * 17_000_000), log("c", stdout="\ud800"), log("d")]
     homes = {Key(ORGANISATION, one.id): Home(None) for one in logs}
     added = await store.add([Entry(place, one) for place, one in enumerate(logs)], homes)
@@ -285,9 +295,7 @@ async def test_a_document_too_large_for_the_database_does_not_stop_its_neighbour
     assert stored.output == "z"
 
 
-async def test_the_first_accepted_wins_also_when_it_is_stored_second(servers: Stack) -> None:
-    store = LogStore(servers.database(f"t{secrets.token_hex(4)}"))
-    await store.prepare()
+async def test_the_first_accepted_wins_also_when_it_is_stored_second(store: LogStore) -> None:
     key = Key(ORGANISATION, "data_1")
     homes = {key: Home(None)}
     assert not (await store.add([Entry(2, log(output="2", source="sdk"))], homes)).repeats
@@ -364,7 +372,7 @@ async def test_you_read_what_you_wrote_under_load_and_with_two_replicas(world: W
 
 async def _exactly_once(world: World, accepted: list[str]) -> None:
     await world.until_stored(120)
-    logs = world.stack.database(world.prefix)["logs"]
+    logs = world.database["logs"]
     stored = [document["_id"].partition("/")[2] async for document in logs.find({}, {"_id": 1})]
     assert Counter(stored) == Counter(accepted)
     told = {one.id for event in await world.events() for one in LogsRecorded.model_validate_json(event.data).logs}
@@ -382,11 +390,11 @@ async def test_a_process_killed_in_the_middle_of_a_backlog_loses_and_doubles_not
     server = await world.start()
     server.stop()
     accepted = await _backlog(world, 400)
-    logs = world.stack.database(world.prefix)["logs"]
+    logs = world.database["logs"]
     for share in (0.05, 0.3, 0.6):
         server.start()
         async with asyncio.timeout(60):
-            while await logs.estimated_document_count() < share * len(accepted):
+            while await logs.estimated_document_count() < share * len(accepted):  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         server.kill()
     server.start()
@@ -405,7 +413,7 @@ async def test_a_process_told_to_stop_finishes_what_it_has_in_hand(world: World)
         reached = await progress(bus, "LOGS", "logging")
         info = await bus.client.jetstream().consumer_info("LOGS", "logging")
     assert info.num_ack_pending == 0, "nothing in hand is left behind"
-    logs = world.stack.database(world.prefix)["logs"]
+    logs = world.database["logs"]
     assert await logs.count_documents({}) == reached.floor * 50
     await world.start()
     await _exactly_once(world, accepted)
@@ -428,7 +436,7 @@ async def test_stored_entries_leave_the_stream(world: World) -> None:
     await world.start(EVERLOOP_LOGS_TRIM_SECONDS="0.1")
     await world.accept(log("data_1", output="kept"))
     async with world.stack.bus("logging") as bus, asyncio.timeout(5):
-        while (reached := await progress(bus, "LOGS", "logging")).first <= reached.last:
+        while (reached := await progress(bus, "LOGS", "logging")).first <= reached.last:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert await world.output("data_1") == "kept"
     await world.accept(log("data_2", output="also"))

@@ -7,7 +7,7 @@ from pydantic_core import to_json
 
 from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
-from services.gateway.schemas.common import PaginatedData, log_id
+from services.gateway.schemas.bodies import PaginatedData, log_id
 from services.gateway.schemas.logs import (
     CreateLogResponse,
     LogRequest,

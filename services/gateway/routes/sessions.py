@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from services.gateway.deps import GatewayDep, require
-from services.gateway.schemas.common import PaginatedData
+from services.gateway.schemas.bodies import PaginatedData
 from services.gateway.schemas.sessions import CreateSessionResponse, SessionResponse, session_response
 from shared import ids, telemetry
 from shared.contracts.access import Caller

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Discriminator, Field, Tag
 
-from services.gateway.schemas.common import Body, StrictBody
+from services.gateway.schemas.bodies import Body, StrictBody
 from shared import ids
 from shared.contracts.chat import ChatMessage, InlineTool, LinkedTool, ResponseFormat
 from shared.contracts.logs import ConfigUse

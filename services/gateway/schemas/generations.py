@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 from pydantic.config import JsonDict
 
-from services.gateway.schemas.common import Placed, StrictBody
+from services.gateway.schemas.bodies import Placed, StrictBody
 from services.gateway.schemas.configs import ModelConfigChatRequest, ModelConfigCompletionRequest
 from shared import ids
 from shared.contracts.access import Caller

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from services.gateway.schemas.common import StrictBody
+from services.gateway.schemas.bodies import StrictBody
 from shared.contracts.access import Key, NewKey, Role
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from services.gateway.schemas.common import Body, Placed, log_id
+from services.gateway.schemas.bodies import Body, Placed, log_id
 from services.gateway.schemas.configs import ConfigRequest, ConfigResponse, version_response
 from shared import ids, telemetry
 from shared.contracts.access import Caller

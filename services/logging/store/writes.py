@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorCollection
 from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, OperationFailure
 
 from shared.mongo import Document
 
@@ -18,8 +18,8 @@ _DUPLICATE = 11000
 _REFUSED_FOR_GOOD = frozenset({2, 9, 14, 121, 10334, 17280, 17419})
 """BadValue, FailedToParse, TypeMismatch, DocumentValidationFailure, BSONObjectTooLarge, KeyTooLong, and
 "resulting document too large": the same write will fail the same way tomorrow."""
-_UNENCODABLE = (BSONError, OverflowError, UnicodeError)
-"""The driver refuses a whole call for one document that is too large or cannot be encoded."""
+_WHOLE = (BSONError, OverflowError, UnicodeError, OperationFailure)
+"""Driver and server refuse a whole call for one document that is too large or cannot be encoded."""
 
 
 class Written(NamedTuple):
@@ -39,9 +39,10 @@ async def insert(collection: Collection, documents: Sequence[Document]) -> Writt
         await collection.insert_many(documents, ordered=False)
     except BulkWriteError as error:
         return _outcome(error)
-    except _UNENCODABLE as error:
+    except _WHOLE as error:
+        reason = _reason(error)
         if len(documents) == 1:
-            return Written([], {0: f"cannot be encoded: {error}"})
+            return Written([], {0: reason})
         middle = len(documents) // 2
         return _joined(
             await insert(collection, documents[:middle]), middle, await insert(collection, documents[middle:])
@@ -60,14 +61,22 @@ async def update(collection: Collection, updates: Sequence[UpdateOne]) -> dict[i
         if outcome.present:
             raise  # two processes made the same document at once: the next try finds it
         return outcome.refused
-    except _UNENCODABLE as error:
+    except _WHOLE as error:
+        reason = _reason(error)
         if len(updates) == 1:
-            return {0: f"cannot be encoded: {error}"}
+            return {0: reason}
         middle = len(updates) // 2
         refused = await update(collection, updates[:middle])
         later = await update(collection, updates[middle:])
         return refused | {middle + index: reason for index, reason in later.items()}
     return {}
+
+
+def _reason(error: Exception) -> str:
+    """Why a call was refused; raises again what may succeed next time."""
+    if isinstance(error, OperationFailure) and error.code not in _REFUSED_FOR_GOOD:
+        raise error
+    return f"cannot be encoded: {error}"
 
 
 def _joined(one: Written, middle: int, other: Written) -> Written:
