@@ -138,8 +138,9 @@ async def test_a_service_does_not_overhear_the_others(logins: dict[str, Login], 
     + [("evaluation", "generation.chat"), ("evaluation", "logging.get"), ("evaluation", "jobs.run")]
     + [(user, "_INBOX.gateway.abc") for user in ("generation", "logging", "authz", "evaluation")]
     + [(user, "_INBOX.evaluation.abc") for user in ("generation", "logging")]
-    + [(user, "events.org_1.thing.happened") for user in ("generation", "logging", "authz", "evaluation")]
-    + [("logging", "dead.log"), ("evaluation", "dead.job")],
+    + [("generation", "events.org_1.generation.failed"), ("authz", "events.org_1.access.changed")]
+    + [("logging", "events.org_1.log.recorded"), ("logging", "events.org_1.log.updated")]
+    + [("logging", "dead.logs"), ("evaluation", "dead.jobs")],
 )
 async def test_a_service_says_what_it_has_to(logins: dict[str, Login], user: str, subject: str) -> None:
     assert await logins[user].may_publish(subject)
@@ -152,6 +153,8 @@ async def test_a_service_says_what_it_has_to(logins: dict[str, Login], user: str
     + [("logging", subject) for subject in ("generation.chat", "authz.identify", "logs.intake", "jobs.run")]
     + [("evaluation", subject) for subject in ("authz.identify", "logs.intake", "_INBOX.generation.x")]
     + [("authz", subject) for subject in ("generation.chat", "logs.intake", "_INBOX.evaluation.x", "dead.x")]
+    + [(user, "events.o.access.changed") for user in SERVICES if user != "authz"]
+    + [(user, "events.o.log.recorded") for user in SERVICES if user != "logging"]
     + [(user, "gateway.x") for user in SERVICES]
     + [(user, "$JS.API.STREAM.DELETE.LOGS") for user in SERVICES]
     + [(user, "$JS.API.STREAM.PURGE.EVENTS") for user in SERVICES]
