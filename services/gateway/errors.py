@@ -8,11 +8,18 @@ from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
-from shared.errors import PLATFORM, BadRequest, Internal, NotFound, Problem
+from shared.errors import BadRequest, Internal, NotFound, Problem, TooLarge
 
 logger = logging.getLogger(__name__)
 
 _JSON = "application/json"
+
+
+class WrongMethod(Problem):
+    """The path exists, the method does not."""
+
+    status = 405
+    code = "method_not_allowed_error"
 
 
 def shape_b(problem: Problem) -> Response:
@@ -46,30 +53,27 @@ async def _validation(_: Request, error: Exception) -> Response:
 
 
 async def _http(request: Request, error: Exception) -> Response:
-    """What the framework refuses by itself: an unknown path, a wrong method, an unreadable body."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    if status == 404:
-        return shape_b(NotFound(f"There is no {request.method} {request.url.path}."))
-    detail = error.detail if isinstance(error, HTTPException) else "unreadable request"
-    response = shape_b(BadRequest(f"{detail}: {request.method} {request.url.path}"))
-    if status == 405:
-        response = Response(
-            to_json(
-                {
-                    "detail": {
-                        "type": "method_not_allowed_error",
-                        "message": f"{detail}",
-                        "code": 405,
-                        "origin": PLATFORM,
-                    }
-                }
-            ),
-            405,
-            media_type=_JSON,
-        )
-    if isinstance(error, HTTPException) and error.headers:
-        response.headers.update(error.headers)
+    """What the framework refuses by itself: an unknown path, a wrong method, a body too large or unreadable."""
+    if not isinstance(error, HTTPException):
+        raise error
+    what = f"{request.method} {request.url.path}"
+    problem: Problem
+    match error.status_code:
+        case 404:
+            problem = NotFound(f"There is no {what}.")
+        case 405:
+            problem = WrongMethod(f"{what} is not an operation; the path takes {_allowed(error)}.")
+        case 413:
+            problem = TooLarge(f"The body of {what} is over the limit; send less at once.")
+        case _:
+            problem = BadRequest(f"{error.detail}: {what}")
+    response = shape_b(problem)
+    response.headers.update(error.headers or {})
     return response
+
+
+def _allowed(error: HTTPException) -> str:
+    return (error.headers or {}).get("Allow", "other methods")
 
 
 async def _defect(request: Request, error: Exception) -> Response:

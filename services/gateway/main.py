@@ -10,7 +10,6 @@ from services.gateway import errors
 from services.gateway.caller import Callers
 from services.gateway.catalogue import Catalogue
 from services.gateway.deps import Gateway
-from services.gateway.limits import BodyLimit
 from services.gateway.routes import include
 from services.gateway.settings import Settings
 from services.gateway.tracing import TELEMETRY, TraceId
@@ -55,11 +54,11 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
         telemetry=TELEMETRY,
+        max_body_size=settings.body_limit_bytes,
     )
     app.state.settings = settings
     errors.install(app)
     include(app)
-    app.add_middleware(BodyLimit, limit=settings.body_limit_bytes)
     app.add_middleware(TraceId)
     return app
 

@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 2.0
 """A longer wait means that the database or the bus is in trouble: an older answer is better than none."""
 _FIRST_LOOK_SECONDS = 0.002
 _LONGEST_LOOK_SECONDS = 0.05
-_MOST_AHEAD = 100_000
+_MOST_AHEAD = 10_000
 """Stored sequences remembered that do not join the floor yet, because another replica has those between."""
 
 
@@ -74,6 +74,7 @@ class Position:
             self._floor = 0
             self._ahead.clear()
         self._floor = max(self._floor, progress.floor)
+        self._ahead = {sequence for sequence in self._ahead if sequence > self._floor}
         self._join()
         return progress
 
@@ -81,7 +82,5 @@ class Position:
         while self._floor + 1 in self._ahead:
             self._floor += 1
             self._ahead.discard(self._floor)
-        if self._ahead and min(self._ahead, default=0) <= self._floor:
-            self._ahead = {sequence for sequence in self._ahead if sequence > self._floor}
         self._moved.set()
         self._moved = asyncio.Event()

@@ -168,7 +168,7 @@ class LogStore:
         matching = condition(organisation, query)
         total = await self._logs.count_documents(matching)
         size, skipped = query.page.size, query.page.number * query.page.size
-        if size < 1 or skipped >= total:
+        if size < 1 or not 0 <= skipped < total:
             return Logs(logs=[], total=total)
         cursor = self._logs.find(matching, sort=order(query.sort), skip=skipped, limit=size, allow_disk_use=True)
         return Logs(logs=[documents.log_of(document) async for document in cursor], total=total)

@@ -10,6 +10,7 @@ from shared import mongo
 from shared.contracts.logs import Page
 from shared.mongo import Database, Document
 
+_NEWEST_FIRST = [("created_at", DESCENDING), ("_id", DESCENDING)]
 _REMEMBERED = 20_000
 """Sessions of which this process knows what it has stored: the second log of a session mostly changes nothing."""
 
@@ -27,7 +28,7 @@ class SessionStore:
         await self._sessions.create_indexes(
             [
                 IndexModel(
-                    [("organisation", ASCENDING), ("project_ids", ASCENDING), ("created_at", DESCENDING)],
+                    [("organisation", ASCENDING), ("project_ids", ASCENDING), *_NEWEST_FIRST],
                     name="project_by_time",
                 )
             ]
@@ -53,10 +54,9 @@ class SessionStore:
         matching = {"organisation": organisation, "project_ids": project_id}
         total = await self._sessions.count_documents(matching)
         skipped = page.number * page.size
-        if page.size < 1 or skipped >= total:
+        if page.size < 1 or not 0 <= skipped < total:
             return [], total
-        order = [("created_at", DESCENDING), ("_id", DESCENDING)]
-        cursor = self._sessions.find(matching, sort=order, skip=skipped, limit=page.size)
+        cursor = self._sessions.find(matching, sort=_NEWEST_FIRST, skip=skipped, limit=page.size)
         return [_presence(document) async for document in cursor], total
 
     def _is_known(self, presence: Presence) -> bool:

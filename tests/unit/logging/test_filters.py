@@ -3,11 +3,13 @@
 import json
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
 from services.logging.filters import in_json, in_plain
+from shared.errors import Invalid
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 
@@ -22,3 +24,8 @@ def test_a_term_is_found_literally(term: str, around: str) -> None:
 def test_special_characters_mean_themselves() -> None:
     assert not re.search(in_plain("a.c"), "abc")
     assert re.search(in_json('say "hi"\n'), json.dumps({"q": 'say "hi"\n'}))
+
+
+def test_a_term_longer_than_the_database_takes_is_refused() -> None:
+    with pytest.raises(Invalid):
+        in_json('"' * 16_000)
