@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 from collections.abc import Awaitable, Callable
@@ -21,9 +22,17 @@ Build = Callable[[Bus], AbstractAsyncContextManager[dict[str, Probe]]]
 """Opens what the service needs, attaches its routers to the bus, yields a probe for each thing that may be away."""
 
 
+def collect_garbage_less_often() -> None:
+    """Messages come and go by the thousand and hold no cycles: looking for some took half the time to store a log."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
 def run(name: str, settings: ServiceSettings, build: Build) -> None:
     """Run a service until SIGTERM or SIGINT; requests in hand are finished first."""
     telemetry.start(f"everloop-{name}", settings.log_level)
+    collect_garbage_less_often()
     try:
         uvloop.run(_run(Bus(settings, name), build))
     finally:

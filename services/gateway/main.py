@@ -18,6 +18,7 @@ from shared.appender import Appender
 from shared.bus import Bus
 from shared.contracts.logs import LOGS_SUBJECT
 from shared.sealing import Seal
+from shared.service import collect_garbage_less_often
 
 _DESCRIPTION = (
     "The Humanloop v4 API, self-hosted. Point an old client at this server's `/v4` and it works on.\n\n"
@@ -67,9 +68,11 @@ def main() -> None:
     """Listen until SIGTERM or SIGINT; requests in hand are finished first."""
     settings = Settings()
     telemetry.start("everloop-gateway", settings.log_level)
+    app = create_app(settings)
+    collect_garbage_less_often()
     try:
         uvicorn.run(
-            create_app(settings),
+            app,
             host=settings.http_host,
             port=settings.http_port,
             loop="uvloop",

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 from collections.abc import AsyncIterator
 from functools import partial
@@ -70,7 +69,7 @@ async def build(bus: Bus, settings: LoggingSettings) -> AsyncIterator[dict[str, 
     deps = Deps(bus, LogStore(database), SessionStore(database), Position(partial(progress, bus, "LOGS", READER)))
     await mongo.insist(deps.logs.prepare)
     await mongo.insist(deps.sessions.prepare)
-    reader = await consume(bus, "LOGS", READER, partial(intake.store_batch, deps=deps))
+    reader = await consume(bus, "LOGS", READER, partial(intake.store_batch, deps=deps), hurry=deps.position.wanted)
     trimming = asyncio.create_task(_trim_behind(bus, settings.logs_trim_seconds), name="trim LOGS")
     # A killed predecessor may have left accepted logs to us: who asks before they are stored is told 503, not less.
     await deps.position.caught_up()
@@ -91,16 +90,9 @@ async def build(bus: Bus, settings: LoggingSettings) -> AsyncIterator[dict[str, 
         database.client.close()
 
 
-def _collect_garbage_less_often() -> None:
-    """Records come and go by the thousand and hold no cycles: looking for some took half of the time to store one."""
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-
-
 def main() -> None:
     """Run the service."""
     settings = LoggingSettings()
-    _collect_garbage_less_often()
     run("logging", settings, partial(build, settings=settings))
 
 

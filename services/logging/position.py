@@ -26,6 +26,8 @@ class Position:
 
     def __init__(self, ask: Callable[[], Awaitable[Progress]]) -> None:
         self._ask = ask
+        self.wanted = asyncio.Event()
+        """Somebody waits for what is not stored yet."""
         self._floor = 0
         """Everything up to here is stored."""
         self._ahead: set[int] = set()
@@ -51,6 +53,7 @@ class Position:
     async def _reach(self, target: int) -> None:
         look = _FIRST_LOOK_SECONDS
         while self._floor < target:
+            self.wanted.set()
             moved = self._moved
             try:
                 async with asyncio.timeout(look):

@@ -9,10 +9,11 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig
 
@@ -26,6 +27,9 @@ ACK_WAIT_SECONDS = 2.0
 _BEAT_SECONDS = ACK_WAIT_SECONDS / 3
 MOST_BYTES = 16 * 1024 * 1024
 """Of one batch. Above the largest message (8 MB), or that message could never be delivered."""
+GATHER_SECONDS = 0.02
+"""Measured on two cores with one caller after the other: storing 140 logs a second one by one took half a core more."""
+_FEW = 16
 _LINGER_SECONDS = 30.0
 """How long a request for the next message stays with the server before it is made again."""
 _QUIET_SECONDS = 2.0
@@ -50,26 +54,33 @@ class Batch:
 Handle = Callable[[Batch], Awaitable[None]]
 
 
-async def consume(bus: Bus, stream: str, durable: str, handle: Handle, *, most: int = 256) -> "asyncio.Task[None]":
+async def consume(
+    bus: Bus, stream: str, durable: str, handle: Handle, *, most: int = 256, hurry: asyncio.Event | None = None
+) -> "asyncio.Task[None]":
     """Start reading `stream`; `handle` gets up to `most` messages at once, again and again until it succeeds.
+
+    With `hurry`, a small batch is followed by a pause of `GATHER_SECONDS`, in which the next one grows: a batch costs
+    about the same whatever it holds. Setting the event ends the pause.
 
     Messages come in the stream's order as long as one replica reads and none is redelivered. `handle` must be safe to
     run twice, and must itself put away (to `DEAD`) what can never succeed.
     """
     reader = _Reader(bus, stream, durable)
     await reader.open()
-    task = asyncio.create_task(_read(reader, handle, most), name=f"read {stream}")
+    task = asyncio.create_task(_read(reader, handle, most, hurry), name=f"read {stream}")
 
     async def finish() -> None:
         reader.stop()
-        await asyncio.wait({task}, timeout=FINISH_SECONDS)
-        task.cancel()
+        if not (await asyncio.wait({task}, timeout=FINISH_SECONDS))[0]:
+            task.cancel()
+            await asyncio.wait({task})
+        await reader.leave()
 
     bus.on_close(finish)
     return task
 
 
-async def _read(reader: "_Reader", handle: Handle, most: int) -> None:
+async def _read(reader: "_Reader", handle: Handle, most: int, hurry: asyncio.Event | None) -> None:
     while not reader.stopped:
         try:
             messages = await reader.next(most)
@@ -82,6 +93,15 @@ async def _read(reader: "_Reader", handle: Handle, most: int) -> None:
         if messages:
             messages.sort(key=lambda message: message.metadata.sequence.stream)
             await _finish(Batch(messages), handle)
+            if hurry is not None and len(messages) < _FEW:
+                await _gather(hurry)
+
+
+async def _gather(hurry: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(GATHER_SECONDS):
+            await hurry.wait()
+    hurry.clear()
 
 
 async def _finish(batch: Batch, handle: Handle) -> None:
@@ -93,11 +113,21 @@ async def _finish(batch: Batch, handle: Handle) -> None:
                 for message in batch.messages:
                     await message.in_progress()
         await work
+    except asyncio.CancelledError:
+        await _give_back(batch.messages)
+        raise
     finally:
         work.cancel()
     with contextlib.suppress(NatsError):  # what is not acknowledged comes again
         for message in batch.messages:
             await message.ack()
+
+
+async def _give_back(messages: Iterable[Msg]) -> None:
+    """Let another replica have them now and not after `ACK_WAIT_SECONDS`."""
+    with contextlib.suppress(NatsError):
+        for message in messages:
+            await message.nak()
 
 
 async def _insist(batch: Batch, handle: Handle) -> None:
@@ -131,6 +161,7 @@ class _Reader:
         self._inbox = ""
         self._request = 0
         self.stopped = False
+        self._subscription: Subscription | None = None
         self._arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
 
     async def open(self) -> None:
@@ -146,7 +177,7 @@ class _Reader:
         )
         if not self._inbox:
             self._inbox = client.new_inbox()
-            await client.subscribe(f"{self._inbox}.*", cb=self._deliver)
+            self._subscription = await client.subscribe(f"{self._inbox}.*", cb=self._deliver)
             self._bus.on_reconnect(lambda: self._arrived.put_nowait(None))
 
     async def next(self, most: int) -> list[Msg]:
@@ -161,6 +192,15 @@ class _Reader:
         """Ask no more."""
         self.stopped = True
         self._arrived.put_nowait(None)
+
+    async def leave(self) -> None:
+        """Hear no more, and give back what was on its way when reading stopped."""
+        if self._subscription is None or not self._bus.is_online:
+            return
+        with contextlib.suppress(NatsError):
+            await self._subscription.drain()  # type: ignore[no-untyped-call]
+        waiting = [self._arrived.get_nowait() for _ in range(self._arrived.qsize())]
+        await _give_back(message for message in waiting if message is not None and message.reply)
 
     async def _ask(self, wish: Mapping[str, object], most: int, patience_seconds: float) -> list[Msg]:
         client = await self._bus.online()
