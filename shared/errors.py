@@ -5,6 +5,7 @@ Problem
 ├── Unauthenticated   401  no key, a wrong one, or a revoked one
 ├── Denied            403  the caller's role lacks the permission
 ├── NotFound          404  there is no such thing in the caller's organisation
+├── WrongMethod       405  the path exists, the method does not
 ├── Conflict          409  the name is taken
 ├── TooLarge          413  the body is over the limit
 ├── Invalid           422  well-formed, but it cannot be done
@@ -75,6 +76,13 @@ class NotFound(Problem):
 
     status = 404
     code = "not_found_error"
+
+
+class WrongMethod(Problem):
+    """The path exists, the method does not."""
+
+    status = 405
+    code = "method_not_allowed_error"
 
 
 class Conflict(Problem):

@@ -8,18 +8,11 @@ from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
-from shared.errors import BadRequest, Internal, NotFound, Problem, TooLarge
+from shared.errors import BadRequest, Internal, NotFound, Problem, TooLarge, WrongMethod
 
 logger = logging.getLogger(__name__)
 
 _JSON = "application/json"
-
-
-class WrongMethod(Problem):
-    """The path exists, the method does not."""
-
-    status = 405
-    code = "method_not_allowed_error"
 
 
 def shape_b(problem: Problem) -> Response:

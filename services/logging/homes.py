@@ -44,8 +44,10 @@ def parents(logs: Iterable[Entry[LogRecord]]) -> set[Key]:
 def find_homes(logs: Iterable[Entry[LogRecord]], known: Mapping[Key, Home]) -> dict[Key, Home]:
     """The home of each log of a batch. `known` are settled logs that are stored; they outrank the batch."""
     batch = {key_of(entry.record): entry.record for entry in logs}
-    homes: dict[Key, Home] = {}
+    homes = {key: Home(log.session_id) for key, log in batch.items() if parent_of(log) is None}
     for key in batch:
+        if key in homes:
+            continue
         path: dict[Key, None] = {}
         here: Key | None = key
         home: Home | None = None

@@ -135,8 +135,10 @@ class LogStore:
         }
 
     async def waiting(self, organisation: str, parents: Iterable[str]) -> list[Waiting]:
-        """The logs that wait for one of `parents`. Costs next to nothing when none waits: the index is empty."""
+        """The logs that wait for one of `parents`. Costs next to nothing when none of the organisation waits."""
         found: list[Waiting] = []
+        if not await self._logs.find_one({"organisation": organisation, "waiting": True}, {"_id": 1}, hint=_BY_PARENT):
+            return found
         for chunk in _chunks(parents):
             condition = {"organisation": organisation, "parent_id": {"$in": chunk}, "waiting": True}
             fields = {"parent_id": 1, "project_id": 1, "created_at": 1}
