@@ -1,6 +1,7 @@
 """`make bench`: one JSON object with every figure, its spread, and what the machine is."""
 
 import argparse
+import asyncio
 import json
 import os
 import platform
@@ -13,6 +14,9 @@ from bench import scenarios
 from bench.stack import Stack, idle, running
 
 
+SETTLE_SECONDS = 5.0
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -22,12 +26,20 @@ async def _measure(stack: Stack, scale: float) -> dict[str, object]:
         return max(64, int(number * scale))
 
     target = stack.target
+
+    async def settle() -> None:
+        """Checkpoints and trimming after one scenario are not measured with the next."""
+        await asyncio.sleep(SETTLE_SECONDS)
+
     _say("single logs, 32 connections …")
     single = await scenarios.logs(target, connections=32, requests=requests(6000), batch=None)
+    await settle()
     _say("logs in arrays of 50 …")
     arrays = await scenarios.logs(target, connections=8, requests=requests(800), batch=50)
+    await settle()
     _say("chat, 1 connection …")
     alone = await scenarios.chat(target, stack.upstream, connections=1, requests=requests(400))
+    await settle()
     _say("chat, 16 connections …")
     crowd = await scenarios.chat(target, stack.upstream, connections=16, requests=requests(1600))
     return {"logs_single": single, "logs_arrays": arrays, "chat_1": alone, "chat_16": crowd}

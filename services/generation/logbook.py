@@ -22,9 +22,9 @@ class Logbook:
         self._appender = Appender(bus, LOGS_SUBJECT)
         self._writing: set[asyncio.Task[None]] = set()
 
-    async def write(self, records: list[LogRecord]) -> None:
-        """Returns once they are durable; goes on if the caller is cancelled. Errors: Unavailable, TooLarge."""
-        await asyncio.shield(self._start(self._append(records)))
+    def begin(self, records: list[LogRecord]) -> "asyncio.Task[None]":
+        """Done once they are durable; shield it: it goes on without its caller. Errors: Unavailable, TooLarge."""
+        return self._start(self._append(records))
 
     async def write_failure(self, records: list[LogRecord], failure: GenerationFailed | None = None) -> None:
         """Logs with errors, then the announcement. What fails here is not told: the caller gets the first error."""
@@ -42,7 +42,7 @@ class Logbook:
             task.exception()  # a caller that left does not hear it: that is no warning
 
     async def _append(self, records: list[LogRecord]) -> None:
-        appends = (self._appender.append([record.model_dump_json().encode()]) for record in records)
+        appends = (self._appender.append([record.model_dump_json(exclude_none=True).encode()]) for record in records)
         for result in await asyncio.gather(*appends, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result

@@ -21,7 +21,7 @@ from pydantic_core import from_json
 
 from shared import telemetry
 from shared.bus.connection import Connection
-from shared.bus.wire import BEAT, BEAT_SECONDS, CANCEL, DONE, KIND, problem_in
+from shared.bus.wire import BEAT, BEAT_SECONDS, CANCEL, DONE, END, KIND, problem_in
 from shared.contracts.message import Command, Event, Request
 from shared.errors import TooLarge, Unavailable
 from shared.settings import ServiceSettings
@@ -76,6 +76,8 @@ class Bus(Connection):
     async def call(self, command: Command[R], chunk: type[BaseModel] | None = None) -> AsyncGenerator[BaseModel, None]:
         """Answers of a long command as they come: any number of `chunk`, then the command's reply.
 
+        The reply is true only when the iterator has ended: a failure may still follow it.
+
         The other side sends heartbeats, so it may take hours, yet its death is noticed within seconds. Leaving the
         iterator early tells the other side to stop; use `contextlib.aclosing`, or it is left only when collected.
         """
@@ -96,11 +98,12 @@ class Bus(Connection):
                 if problem := problem_in(message):
                     finished = True
                     raise problem
-                if kind == DONE:
+                if kind == END:
                     finished = True
-                    yield command.reply_type().model_validate_json(message.data)
                     return
-                if chunk is not None:
+                if kind == DONE:
+                    yield command.reply_type().model_validate_json(message.data)
+                elif chunk is not None:
                     yield chunk.model_validate_json(message.data)
         finally:
             self._calls.pop(token, None)

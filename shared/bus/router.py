@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from shared import telemetry
 from shared.bus.client import ASK_SECONDS, Bus
-from shared.bus.wire import BEAT, BEAT_SECONDS, CANCEL, DONE, FAILURE, KIND
+from shared.bus.wire import BEAT, BEAT_SECONDS, CANCEL, DONE, END, FAILURE, KIND
 from shared.contracts.message import Request
 from shared.errors import Internal, Problem, TooLarge, Unavailable
 
@@ -60,6 +60,9 @@ class Router(Generic[D]):
 
     def streams(self, message: type[M], *, workers: int = 1024) -> Callable[[Stream[M, D]], Stream[M, D]]:
         """Register an async generator: what it yields before the reply type are chunks, the reply comes last.
+
+        Its caller has the reply at once, yet relies on it only when the generator has ended without an error: what
+        makes the reply true (a write) may be waited for after the yield, while the caller prepares its own answer.
 
         When the caller leaves, the generator ends where it is: by CancelledError where it awaits, by GeneratorExit
         where it yields. What must happen then belongs into `finally`, where it may await.
@@ -192,7 +195,9 @@ def _streaming(route: _Route, bus: Bus, deps: Any, calls: _Calls) -> _Work:  # n
             async for part in parts:
                 answered = isinstance(part, reply_type)
                 await _reply(bus, raw, part, DONE if answered else None)
-        if not answered:
+        if answered:
+            await bus.client.publish(raw.reply, b"", headers={KIND: END})
+        else:
             raise TypeError(f"{subject} ended without a {reply_type.__name__}")
 
     async def run(raw: Msg) -> None:

@@ -8,6 +8,8 @@ from shared.errors import Problem, Unavailable, from_failure
 KIND = "Everloop-Kind"
 FAILURE = "failure"
 DONE = "done"
+"""The reply of a long call. What it promises holds once the call has ended."""
+END = "end"
 BEAT = "beat"
 CANCEL = "cancel"
 """Last token of the subject on which a service hears that a caller has left."""

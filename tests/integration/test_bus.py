@@ -177,7 +177,7 @@ async def test_what_is_not_finished_in_time_is_told(nats: Nats, bus: Bus, monkey
     service = await start(nats, seen)
     asked = asyncio.create_task(bus.ask(Say(text="long", after_seconds=4)))
     counted = asyncio.create_task(collect(bus, Count(to=100, every_seconds=0.05)))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.5)
     started = time.monotonic()
     await service.close()
     for task in (asked, counted):

@@ -1,6 +1,6 @@
 """Calling a model: chat and completion, with an inline, a registered or a deployed config."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Annotated
 
@@ -101,14 +101,14 @@ async def _chat(body: AnyChat, caller: Caller, gateway: Gateway, request: Reques
     command = await _command(body, caller, gateway, request)
     if command.stream:
         return await sse.respond(_events(gateway, command, chat=True))
-    return _json(chat_response(await _whole(gateway, command), body))
+    return await _whole(gateway, command, lambda generation: chat_response(generation, body))
 
 
 async def _complete(body: AnyCompletion, caller: Caller, gateway: Gateway, request: Request) -> Response:
     command = await _command(body, caller, gateway, request)
     if command.stream:
         return await sse.respond(_events(gateway, command, chat=False))
-    return _json(completion_response(await _whole(gateway, command), body))
+    return await _whole(gateway, command, lambda generation: completion_response(generation, body))
 
 
 async def _command(body: GenerateRequest, caller: Caller, gateway: Gateway, request: Request) -> Generate:
@@ -125,12 +125,16 @@ async def _command(body: GenerateRequest, caller: Caller, gateway: Gateway, requ
     return body.command(caller).model_copy(update={"sealed_keys": sealed, "may_deploy": may_deploy})
 
 
-async def _whole(gateway: Gateway, command: Generate) -> Generation:
+async def _whole(gateway: Gateway, command: Generate, prepare: Callable[[Generation], BaseModel]) -> Response:
+    """The answer, prepared as soon as it is known and given when its logs are durable."""
+    response = None
     async with aclosing(gateway.bus.call(command)) as answers:
         async for answer in answers:
             if isinstance(answer, Generation):
-                return answer
-    raise Internal("The generation ended without an answer.")
+                response = _json(prepare(answer))
+    if response is None:
+        raise Internal("The generation ended without an answer.")
+    return response
 
 
 async def _events(gateway: Gateway, command: Generate, *, chat: bool) -> AsyncIterator[BaseModel]:

@@ -42,8 +42,9 @@ async def generate(command: Chat | Complete, deps: Deps) -> AsyncGenerator[Chunk
     if failure is not None:
         await deps.logbook.write_failure(attempt.records(), _announcement(attempt, failure))
         raise failure
-    await deps.logbook.write(attempt.records())
-    yield attempt.generation()
+    written = deps.logbook.begin(attempt.records())
+    yield attempt.generation()  # the caller prepares its answer while the logs are synced
+    await asyncio.shield(written)
 
 
 router.streams(Chat)(generate)
