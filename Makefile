@@ -44,7 +44,7 @@ fix: dev ## Format the code and repair what the linter can repair
 	$(BIN)/ruff check --fix
 
 bench: dev ## Measure throughput and latency on the real stack
-	$(BIN)/python -m bench $(ARGS)
+	@$(BIN)/python -m bench $(ARGS)
 
 dev: .venv/.setup-dev
 

@@ -13,7 +13,6 @@ import uvloop
 from bench import scenarios
 from bench.stack import Stack, idle, running
 
-
 SETTLE_SECONDS = 5.0
 
 
