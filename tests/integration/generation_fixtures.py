@@ -16,7 +16,7 @@ from shared.contracts.logs import INTAKE, LogRecord
 from shared.contracts.projects import ModelConfig, ProjectRef
 from shared.mongo import Database, connect, initiate_replica_set
 from shared.settings import ServiceSettings
-from tests.integration.authz_fixtures import SECRET, Mongo, Nats, Process, connected, running, service, until_ready
+from tests.integration.servers import SECRET, Mongo, Nats, Process, connected, running, service, until_ready
 from tests.standins import openai
 from tests.standins.openai import OpenAIStandIn
 

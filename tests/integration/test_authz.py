@@ -33,7 +33,7 @@ from shared.contracts.access import (
 from shared.errors import Conflict, Denied, Invalid, NotFound, Unauthenticated
 from shared.mongo import Database, connect, initiate_replica_set
 from shared.settings import ServiceSettings
-from tests.integration.authz_fixtures import SECRET, Mongo, Nats, Process, connected, running, service, until_ready
+from tests.integration.servers import SECRET, Mongo, Nats, Process, connected, running, service, until_ready
 
 SECOND_KEY = "hl_" + "s" * 48
 

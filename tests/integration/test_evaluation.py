@@ -11,7 +11,7 @@ from services.evaluation.main import JOBS
 from shared.bus import Bus
 from shared.contracts.health import health_of
 from shared.mongo import initiate_replica_set
-from tests.integration.authz_fixtures import Mongo, Nats, connected, running, service, until_ready
+from tests.integration.servers import Mongo, Nats, connected, running, service, until_ready
 
 
 @pytest.fixture

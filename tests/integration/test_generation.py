@@ -25,7 +25,7 @@ from shared.contracts.projects import (
 )
 from shared.errors import Invalid, NotFound, RateLimited, Unauthenticated, UpstreamFailed
 from shared.sealing import Seal
-from tests.integration.authz_fixtures import SECRET, until_ready
+from tests.integration.servers import SECRET, until_ready
 from tests.integration.generation_fixtures import Place, answers, chat, complete, config, organisation, place
 
 OPENAI = {"provider": "openai", "model": "gpt-4-1106-preview"}
