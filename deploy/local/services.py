@@ -24,7 +24,7 @@ def services(
             name=name,
             # -P keeps the current folder off the path: in services/, `logging` would hide the standard library's.
             command=(sys.executable, "-P", "-m", f"services.{name}.main"),
-            environment={**shared, **own[name]},
+            environment={**(shared if name == "generation" else _without_keys(shared)), **own[name]},
             ready=partial(
                 probes.until,
                 gateway.gateway_answers if name == "gateway" else partial(gateway.service_is_ready, name),
@@ -42,6 +42,11 @@ def bus_login(name: str, caller: Mapping[str, str], passwords: Mapping[str, str]
     """User and password of one service: our own server's, or what the caller gave for theirs, or none."""
     password = passwords.get(name) or caller.get(_LOGIN + name.upper())
     return {"EVERLOOP_NATS_USER": name, "EVERLOOP_NATS_PASSWORD": password} if password else {}
+
+
+def _without_keys(shared: Mapping[str, str]) -> dict[str, str]:
+    """Provider keys are for the service that calls providers."""
+    return {name: value for name, value in shared.items() if not name.endswith("_API_KEY")}
 
 
 def without_passwords(caller: Mapping[str, str]) -> dict[str, str]:

@@ -1,15 +1,9 @@
 """Real servers for the tests of `logging`: nats-server with the house's configuration, mongod, service processes."""
 
-import asyncio
 import contextlib
 import os
-import signal
-import socket
-import subprocess
 import sys
-import sysconfig
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -19,68 +13,25 @@ from nats.js.errors import NotFoundError
 from pydantic import SecretStr
 
 from shared.bus import Bus
-from shared.contracts.health import health_of
-from shared.errors import Unavailable
 from shared.mongo import Database, connect, initiate_replica_set
 from shared.settings import ServiceSettings
+from tests.integration.servers import ROOT, SECRET, Mongo, Nats, Process
 
-ROOT = Path(__file__).parents[2]
 USERS = ("operator", "gateway", "generation", "logging", "evaluation", "authz")
-SECRET = "logging-tests-have-nothing-to-hide-0000000="
 
 
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+class HouseNats(Nats):
+    """With the users and subjects of deploy/nats.conf."""
 
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.2)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-class Server:
-    """A process that can be killed and started again on the same port and data."""
-
-    def __init__(self, command: list[str], port: int | None, environment: dict[str, str], output: Path) -> None:
-        self._command = command
-        self._port = port
-        self._environment = environment
-        self.output = output
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start, and wait until the port answers."""
-        with self.output.open("ab") as sink:
-            self.process = subprocess.Popen(
-                self._command, env=os.environ | self._environment, cwd=ROOT, stdout=sink, stderr=sink
-            )
-        deadline = time.monotonic() + 30
-        while self._port is not None and not _listens(self._port):
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                raise RuntimeError(self.output.read_text(errors="replace")[-2000:])
-            time.sleep(0.02)
-
-    def stop(self, signum: int = signal.SIGTERM, *, patience_seconds: float = 20) -> int | None:
-        """End the process; its exit code."""
-        if self.process is None:
-            return None
-        process, self.process = self.process, None
-        process.send_signal(signum)
-        try:
-            return process.wait(patience_seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
-
-    def kill(self) -> None:
-        """What loss of power does."""
-        self.stop(signal.SIGKILL)
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.command = [self.command[0], "--config", str(ROOT / "deploy" / "nats.conf")]
+        self.environment = os.environ | {
+            "EVERLOOP_NATS_HOST": "127.0.0.1",
+            "EVERLOOP_NATS_PORT": str(self.port),
+            "EVERLOOP_NATS_STORE": f'"{folder / "nats"}"',
+            **{f"EVERLOOP_NATS_PASSWORD_{user.upper()}": f"{user}Password" for user in USERS},
+        }
 
 
 class Stack:
@@ -88,85 +39,55 @@ class Stack:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.nats_port, self.mongo_port = free_port(), free_port()
-        for name in ("nats", "mongo"):
-            (folder / name).mkdir()
-        passwords = {f"EVERLOOP_NATS_PASSWORD_{user.upper()}": f"{user}Password" for user in USERS}
-        self.nats = Server(
-            [str(Path(sysconfig.get_path("scripts")) / "nats-server"), "--config", str(ROOT / "deploy" / "nats.conf")],
-            self.nats_port,
-            {
-                "EVERLOOP_NATS_HOST": "127.0.0.1",
-                "EVERLOOP_NATS_PORT": str(self.nats_port),
-                "EVERLOOP_NATS_STORE": f'"{folder / "nats"}"',
-                **passwords,
-            },
-            folder / "nats.txt",
-        )
-        mongod = Path(sysconfig.get_path("purelib")) / "fiftyone" / "db" / "bin" / "mongod"
-        self.mongod = Server(
-            [
-                *(str(mongod), "--quiet", "--replSet", "rs0", "--bind_ip", "127.0.0.1", "--port", str(self.mongo_port)),
-                *("--dbpath", str(folder / "mongo"), "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"),
-                *("--oplogSize", "512", "--setParameter", "diagnosticDataCollectionEnabled=false"),
-            ],
-            self.mongo_port,
-            {},
-            folder / "mongod.txt",
-        )
-        self._others: list[Server] = []
-
-    @property
-    def mongo_url(self) -> str:
-        """Of the one-node replica set."""
-        return f"mongodb://127.0.0.1:{self.mongo_port}/?replicaSet=rs0&directConnection=true"
+        self.nats = HouseNats(folder)
+        self.mongod = Mongo(folder)
+        self._others: list[Process] = []
 
     async def start(self) -> None:
         """Both servers, ready for work."""
         self.nats.start()
         self.mongod.start()
-        await initiate_replica_set(
-            f"mongodb://127.0.0.1:{self.mongo_port}/?directConnection=true", f"127.0.0.1:{self.mongo_port}"
-        )
+        host = f"127.0.0.1:{self.mongod.port}"
+        await initiate_replica_set(f"mongodb://{host}/?directConnection=true", host)
 
     def stop(self) -> None:
         """Everything, at once."""
         self.stop_logging()
         for server in (self.nats, self.mongod):
-            server.kill()
+            server.stop()
 
     def stop_logging(self) -> None:
         """Every logging process, at once."""
         for server in self._others:
-            server.kill()
+            server.stop()
 
     def settings(self, user: str, prefix: str) -> ServiceSettings:
         """Settings of a process that acts as `user`."""
         return ServiceSettings(
-            nats_url=f"nats://127.0.0.1:{self.nats_port}",
+            nats_url=self.nats.url,
             nats_user=user,
             nats_password=SecretStr(f"{user}Password"),
-            mongo_url=SecretStr(self.mongo_url),
+            mongo_url=SecretStr(self.mongod.url),
             mongo_prefix=prefix,
             secret=SecretStr(SECRET),
         )
 
-    def logging(self, prefix: str, **environment: str) -> Server:
+    def logging(self, prefix: str, **environment: str) -> Process:
         """A logging process, not started."""
-        server = Server(
+        server = Process(
             [sys.executable, "-P", "-m", "services.logging.main"],
-            None,
-            {
+            self.folder / f"logging-{len(self._others)}.txt",
+            os.environ
+            | {
                 "PYTHONPATH": str(ROOT),
-                "EVERLOOP_NATS_URL": f"nats://127.0.0.1:{self.nats_port}",
+                "EVERLOOP_NATS_URL": self.nats.url,
                 "EVERLOOP_NATS_USER": "logging",
                 "EVERLOOP_NATS_PASSWORD": "loggingPassword",
-                "EVERLOOP_MONGO_URL": self.mongo_url,
+                "EVERLOOP_MONGO_URL": self.mongod.url,
                 "EVERLOOP_MONGO_PREFIX": prefix,
                 "EVERLOOP_SECRET": SECRET,
                 **environment,
             },
-            self.folder / f"logging-{len(self._others)}.txt",
         )
         self._others.append(server)
         return server
@@ -198,18 +119,6 @@ class Stack:
             yield bus
         finally:
             await bus.close()
-
-
-async def until_ready(bus: Bus, seconds: float = 20) -> None:
-    """Wait for the logging service."""
-    async with asyncio.timeout(seconds):
-        while True:
-            try:
-                if (await bus.ask(health_of("logging")())).ready:
-                    return
-            except Unavailable:
-                pass
-            await asyncio.sleep(0.05)
 
 
 class Running:

@@ -1,4 +1,4 @@
-"""Real servers for the tests of authz and of the bus: each on a free port, on a folder of its own."""
+"""Real servers for integration tests: each on a free port, on a folder of its own."""
 
 import asyncio
 import contextlib

@@ -17,8 +17,8 @@ from shared.bus import Batch, Bus, StreamSpec, client, connection, consume, cons
 from shared.bus import router as routing
 from shared.contracts.access import AccessChanged
 from shared.errors import Conflict, Internal, TooLarge, Unavailable
-from tests.integration.servers import ROOT, SECRET, Nats, Process, connected, running, settings, until_ready
 from tests.integration.authz_probe import Count, Number, Refuse, Said, Say, Seen, router
+from tests.integration.servers import ROOT, SECRET, Nats, Process, connected, running, settings, until_ready
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,8 @@ from shared.contracts.projects import (
 )
 from shared.errors import Invalid, NotFound, RateLimited, Unauthenticated, UpstreamFailed
 from shared.sealing import Seal
-from tests.integration.servers import SECRET, until_ready
 from tests.integration.generation_fixtures import Place, answers, chat, complete, config, organisation, place
+from tests.integration.servers import SECRET, until_ready
 
 OPENAI = {"provider": "openai", "model": "gpt-4-1106-preview"}
 

@@ -39,7 +39,8 @@ from shared.contracts.logs import (
 )
 from shared.errors import NotFound, Unavailable
 from shared.mongo import Database
-from tests.integration.logging_fixtures import Running, Server, Stack, until_ready
+from tests.integration.logging_fixtures import Running, Stack
+from tests.integration.servers import Process, until_ready
 from tests.unit.logging.builders import START, log, update
 
 ORGANISATION = "tm_1"
@@ -61,11 +62,11 @@ class World:
     database: Database
     appender: Appender
 
-    async def start(self, **environment: str) -> Server:
+    async def start(self, **environment: str) -> Process:
         """A logging process."""
         server = self.stack.logging(self.prefix, **environment)
         server.start()
-        await until_ready(self.bus)
+        await until_ready(self.bus, "logging")
         return server
 
     async def accept(self, *records: BaseModel) -> int:
@@ -402,7 +403,7 @@ async def test_a_process_killed_in_the_middle_of_a_backlog_loses_and_doubles_not
         await _until_some(world, share * len(accepted))
         server.kill()
     server.start()
-    await until_ready(world.bus)
+    await until_ready(world.bus, "logging")
     await _exactly_once(world, accepted)
 
 
@@ -411,8 +412,8 @@ async def test_a_process_told_to_stop_finishes_what_it_has_in_hand(world: World)
     server.stop()
     accepted = await _backlog(world, 1000)
     server.start()
-    await until_ready(world.bus)
-    assert server.stop() == 0
+    await until_ready(world.bus, "logging")
+    assert server.terminate() == 0
     async with world.stack.bus("logging") as bus:
         reached = await progress(bus, "LOGS", "logging")
     logs = world.database["logs"]
