@@ -73,8 +73,9 @@ class Connection:
                 return
 
     async def serve(self) -> None:
-        """Start every subscriber registered on the broker."""
+        """Start every subscriber registered on the broker; when this returns, the server sends them messages."""
         await self.broker.start()
+        await self.client.flush()
 
     def on_close(self, finish: Callable[[], Awaitable[None]]) -> None:
         """Have `finish` awaited when the process stops, while the connection still works."""

@@ -34,6 +34,7 @@ class Ledger:
     """What the clients were told."""
 
     project: str
+    project_id: str = ""
     answered: dict[int, str] = field(default_factory=dict)
     """Number → log id, for every 200."""
     by_reference: set[int] = field(default_factory=set)
@@ -69,6 +70,7 @@ async def _client(stack: Stack, ledger: Ledger, stop: asyncio.Event) -> None:
                         ledger.longest_gap = max(ledger.longest_gap, now - ledger.last_200)
                         ledger.last_200 = now
                         ledger.answered[number] = answer.json()["id"]
+                        ledger.project_id = answer.json()["project_id"]
                         break
                     ledger.refused[answer.status_code] += 1
                     assert answer.status_code == 503, answer.text
@@ -94,14 +96,24 @@ async def clients(stack: Stack, ledger: Ledger) -> AsyncIterator[None]:
 async def _all_logs(stack: Stack, ledger: Ledger) -> list[dict[str, Any]]:
     """Every stored log of the ledger's project, by paging through the list."""
     async with httpx.AsyncClient(base_url=stack.url, headers={"X-API-KEY": stack.api_key}, timeout=60) as client:
-        first = (await client.get(f"/logs/{next(iter(ledger.answered.values()))}")).json()
+        await _until_all_is_stored(client, ledger.project_id, len(ledger.answered))
         records: list[dict[str, Any]] = []
         while True:
-            query = {"project_id": first["project_id"], "size": 1000, "page": len(records) // 1000}
+            query = {"project_id": ledger.project_id, "size": 1000, "page": len(records) // 1000}
             page = (await client.get("/logs", params=query)).json()
             records += page["records"]
             if len(records) >= page["total"] or not page["records"]:
                 return records
+
+
+async def _until_all_is_stored(client: httpx.AsyncClient, project_id: str, least: int) -> None:
+    """What waited for a database may still be on its way into it; pages of a growing list overlap."""
+    before, total = -1, 0
+    async with asyncio.timeout(60):
+        while total < least or total != before:
+            await asyncio.sleep(1)
+            answer = await client.get("/logs", params={"project_id": project_id, "size": 1})
+            before, total = total, answer.json().get("total", 0)
 
 
 async def _check(stack: Stack, ledger: Ledger) -> None:
