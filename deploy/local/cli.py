@@ -27,7 +27,16 @@ app = typer.Typer(
     help="Everloop on this machine: five services, MongoDB, NATS and a small model, in one folder.",
 )
 
-DataOption = Annotated[Path, typer.Option("--data", help="Where everything is kept.", show_default="./.everloop")]
+
+def _named(text: str | Path) -> Path:
+    if not str(text).strip():
+        raise typer.BadParameter("it is empty; name a folder, or leave --data out")
+    return Path(text)
+
+
+DataOption = Annotated[
+    Path, typer.Option("--data", help="Where everything is kept.", show_default="./.everloop", parser=_named)
+]
 HERE = Path(".everloop")
 STOP_SECONDS = 90.0
 NOT_RUNNING = 3

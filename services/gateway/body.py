@@ -5,6 +5,7 @@ wherever it stands; what stood at the top is kept beside the body for the routes
 """
 
 import json
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -13,6 +14,8 @@ from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
 SECRETS = "provider_api_keys"
+DEEPEST = 128
+"""Levels of nesting a body may have."""
 
 
 class CleanRequest(Request):
@@ -28,21 +31,31 @@ class CleanRequest(Request):
                 raise json.JSONDecodeError(str(error), raw.decode(errors="replace"), 0) from error
             if isinstance(parsed, dict):
                 self.state.provider_api_keys = parsed.get(SECRETS)
-            if SECRETS.encode() in raw or b"\\u" in raw:  # the key may be written with escapes
-                _strip(parsed)
+            _clean(parsed, raw)
             self._json = parsed
         return self._json
 
 
-def _strip(value: Any) -> None:  # noqa: ANN401 - any JSON
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            item.pop(SECRETS, None)
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
+def _clean(parsed: Any, raw: bytes) -> None:  # noqa: ANN401 - any JSON
+    """Strip the keys; refuse what could be read here and nowhere after.
+
+    Bus messages and documents wrap a body in a few levels of their own, and JSON has no infinity to write 1e999 with.
+    """
+    level = [parsed]
+    for _ in range(DEEPEST):
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                item.pop(SECRETS, None)
+                inner.extend(item.values())
+            elif isinstance(item, list):
+                inner.extend(item)
+            elif isinstance(item, float) and math.isinf(item):
+                raise json.JSONDecodeError("a number is too large to be kept", raw.decode(errors="replace"), 0)
+        if not inner:
+            return
+        level = inner
+    raise json.JSONDecodeError(f"nested more than {DEEPEST} levels deep", raw.decode(errors="replace"), 0)
 
 
 class CleanRoute(APIRoute):

@@ -10,6 +10,7 @@ from services.gateway import errors
 from services.gateway.caller import Callers
 from services.gateway.catalogue import Catalogue
 from services.gateway.deps import Gateway
+from services.gateway.limits import DeclaredLength
 from services.gateway.routes import include
 from services.gateway.settings import Settings
 from services.gateway.tracing import TELEMETRY, TraceId
@@ -72,7 +73,7 @@ def main() -> None:
     collect_garbage_less_often()
     try:
         uvicorn.run(
-            app,
+            DeclaredLength(app, settings.body_limit_bytes),
             host=settings.http_host,
             port=settings.http_port,
             loop="uvloop",

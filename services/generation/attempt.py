@@ -17,6 +17,8 @@ from shared.errors import Problem
 
 _KEPT_BYTES = 2 * 1024 * 1024
 _LEFT_OUT = "Left out because of its size: see the messages of the log."
+_MOST_TOKENS = 2**53
+"""A provider that claims more is mistaken, and more than 64 bits could not be stored."""
 ABANDONED = "The call ended before its answer was complete: its caller left, or Everloop was stopped."
 DEFECT = "Something went wrong on our side; the service's log has the details."
 
@@ -32,6 +34,8 @@ class Outcome:
     """Of the request this sample was the first of: with several samples in one request the provider counts them
     together, so their sum stands on the first sample's log and the others have none."""
     response: Json | None = None
+    own_response: Json | None = None
+    """For its log: of a response that several samples share, its own choice alone."""
     latency: float | None = None
     """Seconds."""
     problem: Problem | None = None
@@ -68,8 +72,9 @@ class Attempt:
     def completed(self, first: int, completion: Completion, started: float) -> None:
         """A provider's answer holds the samples from `first` on."""
         latency = time.monotonic() - started
-        for outcome, choice in zip(self.outcomes[first:], completion.choices, strict=False):
+        for index, (outcome, choice) in enumerate(zip(self.outcomes[first:], completion.choices, strict=False)):
             outcome.choice, outcome.response, outcome.latency = choice, completion.raw, latency
+            outcome.own_response = _only(completion.raw, index)
         self.outcomes[first].usage = completion.usage
 
     def ended(self, index: int, call: Call, started: float) -> None:
@@ -78,6 +83,7 @@ class Attempt:
         outcome.latency = time.monotonic() - started
         if (joined := outcome.joined) is not None:
             outcome.choice, outcome.response = joined.choice(), call.dialect.write_reply(call.request, joined)
+            outcome.own_response = outcome.response
             outcome.usage = joined.usage or estimated_usage(_sent(call.request), joined)
 
     def failed(self, problem: Problem) -> None:
@@ -188,16 +194,23 @@ class Attempt:
             user=command.user,
             duration=duration,
             provider_latency=outcome.latency,
-            prompt_tokens=usage and usage.prompt_tokens,
-            output_tokens=usage and usage.generation_tokens,
-            tokens=usage and usage.total_tokens,
+            prompt_tokens=usage and min(usage.prompt_tokens, _MOST_TOKENS),
+            output_tokens=usage and min(usage.generation_tokens, _MOST_TOKENS),
+            tokens=usage and min(usage.total_tokens, 2 * _MOST_TOKENS),
             provider_request=self.body,
-            provider_response=outcome.response,
+            provider_response=outcome.own_response,
             finish_reason=choice and choice.finish_reason,
             tool_choice=command.tool_choice if isinstance(command, Chat) else None,
             trace=trace,
         )
         return record if command.save else record.without_content()
+
+
+def _only(response: Json, index: int) -> Json:
+    choices = response.get("choices")
+    if not isinstance(choices, list) or len(choices) < 2:
+        return response
+    return response | {"choices": choices[index : index + 1]}
 
 
 def _message(choice: Choice) -> ChatMessage:

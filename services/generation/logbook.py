@@ -9,7 +9,7 @@ from shared.appender import Appender
 from shared.bus import Bus
 from shared.contracts.generations import GenerationFailed
 from shared.contracts.logs import LOGS_SUBJECT, LogRecord
-from shared.errors import Problem
+from shared.errors import Problem, TooLarge
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +42,21 @@ class Logbook:
             task.exception()  # a caller that left does not hear it: that is no warning
 
     async def _append(self, records: list[LogRecord]) -> None:
-        appends = (self._appender.append([record.model_dump_json(exclude_none=True).encode()]) for record in records)
+        appends = (self._keep(record) for record in records)
         for result in await asyncio.gather(*appends, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
+
+    async def _keep(self, record: LogRecord) -> None:
+        """A call that was made is kept even if what it said does not fit: what it cost is cost."""
+        try:
+            await self._appender.append([record.model_dump_json(exclude_none=True).encode()])
+        except TooLarge as problem:
+            logger.warning("a log is kept without its content: %s", problem.message, extra={"log": record.id})
+            reduced = record.without_content().model_copy(
+                update={"save": record.save, "error": record.error or "Its content was too large to be kept."}
+            )
+            await self._appender.append([reduced.model_dump_json(exclude_none=True).encode()])
 
     async def _reported(self, records: list[LogRecord], failure: GenerationFailed | None) -> None:
         try:

@@ -33,7 +33,7 @@ def _look_up(name: str, inputs: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any
     for step in _STEP.findall(name):
         if isinstance(value, Mapping):
             value = value.get(step, _MISSING)
-        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+        elif isinstance(value, list) and step.isdecimal() and len(step) < 10 and int(step) < len(value):
             value = value[int(step)]
         else:
             return _MISSING

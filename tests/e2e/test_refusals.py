@@ -31,6 +31,12 @@ def total(api: httpx.Client, project_id: str) -> int:
         ("/logs", {"project": "p", "config": TOOL, "parent_id": "a", "parent_reference_id": "b"}, "parent"),
         ("/logs", {"project": "p", "config": {"model": "m", "colour": "red"}}, "colour"),
         ("/logs", "just a string", "body"),
+        ("/logs", {"project": "p", "config": TOOL, "prompt_tokens": 2**63}, "prompt_tokens"),
+        ("/logs", {"project": "p", "config": TOOL, "duration": -1}, "duration"),
+        ("/logs", {"project": "p", "config": TOOL, "created_at": "0001-01-01T00:00:00+14:00"}, "created_at"),
+        ("/logs", {"project": "p", "config": {"model": "m", "temperature": "inf"}}, "temperature"),
+        ("/logs", [{"project": "p", "config": TOOL, "reference_id": "twice"}] * 2, "reference_id"),
+        ("/chat", CHAT | {"project": "p", "provider_api_keys": {"openai": "a\nb"}}, "provider_api_keys"),
         ("/chat", CHAT | {"project": "p", "num_samples": 0}, "num_samples"),
         ("/chat", CHAT | {"project": "p", "surprise": 1}, "surprise"),
         ("/chat", CHAT | {"project": "p", "messages": [{"role": "tool", "content": "wet"}]}, "tool_call_id"),
@@ -48,7 +54,21 @@ def test_bad_input_is_a_422_that_names_the_field(api: httpx.Client, path: str, b
 
 
 @pytest.mark.parametrize(
-    "raw", [b"{", b"", b"\xff\xfe", b'{"project": NaN}', b"[" * 5000, b'{"project": "\\ud800"}'], ids=range(6)
+    "raw",
+    [
+        b"{",
+        b"",
+        b"\xff\xfe",
+        b'{"project": NaN}',
+        b"[" * 5000,
+        b'{"project": "\\ud800"}',
+        b'{"project": "p", "config": {"type": "tool", "name": "t"}, "inputs": {"x": 1e999}}',
+        b'{"project": "p", "config": {"type": "tool", "name": "t", "parameters": {"x": '
+        + b"[" * 150
+        + b"]" * 150
+        + b"}}}",
+    ],
+    ids=range(8),
 )
 def test_an_unreadable_body_is_a_4xx(api: httpx.Client, raw: bytes) -> None:
     refused = api.post("/logs", content=raw, headers={"Content-Type": "application/json"})
@@ -94,8 +114,9 @@ def test_explicit_nulls_are_absent_fields(api: httpx.Client) -> None:
 
 
 def test_a_body_over_the_limit_is_a_413(api: httpx.Client) -> None:
-    body = {"project": "big", "config": TOOL, "output": "x" * 5_000_000}
-    assert api.post("/logs", json=body).status_code == 413
+    declared = api.post("/logs", json={"project": "big", "config": TOOL, "output": "x" * 5_000_000})
+    assert declared.status_code == 413
+    assert declared.json()["detail"]["type"] == "payload_too_large_error"
 
     def chunks() -> Any:
         yield b'{"project": "big", "output": "'
@@ -106,6 +127,46 @@ def test_a_body_over_the_limit_is_a_413(api: httpx.Client) -> None:
     refused = api.post("/logs", content=chunks(), headers={"Content-Type": "application/json"})
     assert refused.status_code == 413
     assert refused.json()["detail"]["type"] == "payload_too_large_error"
+
+
+def test_nesting_up_to_the_limit_is_read_back(api: httpx.Client) -> None:
+    nested: Any = 1
+    for _ in range(120):
+        nested = [nested]
+    config = TOOL | {"name": "deep", "parameters": {"x": nested}}
+    created = ok(api.post("/logs", json={"project": "deep", "config": config, "inputs": {"x": nested}}))
+    (log,) = ok(api.get("/logs", params={"project_id": created["project_id"]}))["records"]
+    assert log["inputs"] == log["config"]["parameters"] == {"x": nested}
+
+
+def test_a_page_of_very_long_logs_is_read(api: httpx.Client) -> None:
+    ids = [
+        ok(api.post("/logs", json={"project": "long", "config": TOOL, "output": f"{number}" * 3_000_000}))["id"]
+        for number in range(4)
+    ]
+    project_id = ok(api.get(f"/logs/{ids[0]}"))["project_id"]
+    page = ok(api.get("/logs", params={"project_id": project_id}))
+    assert [log["id"] for log in page["records"]] == ids[::-1]
+    assert page["total"] == 4
+
+
+def test_a_call_whose_answer_does_not_fit_is_a_log_all_the_same(api: httpx.Client) -> None:
+    config = {"provider": "mock", "model": "m"}
+    body = {"project": f"huge-{reference()}", "model_config": config, "inputs": {"a": "b"}}
+    small = ok(api.post("/chat", json=body | {"messages": []}))
+    api.post("/chat", json=body | {"messages": [{"role": "user", "content": "y" * 2_100_000}]})
+    newest, _ = ok(api.get("/logs", params={"project_id": small["project_id"]}))["records"]
+    assert "too large" in newest["error"]
+    assert newest["tokens"]
+
+
+@pytest.mark.parametrize("other", [{"max_tokens": "q"}, {"tools": 3, "tool_calls": 2}, {"response_format": 3}])
+def test_odd_extra_fields_are_the_providers_refusal(api: httpx.Client, other: Json) -> None:
+    config = {"provider": "mock", "model": "m", "other": other}
+    messages = [{"role": "user", "content": "one two"}]
+    refused = api.post("/chat", json={"project": "odd", "model_config": config, "messages": messages})
+    assert refused.status_code == 422
+    assert refused.json()["detail"]["origin"] == "Mock"
 
 
 def test_unknown_paths_and_methods_have_the_unified_shape(api: httpx.Client) -> None:

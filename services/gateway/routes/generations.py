@@ -119,7 +119,9 @@ async def _command(body: GenerateRequest, caller: Caller, gateway: Gateway, requ
             keys = ProviderApiKeys.model_validate(given).model_dump(exclude_none=True)
         except ValidationError:  # its text would repeat the keys
             names = ", ".join(ProviderApiKeys.model_fields)
-            raise Invalid(f"provider_api_keys must be an object of strings with any of: {names}.") from None
+            raise Invalid(
+                f"provider_api_keys must be an object with any of {names}; each is a key of visible ASCII characters."
+            ) from None
         sealed = gateway.seal.close(keys) if keys else None
     may_deploy = await gateway.may_deploy(caller)
     return body.command(caller).model_copy(update={"sealed_keys": sealed, "may_deploy": may_deploy})

@@ -17,7 +17,8 @@ from services.gateway.schemas.logs import (
     log_response,
 )
 from shared.contracts.access import Caller
-from shared.contracts.logs import GetLog, LogRecord, LogUpdate, StoredLog
+from shared.contracts.logs import GetLog, LogRecord, Logs, LogUpdate, Page, SearchLogs, StoredLog
+from shared.errors import Invalid, TooLarge
 from shared.permissions import EDIT_PROMPTS, VIEW_LOGS
 
 router = APIRouter(tags=["Logs"], route_class=CleanRoute)
@@ -32,11 +33,21 @@ async def log(
 ) -> Response:
     """200 means durable. Of an array either all are recorded or none; the answer has its shape and order."""
     requests = body if isinstance(body, list) else [body]
+    _no_reference_twice(requests)
     records = await _records(requests, caller, gateway)
     if records:
         await gateway.logs.append([record.model_dump_json(exclude_none=True).encode() for record in records])
     answers = [{"id": it.id, "project_id": it.project_id, "session_id": it.session_id} for it in records]
     return Response(to_json(answers if isinstance(body, list) else answers[0]), media_type="application/json")
+
+
+def _no_reference_twice(requests: list[LogRequest]) -> None:
+    """Within one call a repeat is no retry: the second log would be lost in silence."""
+    seen: set[str] = set()
+    for request in requests:
+        if request.reference_id is not None and request.reference_id in seen:
+            raise Invalid(f"reference_id {request.reference_id!r} stands twice in this call; each log needs its own.")
+        seen.add(request.reference_id or "")
 
 
 async def _records(requests: list[LogRequest], caller: Caller, gateway: Gateway) -> list[LogRecord]:
@@ -63,9 +74,24 @@ async def list_logs(
     search = wanted.search_of(caller)
     if search is None:
         return PaginatedData(records=[], page=wanted.page, size=wanted.size, total=0)
-    found = await gateway.bus.ask(search, timeout_seconds=30.0)
+    try:
+        found = await gateway.bus.ask(search, timeout_seconds=30.0)
+    except TooLarge:  # for one message of the bus
+        found = await _one_by_one(search, gateway)
     records = await _responses(found.logs, caller, gateway)
     return PaginatedData(records=records, page=wanted.page, size=wanted.size, total=found.total)
+
+
+async def _one_by_one(search: SearchLogs, gateway: Gateway) -> Logs:
+    first, logs, total = search.page.number * search.page.size, list[StoredLog](), 0
+    for number in range(first, first + search.page.size):
+        single = search.model_copy(update={"page": Page(number=number, size=1)})
+        found = await gateway.bus.ask(single, timeout_seconds=30.0)
+        total = found.total
+        logs += found.logs
+        if number + 1 >= total:
+            break
+    return Logs(logs=logs, total=total)
 
 
 @router.get("/logs/{id}", summary="Read a log")

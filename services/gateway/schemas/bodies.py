@@ -14,7 +14,7 @@ T = TypeVar("T", bound=BaseModel)
 class Body(BaseModel):
     """A request body. An explicit null for an optional field means that it was not given (behaviour.md §1.2)."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -27,7 +27,7 @@ class Body(BaseModel):
 class StrictBody(Body):
     """A request body that refuses fields it does not know."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Placed(BaseModel):

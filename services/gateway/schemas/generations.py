@@ -1,7 +1,7 @@
 """Chat and completion: six requests (behaviour.md §4.1, §4.2)."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 from pydantic.config import JsonDict
@@ -26,17 +26,21 @@ LARGEST_NUM_SAMPLES = 128
 """OpenAI's own limit of `n`."""
 
 
+ProviderKey = Annotated[str, Field(pattern=r"^[\x21-\x7e]*$")]
+"""Goes into an HTTP header: visible ASCII."""
+
+
 class ProviderApiKeys(StrictBody):
     """Keys for this request alone; they are never stored."""
 
-    openai: str | None = None
-    ai21: str | None = None
-    mock: str | None = None
-    anthropic: str | None = None
-    bedrock: str | None = None
-    cohere: str | None = None
-    openai_azure: str | None = None
-    openai_azure_endpoint: str | None = None
+    openai: ProviderKey | None = None
+    ai21: ProviderKey | None = None
+    mock: ProviderKey | None = None
+    anthropic: ProviderKey | None = None
+    bedrock: ProviderKey | None = None
+    cohere: ProviderKey | None = None
+    openai_azure: ProviderKey | None = None
+    openai_azure_endpoint: ProviderKey | None = None
 
 
 class GenerateRequest(Placed, StrictBody, ABC):

@@ -15,6 +15,8 @@ from shared.contracts.projects import ConfigVersion, ModelConfig, Project, Resol
 from shared.errors import Invalid
 
 LARGEST_PAGE = 1000
+MOST_TOKENS = 2**53
+"""What every JSON reader counts exactly; two of them fit into the database's 64 bits."""
 
 
 class FeedbackRequest(Body):
@@ -68,10 +70,10 @@ class LogRequest(Placed, Body):
     created_at: datetime | None = None
     error: str | None = None
     stdout: str | None = None
-    duration: float | None = Field(None, description="Seconds.")
+    duration: float | None = Field(None, ge=0, description="Seconds.")
     output_message: ChatMessage | None = None
-    prompt_tokens: int | None = None
-    output_tokens: int | None = None
+    prompt_tokens: int | None = Field(None, ge=0, le=MOST_TOKENS)
+    output_tokens: int | None = Field(None, ge=0, le=MOST_TOKENS)
     prompt_cost: float | None = Field(None, description="USD.")
     output_cost: float | None = Field(None, description="USD.")
     provider_request: dict[str, Any] | None = None
@@ -287,9 +289,16 @@ def moment(field: str, text: str | None, *, end: bool = False) -> datetime | Non
             day = date.fromisoformat(text) + timedelta(days=1 if end else 0)
             return datetime.combine(day, time(), UTC)
         return _with_zone(datetime.fromisoformat(text)) + timedelta(milliseconds=1 if end else 0)
-    except (ValueError, OverflowError):
+    except OverflowError:  # the last day there is: everything lies before its end
+        return None
+    except ValueError:
         raise Invalid(f"{field}={text!r} is not a date (2024-05-20) or a datetime (2024-05-20T10:00:00Z).") from None
 
 
 def _with_zone(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise Invalid(
+            f"created_at={moment.isoformat()!r} is before the year 1 or after the year 9999 in UTC."
+        ) from None

@@ -69,7 +69,14 @@ def check(config: ModelConfig) -> None:
 
 
 def answer(sent: Json) -> Canned:
-    """What the provider says to this body."""
+    """What the provider says to this body. Fields of the wire that `other` spoiled are refused, as a provider would."""
+    try:
+        return _answer(sent)
+    except (TypeError, LookupError, AttributeError, ValueError) as error:
+        return Canned(status=400, payload={"error": {"message": f"The mock provider cannot read the request: {error}"}})
+
+
+def _answer(sent: Json) -> Canned:
     steering = _steering(sent["model"], sent)
     if steering.fail is not None:
         return _refusal(steering.fail, f"The mock provider fails with status {steering.fail}, as asked.", steering)

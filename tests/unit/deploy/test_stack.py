@@ -47,11 +47,13 @@ def test_a_service_knows_its_own_password_only(options: Options, folder: Folder)
         assert "from-the-caller" not in found[name].values()
 
 
-def test_services_inherit_provider_keys_and_servers_do_not(options: Options, folder: Folder) -> None:
+def test_services_inherit_the_callers_environment_and_only_generation_provider_keys(
+    options: Options, folder: Folder
+) -> None:
     found = environments(options, folder)
     for name, environment in found.items():
         is_service = name in services.NAMES
-        assert ("OPENAI_API_KEY" in environment) == is_service
+        assert ("OPENAI_API_KEY" in environment) == (name == "generation")
         assert ("OTEL_EXPORTER_OTLP_ENDPOINT" in environment) == is_service
         assert ("EVERLOOP_SECRET" in environment) == is_service
 
