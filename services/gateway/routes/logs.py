@@ -7,6 +7,7 @@ from pydantic_core import to_json
 
 from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
+from services.gateway.paging import PAGE_SECONDS, page_of
 from services.gateway.schemas.bodies import PaginatedData, log_id
 from services.gateway.schemas.logs import (
     CreateLogResponse,
@@ -17,8 +18,8 @@ from services.gateway.schemas.logs import (
     log_response,
 )
 from shared.contracts.access import Caller
-from shared.contracts.logs import GetLog, LogRecord, Logs, LogUpdate, Page, SearchLogs, StoredLog
-from shared.errors import Invalid, TooLarge
+from shared.contracts.logs import GetLog, LogRecord, LogUpdate, Page, StoredLog
+from shared.errors import Invalid
 from shared.permissions import EDIT_PROMPTS, VIEW_LOGS
 
 router = APIRouter(tags=["Logs"], route_class=CleanRoute)
@@ -74,24 +75,14 @@ async def list_logs(
     search = wanted.search_of(caller)
     if search is None:
         return PaginatedData(records=[], page=wanted.page, size=wanted.size, total=0)
-    try:
-        found = await gateway.bus.ask(search, timeout_seconds=30.0)
-    except TooLarge:  # for one message of the bus
-        found = await _one_by_one(search, gateway)
-    records = await _responses(found.logs, caller, gateway)
-    return PaginatedData(records=records, page=wanted.page, size=wanted.size, total=found.total)
 
+    async def ask(page: Page) -> tuple[list[StoredLog], int]:
+        found = await gateway.bus.ask(search.model_copy(update={"page": page}), timeout_seconds=PAGE_SECONDS)
+        return found.logs, found.total
 
-async def _one_by_one(search: SearchLogs, gateway: Gateway) -> Logs:
-    first, logs, total = search.page.number * search.page.size, list[StoredLog](), 0
-    for number in range(first, first + search.page.size):
-        single = search.model_copy(update={"page": Page(number=number, size=1)})
-        found = await gateway.bus.ask(single, timeout_seconds=30.0)
-        total = found.total
-        logs += found.logs
-        if number + 1 >= total:
-            break
-    return Logs(logs=logs, total=total)
+    logs, total = await page_of(search.page, ask)
+    records = await _responses(logs, caller, gateway)
+    return PaginatedData(records=records, page=wanted.page, size=wanted.size, total=total)
 
 
 @router.get("/logs/{id}", summary="Read a log")

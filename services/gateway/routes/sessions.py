@@ -6,11 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from services.gateway.deps import GatewayDep, require
+from services.gateway.paging import PAGE_SECONDS, page_of
 from services.gateway.schemas.bodies import PaginatedData
 from services.gateway.schemas.sessions import CreateSessionResponse, SessionResponse, session_response
 from shared import ids, telemetry
 from shared.contracts.access import Caller
-from shared.contracts.logs import GetSession, GetTree, ListSessions, Page, SessionOpened, Tree
+from shared.contracts.logs import GetSession, GetTree, ListSessions, Page, Session, SessionOpened, Tree
 from shared.permissions import EDIT_PROMPTS, VIEW_LOGS
 
 router = APIRouter(tags=["Sessions"])
@@ -29,14 +30,19 @@ async def list_sessions(
 ) -> PaginatedData[SessionResponse]:
     """Sessions with at least one log of the project, newest first."""
     await gateway.catalogue.project(caller.organisation, project_id)
-    found = await gateway.bus.ask(
-        ListSessions(organisation=caller.organisation, project_id=project_id, page=Page(number=page - 1, size=size)),
-        timeout_seconds=30.0,
-    )
-    wanted = (project for session in found.sessions for project in session.project_ids)
+
+    async def ask(page: Page) -> tuple[list[Session], int]:
+        found = await gateway.bus.ask(
+            ListSessions(organisation=caller.organisation, project_id=project_id, page=page),
+            timeout_seconds=PAGE_SECONDS,
+        )
+        return found.sessions, found.total
+
+    sessions, total = await page_of(Page(number=page - 1, size=size), ask)
+    wanted = (project for session in sessions for project in session.project_ids)
     projects = await gateway.catalogue.projects(caller.organisation, wanted)
-    records = [session_response(session, projects) for session in found.sessions]
-    return PaginatedData(records=records, page=page, size=size, total=found.total)
+    records = [session_response(session, projects) for session in sessions]
+    return PaginatedData(records=records, page=page, size=size, total=total)
 
 
 @router.post("/sessions", status_code=201, summary="Open a session")
