@@ -25,7 +25,7 @@ SHARED = {
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "constants", "base_utils", "tools_common"}
 SERVICES = ("authz", "evaluation", "gateway", "generation", "logging")
 
-_INDEXES = ("pypi" + ".org", "pythonhosted" + ".org", "npmjs" + ".org", "npmjs" + ".com", "yarnpkg" + ".com")
+_INDEXES = ("pypi" + ".org", "python" + "hosted.org", "npmjs" + ".org", "npmjs" + ".com", "yarnpkg" + ".com")
 _MACHINE = re.compile(r"(?<![\w.$~])/(?:root|work|Users/\w+|home/(?!everloop|nonroot|user)\w+|tmp/lab)(?:/|\b)")
 
 
