@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -165,11 +166,10 @@ def _components(folder: Folder, held: bool) -> list[dict[str, Any]]:
 
 def _command(verb: str, folder: Folder) -> str:
     """What to type, from here, for this folder."""
-    return (
-        f"everloop {verb}"
-        if folder.path == HERE.absolute()
-        else f"everloop {verb} --data {shlex.quote(str(folder.path))}"
-    )
+    on_path = shutil.which("everloop") or not sys.argv[0].endswith("/everloop")
+    program = "everloop" if on_path else os.path.relpath(sys.argv[0])
+    where = "" if folder.path == HERE.absolute() else f" --data {shlex.quote(str(folder.path))}"
+    return f"{program} {verb}{where}"
 
 
 def _say(line: str) -> None:
