@@ -7,12 +7,14 @@
 other 5xx, 408, silence UpstreamFailed 502     it failed on the way; the attempt may have cost something
 """
 
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
 
 _LONGEST_DETAIL = 2_000
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _KINDS: dict[int, type[Problem]] = {
     401: Unauthenticated,
     403: Unauthenticated,
@@ -32,7 +34,7 @@ def retry_after_seconds(header: str | None) -> float | None:
     """`Retry-After` in either of its forms (RFC 9110 §10.2.3); None if it is absent or neither."""
     if header is None:
         return None
-    if header.strip().replace(".", "", 1).isdecimal():
+    if _SECONDS.fullmatch(header.strip()):
         return float(header)
     try:
         moment = parsedate_to_datetime(header)
