@@ -34,11 +34,11 @@ def retry_after_seconds(header: str | None) -> float | None:
     """`Retry-After` in either of its forms (RFC 9110 §10.2.3); None if it is absent or neither."""
     if header is None:
         return None
-    if _SECONDS.fullmatch(header.strip()):
-        return float(header)
+    if _SECONDS.fullmatch(stripped := header.strip()):
+        return float(stripped)
     try:
         moment = parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds())
 
