@@ -27,6 +27,13 @@ class CompletionRequest:
     user: str | None = None
     logprobs: int | None = None
     suffix: str | None = None
+    rest_tokens: int | None = None
+    """What the model may write at most when `config.max_tokens` is -1; None when its limits are not known."""
+
+    @property
+    def budget(self) -> int | None:
+        """Tokens the answer may have; None: as many as the provider gives by itself."""
+        return self.rest_tokens if self.config.max_tokens == -1 else self.config.max_tokens
 
 
 @dataclass(frozen=True)
@@ -92,13 +99,22 @@ class Joined:
             self._tool_calls.setdefault(part.index, []).append(part)
         self.pieces += bool(chunk.text or chunk.tool_calls)
         self.finish_reason = chunk.finish_reason or self.finish_reason
-        self.usage = chunk.usage or self.usage
+        self.usage = _merged(self.usage, chunk.usage)
         self.about.update(chunk.about)
 
     def choice(self) -> Choice:
         """The sample so far, in the form a whole answer has."""
         calls = [_tool_call(index, parts) for index, parts in sorted(self._tool_calls.items())]
         return Choice("".join(self._text), calls or None, self.finish_reason)
+
+
+def _merged(known: Usage | None, told: Usage | None) -> Usage | None:
+    """Counts are told once or again and again, each the total so far; some providers tell the prompt's first."""
+    if known is None or told is None:
+        return told or known
+    prompt = told.prompt_tokens or known.prompt_tokens
+    generated = told.generation_tokens or known.generation_tokens
+    return Usage(prompt_tokens=prompt, generation_tokens=generated, total_tokens=prompt + generated)
 
 
 def _tool_call(index: int, parts: list[ToolCallPart]) -> ToolCall:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from services.generation.catalogue import Catalogue
 from services.generation.logbook import Logbook
+from services.generation.providers.calls import Providers
 from services.generation.providers.client import Client
-from services.generation.providers.registry import Providers
 from shared.sealing import Seal
 
 

@@ -8,8 +8,9 @@ from services.generation.catalogue import Catalogue
 from services.generation.deps import Deps
 from services.generation.handlers import generations, projects
 from services.generation.logbook import Logbook
+from services.generation.providers.calls import Providers
 from services.generation.providers.client import Client
-from services.generation.providers.registry import IN_PROCESS, Providers
+from services.generation.providers.registry import IN_PROCESS
 from services.generation.settings import Settings
 from services.generation.store import Store
 from shared import mongo

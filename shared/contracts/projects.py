@@ -3,25 +3,13 @@
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StringConstraints
 
 from shared.contracts.chat import ChatMessage, InlineTool, LinkedTool, ResponseFormat
 from shared.contracts.message import Command, Query, Value
 
-Provider = Literal[
-    "openai",
-    "openai_azure",
-    "mock",
-    "anthropic",
-    "bedrock",
-    "cohere",
-    "replicate",
-    "google",
-    "groq",
-    "ai21",
-    "langchain",
-]
-"""Every name a v4 client of any age may send (behaviour.md §16)."""
+Provider = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+"""Name of a provider. Which ones can be called is known to generation alone: one is a row there, and nothing here."""
 
 Endpoint = Literal["complete", "chat", "edit"]
 

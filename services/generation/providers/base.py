@@ -1,9 +1,14 @@
 """What a provider is: a `Dialect` translates between our requests and one wire language, and does nothing else."""
 
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from services.generation.completion import Chunk, Completion, CompletionRequest, Joined, Json
+from services.generation.providers import frames
+
+Frames = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
+"""Cuts a streamed body into events, each a JSON text (or `[DONE]`)."""
 
 
 class Dialect(Protocol):
@@ -33,6 +38,17 @@ class Dialect(Protocol):
 
 
 @dataclass(frozen=True)
+class Next:
+    """Where the answer is, when the reply to the request only says that work has begun."""
+
+    url: str
+    after_seconds: float = 0
+    """To wait before asking."""
+    cancel_url: str | None = None
+    """POST here ends the work when nobody waits for it any more."""
+
+
+@dataclass(frozen=True)
 class Call:
     """A request ready to be sent."""
 
@@ -41,11 +57,17 @@ class Call:
     """How the provider is called in errors."""
     dialect: Dialect
     url: str
+    headers: dict[str, str] = field(repr=False)
     body: Json
     content: bytes = field(repr=False)
     """`body` as JSON text."""
     request: CompletionRequest
     key: str | None = field(default=None, repr=False)
+    frames: Frames = frames.data
+    sign: "Callable[[Call], dict[str, str]] | None" = None
+    """Headers that depend on the whole request, beside `headers`."""
+    follow: "Callable[[Call, Any], Next | None] | None" = None
+    """Reads a reply (parsed JSON) and says where to go on, or None when it is the answer itself."""
 
 
 @dataclass(frozen=True)

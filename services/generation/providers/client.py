@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -10,7 +10,7 @@ from pydantic_core import from_json, to_json
 
 from services.generation.completion import Chunk, Completion, Json
 from services.generation.providers import errors, spans
-from services.generation.providers.base import Call, Canned
+from services.generation.providers.base import Call, Canned, Next
 from services.generation.providers.connections import Connections
 from shared.errors import Problem
 
@@ -19,6 +19,8 @@ _WRITE_SECONDS = 60.0
 _UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
 """What reading something else than the provider's language raises."""
 _END = b"[DONE]"
+_EVENTS = "text/event-stream"
+_CANCEL_SECONDS = 5.0
 
 Answer = Callable[[Json], Canned]
 
@@ -38,11 +40,8 @@ class Client:
     async def complete(self, call: Call) -> Completion:
         """The whole answer. Errors: those of `providers/errors.py`."""
         with spans.of(call) as span, _problems(call):
-            response = await self._send(call)
-            try:
+            async with self._answer(call) as response:
                 content = await response.aread()
-            finally:
-                await response.aclose()
             if not response.is_success:
                 raise _refused(call, response)
             try:
@@ -58,13 +57,12 @@ class Client:
     async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         """The answer as it comes. Errors: those of `providers/errors.py`, at any point."""
         with spans.of(call) as span, _problems(call):
-            response = await self._send(call)
-            try:
+            async with self._answer(call) as response:
                 if not response.is_success:
                     await response.aread()
                     raise _refused(call, response)
                 finished = False
-                async for data in _events(response):
+                async for data in call.frames(response.aiter_bytes()):
                     if data == _END:
                         if not finished:
                             yield Chunk(finish_reason="stop")
@@ -75,24 +73,56 @@ class Client:
                     yield chunk
                 if not finished:
                     raise errors.broken(call.title, "broke off in the middle of its answer.")
-            finally:
-                await response.aclose()
 
-    async def _send(self, call: Call) -> httpx.Response:
+    @asynccontextmanager
+    async def _answer(self, call: Call) -> AsyncIterator[httpx.Response]:
+        """The response that holds the answer, or a refusal; closed afterwards."""
+        response = await self._send(call, "POST", call.url)
+        cancel_url = None
+        try:
+            while (step := await _next(call, response)) is not None:
+                cancel_url = step.cancel_url or cancel_url
+                await response.aclose()
+                await asyncio.sleep(step.after_seconds)
+                response = await self._send(call, "GET", step.url)
+            yield response
+            cancel_url = None
+        finally:
+            await response.aclose()
+            if cancel_url:
+                await self._cancel(call, cancel_url)
+
+    async def _cancel(self, call: Call, url: str) -> None:
+        """Best effort: the caller has left, and the provider would go on at its cost."""
+        with suppress(httpx.HTTPError, TimeoutError):
+            async with asyncio.timeout(_CANCEL_SECONDS):
+                await (await self._send(call, "POST", url)).aclose()
+
+    async def _send(self, call: Call, method: str, url: str) -> httpx.Response:
         request = httpx.Request(
-            "POST",
-            call.url,
-            content=call.content,
+            method,
+            url,
+            content=call.content if url == call.url else None,
             headers={
-                "Accept": "*/*",
+                "Accept": _EVENTS if method == "GET" and call.request.stream else "*/*",
                 "Content-Type": "application/json",
                 "User-Agent": "everloop",
-                **call.dialect.headers(call.key),
+                **call.headers,
+                **(call.sign(call) if call.sign else {}),
             },
             extensions={"timeout": self._timeout},
         )
         transport = self._in_process.get(request.url.host) or self._connections
         return await transport.handle_async_request(request)
+
+
+async def _next(call: Call, response: httpx.Response) -> Next | None:
+    if call.follow is None or not response.is_success or _EVENTS in response.headers.get("content-type", ""):
+        return None
+    try:
+        return call.follow(call, from_json(await response.aread()))
+    except _UNREADABLE as error:
+        raise errors.broken(call.title, "sent an answer that cannot be read.") from error
 
 
 def _refused(call: Call, response: httpx.Response) -> Problem:
@@ -113,18 +143,6 @@ def _read(call: Call, data: bytes) -> Chunk:
         return call.dialect.read_event(call.request, event)
     except _UNREADABLE as error:
         raise errors.broken(call.title, "sent an event that cannot be read.") from error
-
-
-async def _events(response: httpx.Response) -> AsyncIterator[bytes]:
-    """The data of server-sent events; every provider writes each in one line."""
-    rest = b""
-    async for received in response.aiter_bytes():
-        *lines, rest = (rest + received).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:"):
-                yield line[5:].strip()
-    if rest.startswith(b"data:"):
-        yield rest[5:].strip()
 
 
 @contextmanager

@@ -58,12 +58,22 @@ def body(request: CompletionRequest) -> Json:
     if request.stream:
         sent["stream_options"] = {"include_usage": True}
     sent |= _present(
-        max_tokens=None if config.max_tokens == -1 else config.max_tokens,
+        max_tokens=_budget(request),
         stop=config.stop,
         seed=request.seed,
         user=request.user,
     )
     return sent | {key: value for key, value in config.other.items() if key not in _OURS}
+
+
+def _budget(request: CompletionRequest) -> int | None:
+    """Chat goes on to the end of the context window by itself; completions stop after 16 tokens unless told.
+
+    https://platform.openai.com/docs/api-reference/completions/create#completions-create-max_tokens, 2025-10
+    """
+    if request.messages is not None and request.config.max_tokens == -1:
+        return None
+    return request.budget
 
 
 def _present(**fields: Any) -> Json:  # noqa: ANN401

@@ -2,22 +2,18 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-
-from pydantic_core import to_json
+from dataclasses import dataclass
 
 from services.generation.completion import CompletionRequest, Json
-from services.generation.providers import mock, openai
-from services.generation.providers.base import Call, Dialect
-from shared.contracts.chat import ChatMessage
+from services.generation.features import Feature
+from services.generation.providers import frames, mock, openai
+from services.generation.providers.base import Call, Dialect, Frames, Next
 from shared.contracts.projects import ModelConfig
-from shared.errors import Invalid, Unauthenticated
-
-LOCAL_MODEL = "smollm2-135m-instruct"
-"""Comes with the installation; any config with provider `openai` and this model is answered on this machine."""
 
 Check = Callable[[ModelConfig], None]
 Quirk = Callable[[Json], Json]
+Settings = Mapping[str, str]
+"""Environment variables, and the keys of a call by the names of `provider_api_keys`."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +28,27 @@ class Row:
     """Environment variable that replaces `base_url`: a proxy, or another server of the same language."""
     key_variable: str | None = None
     """Environment variable of the installation's own key. None: this provider knows no keys."""
+    key_optional: bool = False
+    """Whether it may be called without a key (a server of one's own)."""
+    find_key: Callable[[Settings], str | None] | None = None
+    """Instead of reading `key_variable` alone, when the installation's own key has several parts."""
+    find_address: Callable[[Settings, Settings], str | None] | None = None
+    """Base address from the environment and the keys, when it is not one for all; None: it is not known."""
+    url: Callable[[str, CompletionRequest], str] | None = None
+    """Instead of the dialect's, when the same language is spoken at other paths."""
+    headers: Callable[[str | None], dict[str, str]] | None = None
+    """Instead of the dialect's, when the key is shown another way."""
     several: bool = False
     """Whether one request may ask for several samples; else each sample is a request."""
     chat_models: re.Pattern[str] | None = None
     """Models that only chat: a completion goes to them as one user message."""
+    lacks: frozenset[Feature] = frozenset()
+    """What none of its models can do through this language."""
+    inline_images: bool = False
+    """Whether it takes images as data only: those named by address are fetched first."""
+    frames: Frames = frames.data
+    sign: Callable[[Call], dict[str, str]] | None = None
+    follow: Callable[[Call, Json], Next | None] | None = None
     quirk: Quirk | None = None
     """Last change to what is sent."""
     check: Check | None = None
@@ -86,73 +99,3 @@ ROWS: dict[str, Row] = {
 }
 IN_PROCESS = {mock.BASE_URL: mock.answer}
 """Providers that need no network, by address."""
-
-
-class Providers:
-    """The rows, with this installation's addresses and keys."""
-
-    def __init__(self, environment: Mapping[str, str], local_model_url: str | None) -> None:
-        self._environment = environment
-        self._local = local_model_url and Row(
-            name="openai", title="Local model", dialect=openai, base_url=local_model_url
-        )
-
-    def calls(self, request: CompletionRequest, keys: Mapping[str, str]) -> list[Call]:
-        """What to send so that `request.samples` samples come back, in their order.
-
-        `keys` are the caller's own and go before the installation's. Errors: Invalid, Unauthenticated (no key).
-        """
-        row = self._row(request.config)
-        if row.check:
-            row.check(request.config)
-        key = self._key(row, keys)
-        if request.prompt is not None and row.chat_models and row.chat_models.match(request.config.model):
-            request = _as_chat(request)
-        together = row.several and not request.stream
-        each = request if together else replace(request, samples=1)
-        base_url = (row.base_url_variable and self._environment.get(row.base_url_variable)) or row.base_url
-        body = row.dialect.body(each)
-        body = row.quirk(body) if row.quirk else body
-        call = Call(
-            provider=row.name,
-            title=row.title,
-            dialect=row.dialect,
-            url=row.dialect.url(base_url.rstrip("/"), each),
-            body=body,
-            content=to_json(body),
-            request=each,
-            key=key,
-        )
-        return [call] if together else [call] * request.samples
-
-    def _row(self, config: ModelConfig) -> Row:
-        if config.provider == "openai" and config.model == LOCAL_MODEL:
-            if not self._local:
-                raise Invalid(
-                    f"The local model {LOCAL_MODEL!r} is not running in this installation: start it (make up), or set "
-                    "EVERLOOP_LOCAL_MODEL_URL to a server that has it."
-                )
-            return self._local
-        row = ROWS.get(config.provider)
-        if row is None:
-            raise Invalid(f"Not available yet in this installation: provider {config.provider!r}.")
-        return row
-
-    def _key(self, row: Row, keys: Mapping[str, str]) -> str | None:
-        if row.key_variable is None:
-            return None
-        key = keys.get(row.name) or self._environment.get(row.key_variable)
-        if not key:
-            raise Unauthenticated(
-                f"There is no key for {row.title}: send provider_api_keys.{row.name} with the request, or set "
-                f"{row.key_variable} where Everloop runs.",
-                origin=row.title,
-            )
-        return key
-
-
-def _as_chat(request: CompletionRequest) -> CompletionRequest:
-    if request.suffix is not None:
-        raise Invalid(f"The model {request.config.model!r} only chats: it cannot write before a suffix.")
-    message = ChatMessage(role="user", content=request.prompt)
-    return replace(request, prompt=None, messages=[message])

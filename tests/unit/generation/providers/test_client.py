@@ -7,8 +7,8 @@ import pytest
 
 from services.generation.completion import Chunk, CompletionRequest, Json
 from services.generation.providers.base import Call, Canned
+from services.generation.providers.calls import Providers
 from services.generation.providers.client import Client
-from services.generation.providers.registry import Providers
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid, Problem, Unavailable, UpstreamFailed

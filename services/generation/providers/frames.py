@@ -1,0 +1,15 @@
+"""How streamed bodies are cut into events. A provider with another framing brings its own function."""
+
+from collections.abc import AsyncIterator
+
+
+async def data(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The data of server-sent events, for providers that write each in one line."""
+    rest = b""
+    async for piece in received:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield line[5:].strip()
+    if rest.startswith(b"data:"):
+        yield rest[5:].strip()

@@ -1,0 +1,207 @@
+"""A server that plays a model provider: records what it was sent, answers as it is told, and misbehaves when asked.
+
+What is particular to one provider is a `Language`; each is checked against that vendor's own client library in
+`tests/contract`.
+"""
+
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Protocol
+
+Json = dict[str, Any]
+GARBAGE = b"<html>This is not what you asked for.</html>"
+
+
+@dataclass
+class Reply:
+    """What the next request gets."""
+
+    content: str | None = "Fine, thank you."
+    tool_calls: list[Json] | None = None
+    """In OpenAI's form: `{"id", "type": "function", "function": {"name", "arguments"}}`."""
+    finish_reason: str | None = None
+    """As v4 says it: stop, length, tool_call; None: what fits."""
+    status: int = 200
+    error: Json | None = None
+    """Fields of the provider's error object."""
+    headers: dict[str, str] = field(default_factory=dict)
+    delay_seconds: float = 0.0
+    """Before the answer begins; the server hangs so long, or until it is closed."""
+    chunk_delay_seconds: float = 0.0
+    break_after_chunks: int | None = None
+    """The connection dies in the middle of the stream (0: before its first event)."""
+    garbage: bool = False
+    """Something else than the provider's language."""
+    prompt_tokens: int = 12
+    generation_tokens: int = 5
+
+
+@dataclass
+class Recorded:
+    """A request as it arrived."""
+
+    method: str
+    path: str
+    key: str | None
+    body: Json
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Language(Protocol):
+    """One provider's wire."""
+
+    prefix: str
+    """Comes after the address, as in `/v1`."""
+    stream_type: str
+    """Content type of a stream."""
+
+    def key(self, headers: dict[str, str]) -> str | None:
+        """The key shown; names of headers are lower case."""
+
+    def streams(self, request: Recorded) -> bool:
+        """Whether a stream is asked for."""
+
+    def whole(self, request: Recorded, reply: Reply) -> Json:
+        """A whole answer."""
+
+    def events(self, request: Recorded, reply: Reply) -> Iterable[bytes]:
+        """A streamed answer, framed, its end included."""
+
+    def error(self, reply: Reply) -> Json:
+        """A refusal."""
+
+
+@dataclass
+class StandIn:
+    """The server; `replies` are used up in order, then the default one again and again."""
+
+    url: str = ""
+    requests: list[Recorded] = field(default_factory=list)
+    replies: deque[Reply] = field(default_factory=deque)
+    open_connections: int = 0
+    """Sockets that are open at this moment."""
+    streaming: int = 0
+    """Answers that are being written at this moment."""
+
+    def reply(self, **fields: Any) -> None:
+        """Queue a reply."""
+        self.replies.append(Reply(**fields))
+
+    @property
+    def last(self) -> Recorded:
+        """The newest request."""
+        return self.requests[-1]
+
+    def clear(self) -> None:
+        """Forget requests and queued replies."""
+        self.requests.clear()
+        self.replies.clear()
+
+
+def sse(payload: Json, event: str | None = None) -> bytes:
+    """One server-sent event."""
+    name = f"event: {event}\n" if event else ""
+    return f"{name}data: {json.dumps(payload)}\n\n".encode()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, language: Language) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.language = language
+        self.lock = threading.Lock()
+        self.standin = StandIn(url=f"http://127.0.0.1:{self.server_port}{language.prefix}")
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A caller that left is part of the tests."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: "_Server"
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        super().setup()
+        with self.server.lock:
+            self.server.standin.open_connections += 1
+
+    def finish(self) -> None:
+        try:
+            super().finish()
+        finally:
+            with self.server.lock:
+                self.server.standin.open_connections -= 1
+
+    def do_GET(self) -> None:
+        self._answer({})
+
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self._answer(json.loads(raw) if raw else {})
+
+    def _answer(self, body: Json) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request = Recorded(self.command, self.path, self.server.language.key(headers), body, headers)
+        self.server.standin.requests.append(request)
+        reply = self.server.standin.replies.popleft() if self.server.standin.replies else Reply()
+        time.sleep(reply.delay_seconds)
+        with self.server.lock:
+            self.server.standin.streaming += 1
+        try:
+            self._write(request, reply)
+        finally:
+            with self.server.lock:
+                self.server.standin.streaming -= 1
+
+    def _write(self, request: Recorded, reply: Reply) -> None:
+        if reply.status != 200:
+            self._send(reply, json.dumps(self.server.language.error(reply)).encode())
+        elif self.server.language.streams(request):
+            events = [sse({}).replace(b"{}", GARBAGE)] if reply.garbage else self.server.language.events(request, reply)
+            self._stream(reply, events)
+        else:
+            whole = json.dumps(self.server.language.whole(request, reply)).encode()
+            self._send(reply, GARBAGE if reply.garbage else whole)
+
+    def _send(self, reply: Reply, raw: bytes) -> None:
+        self.send_response(reply.status)
+        self.send_header("Content-Type", "application/json")
+        broken = reply.break_after_chunks is not None
+        self.send_header("Content-Length", str(len(raw)))
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(raw[: len(raw) // 2] if broken else raw)
+        self.close_connection = self.close_connection or broken
+
+    def _stream(self, reply: Reply, events: Iterable[bytes]) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", self.server.language.stream_type)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for number, event in enumerate(events):
+            if reply.break_after_chunks is not None and number >= reply.break_after_chunks:
+                self.close_connection = True
+                return
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
+            self.wfile.flush()
+            time.sleep(reply.chunk_delay_seconds)
+        self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+def start(language: Language) -> StandIn:
+    """Serve on a free port in the background."""
+    server = _Server(language)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.standin
