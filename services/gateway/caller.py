@@ -2,8 +2,6 @@
 
 import hashlib
 
-from nats.aio.msg import Msg
-
 from services.gateway.settings import Settings
 from shared.bus import Bus
 from shared.contracts.access import AccessChanged, Caller, Decision, MayThey, WhoIsThis
@@ -26,8 +24,7 @@ class Callers:
 
     async def listen(self) -> None:
         """Hear of changes. A change missed while offline is why reconnecting forgets everything."""
-        await self._bus.client.subscribe(AccessChanged.everywhere(), cb=self._changed)
-        self._bus.on_reconnect(self._forget_all)
+        await self._bus.hear(AccessChanged, self._changed)
 
     async def identify(self, key: str | None) -> Caller:
         """The caller behind `key`. Unauthenticated when it is missing, wrong or revoked."""
@@ -41,11 +38,6 @@ class Callers:
         question = MayThey(caller=caller, permission=permission.name)
         return await self._decisions.get((caller, permission.name), lambda: self._bus.ask(question))
 
-    async def _changed(self, message: Msg) -> None:
-        organisation = AccessChanged.model_validate_json(message.data).organisation
-        self._callers.forget(lambda _, caller: caller.organisation == organisation)
-        self._decisions.forget(lambda key, _: key[0].organisation == organisation)
-
-    def _forget_all(self) -> None:
-        self._callers.forget(lambda _, __: True)
-        self._decisions.forget(lambda _, __: True)
+    def _changed(self, change: AccessChanged | None) -> None:
+        self._callers.forget(lambda _, caller: change is None or caller.organisation == change.organisation)
+        self._decisions.forget(lambda key, _: change is None or key[0].organisation == change.organisation)

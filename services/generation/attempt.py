@@ -27,6 +27,8 @@ DEFECT = "Something went wrong on our side; the service's log has the details."
 class Outcome:
     """What came of one sample."""
 
+    call: Call | None = None
+    """The one it is from, or would have been: the last that was tried."""
     choice: Choice | None = None
     joined: Joined | None = None
     """Of a streamed sample, from its first event on."""
@@ -41,6 +43,11 @@ class Outcome:
     problem: Problem | None = None
     error: str | None = None
 
+    @property
+    def may_be_helped(self) -> bool:
+        """Whether another model may be asked: this one failed, and nothing of its answer was passed on."""
+        return self.problem is not None and self.problem.retryable and self.joined is None
+
 
 @dataclass
 class Attempt:
@@ -54,8 +61,6 @@ class Attempt:
     started: float = field(default_factory=time.monotonic)
     request: CompletionRequest | None = None
     """Known once the template is populated."""
-    body: Json | None = None
-    """What is sent to the provider for a sample, or for all at once."""
     outcomes: list[Outcome] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,11 +68,10 @@ class Attempt:
 
     # What happens to it
 
-    def sending(self, call: Call) -> None:
-        """The request as it goes out is kept, but not a second copy of large images."""
-        self.body = call.body
-        if len(call.content) > _KEPT_BYTES and "messages" in call.body:
-            self.body = call.body | {"messages": _LEFT_OUT}
+    def sending(self, first: int, call: Call) -> None:
+        """The samples from `first` on are asked for with this call."""
+        for outcome in self.outcomes[first : first + call.request.samples]:
+            outcome.call, outcome.problem = call, None
 
     def completed(self, first: int, completion: Completion, started: float) -> None:
         """A provider's answer holds the samples from `first` on."""
@@ -76,6 +80,11 @@ class Attempt:
             outcome.choice, outcome.response, outcome.latency = choice, completion.raw, latency
             outcome.own_response = _only(completion.raw, index)
         self.outcomes[first].usage = completion.usage
+
+    def refused(self, first: int, call: Call, problem: Problem, started: float) -> None:
+        """The samples from `first` on do not come from this call."""
+        for outcome in self.outcomes[first : first + call.request.samples]:
+            outcome.problem, outcome.latency = problem, time.monotonic() - started
 
     def ended(self, index: int, call: Call, started: float) -> None:
         """The stream of a sample is over, for whatever reason."""
@@ -157,7 +166,7 @@ class Attempt:
                 total_tokens=sum(usage.total_tokens for usage in used),
             ),
             provider_responses=list(responses.values()),
-            provider_request=self.body or {},
+            provider_request=_body(self.outcomes[0]) or {},
         )
 
     def records(self) -> list[LogRecord]:
@@ -170,12 +179,15 @@ class Attempt:
         command, outcome = self.command, self.outcomes[index]
         choice, usage = outcome.choice, outcome.usage
         chat = isinstance(command, Chat)
+        served = outcome.call.request.config if outcome.call else None
         record = LogRecord(
             id=command.log_ids[index],
             organisation=command.organisation,
             project_id=self.resolved.project.id,
             config_id=self.resolved.version.id,
             model=self.config.model,
+            served_provider=served and served.provider,
+            served_model=served and served.model,
             created_at=self.received_at,
             session_id=command.session_id,
             session_reference_id=command.reference_ids.get("session"),
@@ -197,13 +209,22 @@ class Attempt:
             prompt_tokens=usage and min(usage.prompt_tokens, _MOST_TOKENS),
             output_tokens=usage and min(usage.generation_tokens, _MOST_TOKENS),
             tokens=usage and min(usage.total_tokens, 2 * _MOST_TOKENS),
-            provider_request=self.body,
+            provider_request=_body(outcome),
             provider_response=outcome.own_response,
             finish_reason=choice and choice.finish_reason,
             tool_choice=command.tool_choice if isinstance(command, Chat) else None,
             trace=trace,
         )
         return record if command.save else record.without_content()
+
+
+def _body(outcome: Outcome) -> Json | None:
+    """The request as it went out, but not a second copy of large images."""
+    if (call := outcome.call) is None:
+        return None
+    if len(call.content) > _KEPT_BYTES and "messages" in call.body:
+        return call.body | {"messages": _LEFT_OUT}
+    return call.body
 
 
 def _only(response: Json, index: int) -> Json:

@@ -3,18 +3,22 @@
 from dataclasses import dataclass
 
 from services.generation.catalogue import Catalogue
+from services.generation.credentials import Credentials
 from services.generation.logbook import Logbook
 from services.generation.providers.calls import Providers
-from services.generation.providers.client import Client
-from shared.sealing import Seal
+from services.generation.providers.dispatch import Dispatch
+from services.generation.routing import Routing
+from shared.bus import Bus
 
 
 @dataclass(frozen=True)
 class Deps:
     """Made once, in `main.py`."""
 
+    bus: Bus
     catalogue: Catalogue
+    credentials: Credentials
+    routing: Routing
     providers: Providers
-    client: Client
+    dispatch: Dispatch
     logbook: Logbook
-    seal: Seal

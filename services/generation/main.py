@@ -5,16 +5,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.generation.catalogue import Catalogue
+from services.generation.credentials import Credentials
 from services.generation.deps import Deps
-from services.generation.handlers import generations, projects
+from services.generation.handlers import generations, projects, routing
 from services.generation.logbook import Logbook
 from services.generation.providers.calls import Providers
 from services.generation.providers.client import Client
+from services.generation.providers.dispatch import Dispatch, Patience
 from services.generation.providers.registry import IN_PROCESS
+from services.generation.routing import Routing
 from services.generation.settings import Settings
-from services.generation.store import Store
+from services.generation.store import CredentialStore, RedirectStore, Store
 from shared import mongo
 from shared.bus import Bus
+from shared.contracts.routing import RoutingChanged
 from shared.sealing import Seal
 from shared.service import Build, Probe, run
 
@@ -25,18 +29,22 @@ def building(settings: Settings) -> Build:
     @asynccontextmanager
     async def build(bus: Bus) -> AsyncIterator[dict[str, Probe]]:
         database = mongo.connect(settings, bus.service)
-        store = Store(database)
-        await mongo.insist(store.prepare)
+        store, redirects, credentials = Store(database), RedirectStore(database), CredentialStore(database)
+        for collections in (store, redirects, credentials):
+            await mongo.insist(collections.prepare)
         client = Client(settings.provider_read_seconds, IN_PROCESS)
         deps = Deps(
+            bus=bus,
             catalogue=Catalogue(store),
+            credentials=Credentials(credentials, Seal(settings.secret)),
+            routing=Routing(redirects),
             providers=Providers(os.environ, settings.local_model_url),
-            client=client,
+            dispatch=Dispatch(client, _patience(settings)),
             logbook=Logbook(bus),
-            seal=Seal(settings.secret),
         )
-        for router in (projects.router, generations.router):
+        for router in (projects.router, routing.router, generations.router):
             router.attach(bus, deps)
+        await bus.hear(RoutingChanged, lambda change: _forget(deps, change))
 
         async def bus_answers() -> bool:
             return bus.is_online
@@ -51,6 +59,21 @@ def building(settings: Settings) -> Build:
             database.client.close()
 
     return build
+
+
+def _patience(settings: Settings) -> Patience:
+    return Patience(
+        total_seconds=settings.provider_total_seconds,
+        tries=settings.provider_tries,
+        at_once=settings.provider_at_once,
+        failures=settings.provider_failures,
+        rest_seconds=settings.provider_rest_seconds,
+    )
+
+
+def _forget(deps: Deps, change: RoutingChanged | None) -> None:
+    for memory in (deps.routing, deps.credentials):
+        memory.forget(None if change is None else change.organisation)
 
 
 def main() -> None:

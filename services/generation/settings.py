@@ -12,3 +12,13 @@ class Settings(ServiceSettings):
     """Address of the OpenAI-compatible server with the small model, up to `/v1`. None: it does not run."""
     provider_read_seconds: float = Field(900.0, gt=0)
     """How long a provider may be silent before it is given up."""
+    provider_total_seconds: float = Field(1200.0, gt=0)
+    """How long a call may take with all its tries."""
+    provider_tries: int = Field(3, ge=1, le=10)
+    """How often a call is made that a provider refuses for load or fails."""
+    provider_at_once: int = Field(256, ge=1)
+    """Calls at a time to one provider's address; more wait."""
+    provider_failures: int = Field(10, ge=1)
+    """Calls in a row that fail before a provider's address is left alone."""
+    provider_rest_seconds: float = Field(15.0, gt=0)
+    """For how long it is left alone."""

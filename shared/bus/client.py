@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from nats.aio.client import Client
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nats.aio.subscription import Subscription
 
 R = TypeVar("R", bound=BaseModel)
+E = TypeVar("E", bound=Event)
 
 ASK_SECONDS = 5.0
 SILENCE_SECONDS = 3 * BEAT_SECONDS
@@ -172,6 +173,17 @@ class Bus(Connection):
         if "error" in acknowledgement:
             raise Unavailable(f"The stream refused: {acknowledgement['error'].get('description', 'no reason given')}.")
         return int(acknowledgement["seq"])
+
+    async def hear(self, event: type[E], heard: Callable[[E | None], None]) -> None:
+        """Have `heard` called with every such event from now on, in every process that asks: to forget what it says is
+        void. Events are not repeated here; None stands for all that may have been missed while NATS was away.
+        """
+
+        async def arrived(message: Msg) -> None:
+            heard(event.model_validate_json(message.data))
+
+        await (await self.online()).subscribe(event.everywhere(), cb=arrived)
+        self.on_reconnect(lambda: heard(None))
 
     async def announce(self, event: Event, *, message_id: str) -> None:
         """Publish a fact; returns once it is durable. `message_id` comes from its cause, so repeats are dropped."""

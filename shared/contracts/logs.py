@@ -29,6 +29,9 @@ class LogRecord(Value):
     config_id: str
     model: str | None = None
     """Name of the model of the config, for filters; None for tools."""
+    served_provider: str | None = None
+    served_model: str | None = None
+    """Who was really called: differs from the config after a redirect or a fallback. None: nobody was, or not by us."""
     created_at: datetime
     """The caller's time if it gave one."""
     reference_id: str | None = None

@@ -78,7 +78,7 @@ def test_samples_stream_each_with_its_own_id(api: httpx.Client, openai: OpenAISt
 
 
 def test_an_error_before_the_first_event_is_an_ordinary_answer(api: httpx.Client, openai: OpenAIStandIn) -> None:
-    openai.reply(status=429, error={"message": "slow down", "type": "rate_limit_exceeded"})
+    openai.reply(status=429, error={"message": "slow down"}, headers={"Retry-After": "60"})
     refused = api.post("/chat", json=body())
     assert refused.status_code == 429
     assert refused.json()["detail"]["origin"] == "OpenAI"

@@ -338,9 +338,9 @@ class TestOpenAI:
 
     async def test_one_sample_of_several_fails(self, here: Place) -> None:
         here.upstream.clear()
-        here.upstream.reply(status=500, error={"message": "no luck"})
+        here.upstream.reply(status=400, error={"message": "no luck"})
         command = chat(config=config(**OPENAI), num_samples=2, stream=True)
-        with pytest.raises(UpstreamFailed, match="no luck"):
+        with pytest.raises(Invalid, match="no luck"):
             await answers(here.bus, command)
         logs = await here.logs(*command.log_ids)
         assert sorted(log.error or "" for log in logs) == ["", "no luck"]

@@ -209,6 +209,8 @@ class LogResponse(BaseModel):
     output_cost: float | None
     provider_request: dict[str, Any] | None
     provider_response: dict[str, Any] | None
+    served_provider: str | None
+    served_model: str | None
     finish_reason: str | None
     tools: list[ToolResult]
     tool_choice: ToolChoice | None

@@ -1,18 +1,18 @@
 """Calls to models: resolve, render, call, write down, answer."""
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, suppress
+from dataclasses import replace
 
 from services.generation import prompts
 from services.generation.attempt import ABANDONED, DEFECT, Attempt
-from services.generation.completion import Joined
 from services.generation.deps import Deps
 from services.generation.providers.base import Call
+from services.generation.sampling import Plan, Sampling
 from shared.bus import Router
 from shared.contracts.generations import Chat, Chunk, Complete, Generation, GenerationFailed
-from shared.errors import Invalid, Problem
+from shared.errors import Invalid, Problem, Unauthenticated
 
 router: Router[Deps] = Router()
 
@@ -21,13 +21,14 @@ async def generate(command: Chat | Complete, deps: Deps) -> AsyncGenerator[Chunk
     """A chat or completion: chunks if a stream is wanted, then the whole. Every way it ends leaves a log a sample."""
     attempt = await _begin(command, deps)
     try:
-        calls = _prepare(attempt, deps)
+        plan = await _prepare(attempt, deps)
+        sampling = Sampling(attempt, plan, deps.dispatch)
         if command.stream:
-            async with aclosing(_stream(attempt, calls, deps)) as chunks:
+            async with aclosing(sampling.stream()) as chunks:
                 async for chunk in chunks:
                     yield chunk
         else:
-            await _complete(attempt, calls, deps)
+            await sampling.complete()
     except Problem as problem:
         attempt.failed(problem)
     except (asyncio.CancelledError, GeneratorExit):
@@ -71,70 +72,22 @@ async def _begin(command: Chat | Complete, deps: Deps) -> Attempt:
     return Attempt(command, resolved, config, environment)
 
 
-def _prepare(attempt: Attempt, deps: Deps) -> list[Call]:
-    """Render, and choose the provider: the calls whose answers are the samples, in their order."""
-    sealed = attempt.command.sealed_keys
-    attempt.request = prompts.request(attempt.command, attempt.config)
-    calls = deps.providers.calls(attempt.request, deps.seal.open(sealed) if sealed else {})
-    attempt.sending(calls[0])
-    return calls
+async def _prepare(attempt: Attempt, deps: Deps) -> Plan:
+    """Render, and choose the models."""
+    command = attempt.command
+    attempt.request = prompts.request(command, attempt.config)
+    keys = await deps.credentials.of(command.organisation, command.sealed_keys)
+    served, *fallbacks = (
+        replace(attempt.request, config=config)
+        for config in await deps.routing.configs(command.organisation, attempt.config)
+    )
 
+    def instead() -> Iterator[Call]:
+        for request in fallbacks:
+            with suppress(Invalid, Unauthenticated):  # it cannot do this, or there is no key: no help
+                yield deps.providers.calls(replace(request, samples=1), keys)[0]
 
-async def _complete(attempt: Attempt, calls: list[Call], deps: Deps) -> None:
-    """All calls at once. One that fails does not stop the others: what they cost is cost."""
-
-    async def one(first: int, call: Call) -> None:
-        started = time.monotonic()
-        try:
-            attempt.completed(first, await deps.client.complete(call), started)
-        except Problem as problem:
-            for outcome in attempt.outcomes[first : first + call.request.samples]:
-                outcome.problem, outcome.latency = problem, time.monotonic() - started
-
-    if len(calls) == 1:
-        await one(0, calls[0])
-        return
-    async with asyncio.TaskGroup() as group:
-        for first, call in enumerate(calls):
-            group.create_task(one(first, call))
-
-
-async def _stream(attempt: Attempt, calls: list[Call], deps: Deps) -> AsyncGenerator[Chunk, None]:
-    """Every sample's events as they come, among one another. Raises nothing of a provider's: it is noted."""
-    arrived: asyncio.Queue[Chunk | None] = asyncio.Queue()
-
-    async def one(index: int, call: Call) -> None:
-        started, outcome = time.monotonic(), attempt.outcomes[index]
-        try:
-            async with aclosing(deps.client.stream(call)) as chunks:
-                async for chunk in chunks:
-                    outcome.joined = outcome.joined or Joined()
-                    outcome.joined.add(chunk)
-                    if chunk.text:
-                        arrived.put_nowait(attempt.chunk(index, chunk.text))
-        except Problem as problem:
-            outcome.problem = problem
-        finally:
-            attempt.ended(index, call, started)
-        if outcome.problem is None:
-            arrived.put_nowait(attempt.last_chunk(index))
-
-    samples = [asyncio.create_task(one(index, call)) for index, call in enumerate(calls)]
-    for sample in samples:
-        sample.add_done_callback(lambda _: arrived.put_nowait(None))
-    try:
-        running = len(samples)
-        while running:
-            chunk = await arrived.get()
-            if chunk is None:
-                running -= 1
-            else:
-                yield chunk
-        await asyncio.gather(*samples)
-    finally:
-        for sample in samples:
-            sample.cancel()
-        await asyncio.gather(*samples, return_exceptions=True)
+    return Plan(deps.providers.calls(served, keys), instead)
 
 
 def _announcement(attempt: Attempt, problem: Problem) -> GenerationFailed:

@@ -14,6 +14,8 @@ from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid, Unauthenticated
 
+AZURE_ENDPOINT = "openai_azure_endpoint"
+"""Not a key, but kept and sent like one."""
 LOCAL_MODEL = "smollm2-135m-instruct"
 """Comes with the installation; any config with provider `openai` and this model is answered on this machine."""
 
@@ -26,6 +28,16 @@ class Providers:
         self._local = local_model_url and Row(
             name="openai", title="Local model", dialect=openai, base_url=local_model_url
         )
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The providers that can be called."""
+        return frozenset(ROWS)
+
+    @property
+    def key_names(self) -> frozenset[str]:
+        """The names of the keys they take, as in `provider_api_keys`."""
+        return frozenset(name for name, row in ROWS.items() if row.key_variable) | {AZURE_ENDPOINT}
 
     def calls(self, request: CompletionRequest, keys: Mapping[str, str]) -> list[Call]:
         """What to send so that `request.samples` samples come back, in their order.

@@ -13,6 +13,15 @@ from email.utils import parsedate_to_datetime
 
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
 
+
+class _Silent(UpstreamFailed):
+    """It took longer than we wait; what it did meanwhile is paid for."""
+
+
+class _Broken(UpstreamFailed):
+    """What it sent is no answer, and what it wrote is paid for."""
+
+
 _LONGEST_DETAIL = 2_000
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _KINDS: dict[int, type[Problem]] = {
@@ -43,6 +52,11 @@ def retry_after_seconds(header: str | None) -> float | None:
     return max(0.0, (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds())
 
 
+def worth_repeating(problem: Problem) -> bool:
+    """Whether the same call may do better in a moment, and cost nothing so far: load, 5xx, no connection."""
+    return type(problem) in {RateLimited, Unavailable, UpstreamFailed}
+
+
 def masked(text: str, key: str | None) -> str:
     """`text` without the key, which some servers repeat in their errors."""
     return text.replace(key, "***") if key else text
@@ -61,9 +75,9 @@ def unreachable(title: str) -> Problem:
 
 def silent(title: str) -> Problem:
     """It took longer than we wait."""
-    return UpstreamFailed(f"{title} did not answer in time.", origin=title)
+    return _Silent(f"{title} did not answer in time.", origin=title)
 
 
 def broken(title: str, what: str) -> Problem:
     """The answer is not what the provider's documentation promises."""
-    return UpstreamFailed(f"{title} {what}", origin=title)
+    return _Broken(f"{title} {what}", origin=title)

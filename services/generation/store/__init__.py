@@ -1,5 +1,7 @@
 """The collections of `generation`, a file per noun."""
 
+from services.generation.store.credentials import CredentialStore
 from services.generation.store.projects import DEFAULT_ENVIRONMENT, Deployed, Environment, Store
+from services.generation.store.redirects import RedirectStore
 
-__all__ = ["DEFAULT_ENVIRONMENT", "Deployed", "Environment", "Store"]
+__all__ = ["DEFAULT_ENVIRONMENT", "CredentialStore", "Deployed", "Environment", "RedirectStore", "Store"]

@@ -37,6 +37,8 @@ def test_what_a_log_does_not_have_is_not_stored() -> None:
 def test_a_full_log_comes_back_as_it_was() -> None:
     full = log(
         model="gpt-4",
+        served_provider="openai",
+        served_model="gpt-4o",
         reference_id="mine",
         session_id="sesh_1",
         session_reference_id="s",

@@ -1,0 +1,71 @@
+"""Who answers for a model, and with whose key. Not a part of the v4 contract, which left both to its web pages."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+
+from services.gateway.deps import GatewayDep, require
+from services.gateway.schemas.routing import ProviderKeyRequest, ProviderKeyResponse, RedirectRequest
+from shared.contracts.access import Caller
+from shared.contracts.credentials import DeleteProviderKey, ListProviderKeys, SetProviderKey
+from shared.contracts.projects import Provider
+from shared.contracts.routing import DeleteRedirect, ListRedirects, Redirect, Target
+from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS, MANAGE_KEYS
+
+router = APIRouter(tags=["Providers"])
+
+RouterDep = Annotated[Caller, Depends(require(CHANGE_DEPLOYMENTS))]
+KeeperDep = Annotated[Caller, Depends(require(MANAGE_KEYS))]
+Model = Annotated[str, Query(min_length=1, max_length=200)]
+KeyName = Annotated[str, Path(max_length=60)]
+
+
+@router.get("/redirects", summary="List the redirects of models")
+async def list_redirects(
+    caller: Annotated[Caller, Depends(require(EDIT_PROMPTS))], gateway: GatewayDep
+) -> list[Redirect]:
+    """By provider and model."""
+    return (await gateway.bus.ask(ListRedirects(organisation=caller.organisation))).redirects
+
+
+@router.put("/redirects", summary="Let another model answer, or others when it fails")
+async def set_redirect(body: RedirectRequest, caller: RouterDep, gateway: GatewayDep) -> Redirect:
+    """From the next call on. Configs and their versions stay as they are; logs say who was asked and who served."""
+    return await gateway.bus.ask(body.command(caller))
+
+
+@router.delete("/redirects", status_code=204, summary="Let a model answer for itself again")
+async def delete_redirect(
+    caller: RouterDep,
+    gateway: GatewayDep,
+    model: Annotated[str, Query(min_length=1, max_length=200)],
+    provider: Provider = "openai",
+) -> Response:
+    """From the next call on. 404 when it has no redirect."""
+    asked = Target(provider=provider, model=model)
+    await gateway.bus.ask(DeleteRedirect(organisation=caller.organisation, asked=asked))
+    return Response(status_code=204)
+
+
+@router.get("/provider-keys", summary="List the provider keys the organisation keeps")
+async def list_provider_keys(caller: KeeperDep, gateway: GatewayDep) -> list[ProviderKeyResponse]:
+    """By name; the keys themselves are not shown again."""
+    answer = await gateway.bus.ask(ListProviderKeys(organisation=caller.organisation))
+    return [ProviderKeyResponse(**key.model_dump()) for key in answer.keys]
+
+
+@router.put("/provider-keys/{name}", summary="Keep a provider key")
+async def set_provider_key(
+    name: KeyName, body: ProviderKeyRequest, caller: KeeperDep, gateway: GatewayDep
+) -> ProviderKeyResponse:
+    """Used, from the next call on, where a call brings no key of its own; goes before the installation's."""
+    sealed = gateway.seal.close({"key": body.key})
+    command = SetProviderKey(organisation=caller.organisation, name=name, sealed=sealed, by=caller.email)
+    return ProviderKeyResponse(**(await gateway.bus.ask(command)).model_dump())
+
+
+@router.delete("/provider-keys/{name}", status_code=204, summary="Forget a provider key")
+async def delete_provider_key(name: KeyName, caller: KeeperDep, gateway: GatewayDep) -> Response:
+    """404 when there is none."""
+    await gateway.bus.ask(DeleteProviderKey(organisation=caller.organisation, name=name))
+    return Response(status_code=204)

@@ -1,0 +1,68 @@
+"""Redirects and provider keys of an organisation: set, listed, deleted."""
+
+from services.generation.deps import Deps
+from shared import ids
+from shared.bus import Router
+from shared.contracts.credentials import (
+    DeleteProviderKey,
+    ListProviderKeys,
+    ProviderKey,
+    ProviderKeys,
+    SetProviderKey,
+)
+from shared.contracts.message import Done
+from shared.contracts.routing import DeleteRedirect, ListRedirects, Redirect, Redirects, RoutingChanged, SetRedirect
+from shared.errors import Invalid
+
+router: Router[Deps] = Router()
+
+
+@router.answers(ListRedirects)
+async def list_redirects(query: ListRedirects, deps: Deps) -> Redirects:
+    """By provider and model."""
+    return Redirects(redirects=await deps.routing.listed(query.organisation))
+
+
+@router.answers(SetRedirect)
+async def set_redirect(command: SetRedirect, deps: Deps) -> Redirect:
+    """From the next call on."""
+    redirect = await deps.routing.set(command, sorted(deps.providers.names))
+    await _announce(deps, command.organisation, "redirect set")
+    return redirect
+
+
+@router.answers(DeleteRedirect)
+async def delete_redirect(command: DeleteRedirect, deps: Deps) -> Done:
+    """From the next call on."""
+    await deps.routing.delete(command.organisation, command.asked)
+    await _announce(deps, command.organisation, "redirect deleted")
+    return Done()
+
+
+@router.answers(ListProviderKeys)
+async def list_provider_keys(query: ListProviderKeys, deps: Deps) -> ProviderKeys:
+    """Without the keys."""
+    return ProviderKeys(keys=await deps.credentials.listed(query.organisation))
+
+
+@router.answers(SetProviderKey)
+async def set_provider_key(command: SetProviderKey, deps: Deps) -> ProviderKey:
+    """From the next call on."""
+    known = deps.providers.key_names
+    if command.name not in known:
+        raise Invalid(f"There is no provider key {command.name!r}; there are {', '.join(sorted(known))}.")
+    key = await deps.credentials.set(command.organisation, command.name, command.sealed, command.by)
+    await _announce(deps, command.organisation, "key set")
+    return key
+
+
+@router.answers(DeleteProviderKey)
+async def delete_provider_key(command: DeleteProviderKey, deps: Deps) -> Done:
+    """From the next call on."""
+    await deps.credentials.delete(command.organisation, command.name)
+    await _announce(deps, command.organisation, "key deleted")
+    return Done()
+
+
+async def _announce(deps: Deps, organisation: str, what: str) -> None:
+    await deps.bus.announce(RoutingChanged(organisation=organisation, what=what), message_id=ids.mint("change"))

@@ -1,0 +1,109 @@
+"""From a plan to samples: every call at the same time, whole or streamed, and someone else's where one fails."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from services.generation.attempt import Attempt
+from services.generation.completion import Joined
+from services.generation.providers.base import Call
+from services.generation.providers.dispatch import Dispatch
+from shared.contracts.generations import Chunk
+from shared.errors import Problem
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Whom to ask."""
+
+    calls: list[Call]
+    """Their answers are the samples, in their order."""
+    instead: Callable[[], Iterator[Call]]
+    """For one sample: whom to ask when its call failed, in order."""
+
+
+class Sampling:
+    """The calls of one attempt. A provider's problem is noted there and not raised: the other samples go on."""
+
+    def __init__(self, attempt: Attempt, plan: Plan, dispatch: Dispatch) -> None:
+        self._attempt = attempt
+        self._plan = plan
+        self._dispatch = dispatch
+        self._arrived: asyncio.Queue[Chunk | None] = asyncio.Queue()
+
+    async def complete(self) -> None:
+        """Whole answers. One that fails does not stop the others: what they cost is cost."""
+        if len(self._plan.calls) == 1:
+            await self._answers(0, self._plan.calls[0])
+            return
+        async with asyncio.TaskGroup() as group:
+            first = 0
+            for call in self._plan.calls:
+                group.create_task(self._answers(first, call))
+                first += call.request.samples
+
+    async def _answers(self, first: int, call: Call) -> None:
+        await self._answer(first, call)
+        for index in range(first, first + call.request.samples):
+            for other in self._others(index):
+                await self._answer(index, other)
+
+    async def _answer(self, first: int, call: Call) -> None:
+        self._attempt.sending(first, call)
+        started = time.monotonic()
+        try:
+            self._attempt.completed(first, await self._dispatch.complete(call), started)
+        except Problem as problem:
+            self._attempt.refused(first, call, problem, started)
+
+    async def stream(self) -> AsyncGenerator[Chunk, None]:
+        """Every sample's events as they come, among one another."""
+        samples = [asyncio.create_task(self._events(index, call)) for index, call in enumerate(self._plan.calls)]
+        for sample in samples:
+            sample.add_done_callback(lambda _: self._arrived.put_nowait(None))
+        try:
+            running = len(samples)
+            while running:
+                chunk = await self._arrived.get()
+                if chunk is None:
+                    running -= 1
+                else:
+                    yield chunk
+            await asyncio.gather(*samples)
+        finally:
+            for sample in samples:
+                sample.cancel()
+            await asyncio.gather(*samples, return_exceptions=True)
+
+    async def _events(self, index: int, call: Call) -> None:
+        await self._one(index, call)
+        for other in self._others(index):
+            await self._one(index, other)
+        if self._attempt.outcomes[index].problem is None:
+            self._arrived.put_nowait(self._attempt.last_chunk(index))
+
+    async def _one(self, index: int, call: Call) -> None:
+        attempt, started = self._attempt, time.monotonic()
+        outcome = attempt.outcomes[index]
+        attempt.sending(index, call)
+        try:
+            async with aclosing(self._dispatch.stream(call)) as chunks:
+                async for chunk in chunks:
+                    outcome.joined = outcome.joined or Joined()
+                    outcome.joined.add(chunk)
+                    if chunk.text:
+                        self._arrived.put_nowait(attempt.chunk(index, chunk.text))
+        except Problem as problem:
+            outcome.problem = problem
+        finally:
+            attempt.ended(index, call, started)
+
+    def _others(self, index: int) -> Iterator[Call]:
+        """Whom to ask for this sample now, as long as one may be asked."""
+        if self._attempt.outcomes[index].may_be_helped:
+            for call in self._plan.instead():
+                yield call
+                if not self._attempt.outcomes[index].may_be_helped:
+                    return

@@ -1,0 +1,153 @@
+"""Who answers for a model, and with whose key."""
+
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.calls import Json, ok, reference
+from tests.stack import Stack
+from tests.standins.openai import OpenAIStandIn
+
+
+@pytest.fixture
+def console(api: httpx.Client, stack: Stack) -> Any:
+    """The console's API with the first key; redirects and provider keys made are taken away again."""
+    with httpx.Client(base_url=f"{stack.base}/api", headers=api.headers, timeout=60) as client:
+        yield client
+        for redirect in ok(client.get("/redirects")):
+            client.delete("/redirects", params=redirect["asked"])
+        for key in ok(client.get("/provider-keys")):
+            client.delete(f"/provider-keys/{key['name']}")
+
+
+def as_role(console: httpx.Client, role: str) -> dict[str, str]:
+    made = ok(console.post("/keys", json={"name": f"{role}-{reference()}", "role": role}), 201)
+    return {"X-API-KEY": made["api_key"]}
+
+
+def chat(api: httpx.Client, model: str, **fields: Any) -> httpx.Response:
+    body: Json = {
+        "project": "routing",
+        "model_config": {"model": model, "chat_template": [{"role": "system", "content": "Be brief."}]},
+        "messages": [{"role": "user", "content": "Hi"}],
+    }
+    return api.post("/chat", json=body | fields)
+
+
+def log_of(api: httpx.Client, answer: Json) -> Json:
+    found: Json = ok(api.get(f"/logs/{answer['data'][0]['id']}"))
+    return found
+
+
+def test_a_retired_model_is_answered_by_a_living_one(
+    api: httpx.Client, console: httpx.Client, openai: OpenAIStandIn
+) -> None:
+    before = ok(chat(api, "gpt-4-0314"))
+    ok(console.put("/redirects", json={"asked": {"model": "gpt-4-0314"}, "served": {"model": "gpt-4.1"}}))
+    after = ok(chat(api, "gpt-4-0314"))
+    assert [request.body["model"] for request in openai.requests] == ["gpt-4-0314", "gpt-4.1"]
+    assert after["data"][0]["model_config_id"] == before["data"][0]["model_config_id"]
+    log = log_of(api, after)
+    assert log["config"]["model"] == "gpt-4-0314"
+    assert (log["served_provider"], log["served_model"]) == ("openai", "gpt-4.1")
+    assert after["provider_request"]["model"] == "gpt-4.1"
+    assert console.delete("/redirects", params={"model": "gpt-4-0314"}).status_code == 204
+    ok(chat(api, "gpt-4-0314"))
+    assert openai.last.body["model"] == "gpt-4-0314"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_another_model_answers_when_the_first_one_fails(
+    api: httpx.Client, console: httpx.Client, openai: OpenAIStandIn, stream: bool
+) -> None:
+    wanted = {"asked": {"model": "gpt-4-0613"}, "fallbacks": [{"model": "gpt-4o"}, {"model": "gpt-4o-mini"}]}
+    ok(console.put("/redirects", json=wanted))
+    for _ in range(6):  # three tries of two models
+        openai.reply(status=503, error={"message": "overloaded"})
+    answer = chat(api, "gpt-4-0613", stream=stream)
+    assert answer.status_code == 200, answer.text
+    models = [request.body["model"] for request in openai.requests]
+    assert models == ["gpt-4-0613"] * 3 + ["gpt-4o"] * 3 + ["gpt-4o-mini"]
+    if not stream:
+        log = log_of(api, answer.json())
+        assert (log["served_model"], log["error"], log["output"]) == ("gpt-4o-mini", None, "Fine, thank you.")
+
+
+def test_a_refusal_is_not_taken_to_another_model(
+    api: httpx.Client, console: httpx.Client, openai: OpenAIStandIn
+) -> None:
+    ok(console.put("/redirects", json={"asked": {"model": "gpt-4-0613"}, "fallbacks": [{"model": "gpt-4o"}]}))
+    openai.reply(status=400, error={"message": "that is not for me"})
+    assert chat(api, "gpt-4-0613").status_code == 422
+    assert len(openai.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({"asked": {"model": "gpt-4"}}, "served"),
+        ({"asked": {"model": "gpt-4"}, "served": {"model": "gpt-4"}}, "served"),
+        ({"asked": {"model": "gpt-4"}, "served": {"provider": "nobody", "model": "x"}}, "served.provider"),
+        ({"asked": {"model": "gpt-4"}, "fallbacks": [{"model": "a"}, {"provider": "nobody", "model": "x"}]}, "[1]"),
+        ({"asked": {"model": "gpt-4"}, "fallbacks": [{"model": f"m{i}"} for i in range(6)]}, "fallbacks"),
+        ({"asked": {"model": ""}, "served": {"model": "x"}}, "model"),
+    ],
+)
+def test_a_redirect_that_makes_no_sense_is_refused(console: httpx.Client, body: Json, named: str) -> None:
+    answer = console.put("/redirects", json=body)
+    assert answer.status_code == 422
+    assert named in answer.text
+    assert ok(console.get("/redirects")) == []
+
+
+def test_what_is_not_there_cannot_be_deleted(console: httpx.Client) -> None:
+    assert console.delete("/redirects", params={"model": "nothing"}).status_code == 404
+    assert console.delete("/provider-keys/openai").status_code == 404
+
+
+def test_keys_of_the_call_win_over_the_organisations_and_those_over_the_environments(
+    api: httpx.Client, console: httpx.Client, openai: OpenAIStandIn, stack: Stack
+) -> None:
+    kept = ok(console.put("/provider-keys/openai", json={"key": "sk-of-the-organisation-wxyz"}))
+    assert (kept["name"], kept["tail"]) == ("openai", "wxyz")
+    ok(chat(api, "gpt-4"))
+    ok(chat(api, "gpt-4", provider_api_keys={"openai": "sk-of-the-call"}))
+    console.delete("/provider-keys/openai")
+    ok(chat(api, "gpt-4"))
+    assert [request.key for request in openai.requests] == [
+        "sk-of-the-organisation-wxyz",
+        "sk-of-the-call",
+        "sk-from-the-environment",
+    ]
+    time.sleep(0.2)  # whatever is still being written
+    for path in stack.folder.rglob("*"):
+        if path.is_file() and path.name != "secrets.json":
+            assert b"sk-of-the-organisation" not in path.read_bytes(), path
+
+
+def test_a_kept_key_is_never_told(console: httpx.Client) -> None:
+    ok(console.put("/provider-keys/groq", json={"key": "gsk_short"}))
+    listed = console.get("/provider-keys")
+    assert "gsk_short" not in listed.text
+    assert [(key["name"], key["tail"]) for key in ok(listed)] == [("groq", "")]
+    answer = console.put("/provider-keys/nobody", json={"key": "a-key-for-nobody"})
+    assert answer.status_code == 422
+    assert "nobody" in answer.json()["detail"]["message"]
+    assert "a-key-for-nobody" not in answer.text
+    bad = console.put("/provider-keys/openai", json={"key": "two\nlines"})
+    assert bad.status_code == 422
+    assert "two" not in bad.text
+
+
+def test_who_may_change_what_serves_and_with_whose_key(console: httpx.Client) -> None:
+    member = as_role(console, "Member")
+    redirect = {"asked": {"model": "gpt-4"}, "served": {"model": "gpt-4o"}}
+    assert console.put("/redirects", json=redirect, headers=member).status_code == 403
+    assert console.put("/provider-keys/openai", json={"key": "sk-member-key-1"}, headers=member).status_code == 403
+    assert console.get("/provider-keys", headers=member).status_code == 403
+    assert ok(console.get("/redirects", headers=member)) == []
+    developer = as_role(console, "Developer")
+    assert console.put("/redirects", json=redirect, headers=developer).status_code == 200
+    assert console.put("/provider-keys/openai", json={"key": "sk-developer-1"}, headers=developer).status_code == 200
