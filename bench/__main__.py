@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 import uvloop
 
-from bench import scenarios
+from bench import generations, scenarios
 from bench.stack import Stack, idle, running
 
 SETTLE_SECONDS = 5.0
@@ -36,12 +36,18 @@ async def _measure(stack: Stack, scale: float) -> dict[str, object]:
     _say("logs in arrays of 50 …")
     arrays = await scenarios.logs(target, connections=8, requests=requests(800), batch=50)
     await settle()
-    _say("chat, 1 connection …")
-    alone = await scenarios.chat(target, stack.upstream, connections=1, requests=requests(400))
-    await settle()
-    _say("chat, 16 connections …")
-    crowd = await scenarios.chat(target, stack.upstream, connections=16, requests=requests(1600))
-    return {"logs_single": single, "logs_arrays": arrays, "chat_1": alone, "chat_16": crowd}
+    figures: dict[str, object] = {"logs_single": single, "logs_arrays": arrays}
+    for connections, number in ((1, 400), (16, 1600), (64, 1600)):
+        for stream in (False, True):
+            name = f"{'stream' if stream else 'chat'}_{connections}"
+            _say(f"{name.replace('_', ', ')} connections …")
+            figures[name] = await generations.chat(
+                stack, stream=stream, connections=connections, requests=requests(number)
+            )
+            await settle()
+    _say("memory over many calls …")
+    figures["memory"] = await generations.memory(stack, calls=requests(100_000))
+    return figures
 
 
 def main() -> None:

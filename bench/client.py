@@ -5,6 +5,7 @@ does and would be measured along with it.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from time import perf_counter
 from urllib.parse import urlsplit
@@ -34,15 +35,29 @@ class Connection:
 
     async def request(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
         """Status and body."""
+        reader, head = await self._send(method, path, body)
+        length = int(head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
+        return int(head[9:12]), await reader.readexactly(length)
+
+    async def first_piece(self, path: str, body: bytes) -> tuple[int, float]:
+        """POST something that is answered with a stream, and read it to its end: status, and the time
+        (`perf_counter`) when its first piece was there."""
+        reader, head = await self._send("POST", path, body)
+        status, arrived = int(head[9:12]), 0.0
+        while size := int(await reader.readline(), 16):
+            await reader.readexactly(size + 2)
+            arrived = arrived or perf_counter()
+        await reader.readline()
+        return status, arrived
+
+    async def _send(self, method: str, path: str, body: bytes) -> tuple[asyncio.StreamReader, bytes]:
         if self._streams is None:
             self._streams = await asyncio.open_connection(self._host, self._port, limit=1 << 24)
         reader, writer = self._streams
         writer.write(
             f"{method} {path} HTTP/1.1\r\n".encode() + self._head + b"Content-Length: %d\r\n\r\n" % len(body) + body
         )
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
-        return int(head[9:12]), await reader.readexactly(length)
+        return reader, await reader.readuntil(b"\r\n\r\n")
 
     def close(self) -> None:
         """Leave."""
@@ -63,8 +78,22 @@ class Target:
         return Connection(self.url, self.key)
 
 
+Ask = Callable[[Connection], Awaitable[tuple[int, float]]]
+"""One request: its status, and when (`perf_counter`) what it waited for was there."""
+
+
 async def hammer(target: Target, method: str, path: str, body: bytes, *, connections: int, requests: int) -> Tally:
     """Send `requests` over `connections`, each as soon as the last one on its connection was answered."""
+
+    async def ask(connection: Connection) -> tuple[int, float]:
+        status, _ = await connection.request(method, path, body)
+        return status, perf_counter()
+
+    return await repeat(target, ask, connections=connections, requests=requests)
+
+
+async def repeat(target: Target, ask: Ask, *, connections: int, requests: int) -> Tally:
+    """`ask` again and again over each connection, `requests` times in all."""
     tally = Tally()
     left = requests
 
@@ -74,8 +103,8 @@ async def hammer(target: Target, method: str, path: str, body: bytes, *, connect
         while left > 0:
             left -= 1
             started = perf_counter()
-            status, _ = await connection.request(method, path, body)
-            tally.seconds.append(perf_counter() - started)
+            status, arrived = await ask(connection)
+            tally.seconds.append(arrived - started)
             tally.statuses[status] = tally.statuses.get(status, 0) + 1
         connection.close()
 

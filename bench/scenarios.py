@@ -5,7 +5,7 @@ import json
 import statistics
 from time import perf_counter
 
-from bench.client import Tally, Target, hammer
+from bench.client import Target, hammer
 
 ROUNDS = 5
 _CONFIG = {"type": "model", "model": "gpt-4-1106-preview", "temperature": 0.2, "prompt_template": "Answer: {{q}}"}
@@ -82,46 +82,5 @@ async def logs(target: Target, *, connections: int, requests: int, batch: int | 
         "request_p99_ms": spread(p99, 2),
         "connections": connections,
         "logs_per_request": batch or 1,
-        "rounds": ROUNDS,
-    }
-
-
-_CHAT = json.dumps(
-    {
-        "project": "bench-chat",
-        "model_config": {
-            "model": "gpt-4-1106-preview",
-            "temperature": 0,
-            "chat_template": [{"role": "system", "content": "You are {{tone}}."}],
-        },
-        "inputs": {"tone": "brief"},
-        "messages": [{"role": "user", "content": "How are you?"}],
-    }
-).encode()
-
-
-async def _chat(target: Target, path: str, connections: int, requests: int) -> Tally:
-    tally = await hammer(target, "POST", path, _CHAT, connections=connections, requests=requests)
-    assert tally.count(200) == requests, tally.statuses
-    return tally
-
-
-async def chat(target: Target, upstream: Target, *, connections: int, requests: int) -> dict[str, object]:
-    """Latency that Everloop adds to an upstream that answers at once, and calls per second."""
-    await _chat(target, "/v4/chat", connections, connections * 20)
-    p50, p99, rates, direct = [], [], [], []
-    for _ in range(ROUNDS):
-        alone = await _chat(upstream, "/v1/chat/completions", connections, requests)
-        tally = await _chat(target, "/v4/chat", connections, requests)
-        direct.append(percentile(alone.seconds, 0.5))
-        p50.append(percentile(tally.seconds, 0.5) - percentile(alone.seconds, 0.5))
-        p99.append(percentile(tally.seconds, 0.99) - percentile(alone.seconds, 0.99))
-        rates.append(requests / tally.elapsed_seconds)
-    return {
-        "added_p50_ms": spread(p50, 2),
-        "added_p99_ms": spread(p99, 2),
-        "requests_per_second": spread(rates),
-        "upstream_alone_p50_ms": spread(direct, 2),
-        "connections": connections,
         "rounds": ROUNDS,
     }

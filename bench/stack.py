@@ -15,6 +15,7 @@ import psutil
 
 from bench.client import Target
 
+_MIB = 1024 * 1024
 _EVERLOOP = Path(sys.executable).parent / "everloop"
 
 
@@ -26,11 +27,15 @@ class Stack:
     upstream: Target
     folder: Path
 
-    def processes(self) -> list[psutil.Process]:
-        """The stack's processes, supervisor included, model and load generator aside."""
+    def pids(self) -> dict[str, int]:
+        """Process ids by name, the model aside."""
         command = [str(_EVERLOOP), "status", "--json", "--data", str(self.folder)]
         rows = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-        pids = {row["pid"] for row in rows if row["name"] != "model" and row["pid"]}
+        return {row["name"]: row["pid"] for row in rows if row["name"] != "model" and row["pid"]}
+
+    def processes(self) -> list[psutil.Process]:
+        """The stack's processes, supervisor included, model and load generator aside."""
+        pids = set(self.pids().values())
         pids |= {psutil.Process(pid).ppid() for pid in pids}
         return [psutil.Process(pid) for pid in pids if pid > 1 and pid != os.getpid()]
 
@@ -60,6 +65,11 @@ def running() -> Iterator[Stack]:
             upstream.wait()
 
 
+def memory_mib(stack: Stack) -> dict[str, float]:
+    """Proportional share of memory of every part, by name."""
+    return {name: psutil.Process(pid).memory_full_info().pss / _MIB for name, pid in stack.pids().items()}
+
+
 @dataclass(frozen=True)
 class Idle:
     """What a stack costs that nobody uses."""
@@ -83,5 +93,4 @@ def idle(stack: Stack, seconds: float) -> Idle:
     time.sleep(seconds)
     used = (cpu() - before) / (time.monotonic() - started) * 100
     memory = [process.memory_full_info() for process in processes]
-    mib = 1024 * 1024
-    return Idle(used, sum(item.rss for item in memory) / mib, sum(item.pss for item in memory) / mib)
+    return Idle(used, sum(item.rss for item in memory) / _MIB, sum(item.pss for item in memory) / _MIB)

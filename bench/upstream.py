@@ -7,6 +7,17 @@ _BODY = (
     b'[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"Fine, thank you."}}],'
     b'"usage":{"prompt_tokens":12,"completion_tokens":5,"total_tokens":17}}'
 )
+_EVENT = (
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4-1106-preview",'
+    b'"choices":[{"index":0,"finish_reason":%s,"delta":{"content":"%s"}}]}\n\n'
+)
+_EVENTS = b"".join(_EVENT % (b"null", word) for word in (b"Fine,", b" thank", b" you.")) + _EVENT % (b'"stop"', b"")
+_USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":12,"completion_tokens":5,"total_tokens":17}}\n\n'
+_STREAM = _EVENTS + _USAGE + b"data: [DONE]\n\n"
+_STREAMED = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + b"%x\r\n%s\r\n0\r\n\r\n" % (len(_STREAM), _STREAM)
+)
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(_BODY) + _BODY
 
 
@@ -15,8 +26,8 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
-            await reader.readexactly(length)
-            writer.write(_ANSWER)
+            body = await reader.readexactly(length)
+            writer.write(_STREAMED if b'"stream":true' in body else _ANSWER)
     except (asyncio.IncompleteReadError, ConnectionResetError):
         writer.close()
 
