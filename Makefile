@@ -3,7 +3,7 @@
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
-SDKS := .venv-sdk735 .venv-sdk700
+SDKS := .venv-sdk735 .venv-sdk700 .venv-sdk518
 
 # uv installs in a quarter of pip's time. pip is the fallback because it reads pip.conf (a company's mirror); uv does not.
 # $(call install,<environment>,<arguments>)
@@ -55,6 +55,7 @@ lock: setup ## Renew the lock files (make lock ARGS=--upgrade moves to newer ver
 	@echo uv | $(LOCK) - -o requirements-uv.lock
 	@echo humanloop==0.7.35 | $(LOCK) - -o requirements-sdk735.lock
 	@echo humanloop==0.7.0 | $(LOCK) - -o requirements-sdk700.lock
+	@echo humanloop==0.5.18 | $(LOCK) - -o requirements-sdk518.lock
 	@! grep -n '://' requirements*.lock || { echo 'A lock file names an address; remove it.'; exit 1; }
 
 .venv/.setup: pyproject.toml requirements.lock requirements-servers.lock requirements-uv.lock

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,8 @@ def api(stack: stacks.Stack) -> Iterator[httpx.Client]:
         yield client
 
 
-def _sdk(environment_name: str, stack: stacks.Stack) -> SdkRun:
+def sdk_of(environment_name: str, stack: stacks.Stack) -> SdkRun:
+    """Runs scripts with the client library of an environment."""
     python = stacks.ROOT / environment_name / "bin" / "python"
 
     def run(script: str, **arguments: Any) -> Any:
@@ -58,7 +61,7 @@ def _sdk(environment_name: str, stack: stacks.Stack) -> SdkRun:
             "ARGUMENTS": json.dumps(arguments),
         }
         done = subprocess.run(
-            [str(python), str(path)], capture_output=True, text=True, timeout=240, check=False, env=environment
+            [str(python), str(path)], capture_output=True, text=True, timeout=900, check=False, env=environment
         )
         assert done.returncode == 0, f"{script} failed:\n{done.stdout}\n{done.stderr}"
         return json.loads(done.stdout.strip().splitlines()[-1]) if "/" not in script else done.stdout
@@ -69,10 +72,55 @@ def _sdk(environment_name: str, stack: stacks.Stack) -> SdkRun:
 @pytest.fixture(scope="session")
 def sdk735(stack: stacks.Stack) -> SdkRun:
     """Runs a script of `tests/e2e/sdk` with humanloop 0.7.35; gives what its last line says, as JSON."""
-    return _sdk(".venv-sdk735", stack)
+    return sdk_of(".venv-sdk735", stack)
 
 
 @pytest.fixture(scope="session")
 def sdk700(stack: stacks.Stack) -> SdkRun:
     """The same with humanloop 0.7.0."""
-    return _sdk(".venv-sdk700", stack)
+    return sdk_of(".venv-sdk700", stack)
+
+
+@pytest.fixture(scope="session")
+def sdk518(stack: stacks.Stack) -> SdkRun:
+    """The same with humanloop 0.5.18, which knows what the platform had before November 2023."""
+    return sdk_of(".venv-sdk518", stack)
+
+
+@dataclass(frozen=True)
+class LongCalls:
+    """Calls that take minutes; they are made while everything else is tested."""
+
+    upstream: OpenAIStandIn
+    row_59: "Future[Any]"
+    """320 s, with the client's default time limit."""
+    row_60: "Future[Any]"
+    """650 s, with a limit of 1000 s."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits for long calls comes last."""
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def long_calls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LongCalls | None]:
+    """Begun before the first test, if any test waits for them, on a stack that nothing else disturbs."""
+    if not any(item.get_closest_marker("last") for item in request.session.items):
+        yield None
+        return
+    slow, slower = openai_standin.start(), openai_standin.start()
+    slow.reply(content="At last.", delay_seconds=320)
+    slower.reply(content="At long last.", delay_seconds=650)
+    environment = {"OPENAI_BASE_URL": slow.url, "GROQ_BASE_URL": slower.url, "GROQ_API_KEY": "gsk-from-the-environment"}
+    running = stacks.start(tmp_path_factory.mktemp("patient"), "--no-model", environment=environment)
+    run = sdk_of(".venv-sdk735", running)
+    with ThreadPoolExecutor() as pool:
+        yield LongCalls(
+            upstream=slow,
+            row_59=pool.submit(run, "patience.py", project="row-59", model_config={"model": "gpt-4"}),
+            row_60=pool.submit(
+                run, "patience.py", project="row-60", model_config={"model": "m", "provider": "groq"}, timeout=1000
+            ),
+        )
+    running.stop()

@@ -45,3 +45,4 @@ def test_development_runs_on_the_versions_that_are_shipped() -> None:
 def test_the_old_clients_are_the_ones_applications_use() -> None:
     assert pinned(ROOT / "requirements-sdk735.lock")["humanloop"] == "0.7.35"
     assert pinned(ROOT / "requirements-sdk700.lock")["humanloop"] == "0.7.0"
+    assert pinned(ROOT / "requirements-sdk518.lock")["humanloop"] == "0.5.18"
