@@ -203,3 +203,11 @@ async def test_who_leaves_frees_the_place_and_the_connection(client: Client, ups
     await settled(upstream)
     assert upstream.open_connections <= 1
     assert await text(dispatch, call(upstream)) == "Fine, thank you."
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_connection_serves_one_call_after_the_other(client: Client, upstream: StandIn, stream: bool) -> None:
+    before = upstream.connections
+    for _ in range(5):
+        await text(Dispatch(client, QUICK), call(upstream, stream=stream))
+    assert upstream.connections == before + 1

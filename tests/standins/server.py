@@ -83,6 +83,8 @@ class StandIn:
     url: str = ""
     requests: list[Recorded] = field(default_factory=list)
     replies: deque[Reply] = field(default_factory=deque)
+    connections: int = 0
+    """Sockets that were ever opened."""
     open_connections: int = 0
     """Sockets that are open at this moment."""
     streaming: int = 0
@@ -132,6 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         super().setup()
         with self.server.lock:
             self.server.standin.open_connections += 1
+            self.server.standin.connections += 1
 
     def finish(self) -> None:
         try:

@@ -21,6 +21,8 @@ _UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
 _END = b"[DONE]"
 _EVENTS = "text/event-stream"
 _CANCEL_SECONDS = 5.0
+_LAST_BYTES_SECONDS = 0.2
+"""For what follows the last event of a stream: nothing but the end of the body, mostly in the same packet."""
 
 Answer = Callable[[Json], Canned]
 
@@ -62,10 +64,12 @@ class Client:
                     await response.aread()
                     raise _refused(call, response)
                 finished = False
-                async for data in call.frames(response.aiter_bytes()):
+                events = call.frames(response.aiter_bytes())
+                async for data in events:
                     if data == _END:
                         if not finished:
                             yield Chunk(finish_reason="stop")
+                        await _read_to_end(events)
                         return
                     chunk = _read(call, data)
                     finished = finished or chunk.finish_reason is not None
@@ -123,6 +127,14 @@ async def _next(call: Call, response: httpx.Response) -> Next | None:
         return call.follow(call, from_json(await response.aread()))
     except _UNREADABLE as error:
         raise errors.broken(call.title, "sent an answer that cannot be read.") from error
+
+
+async def _read_to_end(events: AsyncIterator[bytes]) -> None:
+    """A response that was read to its end leaves its connection open for the next call."""
+    with suppress(TimeoutError, httpx.HTTPError):
+        async with asyncio.timeout(_LAST_BYTES_SECONDS):
+            async for _ in events:
+                pass
 
 
 def _refused(call: Call, response: httpx.Response) -> Problem:
