@@ -1,0 +1,175 @@
+"""Providers that stream slowly, die, talk nonsense, ask to wait or are silent: the right error, a log, no leak."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from tests import stack as stacks
+from tests.e2e.calls import Json, ok, reference
+from tests.stack import Stack
+from tests.standins import anthropic, gemini, openai
+from tests.standins.server import StandIn
+
+SILENCE_SECONDS = 2.0
+MODELS = {"openai": "gpt-4.1", "anthropic": "claude-sonnet-4-5", "google": "gemini-2.5-flash"}
+TITLES = {"openai": "OpenAI", "anthropic": "Anthropic", "google": "Google"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A stack with little patience, and what it takes for the world outside."""
+
+    stack: Stack
+    upstreams: dict[str, StandIn]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    upstreams = {"openai": openai.start(), "anthropic": anthropic.start(), "google": gemini.start()}
+    environment = {
+        "OPENAI_BASE_URL": upstreams["openai"].url,
+        "OPENAI_API_KEY": "sk-1",
+        "ANTHROPIC_BASE_URL": upstreams["anthropic"].url,
+        "ANTHROPIC_API_KEY": "sk-ant-1",
+        "GEMINI_BASE_URL": upstreams["google"].url,
+        "GEMINI_API_KEY": "AIza-1",
+        "EVERLOOP_PROVIDER_READ_SECONDS": str(SILENCE_SECONDS),
+    }
+    running = stacks.start(tmp_path_factory.mktemp("impatient"), "--no-model", environment=environment)
+    yield Place(running, upstreams)
+    running.stop()
+
+
+@pytest.fixture
+def world(place: Place, provider: str) -> Iterator["World"]:
+    upstream = place.upstreams[provider]
+    upstream.clear()
+    with httpx.Client(base_url=place.stack.url, headers={"X-API-KEY": place.stack.api_key}, timeout=30) as api:
+        yield World(api, upstream, provider, f"misbehaving-{reference()}")
+    settle(upstream)
+
+
+@dataclass(frozen=True)
+class World:
+    api: httpx.Client
+    upstream: StandIn
+    provider: str
+    project: str
+
+    def body(self, *, stream: bool) -> Json:
+        config = {"provider": self.provider, "model": MODELS[self.provider]}
+        message = {"role": "user", "content": "Tell me a story"}
+        return {"project": self.project, "model_config": config, "messages": [message], "stream": stream}
+
+    def chat(self, *, stream: bool) -> httpx.Response:
+        return self.api.post("/chat", json=self.body(stream=stream))
+
+    def log(self) -> Json:
+        """The one log of the project."""
+        project = ok(self.api.get("/projects", params={"filter": self.project}))["records"][0]
+        (found,) = ok(self.api.get("/logs", params={"project_id": project["id"]}))["records"]
+        assert (found["served_provider"], found["served_model"]) == (self.provider, MODELS[self.provider])
+        result: Json = found
+        return result
+
+
+def settle(upstream: StandIn) -> None:
+    """Nothing is being written any more, and at most one connection is kept for the next call."""
+    deadline = time.monotonic() + 3 * SILENCE_SECONDS
+    while (upstream.streaming or upstream.open_connections > 1) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert (upstream.streaming, upstream.open_connections) in {(0, 0), (0, 1)}
+
+
+pytestmark = pytest.mark.parametrize("provider", MODELS)
+both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+
+
+def test_a_slow_stream_arrives_whole(world: World) -> None:
+    world.upstream.reply(content="Once upon a time", chunk_delay_seconds=0.3)
+    answer = world.chat(stream=True)
+    assert answer.status_code == 200
+    log = world.log()
+    assert (log["output"], log["error"], log["finish_reason"]) == ("Once upon a time", None, "stop")
+
+
+def test_a_stream_that_dies_breaks_off_and_its_log_has_what_came(world: World) -> None:
+    world.upstream.reply(content="Once upon a time there was", break_after_chunks=5)
+    with world.api.stream("POST", "/chat", json=world.body(stream=True)) as answer:
+        pieces = answer.iter_raw()
+        received = next(pieces)
+        with pytest.raises(httpx.RemoteProtocolError):
+            received += b"".join(pieces)
+    assert b'"finish_reason":"stop"' not in received
+    log = world.log()
+    assert TITLES[world.provider] in log["error"]
+    assert log["output"]
+    assert "Once upon a time there was".startswith(log["output"])
+    assert log["output_tokens"] > 0
+    assert log["prompt_tokens"] > 0
+    assert log["output_cost"] > 0
+
+
+def test_an_answer_that_dies_is_an_error_and_a_log(world: World) -> None:
+    world.upstream.reply(break_after_chunks=0)
+    told(world, world.chat(stream=False), 502, "connection")
+
+
+@both
+def test_garbage_is_an_error_and_a_log(world: World, stream: bool) -> None:
+    world.upstream.reply(garbage=True)
+    told(world, world.chat(stream=stream), 502, "cannot be read")
+
+
+@both
+def test_a_short_wait_is_waited(world: World, stream: bool) -> None:
+    world.upstream.reply(status=429, headers={"Retry-After": "1"})
+    assert world.chat(stream=stream).status_code == 200
+    assert len(world.upstream.requests) == 2
+    assert world.log()["error"] is None
+
+
+@both
+def test_a_long_wait_is_told(world: World, stream: bool) -> None:
+    world.upstream.reply(status=429, headers={"Retry-After": "120"})
+    answer = world.chat(stream=stream)
+    assert answer.headers["retry-after"] == "120"
+    told(world, answer, 429, "")
+    assert len(world.upstream.requests) == 1
+
+
+@both
+def test_silence_has_an_end(world: World, stream: bool) -> None:
+    world.upstream.reply(delay_seconds=2 * SILENCE_SECONDS)
+    told(world, world.chat(stream=stream), 502, "did not answer in time")
+    assert len(world.upstream.requests) == 1
+
+
+def test_a_caller_that_leaves_ends_the_providers_work(world: World) -> None:
+    world.upstream.reply(content="word " * 500, chunk_delay_seconds=0.05)
+    with world.api.stream("POST", "/chat", json=world.body(stream=True)) as answer:
+        next(answer.iter_raw())
+    settle(world.upstream)
+    deadline = time.monotonic() + 5
+    log = world.log()
+    while log["error"] is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+        log = world.log()
+    assert "left" in log["error"]
+    assert log["output"].startswith("word")
+    assert log["output_cost"] > 0
+
+
+def told(world: World, answer: httpx.Response, status: int, words: str) -> None:
+    """The unified error with the provider as its origin; the log says the same."""
+    assert answer.status_code == status, answer.text
+    detail: dict[str, Any] = answer.json()["detail"]
+    assert (detail["code"], detail["origin"]) == (status, TITLES[world.provider])
+    assert words in detail["message"]
+    log = world.log()
+    assert log["error"] == detail["message"]
+    assert log["output"] is None
