@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from services.generation.catalogue import Catalogue
 from services.generation.deps import Deps
-from services.generation.handlers import generations, projects
+from services.generation.handlers import generations, projects, prompts
 from services.generation.logbook import Logbook
 from services.generation.providers.client import Client
 from services.generation.providers.registry import IN_PROCESS, Providers
@@ -34,7 +34,7 @@ def building(settings: Settings) -> Build:
             logbook=Logbook(bus),
             seal=Seal(settings.secret),
         )
-        for router in (projects.router, generations.router):
+        for router in (projects.router, prompts.router, generations.router):
             router.attach(bus, deps)
 
         async def bus_answers() -> bool:
