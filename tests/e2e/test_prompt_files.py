@@ -192,3 +192,29 @@ def test_the_older_client(sdk700: SdkRun, api: httpx.Client) -> None:
     done = sdk700("prompt_files_seed.py", id=config_id)
     assert done["export"] == FILE
     assert done["model"] == "gpt-4-1106-preview"
+
+
+def test_as_deep_as_a_body_may_be(api: httpx.Client) -> None:
+    deepest: Any = 1
+    for _ in range(62):
+        deepest = {"a": [deepest]}
+    config = {"model": "m", "other": {"deep": deepest}}
+    file = ok(api.post("/model-configs/serialize", json=config))
+    assert ok(api.post("/model-configs/deserialize", json={"config": file}))["other"] == config["other"]
+
+
+@pytest.mark.parametrize(("characters", "statuses"), [(3_000_000, {200}), (8_500_000, {413, 422})])
+def test_a_long_file(api: httpx.Client, characters: int, statuses: set[int]) -> None:
+    """As long as a config may be with its images in it; what is over the limit of a body or a file is refused."""
+    image = "data:image/png;base64," + "A" * characters
+    file = f'---\nmodel: m\nendpoint: chat\n---\n<user>\n  <image url="{image}" />\n</user>\n'
+    reply = api.post("/model-configs/deserialize", json={"config": file})
+    assert reply.status_code in statuses, reply.text[:300]
+    if reply.status_code == 200:
+        assert reply.json()["chat_template"][0]["content"][0]["image_url"]["url"] == image
+
+
+def test_half_a_character_is_refused(api: httpx.Client) -> None:
+    body = '{"config": "---\\nmodel: \\ud800\\n---\\n"}'
+    reply = api.post("/model-configs/deserialize", content=body, headers={"Content-Type": "application/json"})
+    assert reply.status_code == 422, reply.text
