@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from services.generation.catalogue import Catalogue
 from services.generation.credentials import Credentials
 from services.generation.deps import Deps
-from services.generation.handlers import generations, projects, routing
+from services.generation.handlers import generations, projects, prompts, routing
 from services.generation.logbook import Logbook
 from services.generation.providers.calls import Providers
 from services.generation.providers.client import Client
@@ -42,7 +42,7 @@ def building(settings: Settings) -> Build:
             dispatch=Dispatch(client, _patience(settings)),
             logbook=Logbook(bus),
         )
-        for router in (projects.router, routing.router, generations.router):
+        for router in (projects.router, prompts.router, routing.router, generations.router):
             router.attach(bus, deps)
         await bus.hear(RoutingChanged, lambda change: _forget(deps, change))
 

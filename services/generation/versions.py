@@ -29,14 +29,17 @@ def canonical(config: Config) -> str:
 
     Defaults are filled in; nulls of the contract's own fields and empty lists are dropped (nulls inside `other`,
     `parameters` and JSON schemas mean something and stay); keys are sorted; lists keep their order. A linked tool
-    counts by its id alone: what it says is looked up at call time.
+    counts by its id alone: what it says is looked up at call time. Of an inline tool `source` does not count: its
+    definition stands here, and answers always say `inline`.
     """
     content = config.model_dump(exclude_none=True)
     if isinstance(config, ModelConfig):
         content = {key: value for key, value in content.items() if key not in _LABELS and value != []}
         if config.tools:
             content["tools"] = [
-                {"id": tool.id, "source": tool.source} if isinstance(tool, LinkedTool) else dumped
+                {"id": tool.id, "source": tool.source}
+                if isinstance(tool, LinkedTool)
+                else {key: value for key, value in dumped.items() if key != "source"}
                 for tool, dumped in zip(config.tools, content["tools"], strict=True)
             ]
     return json.dumps(_plain(content), sort_keys=True, separators=(",", ":"))

@@ -18,9 +18,6 @@ METHODS = ("get", "post", "patch", "delete")
 
 Json = dict[str, Any]
 
-NOT_ANSWERED = {"tool_configs"}
-"""Deprecated twin of `tools` (behaviour.md §14.3)."""
-
 
 @cache
 def published() -> Json:
@@ -138,5 +135,5 @@ def test_every_published_answer_field_is_given_by(method: str, path: str) -> Non
     assert wanted_schema is not None
     assert own_schema is not None
     wanted, own = properties(published(), wanted_schema), properties(ours(), own_schema)
-    missing = set(wanted) - set(own) - NOT_ANSWERED - {"evaluation_aggregates"}
+    missing = set(wanted) - set(own) - {"evaluation_aggregates"}
     assert not missing, f"not answered: {missing}"

@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
 
 from services.gateway.body import CleanRoute
 from services.gateway.deps import GatewayDep, require
@@ -10,14 +11,20 @@ from services.gateway.schemas.configs import (
     ModelConfigResponse,
     ProjectConfigResponse,
     ProjectModelConfigRequest,
+    PromptConfigRequest,
+    PromptFileRequest,
+    model_config,
     model_response,
     registered_response,
 )
 from shared.contracts.access import Caller
 from shared.contracts.logs import GetConfigUse
+from shared.contracts.prompts import DeserializePrompt, SerializePrompt
 from shared.permissions import EDIT_PROMPTS
 
 router = APIRouter(tags=["Model configs"], route_class=CleanRoute)
+
+_PROMPT = "text/prompt"
 
 CallerDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
 
@@ -38,4 +45,33 @@ async def register(body: ProjectModelConfigRequest, caller: CallerDep, gateway: 
 @router.get("/model-configs/{id}", summary="Read a config")
 async def get(id: str, caller: CallerDep, gateway: GatewayDep) -> ModelConfigResponse:  # noqa: A002
     """404 when the caller's organisation has no model config with this id."""
-    return model_response(await gateway.catalogue.version(caller.organisation, id))
+    return model_response(id, model_config(await gateway.catalogue.version(caller.organisation, id)))
+
+
+@router.post(
+    "/model-configs/{id}/export",
+    response_model=str,
+    responses={200: {"content": {_PROMPT: {"schema": {"type": "string"}}}}},
+    summary="Export a config as a .prompt file",
+)
+async def export(id: str, caller: CallerDep, gateway: GatewayDep, request: Request) -> Response:  # noqa: A002
+    """A JSON string, or the file itself if `text/prompt` is all that the caller accepts."""
+    config = model_config(await gateway.catalogue.version(caller.organisation, id))
+    file = await gateway.bus.ask(SerializePrompt(config=config))
+    accepted = {part.partition(";")[0].strip() for part in ",".join(request.headers.getlist("accept")).split(",")}
+    if accepted == {_PROMPT}:
+        return Response(file.text, media_type=_PROMPT)
+    return JSONResponse(file.text)
+
+
+@router.post("/model-configs/serialize", summary="Write a config as a .prompt file")
+async def serialize(body: PromptConfigRequest, _: CallerDep, gateway: GatewayDep) -> str:
+    """Nothing is stored."""
+    return (await gateway.bus.ask(SerializePrompt(config=body.config()))).text
+
+
+@router.post("/model-configs/deserialize", summary="Read a .prompt file")
+async def deserialize(body: PromptFileRequest, caller: CallerDep, gateway: GatewayDep) -> ModelConfigResponse:
+    """Nothing is stored; the id is derived from the content. 422 names the line that cannot be read."""
+    read = await gateway.bus.ask(DeserializePrompt(organisation=caller.organisation, text=body.config))
+    return model_response(read.id, read.config)

@@ -89,6 +89,27 @@ class ProjectModelConfigRequest(_ModelConfigFields):
         return ProjectRef(name=self.project, id=self.project_id)
 
 
+class PromptConfigRequest(_ModelConfigFields):
+    """A config to write as a file: a chat's or a completion's, so all that either may have."""
+
+    endpoint: Endpoint | None = Field(None, description="By default `complete` with a prompt alone, else `chat`.")
+    prompt_template: str | None = None
+    chat_template: list[ChatMessage] | None = None
+    tools: list[LinkedTool | InlineTool] | None = None
+
+    def config(self) -> ModelConfig:
+        """The config as the platform keeps it."""
+        prompt_alone = self.prompt_template is not None and self.chat_template is None
+        endpoint = self.endpoint or ("complete" if prompt_alone else "chat")
+        return ModelConfig.model_validate({**dict(self), "endpoint": endpoint})
+
+
+class PromptFileRequest(Body):
+    """A file to read."""
+
+    config: str = Field(description="The text of a `.prompt` file.")
+
+
 class ToolConfigRequest(Body):
     """Tool config of a log."""
 
@@ -124,13 +145,35 @@ ConfigRequest = Annotated[
 
 
 class ToolResponse(BaseModel):
-    """A tool of a model config."""
+    """A tool of a model config.
+
+    What the contract lacks is given, too (from `strict` on): a config that was read can be registered again.
+    """
 
     id: str
     name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
     source: str | None = None
+    strict: bool | None = None
+    source_code: str | None = None
+    other: dict[str, Any] | None = None
+    preset_name: str | None = None
+
+
+class ToolConfigResponse(BaseModel):
+    """A tool config version."""
+
+    id: str
+    type: Literal["tool"] = "tool"
+    status: Literal["committed"] = "committed"
+    name: str
+    description: str | None = None
+    source: str | None = None
+    source_code: str | None = None
+    parameters: dict[str, Any] | None = None
+    other: dict[str, Any] | None = None
+    preset_name: str | None = None
 
 
 class ModelConfigResponse(BaseModel):
@@ -155,21 +198,9 @@ class ModelConfigResponse(BaseModel):
     prompt_template: str | None = None
     chat_template: list[ChatMessage] | None = None
     tools: list[ToolResponse] = []
-
-
-class ToolConfigResponse(BaseModel):
-    """A tool config version."""
-
-    id: str
-    type: Literal["tool"] = "tool"
-    status: Literal["committed"] = "committed"
-    name: str
-    description: str | None = None
-    source: str | None = None
-    source_code: str | None = None
-    parameters: dict[str, Any] | None = None
-    other: dict[str, Any] | None = None
-    preset_name: str | None = None
+    tool_configs: list[ToolConfigResponse] = Field(
+        [], json_schema_extra={"deprecated": True}, description="Those of `tools` that are inline."
+    )
 
 
 class GenericConfigResponse(BaseModel):
@@ -200,28 +231,20 @@ def config_response(config_id: str, config: Config) -> ModelConfigResponse | Too
     """A version as clients read it."""
     if isinstance(config, ToolConfig):
         return ToolConfigResponse(id=config_id, **config.model_dump(exclude={"type", "strict"}))
-    fields = config.model_dump(exclude={"tools", "type"}, exclude_none=True)
-    if config.provider not in get_args(PublicProvider):
-        del fields["provider"]
-    return ModelConfigResponse(id=config_id, tools=[_tool_response(tool) for tool in config.tools or ()], **fields)
+    return model_response(config_id, config)
 
 
 def _tool_response(tool: LinkedTool | InlineTool) -> ToolResponse:
+    fields = tool.model_dump(exclude_none=True) | {"id": _tool_id(tool)}
     if isinstance(tool, LinkedTool):
-        return ToolResponse(
-            id=tool.id,
-            name=tool.name or tool.id,
-            description=tool.description,
-            parameters=tool.parameters,
-            source=tool.source,
-        )
-    return ToolResponse(
-        id=ids.derive("config", "tool", tool.model_dump_json(exclude_none=True)),
-        name=tool.name,
-        description=tool.description,
-        parameters=tool.parameters,
-        source=tool.source or "inline",
-    )
+        return ToolResponse.model_validate({"name": tool.id} | fields)
+    return ToolResponse.model_validate(fields | {"source": "inline"})
+
+
+def _tool_id(tool: LinkedTool | InlineTool) -> str:
+    if isinstance(tool, LinkedTool):
+        return tool.id
+    return ids.derive("config", "tool", tool.model_dump_json(exclude_none=True))
 
 
 def version_response(config_id: str, version: ConfigVersion | None) -> ConfigResponse:
@@ -229,12 +252,26 @@ def version_response(config_id: str, version: ConfigVersion | None) -> ConfigRes
     return GenericConfigResponse(id=config_id) if version is None else config_response(version.id, version.config)
 
 
-def model_response(version: ConfigVersion) -> ModelConfigResponse:
-    """A model config by its id. NotFound when the id is a tool's."""
-    response = config_response(version.id, version.config)
-    if isinstance(response, ToolConfigResponse):
+def model_config(version: ConfigVersion) -> ModelConfig:
+    """The config of a version. NotFound when it is a tool's."""
+    if isinstance(version.config, ToolConfig):
         raise NotFound(f"{version.id!r} is the config of a tool, not of a model.")
-    return response
+    return version.config
+
+
+def model_response(config_id: str, config: ModelConfig) -> ModelConfigResponse:
+    """A model config as clients read it."""
+    fields = config.model_dump(exclude={"tools", "type"}, exclude_none=True)
+    if config.provider not in get_args(PublicProvider):
+        del fields["provider"]
+    tools = config.tools or ()
+    inline = [_tool_response(tool) for tool in tools if isinstance(tool, InlineTool)]
+    return ModelConfigResponse(
+        id=config_id,
+        tools=[_tool_response(tool) for tool in tools],
+        tool_configs=[ToolConfigResponse(**tool.model_dump(exclude={"strict"})) for tool in inline],
+        **fields,
+    )
 
 
 def registered_response(project: Project, version: ConfigVersion, use: ConfigUse) -> ProjectConfigResponse:
@@ -246,5 +283,5 @@ def registered_response(project: Project, version: ConfigVersion, use: ConfigUse
         updated_at=version.created_at,
         last_used=use.last_used or version.created_at,
         num_datapoints=use.logs,
-        config=model_response(version),
+        config=model_response(version.id, model_config(version)),
     )

@@ -85,6 +85,12 @@ def test_a_linked_tool_counts_by_its_id_alone() -> None:
     assert model(tools=[linked]) != model(tools=[linked | {"id": "oc_2"}])
 
 
+def test_where_an_inline_tool_says_to_come_from_does_not_count() -> None:
+    assert model(tools=[{"name": "f"}]) == model(tools=[{"name": "f", "source": "inline"}])
+    assert model(tools=[{"name": "f"}]) == model(tools=[{"name": "f", "source": "organization"}])
+    assert model(tools=[{"name": "f"}]) != model(tools=[{"name": "f", "source_code": "x"}])
+
+
 @pytest.mark.parametrize(
     "field", ["description", "source_code", "preset_name", "source", "parameters", "other", "strict"]
 )

@@ -1,0 +1,29 @@
+"""`.prompt` files: written from configs and read into them.
+
+In a thread: a long file takes a while, and other calls should not wait for it.
+"""
+
+import asyncio
+
+from services.generation import promptfile, versions
+from services.generation.deps import Deps
+from shared import ids
+from shared.bus import Router
+from shared.contracts.prompts import DeserializePrompt, PromptFile, SerializePrompt, UnsavedConfig
+
+router: Router[Deps] = Router()
+
+
+@router.answers(SerializePrompt)
+async def serialize(query: SerializePrompt, _: Deps) -> PromptFile:
+    """The file of a config."""
+    return PromptFile(text=await asyncio.to_thread(promptfile.serialize, query.config))
+
+
+@router.answers(DeserializePrompt, workers=8)
+async def deserialize(query: DeserializePrompt, _: Deps) -> UnsavedConfig:
+    """The config of a file."""
+    config = await asyncio.to_thread(promptfile.deserialize, query.text)
+    return UnsavedConfig(
+        id=ids.derive("config", query.organisation, "prompt file", versions.canonical(config)), config=config
+    )
