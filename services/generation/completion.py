@@ -118,10 +118,12 @@ def _merged(known: Usage | None, told: Usage | None) -> Usage | None:
 
 
 def _tool_call(index: int, parts: list[ToolCallPart]) -> ToolCall:
+    """A call without arguments has an empty object, which some providers do not stream."""
     return ToolCall(
         id=next((part.id for part in parts if part.id), f"call_{index}"),
         function=FunctionCall(
-            name="".join(part.name or "" for part in parts), arguments="".join(part.arguments for part in parts)
+            name="".join(part.name or "" for part in parts),
+            arguments="".join(part.arguments for part in parts) or "{}",
         ),
     )
 
