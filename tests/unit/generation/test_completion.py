@@ -53,3 +53,9 @@ def test_usage_nobody_told_is_estimated_from_what_was_sent_and_what_came() -> No
     for piece in ("a", "", "b"):
         joined.add(Chunk(text=piece))
     assert estimated_usage("123456789", joined) == Usage(prompt_tokens=3, generation_tokens=2, total_tokens=5)
+
+
+def test_a_call_without_arguments_has_an_empty_object() -> None:
+    joined = Joined()
+    joined.add(Chunk(tool_calls=(ToolCallPart(0, id="c", name="now"),)))
+    assert [call.function.arguments for call in joined.choice().tool_calls or ()] == ["{}"]
