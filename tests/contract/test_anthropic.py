@@ -248,8 +248,11 @@ REPLIES: dict[str, dict[str, Any]] = {
 OURS = {"end_turn": "stop", "max_tokens": "length", "tool_use": "tool_call"}
 
 
-def same(ours: Completion, theirs: anthropic.types.Message) -> None:
+def same(ours: Completion, theirs: anthropic.types.Message, told: dict[str, Any]) -> None:
+    """We read what the library reads, and both read what was told."""
     (choice,) = ours.choices
+    assert choice.text == (told["content"] or "")
+    assert [call.model_dump() for call in choice.tool_calls or ()] == told.get("tool_calls", [])
     assert choice.text == "".join(block.text for block in theirs.content if block.type == "text")
     calls = [block for block in theirs.content if block.type == "tool_use"]
     assert [(call.id, call.function.name) for call in choice.tool_calls or ()] == [(one.id, one.name) for one in calls]
@@ -270,7 +273,7 @@ async def test_a_whole_answer(sdk: anthropic.Anthropic, standin: StandIn, client
     standin.reply(**REPLIES[name])
     theirs = sdk.messages.create(model=MODEL, max_tokens=9, messages=[user("Hi")])
     standin.reply(**REPLIES[name])
-    same(await client.complete(call(standin, request(HI))), theirs)
+    same(await client.complete(call(standin, request(HI))), theirs, REPLIES[name])
 
 
 @pytest.mark.parametrize("name", REPLIES)
@@ -287,7 +290,7 @@ async def test_a_streamed_answer(sdk: anthropic.Anthropic, standin: StandIn, cli
     assert read.choices == [joined.choice()]
     assert read.raw["id"] == theirs.id
     assert read.raw["model"] == theirs.model
-    same(read, theirs)
+    same(read, theirs, REPLIES[name])
 
 
 # What goes wrong

@@ -316,16 +316,19 @@ REPLIES: dict[str, dict[str, Any]] = {
 OURS = {"end_turn": "stop", "max_tokens": "length", "tool_use": "tool_call"}
 
 
-def same(ours: Completion, blocks: list[Any], stop_reason: str, usage: dict[str, int]) -> None:
-    """As the library has them."""
+def same(ours: Completion, theirs: dict[str, Any], told: dict[str, Any]) -> None:
+    """We read what the library reads, and both read what was told."""
+    blocks, usage = theirs["content"], theirs["usage"]
     (choice,) = ours.choices
+    assert choice.text == (told["content"] or "")
+    assert [call.model_dump() for call in choice.tool_calls or ()] == told.get("tool_calls", [])
     assert choice.text == "".join(block.get("text", "") for block in blocks)
     calls = [block["toolUse"] for block in blocks if "toolUse" in block]
     assert [
         {"toolUseId": call.id, "name": call.function.name, "input": json.loads(call.function.arguments or "")}
         for call in choice.tool_calls or ()
     ] == calls
-    assert choice.finish_reason == OURS[stop_reason]
+    assert choice.finish_reason == OURS[theirs["stopReason"]]
     assert ours.usage == Usage(
         prompt_tokens=usage["inputTokens"],
         generation_tokens=usage["outputTokens"],
@@ -339,7 +342,7 @@ async def test_a_whole_answer(sdk: Any, standin: StandIn, client: Client, name: 
     theirs = sdk.converse(modelId=MODEL, messages=THEIR_HI)
     standin.reply(**REPLIES[name])
     ours = await client.complete(call(standin, request(HI)))
-    same(ours, theirs["output"]["message"]["content"], theirs["stopReason"], theirs["usage"])
+    same(ours, theirs | theirs["output"]["message"], REPLIES[name])
 
 
 @pytest.mark.parametrize("name", REPLIES)
@@ -368,7 +371,7 @@ async def test_a_streamed_answer(sdk: Any, standin: StandIn, client: Client, nam
         joined.add(chunk)
     read = dialect.read_reply(asked.request, dialect.write_reply(asked.request, joined))
     assert read.choices == [joined.choice()]
-    same(read, list(blocks.values()), told["stopReason"], told["usage"])
+    same(read, told | {"content": list(blocks.values())}, REPLIES[name])
 
 
 # What goes wrong
