@@ -9,6 +9,7 @@ from deploy.local.component import Component
 
 NAMES = ("gateway", "generation", "logging", "evaluation", "authz")
 _LOGIN = "EVERLOOP_NATS_PASSWORD_"
+_AWS_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_BEARER_TOKEN_BEDROCK", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
 def services(
@@ -46,7 +47,7 @@ def bus_login(name: str, caller: Mapping[str, str], passwords: Mapping[str, str]
 
 def _without_keys(shared: Mapping[str, str]) -> dict[str, str]:
     """Provider keys are for the service that calls providers."""
-    return {name: value for name, value in shared.items() if not name.endswith("_API_KEY")}
+    return {name: value for name, value in shared.items() if not name.endswith("_API_KEY") and name not in _AWS_KEYS}
 
 
 def without_passwords(caller: Mapping[str, str]) -> dict[str, str]:

@@ -93,7 +93,7 @@ class Attempt:
         if (joined := outcome.joined) is not None:
             outcome.choice, outcome.response = joined.choice(), call.dialect.write_reply(call.request, joined)
             outcome.own_response = outcome.response
-            outcome.usage = joined.usage or estimated_usage(_sent(call.request), joined)
+            outcome.usage = joined.whole_usage or estimated_usage(_sent(call.request), joined)
 
     def failed(self, problem: Problem) -> None:
         """Nothing more comes, for this reason."""

@@ -102,6 +102,11 @@ class Joined:
         self.usage = _merged(self.usage, chunk.usage)
         self.about.update(chunk.about)
 
+    @property
+    def whole_usage(self) -> Usage | None:
+        """What the provider counted, if its answer came to an end: before that it may have told the prompt's alone."""
+        return self.usage if self.finish_reason else None
+
     def choice(self) -> Choice:
         """The sample so far, in the form a whole answer has."""
         calls = [_tool_call(index, parts) for index, parts in sorted(self._tool_calls.items())]
@@ -118,10 +123,12 @@ def _merged(known: Usage | None, told: Usage | None) -> Usage | None:
 
 
 def _tool_call(index: int, parts: list[ToolCallPart]) -> ToolCall:
+    """A call without arguments has an empty object, which some providers do not stream."""
     return ToolCall(
         id=next((part.id for part in parts if part.id), f"call_{index}"),
         function=FunctionCall(
-            name="".join(part.name or "" for part in parts), arguments="".join(part.arguments for part in parts)
+            name="".join(part.name or "" for part in parts),
+            arguments="".join(part.arguments for part in parts) or "{}",
         ),
     )
 
@@ -131,6 +138,8 @@ _BYTES_A_TOKEN = 4
 
 
 def estimated_usage(sent: str, joined: Joined) -> Usage:
-    """The cost of a sample whose provider told none: one token an event, and the request by its length."""
-    prompt = -(-len(sent.encode(errors="replace")) // _BYTES_A_TOKEN)
-    return Usage(prompt_tokens=prompt, generation_tokens=joined.pieces, total_tokens=prompt + joined.pieces)
+    """The cost of a sample whose provider told none, or not all: one token an event, and the request by its length."""
+    told = joined.usage or Usage()
+    prompt = told.prompt_tokens or -(-len(sent.encode(errors="replace")) // _BYTES_A_TOKEN)
+    generated = max(told.generation_tokens, joined.pieces)
+    return Usage(prompt_tokens=prompt, generation_tokens=generated, total_tokens=prompt + generated)

@@ -35,6 +35,8 @@ class Reply:
     chunk_delay_seconds: float = 0.0
     break_after_chunks: int | None = None
     """The connection dies in the middle of the stream (0: before its first event)."""
+    stream_error: str | None = None
+    """The stream ends with an event that says this, in languages that have one."""
     garbage: bool = False
     """Something else than the provider's language."""
     prompt_tokens: int = 12

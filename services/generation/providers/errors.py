@@ -4,7 +4,8 @@
 401 403                 Unauthenticated 401    the key is wrong, or may not use this model
 429                     RateLimited 429        with the provider's Retry-After
 503 529, no connection  Unavailable 503        overloaded or not there: nothing was generated, try again
-other 5xx, 408, silence UpstreamFailed 502     it failed on the way; the attempt may have cost something
+other 5xx, 408, 424,    UpstreamFailed 502     it failed on the way; the attempt may have cost something
+silence                                        (424: the model behind AWS Bedrock failed)
 """
 
 import re
@@ -28,6 +29,7 @@ _KINDS: dict[int, type[Problem]] = {
     401: Unauthenticated,
     403: Unauthenticated,
     408: UpstreamFailed,
+    424: UpstreamFailed,
     429: RateLimited,
     503: Unavailable,
     529: Unavailable,

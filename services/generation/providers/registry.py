@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from services.generation.completion import CompletionRequest, Json
 from services.generation.features import Feature
-from services.generation.providers import frames, mock, openai
+from services.generation.providers import anthropic, aws, bedrock, frames, mock, openai
 from services.generation.providers.base import Call, Dialect, Frames, Next
 from shared.contracts.projects import ModelConfig
 
@@ -93,6 +93,31 @@ ROWS: dict[str, Row] = {
             base_url_variable="GROQ_BASE_URL",
             key_variable="GROQ_API_KEY",
             chat_models=re.compile(""),
+        ),
+        Row(
+            name="anthropic",
+            title="Anthropic",
+            dialect=anthropic,
+            base_url="https://api.anthropic.com/v1",
+            base_url_variable="ANTHROPIC_BASE_URL",
+            key_variable="ANTHROPIC_API_KEY",
+            chat_models=re.compile(""),
+            lacks=frozenset({"images in the system message", "JSON mode", "seed", "logprobs", "suffix", "penalties"}),
+        ),
+        Row(
+            name="bedrock",
+            title="AWS Bedrock",
+            dialect=bedrock,
+            base_url="https://bedrock-runtime.us-east-1.amazonaws.com",
+            base_url_variable="BEDROCK_BASE_URL",
+            key_variable="AWS_BEARER_TOKEN_BEDROCK",
+            find_key=aws.find_key,
+            find_address=aws.find_address,
+            chat_models=re.compile(""),
+            lacks=frozenset({"images in the system message", "JSON mode", "seed", "logprobs", "suffix", "penalties"}),
+            inline_images=True,
+            frames=aws.frames,
+            sign=aws.sign,
         ),
         Row(name="mock", title="Mock", dialect=openai, base_url=mock.BASE_URL, several=True, check=mock.check),
     )

@@ -13,6 +13,10 @@ from deploy.local.welcome import first_call
 CALLER = {
     "PATH": "/usr/bin",
     "OPENAI_API_KEY": "sk-theirs",
+    "AWS_ACCESS_KEY_ID": "AKIATHEIRS",
+    "AWS_BEARER_TOKEN_BEDROCK": "bedrock-theirs",
+    "AWS_SECRET_ACCESS_KEY": "secret-theirs",
+    "AWS_SESSION_TOKEN": "token-theirs",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector",
     "EVERLOOP_NATS_PASSWORD_LOGGING": "from-the-caller",
 }
@@ -53,7 +57,8 @@ def test_services_inherit_the_callers_environment_and_only_generation_provider_k
     found = environments(options, folder)
     for name, environment in found.items():
         is_service = name in services.NAMES
-        assert ("OPENAI_API_KEY" in environment) == (name == "generation")
+        keys = [key for key in CALLER if key.startswith(("AWS_", "OPENAI_"))]
+        assert [key for key in keys if key in environment] == (keys if name == "generation" else [])
         assert ("OTEL_EXPORTER_OTLP_ENDPOINT" in environment) == is_service
         assert ("EVERLOOP_SECRET" in environment) == is_service
 

@@ -53,3 +53,20 @@ def test_usage_nobody_told_is_estimated_from_what_was_sent_and_what_came() -> No
     for piece in ("a", "", "b"):
         joined.add(Chunk(text=piece))
     assert estimated_usage("123456789", joined) == Usage(prompt_tokens=3, generation_tokens=2, total_tokens=5)
+
+
+def test_a_count_told_at_the_beginning_is_not_that_of_the_whole() -> None:
+    joined = Joined()
+    joined.add(Chunk(usage=Usage(prompt_tokens=9, generation_tokens=1, total_tokens=10)))
+    for piece in ("a", "b"):
+        joined.add(Chunk(text=piece))
+    assert joined.whole_usage is None
+    assert estimated_usage("123456789", joined) == Usage(prompt_tokens=9, generation_tokens=2, total_tokens=11)
+    joined.add(Chunk(finish_reason="stop", usage=Usage(generation_tokens=7, total_tokens=7)))
+    assert joined.whole_usage == Usage(prompt_tokens=9, generation_tokens=7, total_tokens=16)
+
+
+def test_a_call_without_arguments_has_an_empty_object() -> None:
+    joined = Joined()
+    joined.add(Chunk(tool_calls=(ToolCallPart(0, id="c", name="now"),)))
+    assert [call.function.arguments for call in joined.choice().tool_calls or ()] == ["{}"]

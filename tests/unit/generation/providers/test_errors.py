@@ -21,6 +21,7 @@ from services.generation.providers import errors
         (408, 502),
         (413, 422),
         (422, 422),
+        (424, 502),
         (429, 429),
         (500, 502),
         (502, 502),

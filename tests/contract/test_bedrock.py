@@ -1,0 +1,431 @@
+"""AWS's own client library says what Bedrock's wire is: our stand-in and our dialect must agree with it."""
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError, EventStreamError
+from botocore.validate import ParamValidator
+
+from services.generation.completion import Completion, CompletionRequest, Joined
+from services.generation.providers import bedrock as dialect
+from services.generation.providers.base import Call
+from services.generation.providers.calls import Providers
+from services.generation.providers.client import Client
+from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, ResponseFormat, Usage
+from shared.contracts.projects import ModelConfig
+from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
+from tests.standins import bedrock as standin_module
+from tests.standins.server import Recorded, StandIn
+
+MODEL = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+PROFILE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123"
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+CALLS = [
+    {"id": "tooluse_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}},
+    {"id": "tooluse_2", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Bergen"}'}},
+]
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+TOOL = {"name": "weather", "description": "Weather now", "parameters": SCHEMA, "strict": True}
+ACCESS_KEY, SECRET, TOKEN = "AKIDEXAMPLE0000000", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "session/token+=="
+
+
+@pytest.fixture(scope="module")
+def standin() -> StandIn:
+    return standin_module.start()
+
+
+@pytest.fixture(autouse=True)
+def nothing_said_yet(standin: StandIn) -> None:
+    standin.clear()
+
+
+@pytest.fixture(scope="module")
+def sdk(standin: StandIn) -> Any:
+    return boto3.client(
+        "bedrock-runtime",
+        region_name="us-east-1",
+        endpoint_url=standin.url,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET,
+        aws_session_token=TOKEN,
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+
+
+@pytest.fixture(scope="module")
+async def client() -> AsyncIterator[Client]:
+    made = Client(5.0, {})
+    yield made
+    await made.close()
+
+
+def request(messages: list[Any], **fields: Any) -> CompletionRequest:
+    """Fields of the config and of the request together."""
+    told = {"tool_choice", "response_format", "user", "stream"}
+    config = ModelConfig.model_validate(
+        {"provider": "bedrock", "model": MODEL, "endpoint": "chat"}
+        | {key: value for key, value in fields.items() if key not in told}
+    )
+    return CompletionRequest(
+        config,
+        [ChatMessage.model_validate(message) for message in messages],
+        **{key: value for key, value in fields.items() if key in told},
+    )
+
+
+def call(standin: StandIn, asked: CompletionRequest, key: str = f"{ACCESS_KEY}:{SECRET}:{TOKEN}") -> Call:
+    return Providers({"BEDROCK_BASE_URL": standin.url}, None).calls(asked, {"bedrock": key})[0]
+
+
+# What is sent
+
+HI: list[Any] = [{"role": "user", "content": "Hi"}]
+TALK: list[Any] = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hi"},
+    {"role": "user", "content": "Anybody?"},
+    {"role": "assistant", "content": "Hello."},
+    {"role": "system", "content": [{"type": "text", "text": "Be kind."}]},
+    {"role": "user", "content": "How are you?"},
+]
+PICTURES: list[Any] = [
+    {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "Compare"},
+            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}},
+            {"type": "image_url", "image_url": {"url": f"data:image/jpg;base64,{PIXEL}"}},
+        ],
+    }
+]
+ASKED: list[Any] = [
+    {"role": "user", "content": "Weather in both?"},
+    {"role": "assistant", "content": "I look.", "tool_calls": CALLS},
+    {"role": "tool", "tool_call_id": "tooluse_1", "content": "wet"},
+    {"role": "tool", "tool_call_id": "tooluse_2", "content": "dry"},
+    {"role": "user", "content": "So?"},
+]
+
+
+def said(role: str, *blocks: Any) -> dict[str, Any]:
+    return {"role": role, "content": [{"text": block} if isinstance(block, str) else block for block in blocks]}
+
+
+def picture(format_: str) -> Any:
+    return {"image": {"format": format_, "source": {"bytes": base64.b64decode(PIXEL)}}}
+
+
+def looked_up(call_id: str, city: str) -> Any:
+    return {"toolUse": {"toolUseId": call_id, "name": "weather", "input": {"city": city}}}
+
+
+def found(call_id: str, what: str) -> Any:
+    return {"toolResult": {"toolUseId": call_id, "content": [{"text": what}]}}
+
+
+THEIR_HI = [said("user", "Hi")]
+THEIR_TOOLS = [
+    {
+        "toolSpec": {
+            "name": "weather",
+            "description": "Weather now",
+            "inputSchema": {"json": SCHEMA},
+            "strict": True,
+        }
+    }
+]
+THEIR_ASKED = [
+    said("user", "Weather in both?"),
+    said("assistant", "I look.", looked_up("tooluse_1", "Oslo"), looked_up("tooluse_2", "Bergen")),
+    said("user", found("tooluse_1", "wet"), found("tooluse_2", "dry"), "So?"),
+]
+NAMED = FunctionChoice(function=FunctionName(name="weather"))
+ANSWER = ResponseFormat(type="json_schema", json_schema={"name": "place", "strict": True, "schema": SCHEMA})
+THEIR_ANSWER = {
+    "textFormat": {
+        "type": "json_schema",
+        "structure": {"jsonSchema": {"name": "place", "schema": json.dumps(SCHEMA)}},
+    }
+}
+WARM = {"temperature": 1.0}
+
+CONVERSATIONS: dict[str, tuple[CompletionRequest, dict[str, Any]]] = {
+    "plain": (request(HI), {"messages": THEIR_HI, "inferenceConfig": WARM}),
+    "sampling": (
+        request(HI, max_tokens=9, temperature=0.2, top_p=0.5),
+        {"messages": THEIR_HI, "inferenceConfig": {"maxTokens": 9, "temperature": 0.2, "topP": 0.5}},
+    ),
+    "system": (
+        request(TALK),
+        {
+            "messages": [said("user", "Hi", "Anybody?"), said("assistant", "Hello."), said("user", "How are you?")],
+            "system": [{"text": "Be brief.\n\nBe kind."}],
+            "inferenceConfig": WARM,
+        },
+    ),
+    "images": (
+        request(PICTURES),
+        {"messages": [said("user", "Compare", picture("png"), picture("jpeg"))], "inferenceConfig": WARM},
+    ),
+    "tools": (
+        request(HI, tools=[TOOL]),
+        {"messages": THEIR_HI, "inferenceConfig": WARM, "toolConfig": {"tools": THEIR_TOOLS}},
+    ),
+    "tool results": (
+        request(ASKED, tools=[TOOL]),
+        {"messages": THEIR_ASKED, "inferenceConfig": WARM, "toolConfig": {"tools": THEIR_TOOLS}},
+    ),
+    **{
+        f"tool choice {next(iter(theirs))}": (
+            request(HI, tools=[TOOL], tool_choice=ours),
+            {
+                "messages": THEIR_HI,
+                "inferenceConfig": WARM,
+                "toolConfig": {"tools": THEIR_TOOLS, "toolChoice": theirs},
+            },
+        )
+        for ours, theirs in [
+            ("auto", {"auto": {}}),
+            ("required", {"any": {}}),
+            (NAMED, {"tool": {"name": "weather"}}),
+        ]
+    },
+    "tool choice none": (
+        request(HI, tools=[TOOL], tool_choice="none"),
+        {"messages": THEIR_HI, "inferenceConfig": WARM},
+    ),
+    "stop": (
+        request(HI, stop="END"),
+        {"messages": THEIR_HI, "inferenceConfig": {**WARM, "stopSequences": ["END"]}},
+    ),
+    "user": (
+        request(HI, user="u-1@example.com"),
+        {"messages": THEIR_HI, "inferenceConfig": WARM, "requestMetadata": {"user": "u-1@example.com"}},
+    ),
+    "schema": (
+        request(HI, response_format=ANSWER),
+        {"messages": THEIR_HI, "inferenceConfig": WARM, "outputConfig": THEIR_ANSWER},
+    ),
+    "other": (
+        request(HI, other={"top_k": 5, "performanceConfig": {"latency": "optimized"}, "messages": []}),
+        {
+            "messages": THEIR_HI,
+            "inferenceConfig": WARM,
+            "additionalModelRequestFields": {"top_k": 5},
+            "performanceConfig": {"latency": "optimized"},
+        },
+    ),
+    "profile": (
+        request(HI, model=PROFILE),
+        {"messages": THEIR_HI, "inferenceConfig": WARM, "modelId": PROFILE},
+    ),
+    "stream": (request(HI, stream=True), {"messages": THEIR_HI, "inferenceConfig": WARM}),
+}
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+async def test_we_send_what_the_library_sends(sdk: Any, standin: StandIn, client: Client, name: str) -> None:
+    asked, theirs = CONVERSATIONS[name]
+    if asked.stream:
+        sdk.converse_stream(**{"modelId": MODEL} | theirs)["stream"].close()
+    else:
+        sdk.converse(**{"modelId": MODEL} | theirs)
+    made = call(standin, asked)
+    if asked.stream:
+        [chunk async for chunk in client.stream(made)]
+    else:
+        await client.complete(made)
+    library, ours = standin.requests
+    assert (ours.body, ours.path, ours.key) == (library.body, library.path, library.key)
+    assert signed(ours) == signed(library)
+
+
+def signed(sent: Recorded) -> tuple[str, str, str]:
+    """Which headers of ours count, and who signed for what, without the moment."""
+    shown = sent.headers["authorization"]
+    scope = re.sub(r"/\d{8}/", "/<day>/", shown.split("Credential=")[1].split(",")[0])
+    covered = set(shown.split("SignedHeaders=")[1].split(",")[0].split(";"))
+    # The library also signs what it tells of itself.
+    known = covered - {"amz-sdk-invocation-id", "amz-sdk-request", "accept"}
+    return scope, " ".join(sorted(known)), sent.headers["x-amz-security-token"]
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_what_we_send_is_of_the_librarys_types(sdk: Any, name: str) -> None:
+    asked, _ = CONVERSATIONS[name]
+    shape = sdk.meta.service_model.operation_model("ConverseStream" if asked.stream else "Converse").input_shape
+    report = ParamValidator().validate(dialect.body(asked) | {"modelId": asked.config.model}, shape)
+    assert report.generate_report() == ""
+
+
+def test_the_types_would_notice(sdk: Any) -> None:
+    shape = sdk.meta.service_model.operation_model("Converse").input_shape
+    report = ParamValidator().validate({"modelId": MODEL, "max_tokens": 9}, shape)
+    assert "max_tokens" in report.generate_report()
+
+
+async def test_a_signature_that_aws_would_accept(standin: StandIn, client: Client) -> None:
+    """Computed by hand as https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+    says (2026-11)."""
+    made = call(standin, request([{"role": "user", "content": "Blåbær"}], model=PROFILE))
+    await client.complete(made)
+    headers = standin.last.headers
+    names = ["content-type", "host", "x-amz-date", "x-amz-security-token"]
+    path = standin.last.path.replace("%", "%25")
+    lines = ["POST", path, "", *(f"{name}:{headers[name]}" for name in names), "", ";".join(names)]
+    canonical = "\n".join([*lines, hashlib.sha256(made.content).hexdigest()])
+    day = headers["x-amz-date"][:8]
+    scope = f"{day}/us-east-1/bedrock/aws4_request"
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    key = f"AWS4{SECRET}".encode()
+    for part in (day, "us-east-1", "bedrock", "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    told = "\n".join(["AWS4-HMAC-SHA256", headers["x-amz-date"], scope, digest])
+    assert headers["authorization"] == (
+        f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{scope}, SignedHeaders={';'.join(names)}, "
+        f"Signature={hmac.digest(key, told.encode(), 'sha256').hex()}"
+    )
+
+
+async def test_an_api_key_is_a_bearer_token(standin: StandIn, client: Client) -> None:
+    await client.complete(call(standin, request(HI), "ABSKexample"))
+    assert standin.last.headers["authorization"] == "Bearer ABSKexample"
+    assert "x-amz-date" not in standin.last.headers
+
+
+# What comes back
+
+REPLIES: dict[str, dict[str, Any]] = {
+    "text": {"content": "It rains  in Oslo.\n"},
+    "cut short": {"content": "It", "finish_reason": "length"},
+    "tool calls": {"content": "I look.", "tool_calls": CALLS},
+    "only a tool call": {"content": None, "tool_calls": CALLS[:1]},
+    "without arguments": {
+        "content": None,
+        "tool_calls": [{"id": "tooluse_3", "type": "function", "function": {"name": "now", "arguments": "{}"}}],
+    },
+}
+OURS = {"end_turn": "stop", "max_tokens": "length", "tool_use": "tool_call"}
+
+
+def same(ours: Completion, theirs: dict[str, Any], told: dict[str, Any]) -> None:
+    """We read what the library reads, and both read what was told."""
+    blocks, usage = theirs["content"], theirs["usage"]
+    (choice,) = ours.choices
+    assert choice.text == (told["content"] or "")
+    assert [call.model_dump() for call in choice.tool_calls or ()] == told.get("tool_calls", [])
+    assert choice.text == "".join(block.get("text", "") for block in blocks)
+    calls = [block["toolUse"] for block in blocks if "toolUse" in block]
+    assert [
+        {"toolUseId": call.id, "name": call.function.name, "input": json.loads(call.function.arguments or "")}
+        for call in choice.tool_calls or ()
+    ] == calls
+    assert choice.finish_reason == OURS[theirs["stopReason"]]
+    assert ours.usage == Usage(
+        prompt_tokens=usage["inputTokens"],
+        generation_tokens=usage["outputTokens"],
+        total_tokens=usage["totalTokens"],
+    )
+
+
+@pytest.mark.parametrize("name", REPLIES)
+async def test_a_whole_answer(sdk: Any, standin: StandIn, client: Client, name: str) -> None:
+    standin.reply(**REPLIES[name])
+    theirs = sdk.converse(modelId=MODEL, messages=THEIR_HI)
+    standin.reply(**REPLIES[name])
+    ours = await client.complete(call(standin, request(HI)))
+    same(ours, theirs | theirs["output"]["message"], REPLIES[name])
+
+
+@pytest.mark.parametrize("name", REPLIES)
+async def test_a_streamed_answer(sdk: Any, standin: StandIn, client: Client, name: str) -> None:
+    standin.reply(**REPLIES[name])
+    blocks: dict[int, Any] = {}
+    told: dict[str, Any] = {}
+    for event in sdk.converse_stream(modelId=MODEL, messages=THEIR_HI)["stream"]:
+        ((kind, payload),) = event.items()
+        if kind == "contentBlockStart":
+            blocks[payload["contentBlockIndex"]] = {"toolUse": payload["start"]["toolUse"] | {"input": ""}}
+        elif kind == "contentBlockDelta" and "text" in payload["delta"]:
+            block = blocks.setdefault(payload["contentBlockIndex"], {"text": ""})
+            block["text"] += payload["delta"]["text"]
+        elif kind == "contentBlockDelta":
+            blocks[payload["contentBlockIndex"]]["toolUse"]["input"] += payload["delta"]["toolUse"]["input"]
+        else:
+            told |= payload
+    for block in blocks.values():
+        if "toolUse" in block:
+            block["toolUse"]["input"] = json.loads(block["toolUse"]["input"] or "{}")
+    standin.reply(**REPLIES[name])
+    asked = call(standin, request(HI, stream=True))
+    joined = Joined()
+    async for chunk in client.stream(asked):
+        joined.add(chunk)
+    read = dialect.read_reply(asked.request, dialect.write_reply(asked.request, joined))
+    assert read.choices == [joined.choice()]
+    same(read, told | {"content": list(blocks.values())}, REPLIES[name])
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "ours"),
+    [
+        (400, "ValidationException", Invalid),
+        (403, "AccessDeniedException", Unauthenticated),
+        (404, "ResourceNotFoundException", Invalid),
+        (408, "ModelTimeoutException", UpstreamFailed),
+        (424, "ModelErrorException", UpstreamFailed),
+        (429, "ThrottlingException", RateLimited),
+        (500, "InternalServerException", UpstreamFailed),
+        (503, "ServiceUnavailableException", Unavailable),
+    ],
+)
+async def test_a_refusal(
+    sdk: Any, standin: StandIn, client: Client, status: int, kind: str, ours: type[Problem]
+) -> None:
+    fields = {"status": status, "error": {"message": "Malformed input request"}}
+    standin.reply(**fields)
+    with pytest.raises(ClientError, match="Malformed input request") as theirs:
+        sdk.converse(modelId=MODEL, messages=THEIR_HI)
+    assert theirs.value.response["Error"]["Code"] == kind
+    standin.reply(**fields)
+    with pytest.raises(ours) as caught:
+        await client.complete(call(standin, request(HI)))
+    assert (caught.value.message, caught.value.origin) == ("Malformed input request", "AWS Bedrock")
+
+
+async def test_a_stream_that_fails_in_the_middle(sdk: Any, standin: StandIn, client: Client) -> None:
+    standin.reply(stream_error="Too many tokens")
+    stream = sdk.converse_stream(modelId=MODEL, messages=THEIR_HI)["stream"]
+    with pytest.raises(EventStreamError, match="Too many tokens"):
+        list(stream)
+    standin.reply(stream_error="Too many tokens")
+    with pytest.raises(UpstreamFailed, match="Too many tokens"):
+        [chunk async for chunk in client.stream(call(standin, request(HI, stream=True)))]
+
+
+BROKEN = pytest.mark.parametrize("fields", [{"break_after_chunks": 3}, {"garbage": True}])
+
+
+@BROKEN
+async def test_no_whole_answer(standin: StandIn, client: Client, fields: dict[str, Any]) -> None:
+    standin.reply(**fields)
+    with pytest.raises(UpstreamFailed, match="AWS Bedrock"):
+        await client.complete(call(standin, request(HI)))
+
+
+@BROKEN
+async def test_no_streamed_answer(standin: StandIn, client: Client, fields: dict[str, Any]) -> None:
+    standin.reply(**fields)
+    with pytest.raises(UpstreamFailed, match="AWS Bedrock"):
+        [chunk async for chunk in client.stream(call(standin, request(HI, stream=True)))]
