@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from services.generation.completion import Choice, Completion, CompletionRequest, Joined, Json, estimated_usage
 from services.generation.providers.base import Call
 from shared import telemetry
-from shared.contracts.chat import ChatMessage, Usage
+from shared.contracts.chat import ChatMessage, ToolResult, Usage
 from shared.contracts.generations import Chat, Chunk, Complete, Generation, Sample
 from shared.contracts.logs import LogRecord
 from shared.contracts.projects import ModelConfig, Resolved
@@ -52,6 +52,8 @@ class Attempt:
     environment: str | None
     received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.monotonic)
+    tool_results: list[ToolResult] = field(default_factory=list)
+    """Of the tools its template calls."""
     request: CompletionRequest | None = None
     """Known once the template is populated."""
     body: Json | None = None
@@ -127,6 +129,7 @@ class Attempt:
             session_id=self.command.session_id,
             config_id=self.resolved.version.id,
             sample=sample,
+            tool_results=self.tool_results,
         )
 
     def _sample(self, index: int) -> Sample:
@@ -151,6 +154,7 @@ class Attempt:
             config_id=self.resolved.version.id,
             samples=[self._sample(index) for index in range(len(self.outcomes))],
             messages=self.messages,
+            tool_results=self.tool_results,
             usage=Usage(
                 prompt_tokens=sum(usage.prompt_tokens for usage in used),
                 generation_tokens=sum(usage.generation_tokens for usage in used),
@@ -200,6 +204,7 @@ class Attempt:
             provider_request=self.body,
             provider_response=outcome.own_response,
             finish_reason=choice and choice.finish_reason,
+            tools=self.tool_results or None,
             tool_choice=command.tool_choice if isinstance(command, Chat) else None,
             trace=trace,
         )

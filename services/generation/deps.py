@@ -6,6 +6,8 @@ from services.generation.catalogue import Catalogue
 from services.generation.logbook import Logbook
 from services.generation.providers.client import Client
 from services.generation.providers.registry import Providers
+from services.generation.store import ToolStore
+from services.generation.toolbox import Toolbox
 from shared.sealing import Seal
 
 
@@ -18,3 +20,5 @@ class Deps:
     client: Client
     logbook: Logbook
     seal: Seal
+    tools: ToolStore
+    toolbox: Toolbox

@@ -6,12 +6,15 @@ from contextlib import asynccontextmanager
 
 from services.generation.catalogue import Catalogue
 from services.generation.deps import Deps
-from services.generation.handlers import generations, projects
+from services.generation.handlers import generations, projects, tools
 from services.generation.logbook import Logbook
+from services.generation.outbound import Outbound
 from services.generation.providers.client import Client
 from services.generation.providers.registry import IN_PROCESS, Providers
 from services.generation.settings import Settings
-from services.generation.store import Store
+from services.generation.store import Store, ToolStore
+from services.generation.toolbox import Toolbox
+from services.generation.tools.base import World
 from shared import mongo
 from shared.bus import Bus
 from shared.sealing import Seal
@@ -24,17 +27,24 @@ def building(settings: Settings) -> Build:
     @asynccontextmanager
     async def build(bus: Bus) -> AsyncIterator[dict[str, Probe]]:
         database = mongo.connect(settings, bus.service)
-        store = Store(database)
-        await mongo.insist(store.prepare)
+        store, tool_store, seal = Store(database), ToolStore(database), Seal(settings.secret)
+        for prepare in (store.prepare, tool_store.prepare):
+            await mongo.insist(prepare)
+        outbound = Outbound(settings.outbound_allow)
+        world = World(outbound, settings.serpapi_url, settings.pinecone_url, settings.embeddings_url)
+        toolbox = Toolbox(tool_store, seal, world, bus)
+        await toolbox.listen()
         client = Client(settings.provider_read_seconds, IN_PROCESS)
         deps = Deps(
             catalogue=Catalogue(store),
             providers=Providers(os.environ, settings.local_model_url),
             client=client,
             logbook=Logbook(bus),
-            seal=Seal(settings.secret),
+            seal=seal,
+            tools=tool_store,
+            toolbox=toolbox,
         )
-        for router in (projects.router, generations.router):
+        for router in (projects.router, generations.router, tools.router):
             router.attach(bus, deps)
 
         async def bus_answers() -> bool:
@@ -47,6 +57,7 @@ def building(settings: Settings) -> Build:
             yield {"bus": bus_answers, "database": database_answers}
         finally:
             await client.close()
+            await outbound.close()
             database.client.close()
 
     return build

@@ -21,7 +21,7 @@ async def generate(command: Chat | Complete, deps: Deps) -> AsyncGenerator[Chunk
     """A chat or completion: chunks if a stream is wanted, then the whole. Every way it ends leaves a log a sample."""
     attempt = await _begin(command, deps)
     try:
-        calls = _prepare(attempt, deps)
+        calls = await _prepare(attempt, deps)
         if command.stream:
             async with aclosing(_stream(attempt, calls, deps)) as chunks:
                 async for chunk in chunks:
@@ -71,10 +71,17 @@ async def _begin(command: Chat | Complete, deps: Deps) -> Attempt:
     return Attempt(command, resolved, config, environment)
 
 
-def _prepare(attempt: Attempt, deps: Deps) -> list[Call]:
-    """Render, and choose the provider: the calls whose answers are the samples, in their order."""
-    sealed = attempt.command.sealed_keys
-    attempt.request = prompts.request(attempt.command, attempt.config)
+async def _prepare(attempt: Attempt, deps: Deps) -> list[Call]:
+    """Run tools, render, and choose the provider: the calls whose answers are the samples, in their order."""
+    command, config = attempt.command, attempt.config
+    sealed = command.sealed_keys
+    if config.tools:
+        inline = await deps.toolbox.inline(command.organisation, config.tools)
+        config = config.model_copy(update={"tools": inline})
+    if tool_calls := prompts.calls(command, config):
+        attempt.tool_results = await deps.toolbox.run_all(command.organisation, tool_calls)
+    results = {tool.signature: tool.result for tool in attempt.tool_results}
+    attempt.request = prompts.request(command, config, results)
     calls = deps.providers.calls(attempt.request, deps.seal.open(sealed) if sealed else {})
     attempt.sending(calls[0])
     return calls
