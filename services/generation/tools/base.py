@@ -1,6 +1,7 @@
 """What a kind of tool is: the parameters of its call, and how one call is made."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -55,6 +56,15 @@ def json_of(fetched: Fetched, service: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UpstreamFailed("The answer is not a JSON object.", origin=service)
     return value
+
+
+@contextmanager
+def reading(service: str) -> Iterator[None]:
+    """What reading something else than the service's language raises, as UpstreamFailed."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise UpstreamFailed("The answer is not what it was expected to be.", origin=service) from error
 
 
 def answered(fetched: Fetched, service: str) -> Fetched:

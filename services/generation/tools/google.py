@@ -1,4 +1,4 @@
-"""Google by SerpAPI: https://serpapi.com/search-api (2023-11).
+"""Google by SerpAPI: https://serpapi.com/search-api (2023-11; its own client 1.2.0 asks the same).
 
 An answer box is the answer; else what the knowledge graph says; else the first result that has a snippet.
 """
@@ -6,7 +6,7 @@ An answer box is the answer; else what the knowledge graph says; else the first 
 from typing import Any
 from urllib.parse import urlencode
 
-from services.generation.tools.base import Invocation, Kind, World, json_of
+from services.generation.tools.base import Invocation, Kind, World, json_of, reading
 from shared.contracts.tools import Google
 
 _SERVICE = "SerpAPI"
@@ -22,7 +22,9 @@ def _parameters(_: Google) -> tuple[str, ...]:
 async def _run(call: Invocation[Google], world: World) -> str:
     (query,) = call.arguments
     asked = urlencode({"engine": "google", "q": query, "api_key": call.secrets["serpapi_key"]}, errors="replace")
-    return answer(json_of(await world.outbound.get(f"{world.serpapi_url}/search?{asked}"), _SERVICE))
+    found = json_of(await world.outbound.get(f"{world.serpapi_url}/search?{asked}"), _SERVICE)
+    with reading(_SERVICE):
+        return answer(found)
 
 
 def answer(found: dict[str, Any]) -> str:

@@ -1,18 +1,18 @@
 """Passages near a query: OpenAI embeds it, Pinecone finds its neighbours.
 
-Embeddings: https://platform.openai.com/docs/api-reference/embeddings · index and query:
-https://docs.pinecone.io/reference/api/2024-07/control-plane/describe_index, …/data-plane/query (2024-11)
+Embeddings: https://platform.openai.com/docs/api-reference/embeddings · index and query: https://docs.pinecone.io/reference
+and what Pinecone's own client 10.2.0 sends and reads (2026-11)
 """
 
 from typing import Any
 
-from services.generation.tools.base import Invocation, Kind, World, json_of
+from services.generation.tools.base import Invocation, Kind, World, json_of, reading
 from shared.contracts.tools import Pinecone
 from shared.errors import Invalid, UpstreamFailed
 
 _MOST = 100
 """Passages of one call; Pinecone would give up to 10,000."""
-_VERSION = {"X-Pinecone-API-Version": "2024-07"}
+_VERSION = {"X-Pinecone-Api-Version": "2026-07"}
 
 
 def _parameters(_: Pinecone) -> tuple[str, ...]:
@@ -30,7 +30,9 @@ async def _run(call: Invocation[Pinecone], world: World) -> str:
         {"vector": vector, "topK": int(written), "includeMetadata": True},
         headers=_key(call),
     )
-    return "\n\n".join(_passages(json_of(fetched, "Pinecone"), call.settings.text_field))
+    answer = json_of(fetched, "Pinecone")
+    with reading("Pinecone"):
+        return "\n\n".join(_passages(answer, call.settings.text_field))
 
 
 def _key(call: Invocation[Pinecone]) -> dict[str, str]:
@@ -43,10 +45,9 @@ async def _embed(call: Invocation[Pinecone], query: str, world: World) -> Any:  
         {"model": call.settings.openai_model, "input": query, "encoding_format": "float"},
         headers={"Authorization": f"Bearer {call.secrets['openai_key']}"},
     )
-    try:
-        return json_of(fetched, "OpenAI")["data"][0]["embedding"]
-    except (LookupError, TypeError) as error:
-        raise UpstreamFailed("The answer has no embedding.", origin="OpenAI") from error
+    answer = json_of(fetched, "OpenAI")
+    with reading("OpenAI"):
+        return answer["data"][0]["embedding"]
 
 
 async def _host(call: Invocation[Pinecone], world: World) -> str:
@@ -54,12 +55,12 @@ async def _host(call: Invocation[Pinecone], world: World) -> str:
     settings = call.settings
     fetched = await world.outbound.get(f"{world.pinecone_url}/indexes/{settings.index}", headers=_key(call))
     index = json_of(fetched, "Pinecone")
-    pod = (index.get("spec") or {}).get("pod") or {}
-    if settings.environment and pod.get("environment", settings.environment) != settings.environment:
-        raise Invalid(f"The index {settings.index!r} is in {pod['environment']!r}, not in {settings.environment!r}.")
-    host = index.get("host")
-    if not isinstance(host, str):
-        raise UpstreamFailed("The answer has no host of the index.", origin="Pinecone")
+    with reading("Pinecone"):
+        host, found = index["host"], (index.get("deployment") or {}).get("environment")
+    if settings.environment and found and found != settings.environment:
+        raise Invalid(f"The index {settings.index!r} is in {found!r}, not in {settings.environment!r}.")
+    if not isinstance(host, str):  # null while the index is being made
+        raise UpstreamFailed(f"The index {settings.index!r} is not ready.", origin="Pinecone")
     return host
 
 
