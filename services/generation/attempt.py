@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 
 from pydantic_core import to_json
 
@@ -19,6 +20,8 @@ _KEPT_BYTES = 2 * 1024 * 1024
 _LEFT_OUT = "Left out because of its size: see the messages of the log."
 _MOST_TOKENS = 2**53
 """A provider that claims more is mistaken, and more than 64 bits could not be stored."""
+_STREAMED_BYTES = 16 * 1024
+"""Results of tools stand on the events of a stream if they are no longer: clients limit the length of a line."""
 ABANDONED = "The call ended before its answer was complete: its caller left, or Everloop was stopped."
 DEFECT = "Something went wrong on our side; the service's log has the details."
 
@@ -114,6 +117,12 @@ class Attempt:
 
     # How it is told
 
+    @cached_property
+    def _streamed_results(self) -> list[ToolResult]:
+        """On every event, or on none: the log has them all."""
+        size = sum(len(result.model_dump_json()) for result in self.tool_results)
+        return self.tool_results if size <= _STREAMED_BYTES else []
+
     def chunk(self, index: int, text: str) -> Chunk:
         """An increment of a sample."""
         sample = Sample(id=self.command.log_ids[index], index=index, output=text, raw_output=text)
@@ -129,7 +138,7 @@ class Attempt:
             session_id=self.command.session_id,
             config_id=self.resolved.version.id,
             sample=sample,
-            tool_results=self.tool_results,
+            tool_results=self._streamed_results,
         )
 
     def _sample(self, index: int) -> Sample:

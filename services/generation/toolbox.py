@@ -20,6 +20,8 @@ from shared.sealing import Seal
 _FRESH_SECONDS = 10.0
 """How long a change may stay unseen whose announcement was lost."""
 _FOR_EVER = 10.0**9
+_MOST_CALLS = 100
+"""Of one request: a template may not make this server call others without end."""
 
 _Key = tuple[str, str, str]
 
@@ -56,7 +58,12 @@ class Toolbox:
         await self._bus.announce(event, message_id=f"{tool_id}.{what}.{revision}")
 
     async def run_all(self, organisation: str, calls: Sequence[Call]) -> list[ToolResult]:
-        """What each call gives, in their order; they are made at once. Errors: of `run`, and Invalid (no such tool)."""
+        """What each call gives, in their order; they are made at once.
+
+        Errors: of `run`, and Invalid (no such tool, too many calls).
+        """
+        if len(calls) > _MOST_CALLS:
+            raise Invalid(f"The template calls tools in {len(calls)} ways; {_MOST_CALLS} are the most.")
         tools = [await self._named(organisation, call.name) for call in calls]
         try:
             async with asyncio.TaskGroup() as group:
@@ -83,7 +90,7 @@ class Toolbox:
             )
         secrets: Mapping[str, str] = self._seal.open(tool.sealed) if tool.sealed else {}
         try:
-            result = await kind.run(Invocation(tool.name, tool.settings, arguments, secrets), self._world)
+            result = await kind.run(Invocation(tool.settings, arguments, secrets), self._world)
         except Problem as problem:
             raise type(problem)(f"The tool {tool.name!r} failed. {problem.message}", origin=problem.origin) from problem
         return ToolResult(id=tool.id, name=tool.name, signature=written, result=result)

@@ -24,7 +24,7 @@ class Pair(Value):
     """A passage and what it is asked for by."""
 
     key: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    value: str
+    value: Annotated[str, StringConstraints(max_length=100_000)]
 
 
 def _distinct(pairs: list[Pair]) -> list[Pair]:

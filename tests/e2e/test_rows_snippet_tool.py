@@ -1,5 +1,6 @@
 """Seed rows 31-40: the snippet tool (behaviour.md §23 D)."""
 
+import json
 from typing import Any
 
 import httpx
@@ -151,6 +152,16 @@ def test_row_38_the_result_is_on_every_event_of_a_stream(api: httpx.Client, open
     openai.reply(content="one two three")
     streamed = chat(api, f'{{{{ {tool["name"]}("grumpy") }}}}', stream=True)
     assert streamed.text.count(PASSAGES["grumpy"]) == streamed.text.count("data: {") > 3
+
+
+def test_row_38_a_result_too_long_for_an_event_is_on_the_log(api: httpx.Client) -> None:
+    passage = "word " * 10_000
+    tool = new_tool(api, {"long": passage})
+    streamed = chat(api, f'{{{{ {tool["name"]}("long") }}}}', stream=True)
+    events = [json.loads(line.removeprefix("data: ")) for line in streamed.text.splitlines() if line]
+    assert [sample["tool_results"] for event in events for sample in event["data"]] == [[]] * len(events)
+    (log,) = ok(api.get(f"/logs/{events[0]['data'][0]['id']}"))["tools"]
+    assert log["result"] == passage
 
 
 def test_row_38_a_tool_is_tried_without_a_prompt(api: httpx.Client, openai: OpenAIStandIn) -> None:

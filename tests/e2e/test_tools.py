@@ -234,6 +234,13 @@ class TestTemplates:
         (log,) = ok(api.get("/logs", params={"project_id": registered["project_id"]}))["records"]
         assert log["error"] == detail["message"]
 
+    def test_a_template_calls_tools_a_hundred_times_at_most(self, api: httpx.Client, openai: OpenAIStandIn) -> None:
+        name = new_tool(api)["name"]
+        calls = [f'{{{{ {name}("helpful"{" " * number}) }}}}' for number in range(101)]
+        ok(chat(api, " ".join(calls[:100])))
+        assert chat(api, " ".join(calls)).status_code == 422
+        assert len(openai.requests) == 1
+
     def test_a_schema_cannot_be_called_in_a_template(self, api: httpx.Client) -> None:
         tool = schema(api)
         tried = api.post(console(api, f"/tools/{tool['id']}/run"), json={"arguments": ["Oslo"]})

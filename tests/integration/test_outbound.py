@@ -231,7 +231,7 @@ class TestTools:
     async def run(world: World, settings: dict[str, Any], *arguments: str, **secrets: str) -> str:
         kind = KINDS[settings["kind"]]
         assert kind.run
-        return await kind.run(Invocation("it", TOOL_SETTINGS.validate_python(settings), arguments, secrets), world)
+        return await kind.run(Invocation(TOOL_SETTINGS.validate_python(settings), arguments, secrets), world)
 
     async def test_arguments_become_query_parameters_in_their_order(self, web: Web, world: World) -> None:
         web.paths["/v1/rain"] = Answer(b'{"wet": true}')

@@ -29,7 +29,6 @@ class World:
 class Invocation(Generic[S]):
     """One call of a tool."""
 
-    name: str
     settings: S
     arguments: tuple[str, ...]
     """As many as the kind has parameters."""

@@ -24,7 +24,7 @@ def settings(kind: str, **fields: Any) -> ToolSettings:
 async def run(given: ToolSettings, *arguments: str, **secrets: str) -> str:
     kind = KINDS[given.kind]
     assert kind.run
-    return await kind.run(Invocation("it", given, arguments, secrets), NOWHERE)
+    return await kind.run(Invocation(given, arguments, secrets), NOWHERE)
 
 
 def test_every_kind_has_its_row() -> None:
@@ -67,6 +67,7 @@ async def test_a_snippet_gives_the_passage_of_its_key() -> None:
         ({"pairs": [{"key": str(number), "value": ""} for number in range(11)]}, "at most 10 items"),
         ({"pairs": [*PAIRS, PAIRS[0]]}, "helpful"),
         ({"pairs": [{"key": "", "value": ""}]}, "at least 1 character"),
+        ({"pairs": [{"key": "a", "value": "x" * 100_001}]}, "at most 100000 characters"),
     ],
 )
 def test_a_snippet_has_one_to_ten_distinct_keys(fields: dict[str, Any], complaint: str) -> None:
