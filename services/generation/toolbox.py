@@ -1,15 +1,18 @@
 """Tools at work: found by name or id, remembered for a little while, forgotten when they change."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 from nats.aio.msg import Msg
+from opentelemetry.trace import Status, StatusCode
 
 from services.generation.store import StoredTool, ToolStore
 from services.generation.template import Call
 from services.generation.tools.base import Invocation, World
 from services.generation.tools.registry import KINDS, parameters, signature
+from shared import telemetry
 from shared.bus import Bus
 from shared.contracts.chat import InlineTool, LinkedTool, ToolResult
 from shared.contracts.tools import JsonSchema, ToolChanged
@@ -89,10 +92,13 @@ class Toolbox:
                 f"{written!r} gives {len(arguments)}."
             )
         secrets: Mapping[str, str] = self._seal.open(tool.sealed) if tool.sealed else {}
-        try:
-            result = await kind.run(Invocation(tool.settings, arguments, secrets), self._world)
-        except Problem as problem:
-            raise type(problem)(f"The tool {tool.name!r} failed. {problem.message}", origin=problem.origin) from problem
+        with _span(tool):
+            try:
+                result = await kind.run(Invocation(tool.settings, arguments, secrets), self._world)
+            except Problem as problem:
+                raise type(problem)(
+                    f"The tool {tool.name!r} failed. {problem.message}", origin=problem.origin
+                ) from problem
         return ToolResult(id=tool.id, name=tool.name, signature=written, result=result)
 
     async def _named(self, organisation: str, name: str) -> StoredTool:
@@ -135,3 +141,24 @@ class Toolbox:
             strict=tool.settings.strict,
             source="organization",
         )
+
+
+@contextmanager
+def _span(tool: StoredTool) -> Iterator[None]:
+    """Names as in https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/#execute-tool-span, 2025-10.
+
+    An error's own words may hold an input: only its status is told.
+    """
+    with telemetry.tracer.start_as_current_span(
+        f"execute_tool {tool.name}",
+        attributes={"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": tool.name},
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        try:
+            yield
+        except BaseException as error:
+            kind = str(error.status) if isinstance(error, Problem) else type(error).__name__
+            span.set_attribute("error.type", kind)
+            span.set_status(Status(StatusCode.ERROR, kind))
+            raise
