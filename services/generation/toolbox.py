@@ -97,7 +97,9 @@ class Toolbox:
                 result = await kind.run(Invocation(tool.settings, arguments, secrets), self._world)
             except Problem as problem:
                 raise type(problem)(
-                    f"The tool {tool.name!r} failed. {problem.message}", origin=problem.origin
+                    f"The tool {tool.name!r} failed. {problem.message}",
+                    origin=problem.origin,
+                    retry_after_seconds=problem.retry_after_seconds,
                 ) from problem
         return ToolResult(id=tool.id, name=tool.name, signature=written, result=result)
 
