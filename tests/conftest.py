@@ -14,7 +14,9 @@ import pytest
 
 from tests import stack as stacks
 from tests.standins import openai as openai_standin
+from tests.standins import web as web_standin
 from tests.standins.openai import OpenAIStandIn
+from tests.standins.web import Web
 
 SDK_SCRIPTS = Path(__file__).parent / "e2e" / "sdk"
 SdkRun = Callable[..., Any]
@@ -29,7 +31,11 @@ def upstream() -> OpenAIStandIn:
 @pytest.fixture(scope="session")
 def stack(upstream: OpenAIStandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[stacks.Stack]:
     """A stack with its local model, started once."""
-    environment = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "sk-from-the-environment"}
+    environment = {
+        "OPENAI_BASE_URL": upstream.url,
+        "OPENAI_API_KEY": "sk-from-the-environment",
+        "EVERLOOP_OUTBOUND_ALLOW": "127.0.0.1",  # where the stand-ins for other people's servers are
+    }
     running = stacks.start(tmp_path_factory.mktemp("stack"), environment=environment)
     yield running
     running.stop()
@@ -40,6 +46,13 @@ def openai(upstream: OpenAIStandIn) -> OpenAIStandIn:
     """The stand-in, without what earlier tests left."""
     upstream.clear()
     return upstream
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    """A web server that tools of the stack may call."""
+    with web_standin.serving() as web:
+        yield web
 
 
 @pytest.fixture(scope="session")

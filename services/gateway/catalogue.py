@@ -4,17 +4,20 @@ from collections.abc import Iterable
 
 from services.gateway.settings import Settings
 from shared.bus import Bus
+from shared.contracts.chat import InlineTool, LinkedTool
 from shared.contracts.projects import (
     Config,
     ConfigVersion,
     GetProjects,
     GetVersions,
+    ModelConfig,
     Project,
     ProjectRef,
     Resolve,
     Resolved,
 )
-from shared.errors import NotFound
+from shared.contracts.tools import GetTools, JsonSchema, Tool
+from shared.errors import NotFound, Unavailable
 from shared.memory import Memory
 
 _PROJECT_FRESH_SECONDS = 30.0
@@ -96,7 +99,21 @@ class Catalogue:
                 raise NotFound(f"There is no config {config_id!r}.")
             return answer.versions[0]
 
-        return await self._versions.get((organisation, config_id), ask)
+        return await self.with_tools(organisation, await self._versions.get((organisation, config_id), ask))
+
+    async def with_tools(self, organisation: str, version: ConfigVersion) -> ConfigVersion:
+        """The version with the tools it links to as they are now. While they cannot be asked for, links stay bare."""
+        config = version.config
+        linked = [tool.id for tool in _tools(config) if isinstance(tool, LinkedTool)]
+        if not linked:
+            return version
+        try:
+            answer = await self._bus.ask(GetTools(organisation=organisation, ids=linked))
+        except Unavailable:
+            return version
+        known = {tool.id: tool for tool in answer.tools}
+        tools = [_filled(tool, known) if isinstance(tool, LinkedTool) else tool for tool in _tools(config)]
+        return version.model_copy(update={"config": config.model_copy(update={"tools": tools})})
 
     async def versions(self, organisation: str, ids: Iterable[str]) -> dict[str, ConfigVersion]:
         """Config versions by id; unknown ones are left out."""
@@ -107,3 +124,15 @@ class Catalogue:
             except NotFound:
                 continue
         return found
+
+
+def _tools(config: Config) -> list[LinkedTool | InlineTool]:
+    return config.tools or [] if isinstance(config, ModelConfig) else []
+
+
+def _filled(link: LinkedTool, known: dict[str, Tool]) -> LinkedTool:
+    tool = known.get(link.id)
+    if tool is None or not isinstance(tool.settings, JsonSchema):
+        return link
+    settings = tool.settings.model_dump(include={"description", "parameters", "strict"})
+    return link.model_copy(update={"name": tool.name, **settings})

@@ -3,13 +3,14 @@
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 
 from pydantic_core import to_json
 
 from services.generation.completion import Choice, Completion, CompletionRequest, Joined, Json, estimated_usage
 from services.generation.providers.base import Call
 from shared import telemetry
-from shared.contracts.chat import ChatMessage, Usage
+from shared.contracts.chat import ChatMessage, ToolResult, Usage
 from shared.contracts.generations import Chat, Chunk, Complete, Generation, Sample
 from shared.contracts.logs import LogRecord
 from shared.contracts.projects import ModelConfig, Resolved
@@ -19,6 +20,8 @@ _KEPT_BYTES = 2 * 1024 * 1024
 _LEFT_OUT = "Left out because of its size: see the messages of the log."
 _MOST_TOKENS = 2**53
 """A provider that claims more is mistaken, and more than 64 bits could not be stored."""
+_STREAMED_BYTES = 16 * 1024
+"""Results of tools stand on the events of a stream if they are no longer: clients limit the length of a line."""
 ABANDONED = "The call ended before its answer was complete: its caller left, or Everloop was stopped."
 DEFECT = "Something went wrong on our side; the service's log has the details."
 
@@ -59,6 +62,8 @@ class Attempt:
     environment: str | None
     received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.monotonic)
+    tool_results: list[ToolResult] = field(default_factory=list)
+    """Of the tools its template calls."""
     request: CompletionRequest | None = None
     """Known once the template is populated."""
     outcomes: list[Outcome] = field(init=False)
@@ -121,6 +126,12 @@ class Attempt:
 
     # How it is told
 
+    @cached_property
+    def _streamed_results(self) -> list[ToolResult]:
+        """On every event, or on none: the log has them all."""
+        size = sum(len(result.model_dump_json()) for result in self.tool_results)
+        return self.tool_results if size <= _STREAMED_BYTES else []
+
     def chunk(self, index: int, text: str) -> Chunk:
         """An increment of a sample."""
         sample = Sample(id=self.command.log_ids[index], index=index, output=text, raw_output=text)
@@ -136,6 +147,7 @@ class Attempt:
             session_id=self.command.session_id,
             config_id=self.resolved.version.id,
             sample=sample,
+            tool_results=self._streamed_results,
         )
 
     def _sample(self, index: int) -> Sample:
@@ -160,6 +172,7 @@ class Attempt:
             config_id=self.resolved.version.id,
             samples=[self._sample(index) for index in range(len(self.outcomes))],
             messages=self.messages,
+            tool_results=self.tool_results,
             usage=Usage(
                 prompt_tokens=sum(usage.prompt_tokens for usage in used),
                 generation_tokens=sum(usage.generation_tokens for usage in used),
@@ -212,6 +225,7 @@ class Attempt:
             provider_request=_body(outcome),
             provider_response=outcome.own_response,
             finish_reason=choice and choice.finish_reason,
+            tools=self.tool_results or None,
             tool_choice=command.tool_choice if isinstance(command, Chat) else None,
             trace=trace,
         )

@@ -8,7 +8,10 @@ from services.generation.logbook import Logbook
 from services.generation.providers.calls import Providers
 from services.generation.providers.dispatch import Dispatch
 from services.generation.routing import Routing
+from services.generation.store import ToolStore
+from services.generation.toolbox import Toolbox
 from shared.bus import Bus
+from shared.sealing import Seal
 
 
 @dataclass(frozen=True)
@@ -22,3 +25,6 @@ class Deps:
     providers: Providers
     dispatch: Dispatch
     logbook: Logbook
+    seal: Seal
+    tools: ToolStore
+    toolbox: Toolbox

@@ -7,15 +7,18 @@ from contextlib import asynccontextmanager
 from services.generation.catalogue import Catalogue
 from services.generation.credentials import Credentials
 from services.generation.deps import Deps
-from services.generation.handlers import generations, projects, prompts, routing
+from services.generation.handlers import generations, projects, prompts, routing, tools
 from services.generation.logbook import Logbook
+from services.generation.outbound import Outbound
 from services.generation.providers.calls import Providers
 from services.generation.providers.client import Client
 from services.generation.providers.dispatch import Dispatch, Patience
 from services.generation.providers.registry import IN_PROCESS
 from services.generation.routing import Routing
 from services.generation.settings import Settings
-from services.generation.store import CredentialStore, RedirectStore, Store
+from services.generation.store import CredentialStore, RedirectStore, Store, ToolStore
+from services.generation.toolbox import Toolbox
+from services.generation.tools.base import World
 from shared import mongo
 from shared.bus import Bus
 from shared.contracts.routing import RoutingChanged
@@ -29,20 +32,29 @@ def building(settings: Settings) -> Build:
     @asynccontextmanager
     async def build(bus: Bus) -> AsyncIterator[dict[str, Probe]]:
         database = mongo.connect(settings, bus.service)
+        seal = Seal(settings.secret)
         store, redirects, credentials = Store(database), RedirectStore(database), CredentialStore(database)
-        for collections in (store, redirects, credentials):
+        tool_store = ToolStore(database)
+        for collections in (store, redirects, credentials, tool_store):
             await mongo.insist(collections.prepare)
+        outbound = Outbound(settings.outbound_allow)
+        world = World(outbound, settings.serpapi_url, settings.pinecone_url, settings.embeddings_url)
+        toolbox = Toolbox(tool_store, seal, world, bus)
+        await toolbox.listen()
         client = Client(settings.provider_read_seconds, IN_PROCESS)
         deps = Deps(
             bus=bus,
             catalogue=Catalogue(store),
-            credentials=Credentials(credentials, Seal(settings.secret)),
+            credentials=Credentials(credentials, seal),
             routing=Routing(redirects),
             providers=Providers(os.environ, settings.local_model_url),
             dispatch=Dispatch(client, _patience(settings)),
             logbook=Logbook(bus),
+            seal=seal,
+            tools=tool_store,
+            toolbox=toolbox,
         )
-        for router in (projects.router, prompts.router, routing.router, generations.router):
+        for router in (projects.router, prompts.router, routing.router, generations.router, tools.router):
             router.attach(bus, deps)
         await bus.hear(RoutingChanged, lambda change: _forget(deps, change))
 
@@ -56,6 +68,7 @@ def building(settings: Settings) -> Build:
             yield {"bus": bus_answers, "database": database_answers}
         finally:
             await client.close()
+            await outbound.close()
             database.client.close()
 
     return build

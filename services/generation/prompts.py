@@ -1,5 +1,7 @@
 """What is sent to the model: the config's template with the inputs in it, then the caller's messages."""
 
+from collections.abc import Mapping
+
 from services.generation import template
 from services.generation.completion import CompletionRequest
 from shared.contracts.generations import Chat, Complete
@@ -17,11 +19,18 @@ def callable_config(config: Config, command: Chat | Complete) -> ModelConfig:
     return config
 
 
-def request(command: Chat | Complete, config: ModelConfig) -> CompletionRequest:
-    """The provider-agnostic request. What the command says wins over the config. Errors: Invalid (missing inputs)."""
+def calls(command: Chat | Complete, config: ModelConfig) -> list[template.Call]:
+    """The tools its template calls. Errors: Invalid (missing inputs, a call that cannot be read)."""
+    return template.calls(
+        config.chat_template or () if isinstance(command, Chat) else config.prompt_template or "", command.inputs
+    )
+
+
+def request(command: Chat | Complete, config: ModelConfig, results: Mapping[str, str]) -> CompletionRequest:
+    """The provider-agnostic request. What the command says wins over the config; `results` are those of `calls`."""
     seed = command.seed if command.seed is not None else config.seed
     if isinstance(command, Chat):
-        populated = template.populate_chat(config.chat_template or (), command.inputs)
+        populated = template.populate_chat(config.chat_template or (), command.inputs, results)
         return CompletionRequest(
             config=config,
             messages=[*populated, *command.messages],
@@ -34,7 +43,7 @@ def request(command: Chat | Complete, config: ModelConfig) -> CompletionRequest:
         )
     return CompletionRequest(
         config=config,
-        prompt=template.populate(config.prompt_template or "", command.inputs),
+        prompt=template.populate(config.prompt_template or "", command.inputs, results),
         samples=command.num_samples,
         stream=command.stream,
         response_format=config.response_format,

@@ -22,3 +22,12 @@ class Settings(ServiceSettings):
     """Calls in a row that fail before a provider's address is left alone."""
     provider_rest_seconds: float = Field(15.0, gt=0)
     """For how long it is left alone."""
+    outbound_allow: str = ""
+    """What tools may call although it is not on the public internet: hosts as written in URLs, networks in CIDR
+    notation, separated by commas."""
+    serpapi_url: str = "https://serpapi.com"
+    """Where Google tools search."""
+    pinecone_url: str = "https://api.pinecone.io"
+    """Where Pinecone tools ask for the host of an index."""
+    embeddings_url: str = "https://api.openai.com/v1"
+    """Where Pinecone tools have their query embedded, up to `/v1`."""

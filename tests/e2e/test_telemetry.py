@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests import stack as stacks
-from tests.e2e.calls import Json, moderator, ok, search_log
+from tests.e2e.calls import Json, moderator, ok, reference, search_log
 from tests.stack import Stack
 from tests.standins import otlp
 from tests.standins.openai import OpenAIStandIn
@@ -96,6 +96,26 @@ def test_a_callers_trace_is_continued(collector: Collector, traced: Stack) -> No
         search_log(api)
     span = collector.wait_for(lambda span: span.trace_id == caller and span.name == "POST /v4/logs")
     assert span.parent_id == "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(("key", "status"), [("known", None), ("input nobody may read", "422")])
+def test_a_tool_has_a_span_that_says_nothing_of_its_text(
+    collector: Collector, traced: Stack, key: str, status: str | None
+) -> None:
+    name = f"passages_{reference()}"
+    settings = {"kind": "snippet", "pairs": [{"key": "known", "value": "passage nobody may read"}]}
+    config = {"model": "gpt-4", "chat_template": [{"role": "system", "content": f"{{{{ {name}(key) }}}}"}]}
+    with httpx.Client(base_url=traced.url, headers={"X-API-KEY": traced.api_key}, timeout=30) as api:
+        ok(api.post(f"{traced.base}/api/tools", json={"name": name, "settings": settings}), 201)
+        answer = api.post(
+            "/chat", json={"project": name, "model_config": config, "messages": [], "inputs": {"key": key}}
+        )
+    made = answer.headers["x-trace-id"]
+    span = collector.wait_for(lambda span: span.trace_id == made and span.name == f"execute_tool {name}")
+    parent = collector.wait_for(lambda span: span.trace_id == made and span.name == "generation.chat")
+    assert span.parent_id == parent.span_id
+    assert (span.attributes["gen_ai.tool.name"], span.attributes.get("error.type")) == (name, status)
+    assert not [raw for raw in collector.raw if b"nobody may read" in raw]
 
 
 def test_prompt_text_is_in_no_span_and_no_log(collector: Collector, trace_id: str, traced: Stack) -> None:

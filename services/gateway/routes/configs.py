@@ -39,7 +39,8 @@ async def register(body: ProjectModelConfigRequest, caller: CallerDep, gateway: 
         may_deploy=await gateway.may_deploy(caller),
     )
     use = await gateway.bus.ask(GetConfigUse(organisation=caller.organisation, config_id=resolved.version.id))
-    return registered_response(resolved.project, resolved.version, use)
+    version = await gateway.catalogue.with_tools(caller.organisation, resolved.version)
+    return registered_response(resolved.project, version, use)
 
 
 @router.get("/model-configs/{id}", summary="Read a config")

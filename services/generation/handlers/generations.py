@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from services.generation import prompts
 from services.generation.attempt import ABANDONED, DEFECT, Attempt
+from services.generation.completion import CompletionRequest
 from services.generation.deps import Deps
 from services.generation.providers.base import Call
 from services.generation.sampling import Plan, Sampling
@@ -73,13 +74,13 @@ async def _begin(command: Chat | Complete, deps: Deps) -> Attempt:
 
 
 async def _prepare(attempt: Attempt, deps: Deps) -> Plan:
-    """Render, and choose the models."""
+    """Run tools, render, and choose the models."""
     command = attempt.command
-    attempt.request = prompts.request(command, attempt.config)
+    attempt.request = await _render(attempt, deps)
     keys = await deps.credentials.of(command.organisation, command.sealed_keys)
     served, *fallbacks = (
         replace(attempt.request, config=config)
-        for config in await deps.routing.configs(command.organisation, attempt.config)
+        for config in await deps.routing.configs(command.organisation, attempt.request.config)
     )
 
     def instead() -> Iterator[Call]:
@@ -88,6 +89,17 @@ async def _prepare(attempt: Attempt, deps: Deps) -> Plan:
                 yield deps.providers.calls(replace(request, samples=1), keys)[0]
 
     return Plan(deps.providers.calls(served, keys), instead)
+
+
+async def _render(attempt: Attempt, deps: Deps) -> CompletionRequest:
+    command, config = attempt.command, attempt.config
+    if config.tools:
+        inline = await deps.toolbox.inline(command.organisation, config.tools)
+        config = config.model_copy(update={"tools": inline})
+    if tool_calls := prompts.calls(command, config):
+        attempt.tool_results = await deps.toolbox.run_all(command.organisation, tool_calls)
+    results = {tool.signature: tool.result for tool in attempt.tool_results}
+    return prompts.request(command, config, results)
 
 
 def _announcement(attempt: Attempt, problem: Problem) -> GenerationFailed:

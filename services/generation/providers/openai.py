@@ -7,7 +7,6 @@ from typing import Any
 
 from services.generation.completion import Choice, Chunk, Completion, CompletionRequest, Joined, Json, ToolCallPart
 from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, InlineTool, ToolCall, Usage
-from shared.errors import Invalid
 
 _FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",
@@ -83,7 +82,8 @@ def _present(**fields: Any) -> Json:  # noqa: ANN401
 def _chat_only(request: CompletionRequest) -> Json:
     response_format = request.response_format
     choice = request.tool_choice
-    tools = [_tool(tool) for tool in request.config.tools or ()]
+    # A link to the organisation's tool was replaced by the tool before the request came here.
+    tools = [_tool(tool) for tool in request.config.tools or () if isinstance(tool, InlineTool)]
     chosen = choice if choice is None or isinstance(choice, str) else choice.model_dump()
     sent = _present(
         response_format=response_format and response_format.model_dump(exclude_none=True),
@@ -103,9 +103,7 @@ def _message(message: ChatMessage) -> Json:
     return sent
 
 
-def _tool(tool: Any) -> Json:  # noqa: ANN401 - InlineTool | LinkedTool
-    if not isinstance(tool, InlineTool):
-        raise Invalid(f"The config links to the tool {tool.id!r}, but this organisation has no tool of that id.")
+def _tool(tool: InlineTool) -> Json:
     function = _present(name=tool.name, description=tool.description, parameters=tool.parameters, strict=tool.strict)
     return {"type": "function", "function": function}
 

@@ -22,17 +22,17 @@ def config(**fields: Any) -> ModelConfig:
 
 def test_the_template_comes_first_and_messages_are_not_templated() -> None:
     given = config(chat_template=[{"role": "system", "content": "{{a}}"}])
-    request = prompts.request(chat(inputs={"a": "b", "raw": "never"}), given)
+    request = prompts.request(chat(inputs={"a": "b", "raw": "never"}), given, {})
     assert [message.content for message in request.messages or ()] == ["b", "{{raw}}"]
     assert request.prompt is None
 
 
 def test_the_request_wins_over_the_config() -> None:
     given = config(seed=1, response_format={"type": "json_object"})
-    assert prompts.request(chat(), given).seed == 1
-    assert prompts.request(chat(), given).response_format == given.response_format
+    assert prompts.request(chat(), given, {}).seed == 1
+    assert prompts.request(chat(), given, {}).response_format == given.response_format
     own = {"type": "json_schema", "json_schema": {"name": "x"}}
-    request = prompts.request(chat(seed=0, response_format=own), given)
+    request = prompts.request(chat(seed=0, response_format=own), given, {})
     assert request.seed == 0
     assert request.response_format is not None
     assert request.response_format.type == "json_schema"
@@ -40,7 +40,7 @@ def test_the_request_wins_over_the_config() -> None:
 
 def test_a_completion_has_a_prompt() -> None:
     command = Complete.model_validate(COMMON | {"inputs": {"a": 1}, "suffix": "s", "logprobs": 2})
-    request = prompts.request(command, config(prompt_template="{{a}}", endpoint="complete"))
+    request = prompts.request(command, config(prompt_template="{{a}}", endpoint="complete"), {})
     assert (request.prompt, request.messages, request.suffix, request.logprobs) == ("1", None, "s", 2)
 
 
@@ -48,3 +48,21 @@ def test_a_completion_has_a_prompt() -> None:
 def test_only_a_chat_config_can_be_chatted_with(given: ModelConfig | ToolConfig) -> None:
     with pytest.raises(Invalid):
         prompts.callable_config(given, chat())
+
+
+def test_tools_are_found_and_their_results_put_in() -> None:
+    chatted = config(chat_template=[{"role": "system", "content": "{{ t(a) }}"}])
+    completed = config(prompt_template="{{ t(a) }}", endpoint="complete")
+    for command, given in (
+        (chat(inputs={"a": "b"}), chatted),
+        (Complete.model_validate(COMMON | {"inputs": {"a": "b"}}), completed),
+    ):
+        (call,) = prompts.calls(command, given)
+        assert (call.name, call.arguments) == ("t", ("b",))
+        request = prompts.request(command, given, {call.signature: "given"})
+        assert "given" in (request.prompt, request.messages and request.messages[0].content)
+
+
+def test_a_config_without_a_template_calls_nothing() -> None:
+    assert prompts.calls(chat(), config()) == []
+    assert prompts.calls(Complete.model_validate(COMMON), config(endpoint="complete")) == []

@@ -7,9 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generation.template import populate, populate_chat
+from services.generation import template as language
+from services.generation.template import Call, calls
 from shared.contracts.chat import ChatMessage, Image, ImageUrl, Text
 from shared.errors import Invalid
+
+
+def populate(template: str, inputs: dict[str, Any], results: dict[str, str] | None = None) -> str:
+    """A prompt whose calls gave `results`."""
+    return language.populate(template, inputs, results or {})
+
+
+def populate_chat(template: list[ChatMessage], inputs: dict[str, Any]) -> list[ChatMessage]:
+    """The messages of a template without calls."""
+    return language.populate_chat(template, inputs, {})
+
 
 NAMES = st.text(string.ascii_letters + string.digits + "_", min_size=1)
 
@@ -77,12 +89,63 @@ def test_a_path_leads_into_the_inputs(name: str, expected: str | None) -> None:
         assert populate(f"{{{{{name}}}}}", inputs) == expected
 
 
-@pytest.mark.parametrize("call", ["{{ search(query) }}", '{{ my-tool("a, b?", 10) }}', "{{t(1.5)}}"])
-def test_a_call_of_an_unknown_tool_is_refused_by_name(call: str) -> None:
+@pytest.mark.parametrize(
+    ("written", "name", "arguments"),
+    [
+        ("search(query)", "search", ("the question",)),
+        ("search( query , 10 )", "search", ("the question", "10")),
+        ('my-tool("a, b?", 10)', "my-tool", ("a, b?", "10")),
+        ('t("it\'s {{query}} }}")', "t", ("it's {{query}} }}",)),
+        ('t("")', "t", ("",)),
+        ("t(-1.5)", "t", ("-1.5",)),
+        ("t(10x)", "t", ("an input",)),
+        ("t(user.name)", "t", ("Ann",)),
+        ("t(my-input)", "t", ("hyphens",)),
+        ("t(number)", "t", ("42",)),
+        ("t( )", "t", ()),
+    ],
+)
+def test_a_call_has_a_name_and_arguments(written: str, name: str, arguments: tuple[str, ...]) -> None:
+    inputs = {"query": "the question", "10x": "an input", "user": {"name": "Ann"}, "my-input": "hyphens", "number": 42}
+    template = f"<{{{{ {written} }}}}>"
+    assert calls(template, inputs) == [Call(written, name, arguments)]
+    assert populate(template, inputs, {written: "given"}) == "<given>"
+
+
+@pytest.mark.parametrize("written", ["t(a b)", "t(a,)", "t(,a)", 't("a" "b")', "t(,)", 't(a"b")'])
+def test_a_call_that_cannot_be_read_is_refused_as_written(written: str) -> None:
     with pytest.raises(Invalid) as caught:
-        populate(f"x {call}", {})
-    assert call in caught.value.message
-    assert call.strip("{ ").partition("(")[0] in caught.value.message
+        calls(f"x {{{{ {written} }}}}", {"a": 1, "b": 2})
+    assert repr(written) in caught.value.message
+
+
+def test_equal_text_is_one_call_and_other_text_another() -> None:
+    template = [
+        ChatMessage(role="system", content="{{ t(a) }} {{t(a)}} {{ t( a ) }}"),
+        ChatMessage(role="user", content=[Text(text="{{ t(a) }} {{ u(a) }}")]),
+    ]
+    assert [call.signature for call in calls(template, {"a": "b"})] == ["t(a)", "t( a )", "u(a)"]
+
+
+def test_missing_arguments_are_named_together_with_missing_inputs() -> None:
+    with pytest.raises(Invalid) as caught:
+        calls('{{ z }} {{ t(m, "x", k) }} {{ a }}', {"k": None})
+    assert caught.value.message == "Prompt requires inputs for the following variables: ['a', 'k', 'm', 'z']"
+
+
+def test_a_result_is_never_read_as_template_again() -> None:
+    results = {"t(a)": r"{{ a }} {{ u(a) }} \1"}
+    assert populate("{{ t(a) }}|{{ a }}", {"a": "{{ t(a) }}"}, results) == r"{{ a }} {{ u(a) }} \1|{{ t(a) }}"
+
+
+def test_a_call_without_its_result_is_a_mistake_and_not_an_empty_string() -> None:
+    with pytest.raises(KeyError):
+        populate("{{ t(a) }}", {"a": 1})
+
+
+def test_a_template_without_calls_has_none() -> None:
+    assert calls("{{ a }} {{ t() }}", {"a": 1}) == []
+    assert calls((), {}) == []
 
 
 def test_text_parts_are_populated_and_everything_else_passes_through() -> None:

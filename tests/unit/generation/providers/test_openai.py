@@ -10,7 +10,6 @@ from services.generation.completion import Chunk, CompletionRequest, Joined, Too
 from services.generation.providers import openai
 from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, ResponseFormat, Usage
 from shared.contracts.projects import ModelConfig
-from shared.errors import Invalid
 
 USER = ChatMessage(role="user", content="hi")
 
@@ -67,10 +66,6 @@ class TestBody:
             "type": "function",
             "function": {"name": "f"},
         }
-
-    def test_a_linked_tool_is_refused_by_its_id(self) -> None:
-        with pytest.raises(Invalid, match="oc_1"):
-            openai.body(chat(config(tools=[{"id": "oc_1", "source": "organization"}])))
 
     def test_a_stream_asks_for_its_usage(self) -> None:
         assert openai.body(chat(stream=True))["stream_options"] == {"include_usage": True}

@@ -1,0 +1,85 @@
+"""The organisation's tools. Not a part of the v4 contract, which left them to its web pages (behaviour.md §14.1)."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+
+from services.gateway.body import CleanRoute
+from services.gateway.deps import Gateway, GatewayDep, require
+from services.gateway.schemas.tools import (
+    CreateToolRequest,
+    RunToolRequest,
+    SecretName,
+    ToolResponse,
+    UpdateToolRequest,
+    tool_response,
+)
+from shared.contracts.access import Caller
+from shared.contracts.chat import ToolResult
+from shared.contracts.tools import RUN_SECONDS, CreateTool, DeleteTool, GetTools, ListTools, RunTool, UpdateTool
+from shared.errors import NotFound
+from shared.permissions import EDIT_PROMPTS
+
+router = APIRouter(tags=["Tools"], route_class=CleanRoute)
+
+CallerDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
+
+
+@router.get("/tools", summary="List the organisation's tools")
+async def list_tools(caller: CallerDep, gateway: GatewayDep) -> list[ToolResponse]:
+    """By name, each with the signature of its call."""
+    answer = await gateway.bus.ask(ListTools(organisation=caller.organisation))
+    return [tool_response(tool) for tool in answer.tools]
+
+
+@router.post("/tools", status_code=201, summary="Make a tool")
+async def create_tool(body: CreateToolRequest, caller: CallerDep, gateway: GatewayDep) -> ToolResponse:
+    """Every project can use it at once. 409 when the organisation has a tool of this name."""
+    command = CreateTool(
+        organisation=caller.organisation,
+        name=body.name,
+        settings=body.settings,
+        sealed_secrets=_sealed(body.secrets, gateway),
+    )
+    return tool_response(await gateway.bus.ask(command))
+
+
+@router.get("/tools/{id}", summary="Read a tool")
+async def get_tool(id: str, caller: CallerDep, gateway: GatewayDep) -> ToolResponse:  # noqa: A002
+    """404 when the caller's organisation has no tool with this id."""
+    answer = await gateway.bus.ask(GetTools(organisation=caller.organisation, ids=[id]))
+    if not answer.tools:
+        raise NotFound(f"There is no tool {id!r}.")
+    return tool_response(answer.tools[0])
+
+
+@router.patch("/tools/{id}", summary="Change a tool")
+async def update_tool(id: str, body: UpdateToolRequest, caller: CallerDep, gateway: GatewayDep) -> ToolResponse:  # noqa: A002
+    """The next call of every prompt that uses it has the change; no prompt gets a new version."""
+    command = UpdateTool(
+        organisation=caller.organisation,
+        id=id,
+        name=body.name,
+        changes=body.settings,
+        sealed_secrets=_sealed(body.secrets, gateway),
+    )
+    return tool_response(await gateway.bus.ask(command))
+
+
+@router.delete("/tools/{id}", status_code=204, summary="Remove a tool")
+async def delete_tool(id: str, caller: CallerDep, gateway: GatewayDep) -> Response:  # noqa: A002
+    """Prompts that use it fail from then on, naming it."""
+    await gateway.bus.ask(DeleteTool(organisation=caller.organisation, id=id))
+    return Response(status_code=204)
+
+
+@router.post("/tools/{id}/run", summary="Call a tool once")
+async def run_tool(id: str, body: RunToolRequest, caller: CallerDep, gateway: GatewayDep) -> ToolResult:  # noqa: A002
+    """What a prompt would get from it. Nothing is logged."""
+    command = RunTool(organisation=caller.organisation, id=id, arguments=body.arguments)
+    return await gateway.bus.ask(command, timeout_seconds=RUN_SECONDS)
+
+
+def _sealed(secrets: Mapping[SecretName, str], gateway: Gateway) -> str | None:
+    return gateway.seal.close({str(name): secret for name, secret in secrets.items()}) if secrets else None

@@ -1,0 +1,21 @@
+"""Passages by key (behaviour.md §14.2)."""
+
+from services.generation.tools.base import Invocation, Kind, World
+from shared.contracts.tools import Snippet
+from shared.errors import Invalid
+
+
+def _parameters(_: Snippet) -> tuple[str, ...]:
+    return ("key",)
+
+
+async def _run(call: Invocation[Snippet], _: World) -> str:
+    (key,) = call.arguments
+    for pair in call.settings.pairs:
+        if pair.key == key:
+            return pair.value
+    known = ", ".join(repr(pair.key) for pair in call.settings.pairs)
+    raise Invalid(f"It has no key {key!r}; it has {known}.")
+
+
+KIND = Kind(_parameters, _run)
