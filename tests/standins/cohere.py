@@ -44,7 +44,7 @@ class Cohere:
         """As the body says."""
         return bool(request.body.get("stream"))
 
-    def whole(self, request: Recorded, reply: Reply) -> Json:
+    def whole(self, request: Recorded, reply: Reply) -> Json:  # noqa: ARG002
         """The text beside tool calls is their plan."""
         message: Json = {"role": "assistant"}
         if reply.tool_calls:
@@ -55,7 +55,7 @@ class Cohere:
             message["content"] = [thinking, {"type": "text", "text": reply.content or ""}]
         return {"id": "gen-1", "finish_reason": _reason(reply), "message": message, "usage": _usage(reply)}
 
-    def events(self, request: Recorded, reply: Reply) -> Iterator[bytes]:
+    def events(self, request: Recorded, reply: Reply) -> Iterator[bytes]:  # noqa: ARG002
         """A word an event, the arguments of a call in two pieces, the reason and the usage last."""
         start: Json = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []}
         yield _event("message-start", {"message": start}, id="gen-1")
