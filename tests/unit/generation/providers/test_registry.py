@@ -148,7 +148,7 @@ def test_text_alone_is_a_system_message(provider: str, words: str) -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}}
     system = ChatMessage.model_validate({"role": "system", "content": [image]})
     with pytest.raises(Invalid, match=f"{words} cannot do images in the system message"):
-        PROVIDERS.calls(_with(request, messages=[system, *request.messages or ()]), {provider: "k"})
+        PROVIDERS.calls(_with(request, messages=[system, *(request.messages or ())]), {provider: "k"})
 
 
 def test_cohere_tells_no_log_probabilities() -> None:
