@@ -20,7 +20,7 @@ USAGE = Usage(prompt_tokens=12, generation_tokens=5, total_tokens=17)
 
 def request(config: dict[str, Any], messages: list[dict[str, Any]] | None, **fields: Any) -> CompletionRequest:
     """A chat; without messages `prompt` is one of the fields."""
-    given = messages and [ChatMessage.model_validate(message) for message in messages]
+    given = None if messages is None else [ChatMessage.model_validate(message) for message in messages]
     return CompletionRequest(ModelConfig.model_validate({"endpoint": "chat"} | config), messages=given, **fields)
 
 

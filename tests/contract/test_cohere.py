@@ -17,7 +17,10 @@ from tests.standins.server import Json, StandIn
 MODEL = "command-a-03-2025"
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 NOTHING: Json = {"type": "object", "properties": {}}
-TOOLS = [{"name": "weather", "description": "Now.", "parameters": SCHEMA, "source": "inline"}, {"name": "time"}]
+TOOLS: list[Json] = [
+    {"name": "weather", "description": "Now.", "parameters": SCHEMA, "source": "inline"},
+    {"name": "time"},
+]
 WEATHER = cohere.ToolV2(function=cohere.ToolV2Function(name="weather", description="Now.", parameters=SCHEMA))
 THEIR_TOOLS = [WEATHER, cohere.ToolV2(function=cohere.ToolV2Function(name="time", parameters=NOTHING))]
 USER = {"role": "user", "content": "Hi"}

@@ -334,8 +334,10 @@ class TestWeSayWhatTheirClientSays:
     def test_their_types_take_it(self, environment: dict[str, str], same: Same) -> None:
         body = ours.call(environment, asked(**same.ours)).body
         contents, settings = body.pop("contents"), body.pop("generationConfig")
-        assert [types.Content.model_validate(content) for content in contents]
-        assert types.GenerateContentConfig.model_validate(body | settings)
+        for content in contents:
+            types.Content.model_validate(content)
+        taken = types.GenerateContentConfig.model_validate(body | settings)
+        assert (taken.temperature, taken.top_p) == (settings["temperature"], settings["topP"])
 
     def test_a_completion_is_one_user_message(self, environment: dict[str, str]) -> None:
         made = ours.call(environment, ours.request({"provider": "google", "model": MODEL}, None, prompt="once"))
