@@ -153,10 +153,9 @@ def _role(message: ChatMessage) -> str:
 
 
 def _parts(message: ChatMessage, *, empty: bool = True) -> list[Json]:
-    """Text and images. `empty`: whether a message may say nothing in so many words; it must have a part."""
-    if isinstance(message.content, list):
-        return [_part(part) for part in message.content]
-    return [{"text": message.content or ""}] if message.content or empty else []
+    """Text and images. `empty`: whether a message that says nothing needs a part that says so."""
+    content = message.content or ("" if empty else [])
+    return [{"text": content}] if isinstance(content, str) else [_part(part) for part in content]
 
 
 def _part(part: Part) -> Json:
@@ -182,22 +181,20 @@ def _calls(calls: list[ToolCall], model: str) -> Iterator[Json]:
 def _arguments(call: ToolCall) -> Json:
     arguments = _read_object(call.function.arguments or "{}")
     if arguments is None:
-        raise Invalid(f"Google takes a JSON object as arguments; those of the tool call {call.id!r} are not one.")
+        raise Invalid(
+            f"Google takes a JSON object as arguments; those of the call to {call.function.name!r} are not one."
+        )
     return arguments
 
 
 def _result(message: ChatMessage, named: dict[str, str]) -> Json:
     call_id = message.tool_call_id or ""
+    own = call_id.partition(_SIGNATURE_MARK)[0]
     if call_id not in named:
-        raise Invalid(
-            f"tool_call_id {call_id!r} is the id of no call in the messages before: Google needs the function."
-        )
+        raise Invalid(f"tool_call_id {own!r} is the id of no call in the messages before: Google needs the function.")
     parts = _parts(message)
-    text = "".join(part.get("text", "") for part in parts)
     images = [part for part in parts if "inlineData" in part]
-    response = _present(
-        id=call_id.partition(_SIGNATURE_MARK)[0], name=named[call_id], response=_object(text), parts=images or None
-    )
+    response = _present(id=own, name=named[call_id], response=_object(_text(parts)), parts=images or None)
     return {"functionResponse": response}
 
 

@@ -84,8 +84,10 @@ class TestBody:
         with pytest.raises(Invalid, match="role 'user'"):
             gemini.body(chat({"role": "system", "content": "Be kind."}))
 
-    def test_a_message_that_says_nothing_has_a_part(self) -> None:
-        assert contents({"role": "user", "content": ""}) == [{"role": "user", "parts": [{"text": ""}]}]
+    @pytest.mark.parametrize("content", ["", None, []])
+    def test_a_message_that_says_nothing_has_a_part(self, content: Any) -> None:
+        assert contents({"role": "user", "content": content}) == [{"role": "user", "parts": [{"text": ""}]}]
+        assert len(contents(USER, asks(call("a")) | {"content": content})[1]["parts"]) == 1
 
     def test_a_linked_tool_is_refused_by_its_id(self) -> None:
         with pytest.raises(Invalid, match="oc_1"):
@@ -135,7 +137,7 @@ class TestToolCalls:
 
     @pytest.mark.parametrize("arguments", ["{", "[1]", '"text"', '{"a": NaN}', "[" * 10_000])
     def test_arguments_that_are_no_object_are_refused(self, arguments: str) -> None:
-        with pytest.raises(Invalid, match="'call_0'"):
+        with pytest.raises(Invalid, match="arguments; those of the call to 'f'"):
             gemini.body(chat(USER, asks(call("call_0", arguments))))
 
     @pytest.mark.parametrize(
