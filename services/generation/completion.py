@@ -3,8 +3,18 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, ResponseFormat, ToolCall, ToolChoice, Usage
+from shared.contracts.chat import (
+    ChatMessage,
+    FinishReason,
+    FunctionCall,
+    InlineTool,
+    ResponseFormat,
+    ToolCall,
+    ToolChoice,
+    Usage,
+)
 from shared.contracts.projects import ModelConfig
+from shared.errors import Invalid
 
 Json = dict[str, Any]
 
@@ -36,6 +46,21 @@ class CompletionRequest:
         return self.rest_tokens if self.config.max_tokens == -1 else self.config.max_tokens
 
 
+def functions(config: ModelConfig) -> list[InlineTool]:
+    """The tools a model is told of. Errors: Invalid (a link to a tool that was not found)."""
+    for tool in config.tools or ():
+        if not isinstance(tool, InlineTool):
+            raise Invalid(f"The config links to the tool {tool.id!r}, but this organisation has no tool of that id.")
+    return [tool for tool in config.tools or () if isinstance(tool, InlineTool)]
+
+
+def asked_calls(message: ChatMessage) -> list[ToolCall]:
+    """The tool calls of an assistant message, in whichever of the two forms it has them."""
+    if message.tool_call and not message.tool_calls:
+        return [ToolCall(id="call_0", function=message.tool_call)]
+    return message.tool_calls or []
+
+
 @dataclass(frozen=True)
 class Choice:
     """One sample as the model gave it."""
@@ -44,6 +69,12 @@ class Choice:
     """Untouched; empty when the provider gave null."""
     tool_calls: list[ToolCall] | None = None
     finish_reason: FinishReason | None = None
+    """An ordinary end with tool calls is `tool_call`, whatever the provider's word: Gemini always says STOP."""
+
+    def __post_init__(self) -> None:
+        """A stream tells calls and end apart, so the rule can only be applied to both together."""
+        if self.tool_calls and self.finish_reason == "stop":
+            object.__setattr__(self, "finish_reason", "tool_call")
 
 
 @dataclass(frozen=True)
@@ -61,7 +92,8 @@ class Completion:
 class ToolCallPart:
     """A piece of a tool call; pieces with the same index belong together."""
 
-    index: int
+    index: int | None
+    """None: a whole call, from a provider that does not count them."""
     id: str | None = None
     name: str | None = None
     arguments: str = ""
@@ -96,7 +128,8 @@ class Joined:
         if chunk.text:
             self._text.append(chunk.text)
         for part in chunk.tool_calls:
-            self._tool_calls.setdefault(part.index, []).append(part)
+            index = len(self._tool_calls) if part.index is None else part.index
+            self._tool_calls.setdefault(index, []).append(part)
         self.pieces += bool(chunk.text or chunk.tool_calls)
         self.finish_reason = chunk.finish_reason or self.finish_reason
         self.usage = _merged(self.usage, chunk.usage)

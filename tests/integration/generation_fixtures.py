@@ -58,14 +58,13 @@ class Place:
 
 
 @asynccontextmanager
-async def place(folder: Path) -> AsyncIterator[Place]:
-    """Everything started, and stopped in the end."""
+async def place(folder: Path, **environment: str) -> AsyncIterator[Place]:
+    """Everything started, and stopped in the end. `environment`: the addresses and keys of more providers."""
     nats, mongo, upstream = Nats(folder), Mongo(folder), openai.start()
     with running(nats), running(mongo):
         await initiate_replica_set(f"mongodb://127.0.0.1:{mongo.port}", f"127.0.0.1:{mongo.port}")
-        generation = service(
-            "generation", folder, nats, mongo, OPENAI_BASE_URL=upstream.url, OPENAI_API_KEY="sk-installation"
-        )
+        environment = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "sk-installation"} | environment
+        generation = service("generation", folder, nats, mongo, **environment)
         settings = ServiceSettings(mongo_url=mongo.url, secret=SECRET)
         async with connected(nats) as bus:
             await ensure_stream(bus, StreamSpec("LOGS", ("logs.>",)))

@@ -360,8 +360,8 @@ class TestOpenAI:
             await answers(here.bus, chat(config=config(provider="groq", model="llama")))
 
     async def test_other_providers_and_the_local_model_are_not_there(self, here: Place) -> None:
-        with pytest.raises(Invalid, match="provider 'cohere'"):
-            await answers(here.bus, chat(config=config(provider="cohere", model="command")))
+        with pytest.raises(Invalid, match="provider 'ai21'"):
+            await answers(here.bus, chat(config=config(provider="ai21", model="j2")))
         with pytest.raises(Invalid, match="is not running"):
             await answers(here.bus, chat(config=config(provider="openai", model="smollm2-135m-instruct")))
 

@@ -1,6 +1,6 @@
 """Failures of providers → problems a caller can act on. The HTTP status decides (behaviour.md §1.5).
 
-400 404 409 413 422 …   Invalid 422            the provider refuses this request
+400 404 409 413 422 …   Invalid 422            the provider refuses this request (a wrong key, with Google: 401)
 401 403                 Unauthenticated 401    the key is wrong, or may not use this model
 429                     RateLimited 429        with the provider's Retry-After
 503 529, no connection  Unavailable 503        overloaded or not there: nothing was generated, try again
@@ -34,10 +34,14 @@ _KINDS: dict[int, type[Problem]] = {
     503: Unavailable,
     529: Unavailable,
 }
+_WRONG_KEY = re.compile(r"API key (not valid|not found|expired)", re.IGNORECASE)
+"""Google says so with 400: https://ai.google.dev/gemini-api/docs/troubleshooting, 2026-11"""
 
 
-def kind(status: int) -> type[Problem]:
-    """The class of problem a provider's status is."""
+def kind(status: int, detail: str | None = None) -> type[Problem]:
+    """The class of problem a provider's status is; `detail` decides only where the status says too little."""
+    if status == 400 and detail and _WRONG_KEY.match(detail):
+        return Unauthenticated
     return _KINDS.get(status) or (Invalid if 400 <= status < 500 else UpstreamFailed)
 
 
@@ -67,7 +71,7 @@ def masked(text: str, key: str | None) -> str:
 def refused(title: str, status: int, detail: str | None, retry_after: str | None = None) -> Problem:
     """The problem for an answer with an error status."""
     message = (detail or f"{title} answered with status {status} and no explanation.")[:_LONGEST_DETAIL]
-    return kind(status)(message, origin=title, retry_after_seconds=retry_after_seconds(retry_after))
+    return kind(status, detail)(message, origin=title, retry_after_seconds=retry_after_seconds(retry_after))
 
 
 def unreachable(title: str) -> Problem:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from services.generation.completion import CompletionRequest, Json
 from services.generation.features import Feature
-from services.generation.providers import anthropic, aws, bedrock, frames, mock, openai
+from services.generation.providers import anthropic, aws, bedrock, cohere, frames, gemini, mock, openai
 from services.generation.providers.base import Call, Dialect, Frames, Next
 from shared.contracts.projects import ModelConfig
 
@@ -118,6 +118,32 @@ ROWS: dict[str, Row] = {
             inline_images=True,
             frames=aws.frames,
             sign=aws.sign,
+        ),
+        # Images by address need their MIME type, which no address tells, and not every model takes them:
+        # https://ai.google.dev/gemini-api/docs/file-input-methods, 2026-11
+        Row(
+            name="google",
+            title="Google",
+            dialect=gemini,
+            base_url="https://generativelanguage.googleapis.com/v1beta",
+            base_url_variable="GEMINI_BASE_URL",
+            key_variable="GEMINI_API_KEY",
+            find_key=lambda environment: environment.get("GEMINI_API_KEY") or environment.get("GOOGLE_API_KEY"),
+            chat_models=re.compile(""),
+            lacks=frozenset({"images in the system message"}),
+            inline_images=True,
+        ),
+        # It tells log probabilities of what was written only, never of the likeliest n.
+        Row(
+            name="cohere",
+            title="Cohere",
+            dialect=cohere,
+            base_url="https://api.cohere.com/v2",
+            base_url_variable="COHERE_BASE_URL",
+            key_variable="COHERE_API_KEY",
+            find_key=lambda environment: environment.get("COHERE_API_KEY") or environment.get("CO_API_KEY"),
+            chat_models=re.compile(""),
+            lacks=frozenset({"images in the system message", "logprobs"}),
         ),
         Row(name="mock", title="Mock", dialect=openai, base_url=mock.BASE_URL, several=True, check=mock.check),
     )

@@ -93,5 +93,7 @@ def _asked(call: Call, operation: str) -> dict[str, AttributeValue]:
     if config.max_tokens != -1:
         attributes["gen_ai.request.max_tokens"] = config.max_tokens
     if telemetry.content_wanted():
-        attributes["gen_ai.input.messages"] = to_json(call.body.get("messages") or call.body.get("prompt")).decode()
+        attributes["gen_ai.input.messages"] = to_json(
+            call.body.get("messages") or call.body.get("contents") or call.body.get("prompt")
+        ).decode()
     return attributes

@@ -1,10 +1,13 @@
 """Pieces of a streamed sample become the sample."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generation.completion import Chunk, Joined, ToolCallPart, estimated_usage
-from shared.contracts.chat import Usage
+from services.generation.completion import Choice, Chunk, Joined, ToolCallPart, asked_calls, estimated_usage, functions
+from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, ToolCall, Usage
+from shared.contracts.projects import ModelConfig
+from shared.errors import Invalid
 
 
 @given(st.lists(st.text()))
@@ -70,3 +73,40 @@ def test_a_call_without_arguments_has_an_empty_object() -> None:
     joined = Joined()
     joined.add(Chunk(tool_calls=(ToolCallPart(0, id="c", name="now"),)))
     assert [call.function.arguments for call in joined.choice().tool_calls or ()] == ["{}"]
+
+
+def test_whole_calls_that_nobody_counts_stay_apart() -> None:
+    joined = Joined()
+    joined.add(Chunk(tool_calls=(ToolCallPart(None, name="f"), ToolCallPart(None, id="own", name="g"))))
+    joined.add(Chunk(tool_calls=(ToolCallPart(None, name="f"),)))
+    assert [(call.id, call.function.name) for call in joined.choice().tool_calls or ()] == [
+        ("call_0", "f"),
+        ("own", "g"),
+        ("call_2", "f"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("told", "calls", "reason"),
+    [("stop", True, "tool_call"), ("stop", False, "stop"), ("length", True, "length"), (None, True, None)],
+)
+def test_an_ordinary_end_with_calls_is_for_the_calls(
+    told: FinishReason | None, calls: bool, reason: FinishReason | None
+) -> None:
+    call = ToolCall(id="a", function=FunctionCall(name="f"))
+    assert Choice("", [call] if calls else None, told).finish_reason == reason
+
+
+def test_the_calls_of_a_message_in_either_form() -> None:
+    old, new = FunctionCall(name="old"), ToolCall(id="a", function=FunctionCall(name="new"))
+    assert asked_calls(ChatMessage(role="assistant", content="")) == []
+    assert asked_calls(ChatMessage(role="assistant", tool_calls=[new], tool_call=old)) == [new]
+    assert asked_calls(ChatMessage(role="assistant", tool_call=old)) == [ToolCall(id="call_0", function=old)]
+
+
+def test_a_model_is_told_of_functions_only() -> None:
+    config = ModelConfig.model_validate({"model": "m", "tools": [{"name": "f"}, {"name": "g", "source": "inline"}]})
+    assert [tool.name for tool in functions(config)] == ["f", "g"]
+    assert functions(ModelConfig(model="m")) == []
+    with pytest.raises(Invalid, match="oc_1"):
+        functions(ModelConfig.model_validate({"model": "m", "tools": [{"id": "oc_1", "source": "organization"}]}))

@@ -215,7 +215,7 @@ class TestEvents:
         expected = joined.choice()
         (choice,) = read.choices
         assert (choice.text, choice.tool_calls) == (expected.text, expected.tool_calls)
-        assert choice.finish_reason == (expected.finish_reason or "stop")
+        assert choice.finish_reason == (expected.finish_reason or "tool_call")
         assert read.usage == joined.usage
 
 

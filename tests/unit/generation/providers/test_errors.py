@@ -36,6 +36,20 @@ def test_the_status_decides(theirs: int, ours: int) -> None:
     assert (problem.status, problem.message, problem.origin) == (ours, "because", "OpenAI")
 
 
+@pytest.mark.parametrize(
+    ("status", "detail", "ours"),
+    [
+        (400, "API key not valid. Please pass a valid API key.", 401),
+        (400, "API Key not found. Please pass a valid API key.", 401),
+        (400, "API key expired. Please renew the API key.", 401),
+        (400, "The tool says: API key not valid.", 422),
+        (500, "API key not valid.", 502),
+    ],
+)
+def test_google_calls_a_wrong_key_a_bad_request(status: int, detail: str, ours: int) -> None:
+    assert errors.refused("Google", status, detail).status == ours
+
+
 def test_a_refusal_without_words_says_its_status() -> None:
     assert "418" in errors.refused("Groq", 418, None).message
 

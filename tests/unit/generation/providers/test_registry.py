@@ -125,3 +125,32 @@ def test_reasoning_models_have_another_name_for_the_budget() -> None:
     (call,) = PROVIDERS.calls(chat(model="o3-mini", max_tokens=9), {})
     assert call.body["max_completion_tokens"] == 9
     assert "max_tokens" not in call.body
+
+
+@pytest.mark.parametrize(
+    ("provider", "environment", "key"),
+    [
+        ("google", {"GEMINI_API_KEY": "a", "GOOGLE_API_KEY": "b"}, "a"),
+        ("google", {"GEMINI_API_KEY": "", "GOOGLE_API_KEY": "b"}, "b"),
+        ("cohere", {"COHERE_API_KEY": "a", "CO_API_KEY": "b"}, "a"),
+        ("cohere", {"CO_API_KEY": "b"}, "b"),
+    ],
+)
+def test_a_key_may_have_two_names(provider: str, environment: dict[str, str], key: str) -> None:
+    (call,) = Providers(environment, None).calls(chat(provider=provider, model="m"), {})
+    assert call.key == key
+    assert key in "".join(call.headers.values())
+
+
+@pytest.mark.parametrize(("provider", "words"), [("google", "Google"), ("cohere", "Cohere")])
+def test_text_alone_is_a_system_message(provider: str, words: str) -> None:
+    request = chat(provider=provider, model="m")
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}}
+    system = ChatMessage.model_validate({"role": "system", "content": [image]})
+    with pytest.raises(Invalid, match=f"{words} cannot do images in the system message"):
+        PROVIDERS.calls(_with(request, messages=[system, *(request.messages or ())]), {provider: "k"})
+
+
+def test_cohere_tells_no_log_probabilities() -> None:
+    with pytest.raises(Invalid, match="logprobs"):
+        PROVIDERS.calls(_with(chat(provider="cohere", model="m"), logprobs=2), {"cohere": "k"})
