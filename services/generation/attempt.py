@@ -1,19 +1,19 @@
 """One call to a model: what was asked, and what has come of it so far. It can be written down at any moment."""
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from pydantic_core import to_json
-
-from services.generation.completion import Choice, Completion, CompletionRequest, Joined, Json, estimated_usage
+from services.generation import models, tokens
+from services.generation.completion import Choice, Completion, CompletionRequest, Joined, Json
 from services.generation.providers.base import Call
 from shared import telemetry
 from shared.contracts.chat import ChatMessage, Usage
 from shared.contracts.generations import Chat, Chunk, Complete, Generation, Sample
 from shared.contracts.logs import LogRecord
 from shared.contracts.projects import ModelConfig, Resolved
-from shared.errors import Problem
+from shared.errors import Problem, UpstreamFailed
 
 _KEPT_BYTES = 2 * 1024 * 1024
 _LEFT_OUT = "Left out because of its size: see the messages of the log."
@@ -33,6 +33,8 @@ class Outcome:
     usage: Usage | None = None
     """Of the request this sample was the first of: with several samples in one request the provider counts them
     together, so their sum stands on the first sample's log and the others have none."""
+    sent: CompletionRequest | None = None
+    """What went out, on the first sample it is for: tokens nobody told are counted from it."""
     response: Json | None = None
     own_response: Json | None = None
     """For its log: of a response that several samples share, its own choice alone."""
@@ -83,8 +85,7 @@ class Attempt:
         outcome.latency = time.monotonic() - started
         if (joined := outcome.joined) is not None:
             outcome.choice, outcome.response = joined.choice(), call.dialect.write_reply(call.request, joined)
-            outcome.own_response = outcome.response
-            outcome.usage = joined.usage or estimated_usage(_sent(call.request), joined)
+            outcome.own_response, outcome.usage = outcome.response, joined.usage
 
     def failed(self, problem: Problem) -> None:
         """Nothing more comes, for this reason."""
@@ -97,6 +98,15 @@ class Attempt:
         for outcome in self.outcomes:
             if outcome.choice is None or outcome.choice.finish_reason is None:
                 outcome.error = outcome.error or error
+
+    async def count(self) -> None:
+        """Fill in the tokens that no provider told. A call that failed counts if it may have cost something."""
+        for first, outcome in enumerate(self.outcomes):
+            refused = outcome.problem is not None and not isinstance(outcome.problem, UpstreamFailed)
+            if outcome.usage is None and outcome.sent is not None and (outcome.choice or not refused):
+                answers = self.outcomes[first : first + outcome.sent.samples]
+                choices = [answer.choice for answer in answers if answer.choice]
+                outcome.usage = await asyncio.to_thread(tokens.used, outcome.sent, choices)
 
     @property
     def problem(self) -> Problem | None:
@@ -160,9 +170,10 @@ class Attempt:
             provider_request=self.body or {},
         )
 
-    def records(self) -> list[LogRecord]:
-        """One log a sample."""
+    async def records(self) -> list[LogRecord]:
+        """One log a sample, with the tokens it took."""
         duration = time.monotonic() - self.started
+        await self.count()
         trace = telemetry.outgoing().get("traceparent")
         return [self._record(index, duration, trace) for index in range(len(self.outcomes))]
 
@@ -170,6 +181,7 @@ class Attempt:
         command, outcome = self.command, self.outcomes[index]
         choice, usage = outcome.choice, outcome.usage
         chat = isinstance(command, Chat)
+        costs = usage and models.costs(self.config.provider, self.config.model, usage)
         record = LogRecord(
             id=command.log_ids[index],
             organisation=command.organisation,
@@ -197,6 +209,8 @@ class Attempt:
             prompt_tokens=usage and min(usage.prompt_tokens, _MOST_TOKENS),
             output_tokens=usage and min(usage.generation_tokens, _MOST_TOKENS),
             tokens=usage and min(usage.total_tokens, 2 * _MOST_TOKENS),
+            prompt_cost=costs and costs.prompt,
+            output_cost=costs and costs.output,
             provider_request=self.body,
             provider_response=outcome.own_response,
             finish_reason=choice and choice.finish_reason,
@@ -215,8 +229,3 @@ def _only(response: Json, index: int) -> Json:
 
 def _message(choice: Choice) -> ChatMessage:
     return ChatMessage(role="assistant", content=choice.text.strip(), tool_calls=choice.tool_calls)
-
-
-def _sent(request: CompletionRequest) -> str:
-    """The text a provider counted, roughly."""
-    return request.prompt or to_json([message.content for message in request.messages or ()]).decode()

@@ -85,8 +85,6 @@ class Joined:
     def __init__(self) -> None:
         self._text: list[str] = []
         self._tool_calls: dict[int, list[ToolCallPart]] = {}
-        self.pieces = 0
-        """Events that carried text or a part of a tool call."""
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
         self.about: Json = {}
@@ -97,7 +95,6 @@ class Joined:
             self._text.append(chunk.text)
         for part in chunk.tool_calls:
             self._tool_calls.setdefault(part.index, []).append(part)
-        self.pieces += bool(chunk.text or chunk.tool_calls)
         self.finish_reason = chunk.finish_reason or self.finish_reason
         self.usage = _merged(self.usage, chunk.usage)
         self.about.update(chunk.about)
@@ -124,13 +121,3 @@ def _tool_call(index: int, parts: list[ToolCallPart]) -> ToolCall:
             name="".join(part.name or "" for part in parts), arguments="".join(part.arguments for part in parts)
         ),
     )
-
-
-_BYTES_A_TOKEN = 4
-"""Of English text, for the tokenisers in use (https://platform.openai.com/tokenizer, 2023-11)."""
-
-
-def estimated_usage(sent: str, joined: Joined) -> Usage:
-    """The cost of a sample whose provider told none: one token an event, and the request by its length."""
-    prompt = -(-len(sent.encode(errors="replace")) // _BYTES_A_TOKEN)
-    return Usage(prompt_tokens=prompt, generation_tokens=joined.pieces, total_tokens=prompt + joined.pieces)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from services.generation.catalogue import Catalogue
 from services.generation.deps import Deps
-from services.generation.handlers import generations, projects
+from services.generation.handlers import generations, models, projects
 from services.generation.logbook import Logbook
 from services.generation.providers.calls import Providers
 from services.generation.providers.client import Client
@@ -35,7 +35,7 @@ def building(settings: Settings) -> Build:
             logbook=Logbook(bus),
             seal=Seal(settings.secret),
         )
-        for router in (projects.router, generations.router):
+        for router in (projects.router, generations.router, models.router):
             router.attach(bus, deps)
 
         async def bus_answers() -> bool:

@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from services.gateway.routes import configs, generations, health, keys, logs, sessions
+from services.gateway.routes import configs, generations, health, keys, logs, models, sessions
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
 
@@ -12,5 +12,5 @@ def include(app: FastAPI) -> None:
     app.include_router(health.router)
     for router in (generations.router, logs.router, sessions.router, configs.router):
         app.include_router(router, prefix="/v4")
-    for router in (sessions.console, keys.router):
+    for router in (sessions.console, keys.router, models.router):
         app.include_router(router, prefix="/api")

@@ -4,8 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
-from services.generation import prompts
+from services.generation import models, prompts
 from services.generation.attempt import ABANDONED, DEFECT, Attempt
 from services.generation.completion import Joined
 from services.generation.deps import Deps
@@ -21,13 +22,14 @@ async def generate(command: Chat | Complete, deps: Deps) -> AsyncGenerator[Chunk
     """A chat or completion: chunks if a stream is wanted, then the whole. Every way it ends leaves a log a sample."""
     attempt = await _begin(command, deps)
     try:
-        calls = _prepare(attempt, deps)
+        calls = await _prepare(attempt, deps)
         if command.stream:
             async with aclosing(_stream(attempt, calls, deps)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         else:
             await _complete(attempt, calls, deps)
+        await attempt.count()
     except Problem as problem:
         attempt.failed(problem)
     except (asyncio.CancelledError, GeneratorExit):
@@ -42,7 +44,7 @@ async def generate(command: Chat | Complete, deps: Deps) -> AsyncGenerator[Chunk
     if failure is not None:
         await deps.logbook.write_failure(attempt.records(), _announcement(attempt, failure))
         raise failure
-    written = deps.logbook.begin(attempt.records())
+    written = deps.logbook.begin(await attempt.records())
     yield attempt.generation()  # the caller prepares its answer while the logs are synced
     await asyncio.shield(written)
 
@@ -71,11 +73,13 @@ async def _begin(command: Chat | Complete, deps: Deps) -> Attempt:
     return Attempt(command, resolved, config, environment)
 
 
-def _prepare(attempt: Attempt, deps: Deps) -> list[Call]:
+async def _prepare(attempt: Attempt, deps: Deps) -> list[Call]:
     """Render, and choose the provider: the calls whose answers are the samples, in their order."""
     sealed = attempt.command.sealed_keys
-    attempt.request = prompts.request(attempt.command, attempt.config)
-    calls = deps.providers.calls(attempt.request, deps.seal.open(sealed) if sealed else {})
+    request = attempt.request = prompts.request(attempt.command, attempt.config)
+    if deps.providers.needs_budget(request):
+        request = replace(request, rest_tokens=await asyncio.to_thread(models.rest_tokens, request))
+    calls = deps.providers.calls(request, deps.seal.open(sealed) if sealed else {})
     attempt.sending(calls[0])
     return calls
 
@@ -84,7 +88,7 @@ async def _complete(attempt: Attempt, calls: list[Call], deps: Deps) -> None:
     """All calls at once. One that fails does not stop the others: what they cost is cost."""
 
     async def one(first: int, call: Call) -> None:
-        started = time.monotonic()
+        started, attempt.outcomes[first].sent = time.monotonic(), call.request
         try:
             attempt.completed(first, await deps.client.complete(call), started)
         except Problem as problem:
@@ -105,6 +109,7 @@ async def _stream(attempt: Attempt, calls: list[Call], deps: Deps) -> AsyncGener
 
     async def one(index: int, call: Call) -> None:
         started, outcome = time.monotonic(), attempt.outcomes[index]
+        outcome.sent = call.request
         try:
             async with aclosing(deps.client.stream(call)) as chunks:
                 async for chunk in chunks:

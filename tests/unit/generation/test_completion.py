@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generation.completion import Chunk, Joined, ToolCallPart, estimated_usage
+from services.generation.completion import Chunk, Joined, ToolCallPart
 from shared.contracts.chat import Usage
 
 
@@ -13,7 +13,6 @@ def test_text_is_joined_untouched(pieces: list[str]) -> None:
     for piece in pieces:
         joined.add(Chunk(text=piece))
     assert joined.choice().text == "".join(pieces)
-    assert joined.pieces == sum(1 for piece in pieces if piece)
 
 
 def test_parts_of_parallel_tool_calls_may_be_interleaved() -> None:
@@ -46,10 +45,3 @@ def test_usage_and_reason_come_with_different_events() -> None:
     joined.add(Chunk(finish_reason="length", about={"id": "a"}))
     joined.add(Chunk(usage=usage, about={"model": "m"}))
     assert (joined.finish_reason, joined.usage, joined.about) == ("length", usage, {"id": "a", "model": "m"})
-
-
-def test_usage_nobody_told_is_estimated_from_what_was_sent_and_what_came() -> None:
-    joined = Joined()
-    for piece in ("a", "", "b"):
-        joined.add(Chunk(text=piece))
-    assert estimated_usage("123456789", joined) == Usage(prompt_tokens=3, generation_tokens=2, total_tokens=5)
