@@ -63,13 +63,16 @@ class Providers:
         return [call] if together else [call] * request.samples
 
     def needs_budget(self, request: CompletionRequest) -> bool:
-        """Whether `rest_tokens` has to be worked out: OpenAI's chat goes on to the end of the context window by itself.
+        """Whether `rest_tokens` is worth working out: OpenAI's chat goes on to the end of the context window by itself.
 
         Errors: those of `row`.
         """
         row = self.row(request.config)
+        config = request.config
+        if config.max_tokens != -1 or models.find(config.provider, config.model) is None:
+            return False
         chats = request.messages is not None or _chats_only(row, request)
-        return request.config.max_tokens == -1 and not (chats and row.dialect is openai)
+        return not (chats and row.dialect is openai)
 
     def row(self, config: ModelConfig) -> Row:
         """Who answers this config. Errors: Invalid (no such provider; the local model does not run)."""
