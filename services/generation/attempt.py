@@ -1,20 +1,20 @@
 """One call to a model: what was asked, and what has come of it so far. It can be written down at any moment."""
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
-from pydantic_core import to_json
-
-from services.generation.completion import Choice, Completion, CompletionRequest, Joined, Json, estimated_usage
+from services.generation import models, tokens
+from services.generation.completion import Choice, Completion, CompletionRequest, Joined, Json
 from services.generation.providers.base import Call
 from shared import telemetry
 from shared.contracts.chat import ChatMessage, ToolResult, Usage
 from shared.contracts.generations import Chat, Chunk, Complete, Generation, Sample
 from shared.contracts.logs import LogRecord
 from shared.contracts.projects import ModelConfig, Resolved
-from shared.errors import Problem
+from shared.errors import Problem, UpstreamFailed
 
 _KEPT_BYTES = 2 * 1024 * 1024
 _LEFT_OUT = "Left out because of its size: see the messages of the log."
@@ -32,6 +32,8 @@ class Outcome:
 
     call: Call | None = None
     """The one it is from, or would have been: the last that was tried."""
+    counts: bool = False
+    """Whether the tokens of that call stand here: on the first of the samples it is for."""
     choice: Choice | None = None
     joined: Joined | None = None
     """Of a streamed sample, from its first event on."""
@@ -76,7 +78,8 @@ class Attempt:
     def sending(self, first: int, call: Call) -> None:
         """The samples from `first` on are asked for with this call."""
         for outcome in self.outcomes[first : first + call.request.samples]:
-            outcome.call, outcome.problem = call, None
+            outcome.call, outcome.problem, outcome.counts = call, None, False
+        self.outcomes[first].counts = True
 
     def completed(self, first: int, completion: Completion, started: float) -> None:
         """A provider's answer holds the samples from `first` on."""
@@ -97,8 +100,7 @@ class Attempt:
         outcome.latency = time.monotonic() - started
         if (joined := outcome.joined) is not None:
             outcome.choice, outcome.response = joined.choice(), call.dialect.write_reply(call.request, joined)
-            outcome.own_response = outcome.response
-            outcome.usage = joined.whole_usage or estimated_usage(_sent(call.request), joined)
+            outcome.own_response, outcome.usage = outcome.response, joined.whole_usage
 
     def failed(self, problem: Problem) -> None:
         """Nothing more comes, for this reason."""
@@ -111,6 +113,17 @@ class Attempt:
         for outcome in self.outcomes:
             if outcome.choice is None or outcome.choice.finish_reason is None:
                 outcome.error = outcome.error or error
+
+    async def count(self) -> None:
+        """Fill in the tokens that no provider told. A call that failed counts if it may have cost something."""
+        for first, outcome in enumerate(self.outcomes):
+            refused = outcome.problem is not None and not isinstance(outcome.problem, UpstreamFailed)
+            if outcome.usage is None and outcome.call and outcome.counts and (outcome.choice or not refused):
+                request = outcome.call.request
+                answers = self.outcomes[first : first + request.samples]
+                choices = [answer.choice for answer in answers if answer.choice]
+                told = outcome.joined.usage if outcome.joined else None
+                outcome.usage = await asyncio.to_thread(tokens.used, request, choices, told)
 
     @property
     def problem(self) -> Problem | None:
@@ -182,9 +195,10 @@ class Attempt:
             provider_request=_body(self.outcomes[0]) or {},
         )
 
-    def records(self) -> list[LogRecord]:
-        """One log a sample."""
+    async def records(self) -> list[LogRecord]:
+        """One log a sample, with the tokens it took."""
         duration = time.monotonic() - self.started
+        await self.count()
         trace = telemetry.outgoing().get("traceparent")
         return [self._record(index, duration, trace) for index in range(len(self.outcomes))]
 
@@ -193,6 +207,7 @@ class Attempt:
         choice, usage = outcome.choice, outcome.usage
         chat = isinstance(command, Chat)
         served = outcome.call.request.config if outcome.call else None
+        costs = served and usage and models.costs(served.provider, served.model, usage)
         record = LogRecord(
             id=command.log_ids[index],
             organisation=command.organisation,
@@ -222,6 +237,8 @@ class Attempt:
             prompt_tokens=usage and min(usage.prompt_tokens, _MOST_TOKENS),
             output_tokens=usage and min(usage.generation_tokens, _MOST_TOKENS),
             tokens=usage and min(usage.total_tokens, 2 * _MOST_TOKENS),
+            prompt_cost=costs and costs.prompt,
+            output_cost=costs and costs.output,
             provider_request=_body(outcome),
             provider_response=outcome.own_response,
             finish_reason=choice and choice.finish_reason,
@@ -250,8 +267,3 @@ def _only(response: Json, index: int) -> Json:
 
 def _message(choice: Choice) -> ChatMessage:
     return ChatMessage(role="assistant", content=choice.text.strip(), tool_calls=choice.tool_calls)
-
-
-def _sent(request: CompletionRequest) -> str:
-    """The text a provider counted, roughly."""
-    return request.prompt or to_json([message.content for message in request.messages or ()]).decode()

@@ -117,8 +117,6 @@ class Joined:
     def __init__(self) -> None:
         self._text: list[str] = []
         self._tool_calls: dict[int, list[ToolCallPart]] = {}
-        self.pieces = 0
-        """Events that carried text or a part of a tool call."""
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
         self.about: Json = {}
@@ -130,7 +128,6 @@ class Joined:
         for part in chunk.tool_calls:
             index = len(self._tool_calls) if part.index is None else part.index
             self._tool_calls.setdefault(index, []).append(part)
-        self.pieces += bool(chunk.text or chunk.tool_calls)
         self.finish_reason = chunk.finish_reason or self.finish_reason
         self.usage = _merged(self.usage, chunk.usage)
         self.about.update(chunk.about)
@@ -164,15 +161,3 @@ def _tool_call(index: int, parts: list[ToolCallPart]) -> ToolCall:
             arguments="".join(part.arguments for part in parts) or "{}",
         ),
     )
-
-
-_BYTES_A_TOKEN = 4
-"""Of English text, for the tokenisers in use (https://platform.openai.com/tokenizer, 2023-11)."""
-
-
-def estimated_usage(sent: str, joined: Joined) -> Usage:
-    """The cost of a sample whose provider told none, or not all: one token an event, and the request by its length."""
-    told = joined.usage or Usage()
-    prompt = told.prompt_tokens or -(-len(sent.encode(errors="replace")) // _BYTES_A_TOKEN)
-    generated = max(told.generation_tokens, joined.pieces)
-    return Usage(prompt_tokens=prompt, generation_tokens=generated, total_tokens=prompt + generated)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 from shared.appender import Appender
@@ -26,8 +26,11 @@ class Logbook:
         """Done once they are durable; shield it: it goes on without its caller. Errors: Unavailable, TooLarge."""
         return self._start(self._append(records))
 
-    async def write_failure(self, records: list[LogRecord], failure: GenerationFailed | None = None) -> None:
-        """Logs with errors, then the announcement. What fails here is not told: the caller gets the first error."""
+    async def write_failure(self, records: Awaitable[list[LogRecord]], failure: GenerationFailed | None = None) -> None:
+        """Logs with errors, then the announcement. What fails here is not told: the caller gets the first error.
+
+        `records` are awaited here, where a caller that leaves cannot interrupt it.
+        """
         await asyncio.shield(self._start(self._reported(records, failure)))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
@@ -58,9 +61,9 @@ class Logbook:
             )
             await self._appender.append([reduced.model_dump_json(exclude_none=True).encode()])
 
-    async def _reported(self, records: list[LogRecord], failure: GenerationFailed | None) -> None:
+    async def _reported(self, records: Awaitable[list[LogRecord]], failure: GenerationFailed | None) -> None:
         try:
-            await self._append(records)
+            await self._append(await records)
             if failure:
                 await self._bus.announce(failure, message_id=f"{failure.log_ids[0]}.failed")
         except Problem as problem:

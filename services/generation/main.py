@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from services.generation.catalogue import Catalogue
 from services.generation.credentials import Credentials
 from services.generation.deps import Deps
-from services.generation.handlers import generations, projects, prompts, routing, tools
+from services.generation.handlers import generations, models, projects, prompts, routing, tools
 from services.generation.logbook import Logbook
 from services.generation.outbound import Outbound
 from services.generation.providers.calls import Providers
@@ -54,7 +54,8 @@ def building(settings: Settings) -> Build:
             tools=tool_store,
             toolbox=toolbox,
         )
-        for router in (projects.router, prompts.router, routing.router, generations.router, tools.router):
+        handlers = (projects, prompts, models, routing, generations, tools)
+        for router in (handler.router for handler in handlers):
             router.attach(bus, deps)
         await bus.hear(RoutingChanged, lambda change: _forget(deps, change))
 

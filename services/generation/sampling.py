@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class Plan:
 
     calls: list[Call]
     """Their answers are the samples, in their order."""
-    instead: Callable[[], Iterator[Call]]
+    instead: Callable[[], AsyncGenerator[Call, None]]
     """For one sample: whom to ask when its call failed, in order."""
 
 
@@ -47,7 +47,7 @@ class Sampling:
     async def _answers(self, first: int, call: Call) -> None:
         await self._answer(first, call)
         for index in range(first, first + call.request.samples):
-            for other in self._others(index):
+            async for other in self._others(index):
                 await self._answer(index, other)
 
     async def _answer(self, first: int, call: Call) -> None:
@@ -79,7 +79,7 @@ class Sampling:
 
     async def _events(self, index: int, call: Call) -> None:
         await self._one(index, call)
-        for other in self._others(index):
+        async for other in self._others(index):
             await self._one(index, other)
         if self._attempt.outcomes[index].problem is None:
             self._arrived.put_nowait(self._attempt.last_chunk(index))
@@ -100,10 +100,10 @@ class Sampling:
         finally:
             attempt.ended(index, call, started)
 
-    def _others(self, index: int) -> Iterator[Call]:
+    async def _others(self, index: int) -> AsyncGenerator[Call, None]:
         """Whom to ask for this sample now, as long as one may be asked."""
         if self._attempt.outcomes[index].may_be_helped:
-            for call in self._plan.instead():
+            async for call in self._plan.instead():
                 yield call
                 if not self._attempt.outcomes[index].may_be_helped:
                     return

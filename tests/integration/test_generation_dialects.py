@@ -125,7 +125,7 @@ async def test_completions_samples_and_streams(here: Here, provider: dict[str, s
     ("reply", "kind", "said"),
     [
         ({"finish_reason": gemini.BLOCKED}, Invalid, "blocked the prompt"),
-        ({"status": 429, "error": {"message": "slower"}, "headers": {"Retry-After": "7"}}, RateLimited, "slower"),
+        ({"status": 429, "error": {"message": "slower"}, "headers": {"Retry-After": "70"}}, RateLimited, "slower"),
     ],
 )
 async def test_what_fails_is_logged_with_its_reason(

@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from services.gateway.routes import configs, generations, health, keys, logs, routing, sessions, tools
+from services.gateway.routes import configs, generations, health, keys, logs, models, routing, sessions, tools
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
 
@@ -12,5 +12,5 @@ def include(app: FastAPI) -> None:
     app.include_router(health.router)
     for router in (generations.router, logs.router, sessions.router, configs.router):
         app.include_router(router, prefix="/v4")
-    for router in (sessions.console, tools.router, routing.router, keys.router):
+    for router in (sessions.console, models.router, tools.router, routing.router, keys.router):
         app.include_router(router, prefix="/api")

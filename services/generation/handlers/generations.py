@@ -1,11 +1,11 @@
 """Calls to models: resolve, render, call, write down, answer."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import replace
 
-from services.generation import prompts
+from services.generation import models, prompts
 from services.generation.attempt import ABANDONED, DEFECT, Attempt
 from services.generation.completion import CompletionRequest
 from services.generation.deps import Deps
@@ -30,6 +30,7 @@ async def generate(command: Chat | Complete, deps: Deps) -> AsyncGenerator[Chunk
                     yield chunk
         else:
             await sampling.complete()
+        await attempt.count()
     except Problem as problem:
         attempt.failed(problem)
     except (asyncio.CancelledError, GeneratorExit):
@@ -44,7 +45,7 @@ async def generate(command: Chat | Complete, deps: Deps) -> AsyncGenerator[Chunk
     if failure is not None:
         await deps.logbook.write_failure(attempt.records(), _announcement(attempt, failure))
         raise failure
-    written = deps.logbook.begin(attempt.records())
+    written = deps.logbook.begin(await attempt.records())
     yield attempt.generation()  # the caller prepares its answer while the logs are synced
     await asyncio.shield(written)
 
@@ -76,19 +77,22 @@ async def _begin(command: Chat | Complete, deps: Deps) -> Attempt:
 async def _prepare(attempt: Attempt, deps: Deps) -> Plan:
     """Run tools, render, and choose the models."""
     command = attempt.command
-    attempt.request = await _render(attempt, deps)
+    request = attempt.request = await _render(attempt, deps)
     keys = await deps.credentials.of(command.organisation, command.sealed_keys)
-    served, *fallbacks = (
-        replace(attempt.request, config=config)
-        for config in await deps.routing.configs(command.organisation, attempt.request.config)
-    )
+    served, *fallbacks = await deps.routing.configs(command.organisation, request.config)
 
-    def instead() -> Iterator[Call]:
-        for request in fallbacks:
+    async def instead() -> AsyncGenerator[Call, None]:
+        for config in fallbacks:
             with suppress(Invalid, Unauthenticated):  # it cannot do this, or there is no key: no help
-                yield deps.providers.calls(replace(request, samples=1), keys)[0]
+                yield (await _calls(replace(request, config=config, samples=1), keys, deps))[0]
 
-    return Plan(deps.providers.calls(served, keys), instead)
+    return Plan(await _calls(replace(request, config=served), keys, deps), instead)
+
+
+async def _calls(request: CompletionRequest, keys: Mapping[str, str], deps: Deps) -> list[Call]:
+    if deps.providers.needs_budget(request):
+        request = replace(request, rest_tokens=await asyncio.to_thread(models.rest_tokens, request))
+    return deps.providers.calls(request, keys)
 
 
 async def _render(attempt: Attempt, deps: Deps) -> CompletionRequest:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from pydantic_core import to_json
 
+from services.generation import models
 from services.generation.completion import CompletionRequest
 from services.generation.features import refuse
 from services.generation.providers import openai
@@ -47,9 +48,10 @@ class Providers:
         row = self.row(request.config)
         if row.check:
             row.check(request.config)
-        if request.prompt is not None and row.chat_models and row.chat_models.match(request.config.model):
+        if _chats_only(row, request):
             request = _as_chat(request)
         refuse(request, row.lacks, row.title)
+        models.refuse_impossible(request)
         key = self._key(row, keys)
         base_url = self._address(row, keys)
         together = row.several and not request.stream
@@ -71,6 +73,18 @@ class Providers:
             follow=row.follow,
         )
         return [call] if together else [call] * request.samples
+
+    def needs_budget(self, request: CompletionRequest) -> bool:
+        """Whether `rest_tokens` is worth working out: OpenAI's chat goes on to the end of the context window by itself.
+
+        Errors: those of `row`.
+        """
+        row = self.row(request.config)
+        config = request.config
+        if config.max_tokens != -1 or models.find(config.provider, config.model) is None:
+            return False
+        chats = request.messages is not None or _chats_only(row, request)
+        return not (chats and row.dialect is openai)
 
     def row(self, config: ModelConfig) -> Row:
         """Who answers this config. Errors: Invalid (no such provider; the local model does not run)."""
@@ -108,6 +122,15 @@ class Providers:
                 origin=row.title,
             )
         return key or None
+
+
+def _chats_only(row: Row, request: CompletionRequest) -> bool:
+    """Whether this completion goes to a model that only chats."""
+    if request.prompt is None:
+        return False
+    model = models.find(request.config.provider, request.config.model)
+    by_name = row.chat_models is not None and row.chat_models.match(request.config.model) is not None
+    return by_name or (model is not None and model.kind == "chat")
 
 
 def _as_chat(request: CompletionRequest) -> CompletionRequest:

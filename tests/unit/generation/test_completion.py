@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generation.completion import Choice, Chunk, Joined, ToolCallPart, asked_calls, estimated_usage, functions
+from services.generation.completion import Choice, Chunk, Joined, ToolCallPart, asked_calls, functions
 from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, ToolCall, Usage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid
@@ -16,7 +16,6 @@ def test_text_is_joined_untouched(pieces: list[str]) -> None:
     for piece in pieces:
         joined.add(Chunk(text=piece))
     assert joined.choice().text == "".join(pieces)
-    assert joined.pieces == sum(1 for piece in pieces if piece)
 
 
 def test_parts_of_parallel_tool_calls_may_be_interleaved() -> None:
@@ -51,20 +50,13 @@ def test_usage_and_reason_come_with_different_events() -> None:
     assert (joined.finish_reason, joined.usage, joined.about) == ("length", usage, {"id": "a", "model": "m"})
 
 
-def test_usage_nobody_told_is_estimated_from_what_was_sent_and_what_came() -> None:
-    joined = Joined()
-    for piece in ("a", "", "b"):
-        joined.add(Chunk(text=piece))
-    assert estimated_usage("123456789", joined) == Usage(prompt_tokens=3, generation_tokens=2, total_tokens=5)
-
-
 def test_a_count_told_at_the_beginning_is_not_that_of_the_whole() -> None:
     joined = Joined()
     joined.add(Chunk(usage=Usage(prompt_tokens=9, generation_tokens=1, total_tokens=10)))
     for piece in ("a", "b"):
         joined.add(Chunk(text=piece))
     assert joined.whole_usage is None
-    assert estimated_usage("123456789", joined) == Usage(prompt_tokens=9, generation_tokens=2, total_tokens=11)
+    assert joined.usage == Usage(prompt_tokens=9, generation_tokens=1, total_tokens=10)
     joined.add(Chunk(finish_reason="stop", usage=Usage(generation_tokens=7, total_tokens=7)))
     assert joined.whole_usage == Usage(prompt_tokens=9, generation_tokens=7, total_tokens=16)
 

@@ -1,0 +1,21 @@
+"""Models: what is known of them."""
+
+from fastapi import APIRouter, Depends
+
+from services.gateway.deps import GatewayDep, require
+from services.gateway.schemas.models import ModelsResponse
+from shared.contracts.providers import ListModels
+from shared.permissions import EDIT_PROMPTS
+
+router = APIRouter(tags=["Models"])
+
+
+@router.get(
+    "/models",
+    summary="List the models, their limits, prices, and what they cannot do",
+    dependencies=[Depends(require(EDIT_PROMPTS))],
+)
+async def list_models(gateway: GatewayDep) -> ModelsResponse:
+    """The same for every organisation."""
+    found = await gateway.bus.ask(ListModels())
+    return ModelsResponse(models=found.models)

@@ -1,0 +1,56 @@
+"""What the catalogue of models means for the calls that are made."""
+
+from typing import Any
+
+import pytest
+
+from services.generation.completion import CompletionRequest
+from services.generation.providers.calls import LOCAL_MODEL, Providers
+from shared.contracts.chat import ChatMessage
+from shared.contracts.projects import ModelConfig
+from shared.errors import Invalid
+
+PROVIDERS = Providers({"OPENAI_API_KEY": "sk-own"}, "http://127.0.0.1:9/v1")
+
+
+def request(kind: str, **fields: Any) -> CompletionRequest:
+    config = ModelConfig.model_validate({"model": "gpt-4"} | fields)
+    if kind == "chat":
+        return CompletionRequest(config, messages=[ChatMessage(role="user", content="hi")])
+    return CompletionRequest(config, prompt="once")
+
+
+@pytest.mark.parametrize(
+    ("request_", "needed"),
+    [
+        (request("chat"), False),
+        (request("complete"), False),  # it becomes a chat
+        (request("complete", model="gpt-3.5-turbo-instruct"), True),
+        (request("complete", model="gpt-3.5-turbo-instruct", max_tokens=5), False),
+        (request("complete", model=LOCAL_MODEL), True),
+        (request("chat", model=LOCAL_MODEL), False),
+        (request("complete", model="my-own-model"), False),
+        (request("chat", provider="groq", model="llama-3.1-8b-instant"), False),
+    ],
+)
+def test_a_budget_is_worked_out_only_where_it_is_sent(request_: CompletionRequest, *, needed: bool) -> None:
+    assert PROVIDERS.needs_budget(request_) is needed
+
+
+def test_a_model_that_cannot_is_refused_before_its_key_is_missed() -> None:
+    with pytest.raises(Invalid, match="'gpt-4' cannot do JSON mode"):
+        Providers({}, None).calls(
+            CompletionRequest(**vars(request("chat")) | {"response_format": _json_mode()}),
+            {},
+        )
+
+
+def _json_mode() -> Any:
+    return ModelConfig.model_validate({"model": "m", "response_format": {"type": "json_object"}}).response_format
+
+
+def test_the_local_model_completes_and_chats() -> None:
+    (call,) = PROVIDERS.calls(request("complete", model=LOCAL_MODEL), {})
+    assert call.url == "http://127.0.0.1:9/v1/completions"
+    (call,) = PROVIDERS.calls(request("chat", model=LOCAL_MODEL), {})
+    assert call.url == "http://127.0.0.1:9/v1/chat/completions"
