@@ -10,7 +10,7 @@ from services.generation.handlers import generations, projects
 from services.generation.logbook import Logbook
 from services.generation.providers.calls import Providers
 from services.generation.providers.client import Client
-from services.generation.providers.registry import IN_PROCESS
+from services.generation.providers.registry import IN_PROCESS, compatible
 from services.generation.settings import Settings
 from services.generation.store import Store
 from shared import mongo
@@ -30,7 +30,7 @@ def building(settings: Settings) -> Build:
         client = Client(settings.provider_read_seconds, IN_PROCESS)
         deps = Deps(
             catalogue=Catalogue(store),
-            providers=Providers(os.environ, settings.local_model_url),
+            providers=Providers(os.environ, settings.local_model_url, compatible(settings.compatible_providers)),
             client=client,
             logbook=Logbook(bus),
             seal=Seal(settings.secret),

@@ -21,8 +21,12 @@ LOCAL_MODEL = "smollm2-135m-instruct"
 class Providers:
     """The rows, with this installation's addresses and keys."""
 
-    def __init__(self, environment: Mapping[str, str], local_model_url: str | None) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], local_model_url: str | None, more: Mapping[str, Row] | None = None
+    ) -> None:
+        """`more` rows stand beside `ROWS`, or in their place."""
         self._environment = environment
+        self._rows = ROWS | dict(more or {})
         self._local = local_model_url and Row(
             name="openai", title="Local model", dialect=openai, base_url=local_model_url
         )
@@ -69,9 +73,9 @@ class Providers:
                     "EVERLOOP_LOCAL_MODEL_URL to a server that has it."
                 )
             return self._local
-        row = ROWS.get(config.provider)
+        row = self._rows.get(config.provider)
         if row is None:
-            known = ", ".join(sorted(ROWS))
+            known = ", ".join(sorted(self._rows))
             raise Invalid(f"provider {config.provider!r} is not one this installation can call; it knows {known}.")
         return row
 
