@@ -6,9 +6,12 @@ import pkgutil
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from services.generation.features import Feature
+from services.generation.providers.registry import ROWS, Row
 from shared import contracts
 from shared.contracts.message import Event
 from shared.permissions import PERMISSIONS, Permission
@@ -16,6 +19,7 @@ from tests.architecture.tree import ROOT, name, sources, text
 
 PAGES = sources("docs", endings=(".md",))
 ACCESS = ROOT / "docs" / "architecture" / "access.md"
+GENERATION = ROOT / "docs" / "architecture" / "generation.md"
 BUS = ROOT / "docs" / "architecture" / "bus.md"
 
 
@@ -45,6 +49,20 @@ def test_every_event_is_explained(event: type[Event]) -> None:
     assert f"`{event.everywhere()}`" in row
     for field in set(event.model_fields) - {"organisation"}:
         assert f"`{field}`" in row, f"docs/architecture/bus.md says nothing about {event.__name__}.{field}"
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
+def test_every_provider_is_listed(row: Row) -> None:
+    """A row of the registry is a line of the page, and its variables are in the example."""
+    key = f"`{row.key_variable}`{' (optional)' * row.key_optional}" if row.key_variable else "none"
+    address = f"`{row.base_url_variable}`" if row.base_url_variable else "none"
+    only_chats = row.chat_models is not None and row.chat_models.pattern == ""
+    lacks = [each for each in get_args(Feature) if each in row.lacks or (each == "suffix" and only_chats)]
+    line = f"| `{row.name}` | {row.title} | {key} | {address} | {', '.join(lacks) or '—'} |"
+    assert line in text(GENERATION).splitlines(), f"docs/architecture/generation.md lacks the line\n{line}"
+    example = text(ROOT / "deploy" / "env.example")
+    for variable in filter(None, (row.key_variable, row.base_url_variable)):
+        assert f"\n#{variable}=" in example, f"deploy/env.example lacks {variable}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

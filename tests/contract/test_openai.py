@@ -8,7 +8,7 @@ import pytest
 from openai.types import completion_create_params
 from openai.types.chat import ChatCompletionMessageParam
 from openai.types.chat import completion_create_params as chat_create_params
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic._internal import _generate_schema
 from pydantic_core import core_schema
 
@@ -171,6 +171,15 @@ def test_a_body_is_of_the_library_s_type(request_: CompletionRequest) -> None:
     type_: Any = list[streamed if request_.stream else whole]  # type: ignore[misc]
     (validated,) = TypeAdapter(type_, config=_STRICT).validate_python([call.body])
     assert validated == call.body
+
+
+@pytest.mark.usefixtures("iterables_are_lists")
+def test_the_library_s_type_knows_every_field() -> None:
+    (call,) = Providers({"OPENAI_API_KEY": "sk"}, None).calls(REQUESTS["plain"], {})
+    adapter: TypeAdapter[Any] = TypeAdapter(list[_types(call)[0]], config=_STRICT)  # type: ignore[misc]
+    for wrong in ({"colour": 1}, {"messages": [{"role": "user", "content": "Hi", "colour": 1}]}):
+        with pytest.raises(ValidationError, match="colour"):
+            adapter.validate_python([call.body | wrong])
 
 
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
