@@ -28,7 +28,7 @@ STAND_INS: dict[Any, Callable[[], StandIn]] = {
 MODELS = {"openai": "gpt-4o", "replicate": "meta/meta-llama-3-70b-instruct"}
 """By row, where not just any name will do."""
 ENVIRONMENTS: dict[str, dict[str, str]] = {}
-"""By row: what it needs to know besides its address and its key."""
+"""By row: what it needs to know besides its address and its key. `{address}` is the stand-in's."""
 KEY = "key-that-nobody-may-see"
 
 DUMMY = Row(name="dummy", title="Dummy", dialect=openai, base_url="http://127.0.0.1:1", key_variable="DUMMY_API_KEY")
@@ -105,9 +105,11 @@ async def standing(row: Row, address: str | None = None) -> AsyncIterator[Standi
     """A row at its stand-in, or at another address. Afterwards nothing may be open any more."""
     standin = stand_in(row)
     address = address or standin.url
-    environment = ENVIRONMENTS.get(row.name, {}) | ({row.key_variable: KEY} if row.key_variable else {})
+    environment = {name: value.format(address=address) for name, value in ENVIRONMENTS.get(row.name, {}).items()}
+    if row.key_variable:
+        environment[row.key_variable] = KEY
     if row.base_url_variable:
-        environment |= {row.base_url_variable: address}
+        environment[row.base_url_variable] = address
     else:
         row = replace(row, base_url=address)
     client = Client(2.0, {})

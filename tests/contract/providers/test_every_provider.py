@@ -162,10 +162,21 @@ class TestWhatIsSent:
         for each in evidence:
             inside = isinstance(each, str) and each in sent(provider)
             assert inside or each in found, f"{provider.row.title} was not sent {each!r}"
-        if feature == "JSON mode":
-            with_it = provider.standin.requests[0].body
-            await provider.complete(provider.chat(*request.messages or ()))
-            assert with_it != provider.standin.requests[1].body
+        without = replace(request, tool_choice=None, response_format=None)
+        if without != request:  # words alone do not show it
+            await provider.complete(without)
+            assert provider.standin.requests[0].body != provider.standin.requests[1].body
+
+    async def test_a_tool_may_be_required_without_being_named(self, provider: Standing) -> None:
+        request = replace(provider.chat(config={"tools": [TOOL]}), tool_choice="required")
+        if {"tools", "forced tools"} & provider.row.lacks:
+            with pytest.raises(Invalid, match="tools"):
+                provider.calls(request)
+            return
+        for choice in ("required", "auto", "none"):
+            await provider.complete(replace(request, tool_choice=choice))
+        bodies = [json.dumps(each.body) for each in provider.standin.requests]
+        assert len(set(bodies)) == 3
 
 
 def using(provider: Standing, feature: Feature) -> tuple[CompletionRequest, list[Any]]:
