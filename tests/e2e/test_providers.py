@@ -58,3 +58,13 @@ def test_another_language(api: httpx.Client, predictions: StandIn, stream: bool)
     assert (log["output"], log["error"]) == ("It rains\nin Oslo.", None)
     assert log["provider_response"]["status"] == "succeeded"
     assert log["output_tokens"] > 0
+
+
+def test_a_key_of_the_request_for_a_provider_younger_than_the_contract(api: httpx.Client, predictions: StandIn) -> None:
+    predictions.clear()
+    ok(api.post("/chat", json=_chat(LLAMA, provider_api_keys={"replicate": "r8-of-the-caller"})))
+    ok(api.post("/chat", json=_chat(LLAMA)))
+    assert [each.key for each in predictions.requests] == ["r8-of-the-caller", "r8-from-the-environment"]
+    refused = api.post("/chat", json=_chat(LLAMA, provider_api_keys={"replicate": "not\na key"}))
+    assert refused.status_code == 422
+    assert "another provider's name" in refused.json()["detail"]["message"]
