@@ -14,8 +14,10 @@ import pytest
 
 from tests import stack as stacks
 from tests.standins import openai as openai_standin
+from tests.standins import replicate as replicate_standin
 from tests.standins import web as web_standin
 from tests.standins.openai import OpenAIStandIn
+from tests.standins.server import StandIn
 from tests.standins.web import Web
 
 SDK_SCRIPTS = Path(__file__).parent / "e2e" / "sdk"
@@ -29,12 +31,23 @@ def upstream() -> OpenAIStandIn:
 
 
 @pytest.fixture(scope="session")
-def stack(upstream: OpenAIStandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[stacks.Stack]:
+def predictions() -> StandIn:
+    """What the stack calls when it calls Replicate."""
+    return replicate_standin.start()
+
+
+@pytest.fixture(scope="session")
+def stack(
+    upstream: OpenAIStandIn, predictions: StandIn, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[stacks.Stack]:
     """A stack with its local model, started once."""
     environment = {
         "OPENAI_BASE_URL": upstream.url,
         "OPENAI_API_KEY": "sk-from-the-environment",
         "EVERLOOP_OUTBOUND_ALLOW": "127.0.0.1",  # where the stand-ins for other people's servers are
+        "REPLICATE_BASE_URL": predictions.url,
+        "REPLICATE_API_TOKEN": "r8-from-the-environment",
+        "EVERLOOP_COMPATIBLE_PROVIDERS": json.dumps({"house": {"base_url": upstream.url, "lacks": ["tools"]}}),
     }
     running = stacks.start(tmp_path_factory.mktemp("stack"), environment=environment)
     yield running

@@ -12,7 +12,7 @@ Feature = Literal[
 ]  # fmt: skip
 
 _REMEDIES: dict[Feature, str] = {
-    "tools": "remove tools from the config",
+    "tools": "remove tools from the config, and what was called from the messages",
     "forced tools": "set tool_choice to 'auto' or 'none', or leave it out",
     "images": "send text only",
     "images in the system message": "put the image into a user message",
@@ -33,7 +33,7 @@ def needed(request: CompletionRequest) -> list[Feature]:
     forced = request.tool_choice == "required" or isinstance(request.tool_choice, FunctionChoice)
     messages = request.messages or []
     uses: dict[Feature, bool] = {
-        "tools": bool(config.tools),
+        "tools": bool(config.tools) or any(message.role == "tool" or message.tool_calls for message in messages),
         "forced tools": bool(config.tools) and forced,
         "images": any(map(_has_image, messages)),
         "images in the system message": any(_has_image(message) for message in messages if message.role == "system"),

@@ -13,7 +13,7 @@ from services.generation.outbound import Outbound
 from services.generation.providers.calls import Providers
 from services.generation.providers.client import Client
 from services.generation.providers.dispatch import Dispatch, Patience
-from services.generation.providers.registry import IN_PROCESS
+from services.generation.providers.registry import IN_PROCESS, compatible
 from services.generation.routing import Routing
 from services.generation.settings import Settings
 from services.generation.store import CredentialStore, RedirectStore, Store, ToolStore
@@ -47,7 +47,7 @@ def building(settings: Settings) -> Build:
             catalogue=Catalogue(store),
             credentials=Credentials(credentials, seal),
             routing=Routing(redirects),
-            providers=Providers(os.environ, settings.local_model_url),
+            providers=Providers(os.environ, settings.local_model_url, compatible(settings.compatible_providers)),
             dispatch=Dispatch(client, _patience(settings)),
             logbook=Logbook(bus),
             seal=seal,

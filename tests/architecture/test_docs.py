@@ -6,9 +6,12 @@ import pkgutil
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from services.generation.features import Feature
+from services.generation.providers.registry import ROWS, Row
 from shared import contracts
 from shared.contracts.message import Event
 from shared.permissions import PERMISSIONS, Permission
@@ -16,6 +19,7 @@ from tests.architecture.tree import ROOT, name, sources, text
 
 PAGES = sources("docs", endings=(".md",))
 ACCESS = ROOT / "docs" / "architecture" / "access.md"
+PROVIDERS = ROOT / "docs" / "architecture" / "providers.md"
 BUS = ROOT / "docs" / "architecture" / "bus.md"
 
 
@@ -45,6 +49,25 @@ def test_every_event_is_explained(event: type[Event]) -> None:
     assert f"`{event.everywhere()}`" in row
     for field in set(event.model_fields) - {"organisation"}:
         assert f"`{field}`" in row, f"docs/architecture/bus.md says nothing about {event.__name__}.{field}"
+
+
+def test_what_is_said_of_providers_is_true() -> None:
+    """A new row is complete without a line on the page; a line that is there says what the row says."""
+    said = [line for line in text(PROVIDERS).splitlines() if re.match(r"\| `\w+` \| .* \| .* \| .* \| .* \|", line)]
+    assert len(said) >= 20
+    assert set(said) <= {_line(row) for row in ROWS.values()}
+    example = text(ROOT / "deploy" / "env.example")
+    for line in said:
+        for variable in re.findall(r"`([A-Z_]+_(?:KEY|TOKEN|URL|ENDPOINT|BEDROCK))`", line):
+            assert f"\n#{variable}=" in example, f"deploy/env.example lacks {variable}"
+
+
+def _line(row: Row) -> str:
+    key = f"`{row.key_variable}`{' (optional)' * row.key_optional}" if row.key_variable else "none"
+    address = f"`{row.base_url_variable}`" if row.base_url_variable else "none"
+    only_chats = row.chat_models is not None and row.chat_models.pattern == ""
+    lacks = [each for each in get_args(Feature) if each in row.lacks or (each == "suffix" and only_chats)]
+    return f"| `{row.name}` | {row.title} | {key} | {address} | {', '.join(lacks) or '—'} |"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -14,7 +14,8 @@ from tests.contract import ours
 from tests.standins import cohere as standin_module
 from tests.standins.server import Json, StandIn
 
-MODEL = "command-a-03-2025"
+MODEL = "command-of-tomorrow"
+"""Nobody knows what it cannot do, so nothing is refused for it."""
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 NOTHING: Json = {"type": "object", "properties": {}}
 TOOLS: list[Json] = [

@@ -44,7 +44,7 @@ def total(api: httpx.Client, project_id: str) -> int:
         ("/chat", CHAT, "project"),
         ("/chat-model-config", {"project": "p", "messages": []}, "model_config_id"),
         ("/model-configs", {"model": "gpt-4"}, "project"),
-        ("/model-configs", {"project": "p", "model": "gpt-4", "provider": "Acme Corp."}, "provider"),
+        ("/model-configs", {"project": "p", "model": "gpt-4", "provider": "Acme & Co"}, "provider"),
     ],
 )
 def test_bad_input_is_a_422_that_names_the_field(api: httpx.Client, path: str, body: Any, named: str) -> None:

@@ -84,9 +84,8 @@ class Bedrock:
 
     def error(self, reply: Reply) -> Json:
         """`{"message": …}`; its kind is a header."""
-        reply.headers.setdefault(
-            "x-amzn-ErrorType", _ERRORS.get(reply.status, "UnknownException") + ":http://internal/"
-        )
+        kind = _ERRORS.get(reply.status, "UnknownException") + ":http://internal/"
+        reply.headers = {"x-amzn-ErrorType": kind} | reply.headers
         return {"message": "the stand-in refuses"} | (reply.error or {})
 
 

@@ -1,5 +1,6 @@
 """The wire of the OpenAI API. Checked against OpenAI's own client library."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,12 +84,12 @@ def _chunks(reply: Reply, body: Json, *, chat: bool) -> Iterator[Json]:
 
     if chat:
         yield chunk({"role": "assistant", "content": ""})
-    for word in (reply.content or "").split(" "):
-        yield chunk({"content": word + " "})
+    for word in re.findall(r"\s*\S+|\s+$", reply.content or ""):
+        yield chunk({"content": word})
     for index, call in enumerate(reply.tool_calls or ()):
         yield chunk({"tool_calls": [{"index": index, **call}]})
     yield chunk({}, _reason(reply))
-    if (body.get("stream_options") or {}).get("include_usage"):
+    if reply.tells_usage or (body.get("stream_options") or {}).get("include_usage"):
         yield envelope | {"choices": [], "usage": _usage(reply)}
 
 

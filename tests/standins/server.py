@@ -39,6 +39,10 @@ class Reply:
     """The stream ends with an event that says this, in languages that have one."""
     garbage: bool = False
     """Something else than the provider's language."""
+    empty: bool = False
+    """An answer without a body."""
+    tells_usage: bool = False
+    """A stream tells its usage even to those who did not ask, as some providers do."""
     prompt_tokens: int = 12
     generation_tokens: int = 5
 
@@ -76,6 +80,16 @@ class Language(Protocol):
 
     def error(self, reply: Reply) -> Json:
         """A refusal."""
+
+
+class Resuming(Protocol):
+    """What a language has besides if its answer lies behind a second request."""
+
+    def begun(self, request: Recorded, reply: Reply) -> Json | None:
+        """The answer to a request that only begins the work, or None."""
+
+    def earlier(self, request: Recorded) -> Reply | None:
+        """The reply of the request whose answer is asked for here, or None if this request is not of that kind."""
 
 
 @dataclass
@@ -156,7 +170,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Recorded(self.command, self.path, self.server.language.key(headers), body, headers)
         self.server.standin.requests.append(request)
-        reply = self.server.standin.replies.popleft() if self.server.standin.replies else Reply()
+        earlier = self._resuming.earlier(request) if self._resuming else None
+        reply = earlier or (self.server.standin.replies.popleft() if self.server.standin.replies else Reply())
         time.sleep(reply.delay_seconds)
         with self.server.lock:
             self.server.standin.streaming += 1
@@ -166,9 +181,19 @@ class _Handler(BaseHTTPRequestHandler):
             with self.server.lock:
                 self.server.standin.streaming -= 1
 
+    @property
+    def _resuming(self) -> Resuming | None:
+        language: Any = self.server.language
+        return language if hasattr(language, "begun") else None
+
     def _write(self, request: Recorded, reply: Reply) -> None:
+        begun = self._resuming.begun(request, reply) if self._resuming and reply.status == 200 else None
         if reply.status != 200:
             self._send(reply, json.dumps(self.server.language.error(reply)).encode())
+        elif begun is not None:
+            self._send(Reply(), json.dumps(begun).encode())
+        elif reply.empty:
+            self._send(reply, b"")
         elif self.server.language.streams(request):
             events = [sse({}).replace(b"{}", GARBAGE)] if reply.garbage else self.server.language.events(request, reply)
             self._stream(reply, events)

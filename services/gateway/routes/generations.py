@@ -120,7 +120,8 @@ async def _command(body: GenerateRequest, caller: Caller, gateway: Gateway, requ
         except ValidationError:  # its text would repeat the keys
             names = ", ".join(ProviderApiKeys.model_fields)
             raise Invalid(
-                f"provider_api_keys must be an object with any of {names}; each is a key of visible ASCII characters."
+                f"provider_api_keys must be an object with any of {names} or another provider's name; each is a key of "
+                "visible ASCII characters."
             ) from None
         sealed = gateway.seal.close(keys) if keys else None
     may_deploy = await gateway.may_deploy(caller)

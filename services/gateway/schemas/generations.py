@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from services.gateway.schemas.bodies import Placed, StrictBody
@@ -18,6 +18,7 @@ from shared.contracts.chat import (
     ToolChoice,
 )
 from shared.contracts.generations import Chat, Complete, Generate
+from shared.contracts.projects import Provider
 from shared.errors import Invalid
 
 DEPRECATED: JsonDict = {"deprecated": True}
@@ -31,7 +32,10 @@ ProviderKey = Annotated[str, Field(pattern=r"^[\x21-\x7e]*$")]
 
 
 class ProviderApiKeys(StrictBody):
-    """Keys for this request alone; they are never stored."""
+    """Keys for this request alone; they are never stored. Providers younger than the contract have theirs by name."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[Provider, ProviderKey]
 
     openai: ProviderKey | None = None
     ai21: ProviderKey | None = None

@@ -24,8 +24,12 @@ LOCAL_MODEL = "smollm2-135m-instruct"
 class Providers:
     """The rows, with this installation's addresses and keys."""
 
-    def __init__(self, environment: Mapping[str, str], local_model_url: str | None) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], local_model_url: str | None, more: Mapping[str, Row] | None = None
+    ) -> None:
+        """`more` rows stand beside `ROWS`, or in their place."""
         self._environment = environment
+        self._rows = ROWS | dict(more or {})
         self._local = local_model_url and Row(
             name="openai", title="Local model", dialect=openai, base_url=local_model_url
         )
@@ -33,12 +37,12 @@ class Providers:
     @property
     def names(self) -> frozenset[str]:
         """The providers that can be called."""
-        return frozenset(ROWS)
+        return frozenset(self._rows)
 
     @property
     def key_names(self) -> frozenset[str]:
         """The names of the keys they take, as in `provider_api_keys`."""
-        return frozenset(name for name, row in ROWS.items() if row.key_variable) | {AZURE_ENDPOINT}
+        return frozenset(name for name, row in self._rows.items() if row.key_variable) | {AZURE_ENDPOINT}
 
     def calls(self, request: CompletionRequest, keys: Mapping[str, str]) -> list[Call]:
         """What to send so that `request.samples` samples come back, in their order.
@@ -95,9 +99,9 @@ class Providers:
                     "EVERLOOP_LOCAL_MODEL_URL to a server that has it."
                 )
             return self._local
-        row = ROWS.get(config.provider)
+        row = self._rows.get(config.provider)
         if row is None:
-            known = ", ".join(sorted(ROWS))
+            known = ", ".join(sorted(self._rows))
             raise Invalid(f"provider {config.provider!r} is not one this installation can call; it knows {known}.")
         return row
 

@@ -47,7 +47,11 @@ class Client:
             if not response.is_success:
                 raise _refused(call, response)
             try:
-                completion = call.dialect.read_reply(call.request, from_json(content))
+                reply = from_json(content)
+                detail = call.dialect.error_detail(reply)  # some write 200 above an error
+                if detail is not None:
+                    raise errors.broken(call.title, f"could not answer: {errors.masked(detail, call.key)}")
+                completion = call.dialect.read_reply(call.request, reply)
             except _UNREADABLE as error:
                 raise errors.broken(call.title, "sent an answer that cannot be read.") from error
             if len(completion.choices) < call.request.samples:

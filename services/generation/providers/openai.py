@@ -100,6 +100,8 @@ def _message(message: ChatMessage) -> Json:
     sent = message.model_dump(exclude_none=True)
     if message.tool_calls is not None:
         sent.pop("tool_call" if message.tool_calls else "tool_calls", None)
+    if "tool_call" in sent:  # OpenAI's own deprecated form has another name
+        sent["function_call"] = {"arguments": ""} | sent.pop("tool_call")
     return sent
 
 
@@ -129,7 +131,17 @@ def _choice(choice: Json, *, chat: bool) -> Choice:
         )
         for index, call in enumerate(message.get("tool_calls") or ())
     ]
-    return Choice(message.get("content") or "", calls or None, reason)
+    return Choice(_text(message.get("content")), calls or None, reason)
+
+
+def _text(content: str | list[Json] | None) -> str:
+    """Reasoning models of compatible servers answer in parts; what they thought is not part of the answer.
+
+    https://docs.mistral.ai/capabilities/reasoning, 2026-11
+    """
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part["type"] == "text")
+    return content or ""
 
 
 def write_reply(request: CompletionRequest, joined: Joined) -> Json:
@@ -168,7 +180,7 @@ def read_event(request: CompletionRequest, event: Any) -> Chunk:  # noqa: ANN401
     delta = choice.get("delta") or {}
     text = delta.get("content") if request.messages is not None else choice.get("text")
     return Chunk(
-        text=text or "",
+        text=_text(text),
         tool_calls=tuple(_tool_call_part(index, part) for index, part in enumerate(delta.get("tool_calls") or ())),
         finish_reason=_finish_reason(choice.get("finish_reason")),
         usage=_usage(event),

@@ -11,7 +11,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 from pydantic_core import to_json
 
-from services.generation.completion import Choice, Chunk, Completion, Joined
+from services.generation.completion import Choice, Chunk, Completion, CompletionRequest, Joined, Json
 from services.generation.providers.base import Call
 from shared import telemetry
 from shared.contracts.chat import Usage
@@ -93,7 +93,12 @@ def _asked(call: Call, operation: str) -> dict[str, AttributeValue]:
     if config.max_tokens != -1:
         attributes["gen_ai.request.max_tokens"] = config.max_tokens
     if telemetry.content_wanted():
-        attributes["gen_ai.input.messages"] = to_json(
-            call.body.get("messages") or call.body.get("contents") or call.body.get("prompt")
-        ).decode()
+        attributes["gen_ai.input.messages"] = to_json(_given(call.request)).decode()
     return attributes
+
+
+def _given(request: CompletionRequest) -> str | list[Json] | None:
+    """The same for every wire language."""
+    if request.messages is None:
+        return request.prompt
+    return [message.model_dump(exclude_none=True) for message in request.messages]

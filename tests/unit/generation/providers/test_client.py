@@ -71,6 +71,11 @@ async def test_a_refusal_keeps_the_key_to_itself() -> None:
         await streamed(refusal)
 
 
+async def test_an_error_under_a_status_that_says_all_is_well() -> None:
+    with pytest.raises(UpstreamFailed, match=r"^OpenAI could not answer: no luck with \*\*\*$"):
+        await client(Canned(payload={"error": {"message": "no luck with sk-secret"}})).complete(call())
+
+
 async def test_a_stream() -> None:
     chunks = await streamed(Canned(events=[event("a"), event("b", "stop")]))
     assert [(chunk.text, chunk.finish_reason) for chunk in chunks] == [("a", None), ("b", "stop")]

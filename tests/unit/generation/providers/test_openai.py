@@ -94,6 +94,12 @@ class TestBody:
             {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:x", "detail": "low"}}]},
         ]
 
+    def test_the_deprecated_call_has_another_name(self) -> None:
+        old = ChatMessage.model_validate({"role": "assistant", "content": "", "tool_call": {"name": "f"}})
+        assert openai.body(chat(messages=[old]))["messages"] == [
+            {"role": "assistant", "content": "", "function_call": {"name": "f", "arguments": ""}}
+        ]
+
     def test_a_completion_goes_to_its_own_address(self) -> None:
         request = completion(logprobs=3, suffix="end")
         sent = openai.body(request)
@@ -152,6 +158,11 @@ class TestReply:
             ("c", "f", "{"),
             ("call_1", "g", None),
         ]
+
+    def test_thoughts_are_not_part_of_the_answer(self) -> None:
+        content = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "Yes."}]
+        assert openai.read_reply(chat(), {"choices": [{"message": {"content": content}}]}).choices[0].text == "Yes."
+        assert openai.read_event(chat(), {"choices": [{"delta": {"content": content}}]}).text == "Yes."
 
     @pytest.mark.parametrize("reply", [{}, [], None, {"choices": [{}]}, {"choices": [{"message": None}]}, "text"])
     def test_garbage_is_noticed(self, reply: Any) -> None:

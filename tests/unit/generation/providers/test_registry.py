@@ -7,7 +7,8 @@ import pytest
 from services.gateway.schemas.configs import PublicProvider
 from services.generation.completion import CompletionRequest
 from services.generation.providers.calls import LOCAL_MODEL, Providers
-from services.generation.providers.registry import ROWS
+from services.generation.providers.registry import ROWS, compatible
+from services.generation.settings import CompatibleProvider
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid, Unauthenticated
@@ -27,11 +28,9 @@ def completion(model: str, **fields: Any) -> CompletionRequest:
 
 def test_every_row_is_a_provider_of_the_contract() -> None:
     assert set(get_args(PublicProvider)) - set(ROWS) <= {
-        "openai_azure",
         "anthropic",
         "bedrock",
         "cohere",
-        "replicate",
         "google",
     }
     assert all(name == row.name for name, row in ROWS.items())
@@ -154,3 +153,51 @@ def test_text_alone_is_a_system_message(provider: str, words: str) -> None:
 def test_cohere_tells_no_log_probabilities() -> None:
     with pytest.raises(Invalid, match="logprobs"):
         PROVIDERS.calls(_with(chat(provider="cohere", model="m"), logprobs=2), {"cohere": "k"})
+
+
+@pytest.mark.parametrize(("name", "port"), [("ollama", 11434), ("vllm", 8000), ("lmstudio", 1234)])
+def test_a_server_of_ones_own_needs_no_key(name: str, port: int) -> None:
+    (call,) = Providers({}, None).calls(chat(provider=name), {})
+    assert (call.url, call.key) == (f"http://127.0.0.1:{port}/v1/chat/completions", None)
+    assert "Authorization" not in call.headers
+    variable = ROWS[name].key_variable or ""
+    assert Providers({variable: "k"}, None).calls(chat(provider=name), {})[0].key == "k"
+
+
+def test_every_address_and_key_can_be_set() -> None:
+    for row in ROWS.values():
+        assert row.name == "mock" or (row.base_url_variable and row.key_variable), row.name
+        assert row.find_address or row.base_url.startswith(("https://", "http://127.0.0.1:", "http://mock.")), row.name
+
+
+class TestCompatible:
+    """Servers only this installation knows."""
+
+    def test_one_is_a_row(self) -> None:
+        rows = compatible(
+            {
+                "llamacpp": CompatibleProvider(base_url="http://127.0.0.1:8080/v1/"),
+                "house": CompatibleProvider(
+                    base_url="https://llm.example/v1", title="House", key_variable="HOUSE", lacks=frozenset({"tools"})
+                ),
+            }
+        )
+        providers = Providers({"HOUSE": "secret"}, None, rows)
+        (call,) = providers.calls(chat(provider="llamacpp"), {})
+        assert (call.url, call.key, call.title) == ("http://127.0.0.1:8080/v1/chat/completions", None, "llamacpp")
+        (call,) = providers.calls(chat(provider="house"), {})
+        assert (call.key, call.title) == ("secret", "House")
+        with pytest.raises(Invalid, match="House cannot do tools"):
+            providers.calls(chat(provider="house", tools=[{"name": "f"}]), {})
+        with pytest.raises(Invalid, match=r"house, .*llamacpp"):
+            providers.calls(chat(provider="nobody"), {})
+        with pytest.raises(Unauthenticated, match="HOUSE"):
+            Providers({}, None, rows).calls(chat(provider="house"), {})
+
+    def test_a_name_that_is_taken(self) -> None:
+        with pytest.raises(ValueError, match="'openai' is a provider already"):
+            compatible({"openai": CompatibleProvider(base_url="http://x/v1")})
+
+    def test_a_feature_that_is_none(self) -> None:
+        with pytest.raises(ValueError, match=r"'x' cannot lack 'tool'; .* tools, forced tools"):
+            compatible({"x": CompatibleProvider(base_url="http://x/v1", lacks=frozenset({"tool"}))})

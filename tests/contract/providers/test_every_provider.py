@@ -1,0 +1,359 @@
+"""What an application may rely on, whoever the provider is: each test runs for every row of the registry."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, get_args
+
+import pytest
+
+from services.generation.completion import CompletionRequest, Joined
+from services.generation.features import Feature, needed
+from services.generation.providers import mock
+from services.generation.providers.registry import Row
+from shared.contracts.chat import (
+    ChatMessage,
+    FunctionCall,
+    FunctionChoice,
+    FunctionName,
+    Image,
+    ImageUrl,
+    ResponseFormat,
+    Text,
+    ToolCall,
+    Usage,
+)
+from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
+from tests.contract.providers.standing import DUMMY, EVERY_ROW, KEY, Standing, stand_in, standing
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+DATA_URL = f"data:image/png;base64,{PIXEL}"
+PLACE = "https://pictures.example/cat.png"
+TOOL = {
+    "name": "weather_at",
+    "description": "The weather of a town",
+    "parameters": {"type": "object", "properties": {"town": {"type": "string"}}, "required": ["town"]},
+}
+CALLS = [
+    {"id": "callaaa01", "type": "function", "function": {"name": "weather_at", "arguments": '{"town": "Oslo"}'}},
+    {"id": "callbbb02", "type": "function", "function": {"name": "weather_at", "arguments": '{"town": "Rome"}'}},
+]
+SCHEMA = {
+    "name": "reading",
+    "schema": {
+        "type": "object",
+        "properties": {"thermometer_reading": {"type": "number"}},
+        "required": ["thermometer_reading"],
+        "additionalProperties": False,
+    },
+    "strict": True,
+}
+SAYING = "Fine, thank you.\n  It rains ☂, “still”."
+
+
+@pytest.fixture(params=EVERY_ROW, ids=lambda row: row.name)
+async def provider(request: pytest.FixtureRequest) -> AsyncIterator[Standing]:
+    """Each in turn. That nothing is left open is asserted after every test."""
+    async with standing(request.param) as one:
+        yield one
+
+
+def system(text: str) -> ChatMessage:
+    return ChatMessage(role="system", content=text)
+
+
+def user(content: Any) -> ChatMessage:
+    return ChatMessage(role="user", content=content)
+
+
+def image(url: str) -> Image:
+    return Image(image_url=ImageUrl(url=url))
+
+
+def sent(provider: Standing) -> str:
+    """The body that arrived, with every character as itself."""
+    return json.dumps(provider.standin.requests[0].body, ensure_ascii=False)
+
+
+class TestAnswers:
+    async def test_a_whole_answer(self, provider: Standing) -> None:
+        provider.standin.reply(content=SAYING)
+        completion = await provider.complete(provider.chat())
+        (choice,) = completion.choices
+        assert (choice.text, choice.tool_calls, choice.finish_reason) == (SAYING, None, "stop")
+        assert completion.usage == Usage(prompt_tokens=12, generation_tokens=5, total_tokens=17)
+        assert isinstance(completion.raw, dict)
+        assert provider.standin.requests[0].key == provider.key
+
+    async def test_a_streamed_answer_is_the_whole_one_in_pieces(self, provider: Standing) -> None:
+        provider.standin.reply(content=SAYING, tells_usage=True)
+        chunks = [chunk async for chunk in provider.chunks(provider.chat())]
+        joined = Joined()
+        for chunk in chunks:
+            joined.add(chunk)
+        provider.standin.reply(content=SAYING)
+        completion = await provider.complete(provider.chat())
+        assert [joined.choice()] == completion.choices
+        assert sum(bool(chunk.text) for chunk in chunks) > 3
+        assert joined.usage in {completion.usage, None}
+        request = provider.chat(stream=True)
+        read = provider.row.dialect.read_reply(request, provider.row.dialect.write_reply(request, joined))
+        assert (read.choices, read.usage) == ([joined.choice()], joined.usage)
+
+    async def test_a_completion(self, provider: Standing) -> None:
+        provider.standin.reply(content="upon a time")
+        completion = await provider.complete(provider.prompt())
+        assert [choice.text for choice in completion.choices] == ["upon a time"]
+        assert "Once" in sent(provider)
+        provider.standin.reply(content="upon a time")
+        assert (await provider.stream(provider.prompt())).choice().text == "upon a time"
+
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_several_samples(self, provider: Standing, stream: bool) -> None:
+        calls = provider.calls(provider.chat(samples=3, stream=stream))
+        if stream:
+            assert len(calls) == 3
+            for call in calls:
+                texts = [chunk.text async for chunk in provider.client.stream(call)]
+                assert "".join(texts) == "Fine, thank you."
+        else:
+            answers = await asyncio.gather(*(provider.client.complete(call) for call in calls))
+            assert [choice.text for answer in answers for choice in answer.choices] == ["Fine, thank you."] * 3
+
+    async def test_an_answer_that_was_cut(self, provider: Standing) -> None:
+        provider.standin.reply(content="Fine, thank", finish_reason="length")
+        completion = await provider.complete(provider.chat(config={"max_tokens": 5}))
+        assert completion.choices[0].finish_reason == "length"
+
+    async def test_an_answer_without_text(self, provider: Standing) -> None:
+        provider.standin.reply(content=None)
+        assert (await provider.complete(provider.chat())).choices[0].text == ""
+        provider.standin.reply(content=None)
+        joined = await provider.stream(provider.chat())
+        assert (joined.choice().text, joined.choice().finish_reason) == ("", "stop")
+
+
+class TestWhatIsSent:
+    async def test_the_roles(self, provider: Standing) -> None:
+        history = [system("Be brief."), user("Who?"), ChatMessage(role="assistant", content="Me."), user("Why?")]
+        await provider.complete(provider.chat(*history))
+        body = sent(provider)
+        assert all(text in body for text in ("Be brief.", "Who?", "Me.", "Why?"))
+        assert body.count("Be brief.") == 1
+
+    async def test_sampling(self, provider: Standing) -> None:
+        await provider.complete(provider.chat(config={"temperature": 0.31, "top_p": 0.73, "max_tokens": 47}))
+        assert {0.31, 0.73, 47} <= set(map(_hashable, leaves(provider.standin.requests[0].body)))
+
+    async def test_other_reaches_the_provider(self, provider: Standing) -> None:
+        await provider.complete(provider.chat(config={"other": {"top_k": 41}}))
+        assert 41 in map(_hashable, leaves(provider.standin.requests[0].body))
+
+    @pytest.mark.parametrize("feature", get_args(Feature))
+    async def test_a_feature_is_sent_or_refused_but_never_dropped(self, provider: Standing, feature: Feature) -> None:
+        request, evidence = using(provider, feature)
+        lacking = [each for each in needed(request) if each in provider.row.lacks]
+        if lacking or (feature == "suffix" and provider.row.chat_models):
+            with pytest.raises(Invalid, match=lacking[0] if lacking else "only chats"):
+                provider.calls(request)
+            assert not provider.standin.requests
+            return
+        await provider.complete(request)
+        found = leaves(provider.standin.requests[0].body)
+        for each in evidence:
+            inside = isinstance(each, str) and each in sent(provider)
+            assert inside or each in found, f"{provider.row.title} was not sent {each!r}"
+        without = replace(request, tool_choice=None, response_format=None)
+        if without != request:  # words alone do not show it
+            await provider.complete(without)
+            assert provider.standin.requests[0].body != provider.standin.requests[1].body
+
+    async def test_a_tool_may_be_required_without_being_named(self, provider: Standing) -> None:
+        request = replace(provider.chat(config={"tools": [TOOL]}), tool_choice="required")
+        if {"tools", "forced tools"} & provider.row.lacks:
+            with pytest.raises(Invalid, match="tools"):
+                provider.calls(request)
+            return
+        for choice in ("required", "auto", "none"):
+            await provider.complete(replace(request, tool_choice=choice))
+        bodies = [json.dumps(each.body) for each in provider.standin.requests]
+        assert len(set(bodies)) == 3
+
+
+def using(provider: Standing, feature: Feature) -> tuple[CompletionRequest, list[Any]]:
+    """A request that needs this feature, and what of it must arrive."""
+    tools = {"tools": [TOOL]}
+    named = FunctionChoice(function=FunctionName(name="weather_at"))
+    chat = provider.chat
+    looks = {"images": user([Text(text="What is it?"), image(DATA_URL), image(PLACE)])}
+    if provider.row.inline_images:  # by then images named by address were fetched
+        looks["images"] = user([Text(text="What is it?"), image(DATA_URL)])
+    requests: dict[Feature, tuple[CompletionRequest, list[Any]]] = {
+        "tools": (chat(config=tools), ["weather_at", "The weather of a town", "town"]),
+        "forced tools": (replace(chat(config=tools), tool_choice=named), ["weather_at"]),
+        "images": (chat(looks["images"]), ["What is it?", PIXEL] + ([] if provider.row.inline_images else [PLACE])),
+        "images in the system message": (
+            chat(ChatMessage(role="system", content=[image(DATA_URL)]), user("What is it?")),
+            [PIXEL],
+        ),
+        "JSON mode": (chat(user("Say it in json."), response_format=ResponseFormat(type="json_object")), ["json"]),
+        "JSON schemas": (
+            chat(user("As json."), response_format=ResponseFormat(type="json_schema", json_schema=SCHEMA)),
+            ["thermometer_reading"],
+        ),
+        "seed": (chat(seed=1234567), [1234567]),
+        "logprobs": (chat(logprobs=7), [7]),
+        "suffix": (provider.prompt(suffix="and so they lived"), ["and so they lived"]),
+        "penalties": (chat(config={"presence_penalty": 0.321, "frequency_penalty": 0.123}), [0.321, 0.123]),
+        "stop sequences": (chat(config={"stop": ["###", "ENOUGH"]}), ["###", "ENOUGH"]),
+    }
+    return requests[feature]
+
+
+def leaves(value: Any) -> list[Any]:
+    """Every value of a JSON text that holds no other."""
+    if isinstance(value, dict):
+        return [leaf for each in value.values() for leaf in leaves(each)]
+    if isinstance(value, list):
+        return [leaf for each in value for leaf in leaves(each)]
+    return [value]
+
+
+def _hashable(leaf: Any) -> Any:
+    return leaf if isinstance(leaf, int | float | str) else None
+
+
+class TestTools:
+    async def test_parallel_calls_and_their_results_keep_their_ids(self, provider: Standing) -> None:
+        if "tools" in provider.row.lacks:
+            with pytest.raises(Invalid, match="tools"):
+                provider.calls(provider.chat(config={"tools": [TOOL]}))
+            with pytest.raises(Invalid, match="tools"):
+                provider.calls(provider.chat(*_called([ToolCall.model_validate(call) for call in CALLS])))
+            return
+        provider.standin.reply(content=None, tool_calls=CALLS)
+        (choice,) = (await provider.complete(provider.chat(config={"tools": [TOOL]}))).choices
+        assert choice.finish_reason == "tool_call"
+        assert [_said(call) for call in choice.tool_calls or ()] == [_said(ToolCall(**call)) for call in CALLS]
+        provider.standin.reply(content=None, tool_calls=CALLS)
+        assert (await provider.stream(provider.chat(config={"tools": [TOOL]}))).choice() == choice
+
+        provider.standin.clear()
+        await provider.complete(provider.chat(*_called(choice.tool_calls or []), config={"tools": [TOOL]}))
+        body = sent(provider)
+        assert body.index("four degrees") < body.index("twenty degrees")
+        for call in choice.tool_calls or ():
+            assert body.count(call.id) == 2, "once where it was called, once where it is answered"
+
+    async def test_text_beside_calls(self, provider: Standing) -> None:
+        if "tools" in provider.row.lacks:
+            assert "forced tools" in provider.row.lacks
+            return
+        provider.standin.reply(content="I look.", tool_calls=CALLS[:1])
+        (choice,) = (await provider.complete(provider.chat(config={"tools": [TOOL]}))).choices
+        assert (choice.text, len(choice.tool_calls or ())) == ("I look.", 1)
+
+
+def _called(calls: list[ToolCall]) -> list[ChatMessage]:
+    degrees = ("four degrees", "twenty degrees")
+    results = [
+        ChatMessage(role="tool", content=text, tool_call_id=call.id) for call, text in zip(calls, degrees, strict=True)
+    ]
+    return [user("How warm?"), ChatMessage(role="assistant", content="", tool_calls=calls), *results]
+
+
+def _said(call: ToolCall) -> tuple[str, str, Any]:
+    function: FunctionCall = call.function
+    return call.id, function.name, json.loads(function.arguments or "null")
+
+
+STATUSES = [
+    (400, Invalid),
+    (401, Unauthenticated),
+    (403, Unauthenticated),
+    (404, Invalid),
+    (429, RateLimited),
+    (500, UpstreamFailed),
+    (503, Unavailable),
+    (529, Unavailable),
+]
+
+
+class TestFailures:
+    @pytest.mark.parametrize("stream", [False, True])
+    @pytest.mark.parametrize(("status", "kind"), STATUSES)
+    async def test_a_refusal(self, provider: Standing, status: int, kind: type[Problem], stream: bool) -> None:
+        headers = {"Retry-After": "7"} if status in {429, 503} else {}
+        provider.standin.reply(status=status, error={"message": f"no, not with {KEY}"}, headers=headers)
+        with pytest.raises(kind) as caught:
+            await (provider.stream if stream else provider.complete)(provider.chat())
+        problem = caught.value
+        assert problem.origin == provider.row.title
+        assert problem.retry_after_seconds == (7.0 if headers else None)
+        assert problem.message == "no, not with ***" if provider.key else "no, not with" in problem.message
+
+    @pytest.mark.parametrize("events", [0, 2])
+    async def test_a_stream_that_dies(self, provider: Standing, events: int) -> None:
+        provider.standin.reply(break_after_chunks=events)
+        await _fails(provider, stream=True)
+
+    async def test_an_answer_that_dies(self, provider: Standing) -> None:
+        provider.standin.reply(break_after_chunks=1)
+        await _fails(provider)
+
+    @pytest.mark.parametrize("stream", [False, True])
+    @pytest.mark.parametrize("nothing", [{"garbage": True}, {"empty": True}])
+    async def test_something_that_is_no_answer(self, provider: Standing, nothing: dict[str, Any], stream: bool) -> None:
+        provider.standin.reply(**nothing)
+        await _fails(provider, stream=stream)
+
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_silence(self, provider: Standing, stream: bool) -> None:
+        provider.standin.reply(delay_seconds=0.4)
+        hasty = replace(provider, client=type(provider.client)(0.1, {}))
+        await _fails(hasty, "did not answer in time", stream=stream)
+        await hasty.client.close()
+
+    async def test_a_caller_that_leaves(self, provider: Standing) -> None:
+        provider.standin.reply(content="word " * 50, chunk_delay_seconds=0.01)
+        async with aclosing(provider.chunks(provider.chat())) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                if chunk.text:
+                    break
+
+
+async def _fails(provider: Standing, match: str | None = None, *, stream: bool = False) -> None:
+    with pytest.raises(UpstreamFailed, match=match) as caught:
+        await (provider.stream if stream else provider.complete)(provider.chat())
+    assert caught.value.origin == provider.row.title
+
+
+@pytest.mark.parametrize("row", EVERY_ROW, ids=lambda row: row.name)
+async def test_a_provider_that_is_not_there(row: Row) -> None:
+    async with standing(row, "http://127.0.0.1:1") as provider:
+        for ask in (provider.complete, provider.stream):
+            with pytest.raises(Unavailable, match="cannot be reached") as caught:
+                await ask(provider.chat())
+            assert caught.value.origin == row.title
+
+
+@pytest.mark.parametrize("row", [row for row in EVERY_ROW if row.key_variable], ids=lambda row: row.name)
+async def test_a_provider_without_a_key(row: Row) -> None:
+    async with standing(row) as provider:
+        provider.providers._environment = {
+            name: value for name, value in provider.providers._environment.items() if value != KEY
+        }
+        if row.key_optional:
+            await provider.complete(provider.chat())
+            assert provider.standin.last.key is None
+        else:
+            with pytest.raises(Unauthenticated, match=str(row.key_variable)) as caught:
+                provider.calls(provider.chat())
+            assert caught.value.origin == row.title
+
+
+def test_a_row_on_a_new_language_needs_a_stand_in() -> None:
+    with pytest.raises(pytest.fail.Exception, match=r"Add a stand-in for services\.generation\.providers\.mock"):
+        stand_in(replace(DUMMY, dialect=mock))  # type: ignore[arg-type]

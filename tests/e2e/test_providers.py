@@ -1,0 +1,70 @@
+"""Providers beside OpenAI through the whole stack: one of this installation's own, and one with another language."""
+
+import json
+
+import httpx
+import pytest
+
+from tests.e2e.calls import Json, ok, reference
+from tests.standins.openai import OpenAIStandIn
+from tests.standins.server import StandIn
+
+LLAMA = {"provider": "replicate", "model": "llama70b-v2", "max_tokens": 50}
+
+
+def _chat(provider: Json, **fields: object) -> Json:
+    messages = [{"role": "user", "content": "Hi"}]
+    return {"project": f"providers-{reference()}", "model_config": provider, "messages": messages, **fields}
+
+
+def test_a_provider_of_this_installation(api: httpx.Client, openai: OpenAIStandIn) -> None:
+    answer = ok(api.post("/chat", json=_chat({"provider": "house", "model": "large"})))
+    assert answer["data"][0]["output"] == "Fine, thank you."
+    assert openai.last.body["model"] == "large"
+    assert openai.last.key is None
+    config = ok(api.get(f"/model-configs/{answer['data'][0]['model_config_id']}"))
+    assert config.get("provider") is None, "clients know the names of their age only"
+
+
+def test_what_it_lacks_is_refused_by_name(api: httpx.Client, openai: OpenAIStandIn) -> None:
+    refused = api.post("/chat", json=_chat({"provider": "house", "model": "large", "tools": [{"name": "f"}]}))
+    assert refused.status_code == 422
+    assert "house cannot do tools" in refused.json()["detail"]["message"]
+    assert not openai.requests
+
+
+def test_azure_is_not_sent_just_anywhere(api: httpx.Client, openai: OpenAIStandIn) -> None:
+    keys = {"openai_azure": "k", "openai_azure_endpoint": openai.url}
+    refused = api.post("/chat", json=_chat({"provider": "openai_azure", "model": "gpt-4o"}, provider_api_keys=keys))
+    assert refused.status_code == 422
+    assert "provider_api_keys.openai_azure_endpoint" in refused.json()["detail"]["message"]
+    assert not openai.requests
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_another_language(api: httpx.Client, predictions: StandIn, stream: bool) -> None:
+    predictions.clear()
+    predictions.reply(content="It rains\nin Oslo.")
+    response = api.post("/chat", json=_chat(LLAMA, stream=stream))
+    if stream:
+        events = [json.loads(line[6:]) for line in response.text.splitlines() if line.startswith("data: ")]
+        assert "".join(event["data"][0]["output"] for event in events) == "It rains\nin Oslo."
+        log_id = events[0]["data"][0]["id"]
+    else:
+        log_id = ok(response)["data"][0]["id"]
+    assert predictions.requests[0].path == "/v1/models/meta/llama-2-70b-chat/predictions"
+    assert predictions.requests[0].body["input"]["max_new_tokens"] == 50
+    log = ok(api.get(f"/logs/{log_id}"))
+    assert (log["output"], log["error"]) == ("It rains\nin Oslo.", None)
+    assert log["provider_response"]["status"] == "succeeded"
+    assert log["output_tokens"] > 0
+
+
+def test_a_key_of_the_request_for_a_provider_younger_than_the_contract(api: httpx.Client, predictions: StandIn) -> None:
+    predictions.clear()
+    ok(api.post("/chat", json=_chat(LLAMA, provider_api_keys={"replicate": "r8-of-the-caller"})))
+    ok(api.post("/chat", json=_chat(LLAMA)))
+    assert [each.key for each in predictions.requests] == ["r8-of-the-caller", "r8-from-the-environment"]
+    refused = api.post("/chat", json=_chat(LLAMA, provider_api_keys={"replicate": "not\na key"}))
+    assert refused.status_code == 422
+    assert "another provider's name" in refused.json()["detail"]["message"]

@@ -1,0 +1,36 @@
+"""What a request needs of a model."""
+
+from typing import Any
+
+import pytest
+
+from services.generation.completion import CompletionRequest
+from services.generation.features import needed, refuse
+from shared.contracts.chat import ChatMessage
+from shared.contracts.projects import ModelConfig
+from shared.errors import Invalid
+
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def chat(*messages: dict[str, Any], **fields: Any) -> CompletionRequest:
+    config = ModelConfig.model_validate({"model": "m", "endpoint": "chat"} | fields)
+    return CompletionRequest(config, [ChatMessage.model_validate(message) for message in messages])
+
+
+def test_a_plain_request_needs_nothing() -> None:
+    assert needed(chat({"role": "user", "content": "hi"})) == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [{"role": "assistant", "content": "", "tool_calls": [CALL]}, {"role": "tool", "content": "1", "tool_call_id": "c"}],
+)
+def test_a_history_of_calls_needs_tools_even_if_none_is_offered(message: dict[str, Any]) -> None:
+    assert needed(chat(message)) == ["tools"]
+    with pytest.raises(Invalid, match="X cannot do tools: remove tools from the config, and what was called"):
+        refuse(chat(message), frozenset({"tools"}), "X")
+
+
+def test_what_is_not_lacking_is_not_refused() -> None:
+    refuse(chat(tools=[{"name": "f"}]), frozenset({"images"}), "X")
