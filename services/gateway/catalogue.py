@@ -2,14 +2,18 @@
 
 from collections.abc import Iterable
 
+from nats.aio.msg import Msg
+
 from services.gateway.settings import Settings
 from shared.bus import Bus
+from shared.contracts.access import Caller
 from shared.contracts.projects import (
     Config,
     ConfigVersion,
     GetProjects,
     GetVersions,
     Project,
+    ProjectChanged,
     ProjectRef,
     Resolve,
     Resolved,
@@ -18,7 +22,7 @@ from shared.errors import NotFound
 from shared.memory import Memory
 
 _PROJECT_FRESH_SECONDS = 30.0
-"""A project may be renamed or deleted; a version never changes."""
+"""Changes are heard of; this bounds how long one would stay unseen whose event was lost."""
 _FOR_EVER = 10.0**9
 
 _Wanted = tuple[str, str | None, str | None, str, bool]
@@ -40,9 +44,30 @@ class Catalogue:
             most=20_000, fresh_seconds=_FOR_EVER, stale_seconds=_FOR_EVER
         )
 
+    async def listen(self) -> None:
+        """Hear of changes. Some may be missed while offline, so coming back forgets everything that can change."""
+        await self._bus.client.subscribe(ProjectChanged.everywhere(), cb=self._changed)
+        self._bus.on_reconnect(self._forget_all)
+
+    def forget(self, project_id: str) -> None:
+        """The project changed: ask again."""
+        self._resolved.forget(lambda _, known: known.project.id == project_id)
+        self._projects.forget(lambda key, _: key[1] == project_id)
+        self._versions.forget(lambda _, known: known.project_id == project_id)
+
+    async def _changed(self, message: Msg) -> None:
+        change = ProjectChanged.model_validate_json(message.data)
+        if change.project_id is not None:
+            self.forget(change.project_id)
+
+    def _forget_all(self) -> None:
+        self._resolved.forget(lambda _, __: True)
+        self._projects.forget(lambda _, __: True)
+        self._versions.forget(lambda _, __: True)
+
     async def resolve(
         self,
-        organisation: str,
+        caller: Caller,
         project: ProjectRef,
         *,
         config: Config | None = None,
@@ -52,16 +77,17 @@ class Catalogue:
         """The project and version, created when unknown. Errors as of `Resolve`."""
         # The key is the config as sent: what makes two of them the same version is generation's rule alone.
         wanted = (config_id or "") if config is None else config.model_dump_json(exclude_defaults=True)
-        key = (organisation, project.name, project.id, wanted, may_deploy)
+        key = (caller.organisation, project.name, project.id, wanted, may_deploy)
         return await self._resolved.get(
             key,
             lambda: self._bus.ask(
                 Resolve(
-                    organisation=organisation,
+                    organisation=caller.organisation,
                     project=project,
                     config=config,
                     config_id=config_id,
                     may_deploy=may_deploy,
+                    by=caller.author,
                 )
             ),
         )

@@ -5,13 +5,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.generation.catalogue import Catalogue
+from services.generation.changes import Changes
+from services.generation.deployments import Deployments
 from services.generation.deps import Deps
-from services.generation.handlers import generations, projects
+from services.generation.handlers import deployments, environments, generations, projects
 from services.generation.logbook import Logbook
 from services.generation.providers.client import Client
 from services.generation.providers.registry import IN_PROCESS, Providers
 from services.generation.settings import Settings
-from services.generation.store import Store
+from services.generation.store import stores
 from shared import mongo
 from shared.bus import Bus
 from shared.sealing import Seal
@@ -24,17 +26,23 @@ def building(settings: Settings) -> Build:
     @asynccontextmanager
     async def build(bus: Bus) -> AsyncIterator[dict[str, Probe]]:
         database = mongo.connect(settings, bus.service)
-        store = Store(database)
-        await mongo.insist(store.prepare)
+        kept = stores(database)
+        await mongo.insist(kept.prepare)
+        changes = Changes(bus)
+        deploying = Deployments(kept.deployments, changes)
         client = Client(settings.provider_read_seconds, IN_PROCESS)
         deps = Deps(
-            catalogue=Catalogue(store),
+            stores=kept,
+            changes=changes,
+            deployments=deploying,
+            catalogue=Catalogue(kept, changes, deploying),
             providers=Providers(os.environ, settings.local_model_url),
             client=client,
             logbook=Logbook(bus),
             seal=Seal(settings.secret),
         )
-        for router in (projects.router, generations.router):
+        await changes.listen()
+        for router in (projects.router, environments.router, deployments.router, generations.router):
             router.attach(bus, deps)
 
         async def bus_answers() -> bool:
