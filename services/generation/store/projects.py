@@ -50,6 +50,7 @@ def _stored(document: mongo.Document) -> Stored:
 
 def _new(organisation: str, name: str) -> mongo.Document:
     now = datetime.now(UTC)
+    now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as it will be read
     return {
         "organisation": organisation,
         "name": name,
