@@ -1,4 +1,4 @@
-"""Seed rows 72 and 123-125: versions, addressing, deployment, the project's logs (behaviour.md §23 J, Q)."""
+"""Seed rows 62, 72 and 123-125: a vision model, versions, addressing, deployment, the project's logs (behaviour.md §23 J, Q)."""
 
 from typing import Any
 
@@ -17,6 +17,17 @@ def registered(api: httpx.Client, **fields: Any) -> Json:
     body: Json = {"model": "gpt-4-1106-preview", "endpoint": "chat"}
     answer: Json = ok(api.post("/model-configs", json=body | fields))
     return answer
+
+
+def test_row_62_a_vision_model_is_called_through_a_deployed_config(api: httpx.Client, openai: OpenAIStandIn) -> None:
+    project = f"row-62-{reference()}"
+    made = registered(api, project=project, model="gpt-4-vision-preview")
+    image = {"type": "image_url", "image_url": {"url": "https://example.org/cat.png", "detail": "low"}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, image]}]
+    answer = ok(api.post("/chat-deployed", json={"project": project, "messages": messages}))
+    assert answer["data"][0]["model_config_id"] == made["config"]["id"]
+    assert openai.last.body["model"] == "gpt-4-vision-preview"
+    assert openai.last.body["messages"] == messages
 
 
 def test_row_72_a_seed_or_a_response_format_makes_a_version(api: httpx.Client) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from nats.aio.msg import Msg
 
+from services.gateway.catalogue import Catalogue
+from services.gateway.settings import Settings as GatewaySettings
 from shared import ids
-from shared.contracts.access import Author
+from shared.contracts.access import Author, Caller
 from shared.contracts.deployments import (
     CreateEnvironment,
     DeleteEnvironment,
@@ -40,9 +42,9 @@ from shared.contracts.projects import (
     Resolved,
     UpdateProject,
 )
-from shared.errors import Conflict, Invalid, NotFound
+from shared.errors import Conflict, Invalid, NotFound, Unavailable
 from tests.integration.generation_fixtures import Place, answers, chat, config, organisation, place
-from tests.integration.servers import running, service
+from tests.integration.servers import SECRET, connected, running, service
 
 ADA = Author(user_id="usr_ada", email="ada@example.org")
 BOB = Author(user_id="usr_bob", email="bob@example.org")
@@ -371,6 +373,50 @@ class TestProjects:
         assert heard == ["created", "deployed", "configured", "renamed", "undeployed", "environments", "deleted"]
 
 
+class TestGateways:
+    """What gateways remember of projects; each has a connection of its own."""
+
+    async def test_every_gateway_forgets_what_changed(self, here: Place) -> None:
+        caller = Caller(organisation=organisation(), role="Admin", key_id="key_1", user_id="usr_1", email="a@b.c")
+        gateway = GatewaySettings(secret=SECRET)
+        async with connected(here.nats) as one, connected(here.nats) as other:
+            catalogues = [Catalogue(one, gateway), Catalogue(other, gateway)]
+            for catalogue in catalogues:
+                await catalogue.listen()
+
+            async def resolved(name: str) -> list[Resolved]:
+                ref = ProjectRef(name=name)
+                return [await it.resolve(caller, ref, config=config(), may_deploy=True) for it in catalogues]
+
+            first, same = await resolved("desk")
+            project_id = first.project.id
+            assert first == same
+            for name in ("counter", "desk", "counter"):
+                await one.ask(UpdateProject(organisation=caller.organisation, id=project_id, name=name))
+                for catalogue in catalogues:
+                    assert (await catalogue.project(caller.organisation, project_id)).name == name
+            await other.ask(DeleteProject(organisation=caller.organisation, id=project_id))
+            for catalogue in catalogues:
+                assert await catalogue.projects(caller.organisation, [project_id]) == {}
+                assert await catalogue.versions(caller.organisation, [first.version.id]) == {}
+            anew, again = await resolved("counter")
+            assert anew.project.id == again.project.id != project_id
+            (record,) = await history(here, caller.organisation, anew.project.id)
+            assert record.by == caller.author
+
+    async def test_who_was_away_trusts_nothing_remembered(self, here: Place) -> None:
+        org = organisation()
+        project_id = (await register(here, org)).project.id
+        async with connected(here.nats) as bus:
+            catalogue = Catalogue(bus, GatewaySettings(secret=SECRET))
+            await catalogue.listen()
+            assert (await catalogue.project(org, project_id)).name == "desk"
+            await here.database["projects"].update_one({"_id": project_id}, {"$set": {"name": "changed unheard"}})
+            assert (await catalogue.project(org, project_id)).name == "desk"
+            await bus._reconnected()
+            assert (await catalogue.project(org, project_id)).name == "changed unheard"
+
+
 class TestDeleting:
     async def test_everything_of_it_is_gone_and_its_name_is_free(self, here: Place) -> None:
         org = organisation()
@@ -429,3 +475,24 @@ class TestDeleting:
             with pytest.raises(NotFound):
                 await here.bus.ask(command)
         assert await used(here, org) == {made.id}
+
+
+class TestAway:
+    async def test_replicas_that_were_away_trust_nothing_remembered(self, here: Place) -> None:
+        org = organisation()
+        made = (await register(here, org)).version
+        assert await used(here, org) == {made.id}
+        await here.database["projects"].update_one({"_id": made.project_id}, {"$set": {"name": "changed unheard"}})
+        assert await used(here, org) == {made.id}, "nobody told them"
+        here.nats.kill()
+        here.nats.start()
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    await used(here, org)
+                except NotFound:
+                    break
+                except Unavailable:
+                    await asyncio.sleep(0.1)
+        for _ in range(3):
+            assert await used(here, org, project=ProjectRef(name="changed unheard")) == {made.id}

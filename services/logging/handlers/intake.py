@@ -68,8 +68,8 @@ async def _record(decoded: Decoded, deps: Deps) -> list[facts.Fact]:
     opened = [Presence(one.organisation, one.id, one.created_at) for _, one in decoded.sessions]
     taking_part = (presence_of(log, homes[key_of(log)]) for _, log in kept)
     await deps.sessions.include(presences([*opened, *filter(None, taking_part)]))
-    await _gather_families(kept, homes, deps)
-    gone = await deps.deletions.among({(log.organisation, log.project_id) for _, log in kept})
+    projects = {(log.organisation, log.project_id) for _, log in kept}
+    _, gone = await asyncio.gather(_gather_families(kept, homes, deps), deps.deletions.among(projects))
     await _delete(gone, deps)
     return facts.recorded([one for one in kept if (one.record.organisation, one.record.project_id) not in gone], homes)
 
