@@ -1,4 +1,4 @@
-"""Seed rows 62, 72 and 123-125: a vision model, versions, addressing, deployment, the project's logs (behaviour.md §23 J, Q)."""
+"""Seed rows 62, 72, 123-125: vision model, versions, addressing, deployment, logs (behaviour.md §23 I, J, Q)."""
 
 from typing import Any
 

@@ -92,6 +92,7 @@ async def test_logs_go_and_those_of_others_stay(world: World) -> None:
 
 async def test_a_log_that_comes_later_is_not_kept(world: World) -> None:
     await world.accept(deleted("pr_gone"))
+    assert await world.logs_of("pr_gone") == [], "the question waits until the deletion is stored"
     await world.accept(log("data_late", project_id="pr_gone", session_id="sesh_1"), log("data_2", project_id="pr_kept"))
     assert await world.logs_of("pr_gone") == []
     assert await world.logs_of("pr_kept") == ["data_2"]
