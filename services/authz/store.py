@@ -17,7 +17,7 @@ from services.authz.access import lower
 from services.authz.keys import StoredKey
 from services.authz.organisations import Organisation
 from shared import ids
-from shared.contracts.access import Caller
+from shared.contracts.access import Caller, Member
 from shared.errors import Conflict, NotFound, Unavailable
 from shared.mongo import Database, store
 
@@ -89,6 +89,15 @@ class Store:
         """Email addresses by user id."""
         cursor = self._users.find({"_id": {"$in": list(user_ids)}}, {"email": 1})
         return {user["_id"]: user["email"] async for user in cursor}
+
+    async def get_members(self, organisation: str) -> list[Member]:
+        """Everyone in the organisation, by email address."""
+        roles = (await self.get_organisation(organisation)).roles
+        cursor = self._users.find({"_id": {"$in": list(roles)}}, {"email": 1, "full_name": 1}).sort("email", ASCENDING)
+        return [
+            Member(user_id=user["_id"], email=user["email"], role=roles[user["_id"]], full_name=user.get("full_name"))
+            async for user in cursor
+        ]
 
     async def save_key(self, key: StoredKey) -> None:
         """Store a key. The same id from the same creator under the same name: a repeat, which replaces the secret."""

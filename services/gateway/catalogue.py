@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from services.gateway.settings import Settings
 from shared.bus import Bus
+from shared.contracts.access import Caller
 from shared.contracts.chat import InlineTool, LinkedTool
 from shared.contracts.projects import (
     Config,
@@ -12,6 +13,7 @@ from shared.contracts.projects import (
     GetVersions,
     ModelConfig,
     Project,
+    ProjectChanged,
     ProjectRef,
     Resolve,
     Resolved,
@@ -21,7 +23,7 @@ from shared.errors import NotFound, Unavailable
 from shared.memory import Memory
 
 _PROJECT_FRESH_SECONDS = 30.0
-"""A project may be renamed or deleted; a version never changes."""
+"""Changes are heard of; this bounds how long one would stay unseen whose event was lost."""
 _FOR_EVER = 10.0**9
 
 _Wanted = tuple[str, str | None, str | None, str, bool]
@@ -43,9 +45,26 @@ class Catalogue:
             most=20_000, fresh_seconds=_FOR_EVER, stale_seconds=_FOR_EVER
         )
 
+    async def listen(self) -> None:
+        """Hear of changes. Some may be missed while offline, so coming back forgets everything that can change."""
+        await self._bus.hear(ProjectChanged, self._changed)
+
+    def forget(self, project_id: str) -> None:
+        """The project changed: ask again."""
+        self._resolved.forget(lambda _, known: known.project.id == project_id)
+        self._projects.forget(lambda key, _: key[1] == project_id)
+        self._versions.forget(lambda _, known: known.project_id == project_id)
+
+    def _changed(self, change: ProjectChanged | None) -> None:
+        if change is None:
+            for memory in (self._resolved, self._projects, self._versions):
+                memory.forget(lambda _, __: True)
+        elif change.project_id is not None:
+            self.forget(change.project_id)
+
     async def resolve(
         self,
-        organisation: str,
+        caller: Caller,
         project: ProjectRef,
         *,
         config: Config | None = None,
@@ -55,16 +74,17 @@ class Catalogue:
         """The project and version, created when unknown. Errors as of `Resolve`."""
         # The key is the config as sent: what makes two of them the same version is generation's rule alone.
         wanted = (config_id or "") if config is None else config.model_dump_json(exclude_defaults=True)
-        key = (organisation, project.name, project.id, wanted, may_deploy)
+        key = (caller.organisation, project.name, project.id, wanted, may_deploy)
         return await self._resolved.get(
             key,
             lambda: self._bus.ask(
                 Resolve(
-                    organisation=organisation,
+                    organisation=caller.organisation,
                     project=project,
                     config=config,
                     config_id=config_id,
                     may_deploy=may_deploy,
+                    by=caller.author,
                 )
             ),
         )

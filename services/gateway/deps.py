@@ -29,6 +29,12 @@ class Gateway:
     logs: Appender
     seal: Seal
 
+    async def insist(self, caller: Caller, permission: Permission) -> None:
+        """For what only some requests of a route need. Errors: Denied."""
+        decision = await self.callers.may(caller, permission)
+        if not decision.allowed:
+            raise Denied(decision.reason)
+
     async def may_deploy(self, caller: Caller) -> bool:
         """Whether a project's first config may be deployed on behalf of this caller."""
         return (await self.callers.may(caller, CHANGE_DEPLOYMENTS)).allowed
@@ -48,9 +54,7 @@ def require(permission: Permission) -> Callable[..., Awaitable[Caller]]:
 
     async def guard(gateway: GatewayDep, key: Annotated[str | None, Depends(_key_header)]) -> Caller:
         caller = await gateway.callers.identify(key)
-        decision = await gateway.callers.may(caller, permission)
-        if not decision.allowed:
-            raise Denied(decision.reason)
+        await gateway.insist(caller, permission)
         return caller
 
     guard.permission = permission  # type: ignore[attr-defined]  # read by the architecture test

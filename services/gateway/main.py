@@ -35,10 +35,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await bus.serve()
     callers = Callers(bus, settings)
     await callers.listen()
+    catalogue = Catalogue(bus, settings)
+    await catalogue.listen()
     app.state.gateway = Gateway(
         bus=bus,
         callers=callers,
-        catalogue=Catalogue(bus, settings),
+        catalogue=catalogue,
         logs=Appender(bus, LOGS_SUBJECT),
         seal=Seal(settings.secret),
     )

@@ -3,21 +3,28 @@
 While the database is away, what is remembered goes on serving.
 """
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 from services.generation import versions
-from services.generation.store import Deployed, Store
-from shared.contracts.projects import Config, ConfigVersion, Project, ProjectRef, Resolved
+from services.generation.changes import Changes
+from services.generation.deployments import Deployments
+from services.generation.store import Place, Stores
+from shared.contracts.access import Author
+from shared.contracts.projects import Config, ConfigVersion, Project, ProjectChanged, ProjectRef, Resolved
 from shared.errors import Invalid, NotFound
 from shared.memory import Memory
 
-_PROJECT_FRESH_SECONDS = 30.0
-"""A project may be renamed or deleted by another replica."""
-_DEPLOYED_FRESH_SECONDS = 1.0
-"""How long another replica's deployment may stay unseen here."""
+_FRESH_SECONDS = 30.0
+"""Changes are heard of; this bounds how long one would stay unseen whose event was lost."""
 _FOR_EVER = 10.0**9
 
 _ProjectKey = tuple[str, str, str]
+
+
+class _Deployed(NamedTuple):
+    project_id: str
+    environment: str
+    config_id: str
 
 
 def _unnamed() -> Invalid:
@@ -27,27 +34,35 @@ def _unnamed() -> Invalid:
 class Catalogue:
     """The store behind a memory."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, stores: Stores, changes: Changes, deployments: Deployments) -> None:
+        self._stores = stores
+        self._changes = changes
+        self._deployments = deployments
         self._projects: Memory[_ProjectKey, Project] = Memory(
-            most=20_000, fresh_seconds=_PROJECT_FRESH_SECONDS, stale_seconds=_FOR_EVER
+            most=20_000, fresh_seconds=_FRESH_SECONDS, stale_seconds=_FOR_EVER
         )
         self._versions: Memory[tuple[str, str], ConfigVersion] = Memory(
             most=20_000, fresh_seconds=_FOR_EVER, stale_seconds=_FOR_EVER
         )
-        self._deployed: Memory[tuple[str, str, str | None], Deployed] = Memory(
-            most=20_000, fresh_seconds=_DEPLOYED_FRESH_SECONDS, stale_seconds=_FOR_EVER
+        self._deployed: Memory[tuple[str, str, str | None], _Deployed] = Memory(
+            most=20_000, fresh_seconds=_FRESH_SECONDS, stale_seconds=_FOR_EVER
         )
+        changes.concern(self._forget)
 
-    async def register(self, organisation: str, ref: ProjectRef, config: Config, *, may_deploy: bool) -> Resolved:
+    async def register(
+        self, organisation: str, ref: ProjectRef, config: Config, *, may_deploy: bool, by: Author | None = None
+    ) -> Resolved:
         """The project and this config's version, both made when unknown. Errors: NotFound (project id), Invalid."""
         project = await self._project(organisation, ref, make=True)
         config_id = versions.version_id(project.id, config)
+        first = project.config_type is None
 
         async def make() -> ConfigVersion:
-            return await self._make(organisation, project.id, config_id, config, may_deploy=may_deploy)
+            version = await self._make(organisation, project.id, config_id, config)
+            if not await self._stores.projects.has_configs(organisation, project.id):
+                await self._first(organisation, version, by, may_deploy=may_deploy)
+            return version
 
-        first = project.config_type is None
         if first:  # whatever is remembered of the version, the project still has to learn of it
             self._versions.forget(lambda key, _: key == (organisation, config_id))
         version = await self._versions.get((organisation, config_id), make)
@@ -56,16 +71,23 @@ class Catalogue:
             project = await self._project(organisation, ref, make=True)
         return Resolved(project=project, version=version)
 
-    async def _make(
-        self, organisation: str, project_id: str, config_id: str, config: Config, *, may_deploy: bool
-    ) -> ConfigVersion:
-        """Deploying before the mark means that a crash between the two is made good by the next registration."""
-        version = await self._store.ensure_version(organisation, project_id, config_id, config)
-        if not await self._store.has_configs(organisation, project_id):
-            if may_deploy and (environment := await self._store.environment(organisation, None)):
-                await self._store.deploy_first(organisation, project_id, environment.id, config_id)
-            await self._store.mark_first(organisation, project_id, config_id, config)
+    async def _make(self, organisation: str, project_id: str, config_id: str, config: Config) -> ConfigVersion:
+        """Whoever deletes the project hides it before removing its versions; so one that comes late is removed here."""
+        version, made = await self._stores.versions.ensure(organisation, project_id, config_id, config)
+        if made and not await self._stores.projects.touch(organisation, project_id, version.created_at):
+            await self._stores.versions.remove(organisation, project_id)
+            raise NotFound(f"The project {project_id!r} was deleted at this moment.")
         return version
+
+    async def _first(self, organisation: str, version: ConfigVersion, by: Author | None, *, may_deploy: bool) -> None:
+        """Deploying before the mark means that a crash between the two is made good by the next registration."""
+        if may_deploy:
+            environments = await self._stores.environments.get(organisation)
+            place = Place(organisation, version.project_id, environments.default.id)
+            await self._deployments.put_first(place, version.id, by)
+        await self._stores.projects.mark_first(organisation, version.project_id, version.id, version.config)
+        change = ProjectChanged(organisation=organisation, project_id=version.project_id, what="configured")
+        await self._changes.tell(change)
 
     async def by_id(self, organisation: str, ref: ProjectRef, config_id: str) -> Resolved:
         """A known config and its project; `ref` may be empty. Errors: NotFound, Invalid (of another project)."""
@@ -81,35 +103,26 @@ class Catalogue:
         """What is deployed, and the name of the environment. Errors: NotFound, Invalid."""
         project = await self._project(organisation, ref)
 
-        async def ask() -> Deployed:
-            found = await self._store.deployed(organisation, project.id, environment)
-            if found is None:
-                raise NotFound(f"There is no environment {environment!r}.")
-            if found.config_id is None:
-                raise NotFound(f"The project {project.name!r} has nothing deployed in {found.environment!r}.")
-            return found
+        async def ask() -> _Deployed:
+            place = (await self._stores.environments.get(organisation)).named(environment)
+            last = await self._stores.deployments.last(Place(organisation, project.id, place.id))
+            if last.config_id is None:
+                raise NotFound(f"The project {project.name!r} has nothing deployed in {place.name!r}.")
+            return _Deployed(project.id, place.name, last.config_id)
 
-        name, config_id = await self._deployed.get((organisation, project.id, environment), ask)
-        return Resolved(project=project, version=await self.version(organisation, config_id or "")), name
+        found = await self._deployed.get((organisation, project.id, environment), ask)
+        return Resolved(project=project, version=await self.version(organisation, found.config_id)), found.environment
 
     async def version(self, organisation: str, config_id: str) -> ConfigVersion:
         """One version. Errors: NotFound."""
 
         async def ask() -> ConfigVersion:
-            found = await self._store.versions(organisation, [config_id])
+            found = await self._stores.versions.several(organisation, [config_id])
             if not found:
                 raise NotFound(f"There is no config {config_id!r}.")
             return found[0]
 
         return await self._versions.get((organisation, config_id), ask)
-
-    async def versions(self, organisation: str, config_ids: Sequence[str]) -> list[ConfigVersion]:
-        """Those that exist."""
-        return await self._store.versions(organisation, config_ids)
-
-    async def projects(self, organisation: str, project_ids: Sequence[str]) -> list[Project]:
-        """Those that exist, as they are now."""
-        return await self._store.projects(organisation, project_ids)
 
     async def _project(self, organisation: str, ref: ProjectRef, *, make: bool = False) -> Project:
         if ref.id is None:
@@ -117,8 +130,8 @@ class Catalogue:
         project_id = ref.id
 
         async def ask() -> Project:
-            if project := await self._store.project(organisation, project_id):
-                return project
+            if stored := await self._stores.projects.get(organisation, project_id):
+                return stored.project
             raise NotFound(f"There is no project {project_id!r}.")
 
         project = await self._projects.get((organisation, "id", project_id), ask)
@@ -132,10 +145,34 @@ class Catalogue:
 
         async def ask() -> Project:
             if make:
-                return await self._store.ensure_project(organisation, name)
-            if project := await self._store.project_named(organisation, name):
+                return await self._ensure(organisation, name)
+            if project := await self._stores.projects.named(organisation, name):
                 return project
             raise NotFound(f"There is no project {name!r}.")
 
         # Two kinds of key: whoever would make the project must not be told that it was not found.
         return await self._projects.get((organisation, "made" if make else "name", name), ask)
+
+    async def _ensure(self, organisation: str, name: str) -> Project:
+        project, made = await self._stores.projects.ensure(organisation, name)
+        if made:
+            await self._changes.tell(
+                ProjectChanged(organisation=organisation, project_id=project.id, what="created"), project.id
+            )
+        return project
+
+    def _forget(self, change: ProjectChanged | None) -> None:
+        """Forget what a change concerns; everything if None."""
+        if change is None:
+            self._projects.forget(lambda _, __: True)
+            self._versions.forget(lambda _, __: True)
+            self._deployed.forget(lambda _, __: True)
+            return
+        project_id = change.project_id
+        if change.what == "environments":
+            self._deployed.forget(lambda key, _: key[0] == change.organisation)
+            return
+        self._projects.forget(lambda _, known: known.id == project_id)
+        self._deployed.forget(lambda _, known: known.project_id == project_id)
+        if change.what == "deleted":
+            self._versions.forget(lambda _, known: known.project_id == project_id)

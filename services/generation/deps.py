@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 from services.generation.catalogue import Catalogue
+from services.generation.changes import Changes
 from services.generation.credentials import Credentials
+from services.generation.deployments import Deployments
 from services.generation.logbook import Logbook
 from services.generation.providers.calls import Providers
 from services.generation.providers.dispatch import Dispatch
 from services.generation.routing import Routing
-from services.generation.store import ToolStore
+from services.generation.store import Stores
 from services.generation.toolbox import Toolbox
 from shared.bus import Bus
 from shared.sealing import Seal
@@ -19,6 +21,9 @@ class Deps:
     """Made once, in `main.py`."""
 
     bus: Bus
+    stores: Stores
+    changes: Changes
+    deployments: Deployments
     catalogue: Catalogue
     credentials: Credentials
     routing: Routing
@@ -26,5 +31,4 @@ class Deps:
     dispatch: Dispatch
     logbook: Logbook
     seal: Seal
-    tools: ToolStore
     toolbox: Toolbox

@@ -8,7 +8,7 @@ from typing import Any
 from shared.appender import Appender
 from shared.bus import Bus
 from shared.contracts.generations import GenerationFailed
-from shared.contracts.logs import LOGS_SUBJECT, LogRecord
+from shared.contracts.logs import LOGS_SUBJECT, LogRecord, ProjectDeleted
 from shared.errors import Problem, TooLarge
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,10 @@ class Logbook:
         `records` are awaited here, where a caller that leaves cannot interrupt it.
         """
         await asyncio.shield(self._start(self._reported(records, failure)))
+
+    async def close(self, project: ProjectDeleted) -> None:
+        """Have all logs of a project removed, and those that may still come. Errors: Unavailable."""
+        await self._appender.append([project.model_dump_json(exclude_none=True).encode()])
 
     def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)

@@ -5,9 +5,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.generation.catalogue import Catalogue
+from services.generation.changes import Changes
 from services.generation.credentials import Credentials
+from services.generation.deployments import Deployments
 from services.generation.deps import Deps
-from services.generation.handlers import generations, models, projects, prompts, routing, tools
+from services.generation.handlers import (
+    deployments,
+    environments,
+    generations,
+    models,
+    projects,
+    prompts,
+    routing,
+    tools,
+)
 from services.generation.logbook import Logbook
 from services.generation.outbound import Outbound
 from services.generation.providers.calls import Providers
@@ -16,7 +27,7 @@ from services.generation.providers.dispatch import Dispatch, Patience
 from services.generation.providers.registry import IN_PROCESS, compatible
 from services.generation.routing import Routing
 from services.generation.settings import Settings
-from services.generation.store import CredentialStore, RedirectStore, Store, ToolStore
+from services.generation.store import stores
 from services.generation.toolbox import Toolbox
 from services.generation.tools.base import World
 from shared import mongo
@@ -32,32 +43,33 @@ def building(settings: Settings) -> Build:
     @asynccontextmanager
     async def build(bus: Bus) -> AsyncIterator[dict[str, Probe]]:
         database = mongo.connect(settings, bus.service)
-        seal = Seal(settings.secret)
-        store, redirects, credentials = Store(database), RedirectStore(database), CredentialStore(database)
-        tool_store = ToolStore(database)
-        for collections in (store, redirects, credentials, tool_store):
-            await mongo.insist(collections.prepare)
+        seal, kept = Seal(settings.secret), stores(database)
+        await mongo.insist(kept.prepare)
         outbound = Outbound(settings.outbound_allow)
         world = World(outbound, settings.serpapi_url, settings.pinecone_url, settings.embeddings_url)
-        toolbox = Toolbox(tool_store, seal, world, bus)
-        await toolbox.listen()
+        changes = Changes(bus)
+        deploying = Deployments(kept.deployments, changes)
         client = Client(settings.provider_read_seconds, IN_PROCESS)
         deps = Deps(
             bus=bus,
-            catalogue=Catalogue(store),
-            credentials=Credentials(credentials, seal),
-            routing=Routing(redirects),
+            stores=kept,
+            changes=changes,
+            deployments=deploying,
+            catalogue=Catalogue(kept, changes, deploying),
+            credentials=Credentials(kept.credentials, seal),
+            routing=Routing(kept.redirects),
             providers=Providers(os.environ, settings.local_model_url, compatible(settings.compatible_providers)),
             dispatch=Dispatch(client, _patience(settings)),
             logbook=Logbook(bus),
             seal=seal,
-            tools=tool_store,
-            toolbox=toolbox,
+            toolbox=Toolbox(kept.tools, seal, world, bus),
         )
-        handlers = (projects, prompts, models, routing, generations, tools)
+        await changes.listen()
+        await deps.toolbox.listen()
+        await bus.hear(RoutingChanged, lambda change: _forget(deps, change))
+        handlers = (projects, environments, deployments, prompts, models, routing, generations, tools)
         for router in (handler.router for handler in handlers):
             router.attach(bus, deps)
-        await bus.hear(RoutingChanged, lambda change: _forget(deps, change))
 
         async def bus_answers() -> bool:
             return bus.is_online

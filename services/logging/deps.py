@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from services.logging.position import Position
-from services.logging.store import LogStore, SessionStore
+from services.logging.store import DeletionStore, LogStore, SessionStore
 from shared.bus import Bus
 
 
@@ -14,4 +14,5 @@ class Deps:
     bus: Bus
     logs: LogStore
     sessions: SessionStore
+    deletions: DeletionStore
     position: Position

@@ -7,9 +7,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from shared.contracts.logs import INTAKE, Intake, LogRecord, LogUpdate, SessionOpened
+from shared.contracts.logs import INTAKE, Intake, LogRecord, LogUpdate, ProjectDeleted, SessionOpened
 
-R = TypeVar("R", bound=LogRecord | LogUpdate | SessionOpened)
+R = TypeVar("R", bound=LogRecord | LogUpdate | SessionOpened | ProjectDeleted)
 
 MOST_PER_MESSAGE = 100_000
 """A message of 8 MB cannot hold so many: the shortest entry takes over 80 bytes."""
@@ -37,12 +37,14 @@ class Decoded(NamedTuple):
     logs: list[Entry[LogRecord]]
     updates: list[Entry[LogUpdate]]
     sessions: list[Entry[SessionOpened]]
+    deletions: list[Entry[ProjectDeleted]]
     refused: list[Refused]
 
     @property
     def size(self) -> int:
         """How many entries, the refused included."""
-        return len(self.logs) + len(self.updates) + len(self.sessions) + len(self.refused)
+        records = len(self.logs) + len(self.updates) + len(self.sessions) + len(self.deletions)
+        return records + len(self.refused)
 
     def add(self, recorded: int, record: Intake) -> None:
         """Sort a record in. A time without a zone is UTC: times are compared, and those without cannot be."""
@@ -55,10 +57,12 @@ class Decoded(NamedTuple):
                 self.updates.append(Entry(recorded, record.model_copy(update={"at": _zoned(time)})))
             case SessionOpened(created_at=time):
                 self.sessions.append(Entry(recorded, record.model_copy(update={"created_at": _zoned(time)})))
+            case ProjectDeleted():
+                self.deletions.append(Entry(recorded, record))
 
     def traces(self) -> Iterator[str]:
         """The requests that caused these entries."""
-        for entries in (self.logs, self.updates, self.sessions):
+        for entries in (self.logs, self.updates, self.sessions, self.deletions):
             for entry in entries:
                 if entry.record.trace:
                     yield entry.record.trace
@@ -70,7 +74,7 @@ def _zoned(time: datetime) -> datetime:
 
 def nothing() -> Decoded:
     """No content yet."""
-    return Decoded([], [], [], [])
+    return Decoded([], [], [], [], [])
 
 
 def decode(sequence: int, payload: bytes, into: Decoded) -> None:

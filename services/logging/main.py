@@ -10,7 +10,7 @@ from services.logging.deps import Deps
 from services.logging.handlers import intake, logs, sessions
 from services.logging.position import Position
 from services.logging.settings import LoggingSettings
-from services.logging.store import LogStore, SessionStore
+from services.logging.store import DeletionStore, LogStore, SessionStore
 from shared import mongo
 from shared.bus import Bus, StreamSpec, consume, ensure_stream, progress, trim
 from shared.errors import Unavailable
@@ -66,7 +66,8 @@ async def build(bus: Bus, settings: LoggingSettings) -> AsyncIterator[dict[str, 
     for spec in streams(settings):
         await ensure_stream(bus, spec)
     database = mongo.connect(settings, "logging")
-    deps = Deps(bus, LogStore(database), SessionStore(database), Position(partial(progress, bus, "LOGS", READER)))
+    position = Position(partial(progress, bus, "LOGS", READER))
+    deps = Deps(bus, LogStore(database), SessionStore(database), DeletionStore(database), position)
     await mongo.insist(deps.logs.prepare)
     await mongo.insist(deps.sessions.prepare)
     reader = await consume(bus, "LOGS", READER, partial(intake.store_batch, deps=deps), hurry=deps.position.wanted)

@@ -11,6 +11,13 @@ from shared.contracts.message import Command, Done, Event, Query, Value
 Role = Literal["Admin", "Developer", "Member"]
 
 
+class Author(Value):
+    """Who did something, as it is remembered after they are gone."""
+
+    user_id: str
+    email: str
+
+
 class Caller(Value):
     """Who sent a request."""
 
@@ -20,6 +27,11 @@ class Caller(Value):
     key_id: str
     user_id: str
     email: str
+
+    @property
+    def author(self) -> Author:
+        """The person, for what will be remembered of them."""
+        return Author(user_id=self.user_id, email=self.email)
 
 
 class WhoIsThis(Query[Caller]):
@@ -123,6 +135,21 @@ class Member(Value):
     user_id: str
     email: str
     role: Role
+    full_name: str | None = None
+
+
+class Members(Value):
+    """Members, by email address."""
+
+    members: list[Member]
+
+
+class ListMembers(Query[Members]):
+    """Everyone in the organisation. Errors: NotFound."""
+
+    subject: ClassVar[str] = "authz.list_members"
+
+    organisation: str
 
 
 class ChangeRole(Command[Member]):

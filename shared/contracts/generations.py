@@ -4,6 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from shared.contracts.access import Author
 from shared.contracts.chat import ChatMessage, FinishReason, ResponseFormat, ToolCall, ToolChoice, ToolResult, Usage
 from shared.contracts.message import Command, Event, Value
 from shared.contracts.projects import ModelConfig, ProjectRef
@@ -62,6 +63,8 @@ class Generate(Command[Generation]):
     deployed: bool = False
     """Use what is deployed in `environment` (None: the default one). Else `config` or `config_id` says it."""
     may_deploy: bool = False
+    by: Author | None = None
+    """Whom the history of deployments names if the config is the project's first and is therefore deployed."""
     inputs: dict[str, Any] = {}
     num_samples: int = 1
     stream: bool = False

@@ -114,7 +114,17 @@ class SessionOpened(Value):
     trace: str | None = None
 
 
-Intake = Annotated[LogRecord | LogUpdate | SessionOpened, Field(discriminator="kind")]
+class ProjectDeleted(Value):
+    """A project is gone, and with it all its logs, those too that come after this."""
+
+    kind: Literal["project_deleted"] = "project_deleted"
+    organisation: str
+    project_id: str
+    at: datetime
+    trace: str | None = None
+
+
+Intake = Annotated[LogRecord | LogUpdate | SessionOpened | ProjectDeleted, Field(discriminator="kind")]
 """What the `LOGS` stream carries; one message is a JSON array of these, in order."""
 
 INTAKE = TypeAdapter[list[Intake]](list[Intake])
@@ -221,7 +231,7 @@ class ListSessions(Query[Sessions]):
 
 
 class ConfigUse(Value):
-    """How much a config version was used."""
+    """How much a config version, or a project, was used."""
 
     logs: int
     last_used: datetime | None = None
@@ -235,6 +245,23 @@ class GetConfigUse(Query[ConfigUse]):
 
     organisation: str
     config_id: str
+
+
+class Uses(Value):
+    """Use by id; what has no logs is left out."""
+
+    projects: dict[str, ConfigUse] = {}
+    configs: dict[str, ConfigUse] = {}
+
+
+class GetUses(Query[Uses]):
+    """Use of many projects and config versions at once."""
+
+    subject: ClassVar[str] = "logging.get_uses"
+
+    organisation: str
+    project_ids: list[str] = []
+    config_ids: list[str] = []
 
 
 class Node(Value):

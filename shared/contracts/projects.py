@@ -1,12 +1,15 @@
-"""Owned by `generation`: projects, config versions, what is deployed where."""
+"""Owned by `generation`: projects, their config versions and their feedback types."""
 
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
+from shared import ids
+from shared.contracts.access import Author
 from shared.contracts.chat import ChatMessage, InlineTool, LinkedTool, ResponseFormat
-from shared.contracts.message import Command, Query, Value
+from shared.contracts.logs import Page
+from shared.contracts.message import Command, Done, Event, Query, Value
 
 Provider = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 """Name of a provider. Which ones can be called is known to generation alone: one is a row there, and nothing here."""
@@ -72,6 +75,8 @@ class Project(Value):
     name: str
     config_type: Literal["model", "tool"] | None = None
     """Kind of the first config registered; None while there is none."""
+    directory_id: str | None = None
+    """As its author named it; Everloop itself has no directories."""
     created_at: datetime
     updated_at: datetime
 
@@ -105,6 +110,8 @@ class Resolve(Command[Resolved]):
     config_id: str | None = None
     may_deploy: bool = False
     """Whether the caller may change deployments: then a project's first config is deployed at once."""
+    by: Author | None = None
+    """Whom the history of deployments names for that."""
 
 
 class Versions(Value):
@@ -135,3 +142,154 @@ class GetProjects(Query[Projects]):
 
     organisation: str
     ids: list[str]
+
+
+class VersionPage(Value):
+    """A page of versions and how many there are in all."""
+
+    versions: list[ConfigVersion]
+    total: int
+
+
+class ListVersions(Query[VersionPage]):
+    """The versions of a project, newest first. Errors: NotFound."""
+
+    subject: ClassVar[str] = "generation.list_versions"
+
+    organisation: str
+    project_id: str
+    page: Page = Page(size=100)
+
+
+Sentiment = Literal["positive", "negative", "neutral", "unset"]
+FeedbackClass = Literal["select", "multi_select", "text", "number"]
+
+
+class FeedbackLabel(Value):
+    """A value that may be chosen."""
+
+    value: str
+    sentiment: Sentiment | None = None
+    """In a definition None leaves what it is, and a new label is `unset`; a stored one is never None."""
+
+
+class FeedbackType(Value):
+    """A kind of feedback that people may give in a project."""
+
+    type: str
+    kind: FeedbackClass | None = None
+    """In a definition None leaves what it is; a new type is a `select` if it has labels, else `text`."""
+    labels: list[FeedbackLabel] = []
+    """Of `select` and `multi_select`."""
+
+
+class FeedbackTypes(Value):
+    """The kinds of feedback of a project, in the order of their definition."""
+
+    types: list[FeedbackType]
+
+
+class ProjectDetails(Value):
+    """A project with what is set in it."""
+
+    project: Project
+    feedback_types: list[FeedbackType]
+    active: ConfigVersion | None = None
+    """Deployed in the default environment."""
+
+
+class GetProject(Query[ProjectDetails]):
+    """One project. Errors: NotFound."""
+
+    subject: ClassVar[str] = "generation.get_project"
+
+    organisation: str
+    id: str
+
+
+class ProjectPage(Value):
+    """A page of projects and how many there are in all."""
+
+    projects: list[ProjectDetails]
+    total: int
+
+
+class ListProjects(Query[ProjectPage]):
+    """The organisation's projects."""
+
+    subject: ClassVar[str] = "generation.list_projects"
+
+    organisation: str
+    page: Page = Page(size=10)
+    name: str | None = None
+    """A part of the name, upper and lower case alike."""
+    sort_by: Literal["created_at", "updated_at", "name"] = "created_at"
+    descending: bool = True
+
+
+class CreateProject(Command[ProjectDetails]):
+    """Make an empty project. A repeat with the same `id` is the same project.
+
+    Errors: Conflict (the name is taken), Invalid (feedback types).
+    """
+
+    subject: ClassVar[str] = "generation.create_project"
+
+    organisation: str
+    id: str = Field(default_factory=lambda: ids.mint("pr"))
+    name: str
+    directory_id: str | None = None
+    feedback_types: list[FeedbackType] = []
+    """Beside those that every project has."""
+
+
+class UpdateProject(Command[ProjectDetails]):
+    """Rename a project, move it, deploy one of its configs to the default environment; all of it or nothing.
+
+    Errors: NotFound (project, config), Conflict (the name is taken), Invalid (a config of another project).
+    """
+
+    subject: ClassVar[str] = "generation.update_project"
+
+    organisation: str
+    id: str
+    name: str | None = None
+    directory_id: str | None = None
+    active_config_id: str | None = None
+    by: Author | None = None
+
+
+class DeleteProject(Command[Done]):
+    """Delete a project with its configs, deployments and logs; its name is free at once. Errors: NotFound."""
+
+    subject: ClassVar[str] = "generation.delete_project"
+
+    organisation: str
+    id: str
+
+
+class DefineFeedbackTypes(Command[FeedbackTypes]):
+    """Add kinds of feedback, or labels to those that are there; nothing is removed. Answers with all of the project.
+
+    Errors: NotFound, Invalid (labels where there can be none, another class than it has).
+    """
+
+    subject: ClassVar[str] = "generation.define_feedback_types"
+
+    organisation: str
+    project_id: str
+    types: list[FeedbackType]
+
+
+class ProjectChanged(Event):
+    """Something about a project or the environments is different: what was remembered of it is void."""
+
+    noun: ClassVar[str] = "project"
+    happened: ClassVar[str] = "changed"
+
+    what: Literal[
+        "created", "renamed", "configured", "feedback types", "deployed", "undeployed", "deleted", "environments"
+    ]
+    """`configured`: its first config gave it its kind. `environments` is about all projects of the organisation."""
+    project_id: str | None = None
+    """None when it is about all."""

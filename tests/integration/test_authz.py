@@ -24,6 +24,7 @@ from shared.contracts.access import (
     CreateKey,
     Key,
     ListKeys,
+    ListMembers,
     MayThey,
     NewKey,
     RevokeKey,
@@ -206,6 +207,17 @@ async def test_keys_are_listed_with_their_tail_creator_and_time(admin: Admin) ->
     assert newest.revoked_at is None
     assert newest.created_at > first.created_at
     assert new.secret not in newest.model_dump_json()
+
+
+async def test_members_are_listed_with_their_roles(admin: Admin) -> None:
+    colleague = await admin.colleague("Member")
+    await admin.place.database(admin.prefix)["users"].update_one({"_id": colleague}, {"$set": {"full_name": "Grace"}})
+    found = (await admin.bus.ask(ListMembers(organisation=admin.caller.organisation))).members
+    assert {(one.user_id, one.role, one.full_name) for one in found} == {
+        (admin.caller.user_id, "Admin", None),
+        (colleague, "Member", "Grace"),
+    }
+    assert [one.email for one in found] == sorted(one.email for one in found)
 
 
 async def test_a_key_never_has_more_than_its_creators_key(admin: Admin) -> None:

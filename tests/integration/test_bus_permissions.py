@@ -111,7 +111,8 @@ async def test_a_stranger_is_refused(server: Server, login: dict[str, str]) -> N
     ("user", "subject"),
     [(user, subject) for user in SERVICES for subject in (f"{user}.get_thing", f"_INBOX.{user}.x.*")]
     + [("gateway", "events.*.access.changed"), ("authz", "events.*.access.changed")]
-    + [("generation", "events.*.tool.changed")],
+    + [("gateway", "events.*.project.changed")]
+    + [("generation", f"events.*.{noun}.changed") for noun in ("project", "routing", "tool")],
 )
 async def test_a_service_hears_what_is_its_own(logins: dict[str, Login], user: str, subject: str) -> None:
     assert await logins[user].may_subscribe(subject)
@@ -126,7 +127,8 @@ async def test_a_service_hears_what_is_its_own(logins: dict[str, Login], user: s
         for user in SERVICES
         for subject in (">", "_INBOX.>", "logs.>", "events.>", "jobs.>", "$JS.API.>")
     ]
-    + [("generation", "authz.identify"), ("gateway", "events.*.log.recorded"), ("logging", "events.*.access.changed")],
+    + [("generation", "authz.identify"), ("gateway", "events.*.log.recorded"), ("logging", "events.*.access.changed")]
+    + [("generation", "events.*.access.changed"), ("logging", "events.*.project.changed")],
 )
 async def test_a_service_does_not_overhear_the_others(logins: dict[str, Login], user: str, subject: str) -> None:
     assert not await logins[user].may_subscribe(subject)
@@ -140,7 +142,7 @@ async def test_a_service_does_not_overhear_the_others(logins: dict[str, Login], 
     + [(user, "_INBOX.gateway.abc") for user in ("generation", "logging", "authz", "evaluation")]
     + [(user, "_INBOX.evaluation.abc") for user in ("generation", "logging")]
     + [("generation", "events.org_1.generation.failed"), ("authz", "events.org_1.access.changed")]
-    + [("generation", "events.org_1.tool.changed")]
+    + [("generation", f"events.org_1.{noun}.changed") for noun in ("project", "routing", "tool")]
     + [("logging", "events.org_1.log.recorded"), ("logging", "events.org_1.log.updated")]
     + [("logging", "dead.logs"), ("evaluation", "dead.jobs")],
 )
@@ -157,7 +159,12 @@ async def test_a_service_says_what_it_has_to(logins: dict[str, Login], user: str
     + [("authz", subject) for subject in ("generation.chat", "logs.intake", "_INBOX.evaluation.x", "dead.x")]
     + [(user, "events.o.access.changed") for user in SERVICES if user != "authz"]
     + [(user, "events.o.log.recorded") for user in SERVICES if user != "logging"]
-    + [(user, "events.o.tool.changed") for user in SERVICES if user != "generation"]
+    + [
+        (user, f"events.o.{noun}.changed")
+        for user in SERVICES
+        if user != "generation"
+        for noun in ("project", "routing", "tool")
+    ]
     + [(user, "gateway.x") for user in SERVICES]
     + [(user, "$JS.API.STREAM.DELETE.LOGS") for user in SERVICES]
     + [(user, "$JS.API.STREAM.PURGE.EVENTS") for user in SERVICES]

@@ -4,7 +4,7 @@ from services.authz.access import admit
 from services.authz.deps import Deps
 from shared import ids
 from shared.bus import Router
-from shared.contracts.access import AccessChanged, ChangeRole, Member
+from shared.contracts.access import AccessChanged, ChangeRole, ListMembers, Member, Members
 from shared.errors import Conflict
 from shared.permissions import ASSIGN_ROLES
 
@@ -12,6 +12,12 @@ router = Router[Deps]()
 
 _TRIES = 5
 """Two Admins changing roles in the same millisecond: one decides again on what the other saved."""
+
+
+@router.answers(ListMembers)
+async def list_members(query: ListMembers, deps: Deps) -> Members:
+    """Everyone: all of them reach every project."""
+    return Members(members=await deps.store.get_members(query.organisation))
 
 
 @router.answers(ChangeRole)

@@ -2,7 +2,20 @@
 
 from fastapi import FastAPI
 
-from services.gateway.routes import configs, generations, health, keys, logs, models, routing, sessions, tools
+from services.gateway.routes import (
+    configs,
+    deployments,
+    environments,
+    generations,
+    health,
+    keys,
+    logs,
+    models,
+    projects,
+    routing,
+    sessions,
+    tools,
+)
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
 
@@ -10,7 +23,22 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
 def include(app: FastAPI) -> None:
     """Mount every router."""
     app.include_router(health.router)
-    for router in (generations.router, logs.router, sessions.router, configs.router):
+    for router in (
+        generations.router,
+        logs.router,
+        sessions.router,
+        configs.router,
+        projects.router,
+        deployments.router,
+    ):
         app.include_router(router, prefix="/v4")
-    for router in (sessions.console, models.router, tools.router, routing.router, keys.router):
+    for router in (
+        sessions.console,
+        deployments.console,
+        environments.router,
+        models.router,
+        tools.router,
+        routing.router,
+        keys.router,
+    ):
         app.include_router(router, prefix="/api")

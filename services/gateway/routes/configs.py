@@ -33,7 +33,7 @@ CallerDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
 async def register(body: ProjectModelConfigRequest, caller: CallerDep, gateway: GatewayDep) -> ProjectConfigResponse:
     """The same parameters again are the same version. A project's first one is deployed at once."""
     resolved = await gateway.catalogue.resolve(
-        caller.organisation,
+        caller,
         body.project_ref(),
         config=body.config(),
         may_deploy=await gateway.may_deploy(caller),

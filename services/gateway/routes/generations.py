@@ -125,7 +125,9 @@ async def _command(body: GenerateRequest, caller: Caller, gateway: Gateway, requ
             ) from None
         sealed = gateway.seal.close(keys) if keys else None
     may_deploy = await gateway.may_deploy(caller)
-    return body.command(caller).model_copy(update={"sealed_keys": sealed, "may_deploy": may_deploy})
+    return body.command(caller).model_copy(
+        update={"sealed_keys": sealed, "may_deploy": may_deploy, "by": caller.author}
+    )
 
 
 async def _whole(gateway: Gateway, command: Generate, prepare: Callable[[Generation], BaseModel]) -> Response:

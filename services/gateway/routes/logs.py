@@ -10,6 +10,7 @@ from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.paging import PAGE_SECONDS, page_of
 from services.gateway.schemas.bodies import PaginatedData, log_id
 from services.gateway.schemas.logs import (
+    LARGEST_PAGE,
     CreateLogResponse,
     LogRequest,
     LogResponse,
@@ -56,7 +57,7 @@ async def _records(requests: list[LogRequest], caller: Caller, gateway: Gateway)
     records = []
     for request in requests:
         resolved = await gateway.catalogue.resolve(
-            caller.organisation,
+            caller,
             request.project_ref(),
             config=None if request.config is None else request.config.config(),
             config_id=request.config_id if request.config is None else None,
@@ -83,6 +84,18 @@ async def list_logs(
     logs, total = await page_of(search.page, ask)
     records = await _responses(logs, caller, gateway)
     return PaginatedData(records=records, page=wanted.page, size=wanted.size, total=total)
+
+
+@router.post("/projects/{id}/export", summary="Export the logs of a project", tags=["Projects"])
+async def export(
+    id: str,  # noqa: A002 - the contract's name
+    caller: ReaderDep,
+    gateway: GatewayDep,
+    page: Annotated[int, Query(ge=0, description="From 0.")] = 0,
+    size: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 10,
+) -> PaginatedData[LogResponse]:
+    """Page by page, newest first."""
+    return await list_logs(LogsQuery(project_id=id, page=page, size=size), caller, gateway)
 
 
 @router.get("/logs/{id}", summary="Read a log")

@@ -224,7 +224,7 @@ class ProjectConfigResponse(BaseModel):
     updated_at: datetime
     last_used: datetime
     num_datapoints: int
-    config: ModelConfigResponse
+    config: ModelConfigResponse | ToolConfigResponse
 
 
 def config_response(config_id: str, config: Config) -> ModelConfigResponse | ToolConfigResponse:

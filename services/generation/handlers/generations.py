@@ -64,7 +64,7 @@ async def _begin(command: Chat | Complete, deps: Deps) -> Attempt:
     elif command.config is not None:
         config = prompts.callable_config(command.config, command)
         resolved = await deps.catalogue.register(
-            command.organisation, command.project, config, may_deploy=command.may_deploy
+            command.organisation, command.project, config, may_deploy=command.may_deploy, by=command.by
         )
     elif command.config_id is not None:
         resolved = await deps.catalogue.by_id(command.organisation, command.project, command.config_id)

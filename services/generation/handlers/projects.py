@@ -1,11 +1,44 @@
-"""Projects and config versions: found, made, read."""
+"""Projects and config versions: found, made, read, changed, deleted."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+from services.generation import feedback_types
 from services.generation.deps import Deps
+from services.generation.store import Place
+from services.generation.store.projects import Stored
+from shared import ids, telemetry
 from shared.bus import Router
-from shared.contracts.projects import GetProjects, GetVersions, Projects, Resolve, Resolved, Versions
-from shared.errors import Invalid
+from shared.contracts.logs import ProjectDeleted
+from shared.contracts.message import Done
+from shared.contracts.projects import (
+    CreateProject,
+    DefineFeedbackTypes,
+    DeleteProject,
+    FeedbackTypes,
+    GetProject,
+    GetProjects,
+    GetVersions,
+    ListProjects,
+    ListVersions,
+    ProjectChanged,
+    ProjectDetails,
+    ProjectPage,
+    ProjectRef,
+    Projects,
+    Resolve,
+    Resolved,
+    UpdateProject,
+    VersionPage,
+    Versions,
+)
+from shared.errors import Conflict, Invalid, NotFound
 
 router: Router[Deps] = Router()
+
+_TRIES = 5
+"""Two people defining types in the same millisecond: one decides again on what the other saved."""
 
 
 @router.answers(Resolve)
@@ -13,7 +46,7 @@ async def resolve(command: Resolve, deps: Deps) -> Resolved:
     """Find or make the project and the version."""
     if command.config is not None:
         return await deps.catalogue.register(
-            command.organisation, command.project, command.config, may_deploy=command.may_deploy
+            command.organisation, command.project, command.config, may_deploy=command.may_deploy, by=command.by
         )
     if command.config_id is None:
         raise Invalid("Name a config: either the config itself or config_id is needed.")
@@ -23,10 +56,128 @@ async def resolve(command: Resolve, deps: Deps) -> Resolved:
 @router.answers(GetVersions)
 async def get_versions(query: GetVersions, deps: Deps) -> Versions:
     """Versions by id."""
-    return Versions(versions=await deps.catalogue.versions(query.organisation, query.ids))
+    return Versions(versions=await deps.stores.versions.several(query.organisation, query.ids))
+
+
+@router.answers(ListVersions)
+async def list_versions(query: ListVersions, deps: Deps) -> VersionPage:
+    """A page of the versions of a project."""
+    await _existing(query.organisation, query.project_id, deps)
+    found, total = await deps.stores.versions.of_project(query.organisation, query.project_id, query.page)
+    return VersionPage(versions=found, total=total)
 
 
 @router.answers(GetProjects)
 async def get_projects(query: GetProjects, deps: Deps) -> Projects:
     """Projects by id."""
-    return Projects(projects=await deps.catalogue.projects(query.organisation, query.ids))
+    return Projects(projects=await deps.stores.projects.several(query.organisation, query.ids))
+
+
+@router.answers(GetProject)
+async def get_project(query: GetProject, deps: Deps) -> ProjectDetails:
+    """One project with what is set in it."""
+    return await _details(query.organisation, await _existing(query.organisation, query.id, deps), deps)
+
+
+@router.answers(ListProjects)
+async def list_projects(query: ListProjects, deps: Deps) -> ProjectPage:
+    """A page of projects."""
+    found, total = await deps.stores.projects.list(query.organisation, query)
+    return ProjectPage(projects=await _with_active(query.organisation, found, deps), total=total)
+
+
+@router.answers(CreateProject)
+async def create_project(command: CreateProject, deps: Deps) -> ProjectDetails:
+    """Make an empty project."""
+    types = feedback_types.defined(feedback_types.DEFAULTS, command.feedback_types)
+    stored = await deps.stores.projects.create(command, types)
+    await _tell(command, stored, "created", deps)
+    return await _details(command.organisation, stored, deps)
+
+
+@router.answers(UpdateProject)
+async def update_project(command: UpdateProject, deps: Deps) -> ProjectDetails:
+    """Rename, deploy. The config is looked at before the name is changed, the name can be refused before deploying."""
+    organisation, config_id = command.organisation, command.active_config_id
+    stored = await _existing(organisation, command.id, deps)
+    if config_id is not None:
+        await deps.catalogue.by_id(organisation, ProjectRef(id=command.id), config_id)
+    if fields := command.model_dump(include={"name", "directory_id"}, exclude_none=True):
+        if any(getattr(stored.project, name) != value for name, value in fields.items()):
+            await deps.stores.projects.change(organisation, command.id, fields)
+            stored = await _existing(organisation, command.id, deps)
+        await _tell(command, stored, "renamed", deps)
+    if config_id is not None:
+        default = (await deps.stores.environments.get(organisation)).default
+        await deps.deployments.put(Place(organisation, command.id, default.id), config_id, command.by)
+    return await _details(organisation, stored, deps)
+
+
+@router.answers(DeleteProject)
+async def delete_project(command: DeleteProject, deps: Deps) -> Done:
+    """Hide it, have its logs removed, remove what it had; the hidden project last: until then this can be repeated."""
+    organisation, project_id = command.organisation, command.id
+    if not await deps.stores.projects.hide(organisation, project_id):
+        raise _unknown(project_id)
+    trace = telemetry.outgoing().get("traceparent")
+    await deps.logbook.close(
+        ProjectDeleted(organisation=organisation, project_id=project_id, at=datetime.now(UTC), trace=trace)
+    )
+    await deps.changes.tell(ProjectChanged(organisation=organisation, project_id=project_id, what="deleted"))
+    await deps.stores.versions.remove(organisation, project_id)
+    await deps.stores.deployments.remove(organisation, project_id)
+    await deps.stores.projects.remove(organisation, project_id)
+    return Done()
+
+
+@router.answers(DefineFeedbackTypes)
+async def define_feedback_types(command: DefineFeedbackTypes, deps: Deps) -> FeedbackTypes:
+    """Add or change types of feedback; decided and saved on one revision of them."""
+    for _ in range(_TRIES):
+        stored = await _existing(command.organisation, command.project_id, deps)
+        types = feedback_types.defined(stored.feedback_types, command.types)
+        if types == stored.feedback_types:
+            break
+        if await deps.stores.projects.save_feedback_types(command.organisation, stored, types):
+            break
+    else:
+        raise Conflict("The feedback types of this project are being changed by others. Try again.")
+    change = ProjectChanged(organisation=command.organisation, project_id=command.project_id, what="feedback types")
+    await deps.changes.tell(change, ids.mint("evt"))
+    return FeedbackTypes(types=types)
+
+
+async def _tell(
+    command: CreateProject | UpdateProject, stored: Stored, what: Literal["created", "renamed"], deps: Deps
+) -> None:
+    change = ProjectChanged(organisation=command.organisation, project_id=command.id, what=what)
+    await deps.changes.tell(change, stored.project.updated_at.isoformat())
+
+
+def _unknown(project_id: str) -> NotFound:
+    return NotFound(f"There is no project {project_id!r}.")
+
+
+async def _existing(organisation: str, project_id: str, deps: Deps) -> Stored:
+    if stored := await deps.stores.projects.get(organisation, project_id):
+        return stored
+    raise _unknown(project_id)
+
+
+async def _details(organisation: str, stored: Stored, deps: Deps) -> ProjectDetails:
+    return (await _with_active(organisation, [stored], deps))[0]
+
+
+async def _with_active(organisation: str, found: Sequence[Stored], deps: Deps) -> list[ProjectDetails]:
+    """Projects and what is deployed in the default environment."""
+    default = (await deps.stores.environments.get(organisation)).default
+    project_ids = [stored.project.id for stored in found]
+    deployed = await deps.stores.deployments.deployed(organisation, project_ids, [default.id])
+    versions = await deps.stores.versions.several(organisation, list(deployed.values()))
+    active = {version.project_id: version for version in versions}
+    return [
+        ProjectDetails(
+            project=stored.project, feedback_types=stored.feedback_types, active=active.get(stored.project.id)
+        )
+        for stored in found
+    ]

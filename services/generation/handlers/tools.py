@@ -39,7 +39,7 @@ async def create(command: CreateTool, deps: Deps) -> Tool:
     """Store it with its secrets under seal."""
     new = StoredTool(id=command.id, name=command.name, settings=command.settings)
     secrets = deps.seal.open(command.sealed_secrets) if command.sealed_secrets else {}
-    stored = await deps.tools.create(command.organisation, _with_secrets(new, secrets, deps))
+    stored = await deps.stores.tools.create(command.organisation, _with_secrets(new, secrets, deps))
     await deps.toolbox.changed(command.organisation, stored.id, "created", stored.revision)
     return _told(stored)
 
@@ -59,7 +59,7 @@ async def update(command: UpdateTool, deps: Deps) -> Tool:
             updated_at=datetime.now(UTC),
         )
         changed = _with_secrets(changed, secrets, deps)
-        if await deps.tools.replace(command.organisation, changed):
+        if await deps.stores.tools.replace(command.organisation, changed):
             await deps.toolbox.changed(command.organisation, changed.id, "updated", changed.revision)
             return _told(changed)
     raise Conflict("Others change this tool all the time; try again.")
@@ -69,7 +69,7 @@ async def update(command: UpdateTool, deps: Deps) -> Tool:
 async def delete(command: DeleteTool, deps: Deps) -> Done:
     """What names it fails from the next call on."""
     tool = await _get(command.organisation, command.id, deps)
-    await deps.tools.delete(command.organisation, command.id)
+    await deps.stores.tools.delete(command.organisation, command.id)
     await deps.toolbox.changed(command.organisation, command.id, "deleted", tool.revision)
     return Done()
 
@@ -77,13 +77,13 @@ async def delete(command: DeleteTool, deps: Deps) -> Done:
 @router.answers(GetTools)
 async def get_tools(query: GetTools, deps: Deps) -> Tools:
     """Tools by id."""
-    return Tools(tools=[_told(tool) for tool in await deps.tools.some(query.organisation, query.ids)])
+    return Tools(tools=[_told(tool) for tool in await deps.stores.tools.some(query.organisation, query.ids)])
 
 
 @router.answers(ListTools)
 async def list_tools(query: ListTools, deps: Deps) -> Tools:
     """All of them."""
-    return Tools(tools=[_told(tool) for tool in await deps.tools.every(query.organisation)])
+    return Tools(tools=[_told(tool) for tool in await deps.stores.tools.every(query.organisation)])
 
 
 @router.answers(RunTool)
@@ -96,7 +96,7 @@ async def run(command: RunTool, deps: Deps) -> ToolResult:
 
 
 async def _get(organisation: str, tool_id: str, deps: Deps) -> StoredTool:
-    if tool := await deps.tools.get(organisation, tool_id):
+    if tool := await deps.stores.tools.get(organisation, tool_id):
         return tool
     raise NotFound(f"There is no tool {tool_id!r}.")
 

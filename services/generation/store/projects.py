@@ -1,39 +1,31 @@
-"""What generation keeps: projects, config versions, environments, and what is deployed where.
+"""The collection `projects`. A project that is being deleted is a document without a name, which no read finds."""
 
-A config is kept as JSON text, so it comes back exactly: BSON would bound its integers, its depth and its keys.
-"""
-
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pydantic import TypeAdapter
-from pymongo.errors import DuplicateKeyError
+from pymongo import ASCENDING, DESCENDING
+from pymongo.errors import DuplicateKeyError, OperationFailure
 
+from services.generation import feedback_types
 from shared import ids, mongo
-from shared.contracts.projects import Config, ConfigVersion, ModelConfig, Project
-from shared.errors import NotFound
+from shared.contracts.projects import Config, CreateProject, FeedbackType, ListProjects, Project
+from shared.errors import Conflict, NotFound
 
-DEFAULT_ENVIRONMENT = "production"
-"""Every organisation has it, and it is the default one until another is made that."""
-
-_CONFIG: TypeAdapter[Config] = TypeAdapter(Config)
+_LIVING = {"deleted_at": None}
+_TYPES: TypeAdapter[list[FeedbackType]] = TypeAdapter(list[FeedbackType])
 
 
-class Environment(NamedTuple):
-    """A place to deploy to, in every project of the organisation."""
+class Stored(NamedTuple):
+    """A project as it is kept."""
 
-    id: str
-    name: str
-
-
-class Deployed(NamedTuple):
-    """What is active in an environment."""
-
-    environment: str
-    """Its name."""
-    config_id: str | None
+    project: Project
+    feedback_types: list[FeedbackType]
+    feedback_revision: int
+    """Counts the definitions; one is saved only onto the revision it was made from. 0: there was none yet."""
 
 
 def _project(document: mongo.Document) -> Project:
@@ -41,98 +33,147 @@ def _project(document: mongo.Document) -> Project:
         id=document["_id"],
         name=document["name"],
         config_type=document.get("config_type"),
+        directory_id=document.get("directory_id"),
         created_at=document["created_at"],
         updated_at=document["updated_at"],
     )
 
 
-def _version(document: mongo.Document) -> ConfigVersion:
-    return ConfigVersion(
-        id=document["_id"],
-        project_id=document["project_id"],
-        config=_CONFIG.validate_json(document["content"]),
-        created_at=document["created_at"],
+def _stored(document: mongo.Document) -> Stored:
+    types = document.get("feedback_types")
+    return Stored(
+        _project(document),
+        list(feedback_types.DEFAULTS) if types is None else _TYPES.validate_json(types),
+        document.get("feedback_revision", 0),
     )
 
 
+def _new(organisation: str, name: str) -> mongo.Document:
+    now = datetime.now(UTC)
+    now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as it will be read
+    return {
+        "organisation": organisation,
+        "name": name,
+        "config_type": None,
+        "first_config_id": None,
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def _taken(name: str) -> Conflict:
+    return Conflict(f"There is a project {name!r} already. Choose another name.")
+
+
 @mongo.store
-class Store:
-    """The database of this service. Ids are derived wherever two writers could make the same thing."""
+class ProjectStore:
+    """Projects, unique by name."""
 
     def __init__(self, database: mongo.Database) -> None:
         self._projects = database["projects"]
-        self._versions = database["versions"]
-        self._environments = database["environments"]
-        self._deployments = database["deployments"]
 
     async def prepare(self) -> None:
-        """Indexes; the unique ones are what makes find-or-create safe."""
-        await self._projects.create_index([("organisation", 1), ("name", 1)], unique=True)
-        await self._versions.create_index([("organisation", 1), ("project_id", 1), ("created_at", -1)])
-        await self._environments.create_index([("organisation", 1), ("name", 1)], unique=True)
-        await self._deployments.create_index(
-            [("organisation", 1), ("project_id", 1), ("environment_id", 1)], unique=True
+        """Indexes. The unique one makes find-or-create safe, and leaves out what has lost its name."""
+        with suppress(OperationFailure):  # of an earlier version; it is not there, or another replica removed it
+            await self._projects.drop_index("organisation_1_name_1")
+        await self._projects.create_index(
+            [("organisation", ASCENDING), ("name", ASCENDING)],
+            name="names",
+            unique=True,
+            partialFilterExpression={"name": {"$exists": True}},
         )
 
-    async def project(self, organisation: str, project_id: str) -> Project | None:
+    async def get(self, organisation: str, project_id: str) -> Stored | None:
         """One project by id."""
-        document = await self._projects.find_one({"_id": project_id, "organisation": organisation})
-        return _project(document) if document else None
+        document = await self._projects.find_one({"_id": project_id, "organisation": organisation} | _LIVING)
+        return _stored(document) if document else None
 
-    async def project_named(self, organisation: str, name: str) -> Project | None:
+    async def named(self, organisation: str, name: str) -> Project | None:
         """One project by name."""
         document = await self._projects.find_one({"organisation": organisation, "name": name})
         return _project(document) if document else None
 
-    async def projects(self, organisation: str, project_ids: Sequence[str]) -> list[Project]:
+    async def several(self, organisation: str, project_ids: Sequence[str]) -> list[Project]:
         """Those that exist."""
-        found = self._projects.find({"_id": {"$in": list(project_ids)}, "organisation": organisation})
+        found = self._projects.find({"_id": {"$in": list(project_ids)}, "organisation": organisation} | _LIVING)
         return [_project(document) async for document in found]
 
-    async def ensure_project(self, organisation: str, name: str) -> Project:
-        """The project of this name, made if there is none."""
-        if project := await self.project_named(organisation, name):
-            return project
-        now = datetime.now(UTC)
-        new = {
-            "_id": ids.mint("pr"),
-            "config_type": None,
-            "first_config_id": None,
-            "created_at": now,
-            "updated_at": now,
-        }
-        wanted = {"organisation": organisation, "name": name}
+    async def list(self, organisation: str, query: ListProjects) -> tuple[Sequence[Stored], int]:
+        """A page of the organisation's projects, and how many match."""
+        matching: mongo.Document = {"organisation": organisation, "name": {"$exists": True}}
+        if query.name:
+            matching["name"] = {"$regex": re.escape(query.name).replace("\x00", r"\x00"), "$options": "i"}
+        total = await self._projects.count_documents(matching)
+        skipped = query.page.number * query.page.size
+        if not 0 <= skipped < total:
+            return [], total
+        direction = DESCENDING if query.descending else ASCENDING
+        found = self._projects.find(
+            matching,
+            sort=[(query.sort_by, direction), ("_id", direction)],
+            skip=skipped,
+            limit=query.page.size,
+            collation={"locale": "en", "strength": 2},  # "apple" before "Zebra"
+        )
+        return [_stored(document) async for document in found], total
+
+    async def ensure(self, organisation: str, name: str) -> tuple[Project, bool]:
+        """The project of this name, made if there is none; and whether it was."""
+        if project := await self.named(organisation, name):
+            return project, False
+        wanted, made = {"organisation": organisation, "name": name}, False
+        new = {"_id": ids.mint("pr")} | _new(organisation, name)
         with suppress(DuplicateKeyError):  # another caller made it between the look and the write
-            await self._projects.update_one(wanted, {"$setOnInsert": new}, upsert=True)
-        document = await self._projects.find_one(wanted)
-        if document is None:
-            raise NotFound(f"The project {name!r} was deleted at this moment.")
-        return _project(document)
+            written = await self._projects.update_one(wanted, {"$setOnInsert": new}, upsert=True)
+            made = written.upserted_id is not None
+        project = await self.named(organisation, name)
+        if project is None:
+            raise NotFound(f"The project {name!r} was deleted or renamed at this moment.")
+        return project, made
 
-    async def versions(self, organisation: str, config_ids: Sequence[str]) -> list[ConfigVersion]:
-        """Those that exist."""
-        found = self._versions.find({"_id": {"$in": list(config_ids)}, "organisation": organisation})
-        return [_version(document) async for document in found]
+    async def create(self, command: CreateProject, types: Sequence[FeedbackType]) -> Stored:
+        """A new project; the same again if it was made with this id before. Errors: Conflict."""
+        organisation, project_id, name = command.organisation, command.id, command.name
+        document: mongo.Document = {"_id": project_id, "directory_id": command.directory_id}
+        document |= _new(organisation, name)
+        document |= {"feedback_types": _TYPES.dump_json([*types]).decode(), "feedback_revision": 1}
+        try:
+            await self._projects.insert_one(document)
+        except DuplicateKeyError:
+            stored = await self.get(organisation, project_id)
+            if stored is None or stored.project.name != name:
+                raise _taken(name) from None
+            return stored
+        return _stored(document)
 
-    async def ensure_version(self, organisation: str, project_id: str, config_id: str, config: Config) -> ConfigVersion:
-        """The version with this derived id, made if there is none. Its name and description stay."""
-        now = datetime.now(UTC)
-        new = {
+    async def change(self, organisation: str, project_id: str, fields: Mapping[str, str]) -> None:
+        """Set `name`, `directory_id` or both. Errors: Conflict, NotFound."""
+        wanted = {"_id": project_id, "organisation": organisation} | _LIVING
+        try:
+            written = await self._projects.update_one(wanted, {"$set": {**fields, "updated_at": datetime.now(UTC)}})
+        except DuplicateKeyError:
+            raise _taken(fields["name"]) from None
+        if not written.matched_count:
+            raise NotFound(f"There is no project {project_id!r}.")
+
+    async def touch(self, organisation: str, project_id: str, at: datetime) -> bool:
+        """Note that it changed at this time; whether it is there."""
+        wanted = {"_id": project_id, "organisation": organisation} | _LIVING
+        return (await self._projects.update_one(wanted, {"$max": {"updated_at": at}})).matched_count == 1
+
+    async def save_feedback_types(self, organisation: str, before: Stored, types: Sequence[FeedbackType]) -> bool:
+        """Whether they were saved; not if others were since `before` was read."""
+        wanted: mongo.Document = {
+            "_id": before.project.id,
             "organisation": organisation,
-            "project_id": project_id,
-            "kind": config.type,
-            "model": config.model if isinstance(config, ModelConfig) else None,
-            "content": config.model_dump_json(),
-            "created_at": now,
+            "feedback_revision": before.feedback_revision or None,
         }
-        with suppress(DuplicateKeyError):  # another caller made the same
-            written = await self._versions.update_one({"_id": config_id}, {"$setOnInsert": new}, upsert=True)
-            if written.upserted_id is not None:
-                await self._projects.update_one({"_id": project_id}, {"$max": {"updated_at": now}})
-        document = await self._versions.find_one({"_id": config_id, "organisation": organisation})
-        if document is None:
-            raise NotFound(f"The config {config_id!r} was deleted at this moment.")
-        return _version(document)
+        change: mongo.Document = {
+            "feedback_types": _TYPES.dump_json([*types]).decode(),
+            "feedback_revision": before.feedback_revision + 1,
+            "updated_at": datetime.now(UTC),
+        }
+        return (await self._projects.update_one(wanted | _LIVING, {"$set": change})).matched_count == 1
 
     async def has_configs(self, organisation: str, project_id: str) -> bool:
         """Whether a first config was registered, as the primary knows it now."""
@@ -146,41 +187,14 @@ class Store:
             {"$set": {"first_config_id": config_id, "config_type": config.type}},
         )
 
-    async def environment(self, organisation: str, name: str | None) -> Environment | None:
-        """The environment of this name, or the default one."""
-        wanted = {"organisation": organisation} | ({"default": True} if name is None else {"name": name})
-        document = await self._environments.find_one(wanted)
-        if document is None:
-            await self._ensure_default(organisation)
-            document = await self._environments.find_one(wanted)
-        return Environment(document["_id"], document["name"]) if document else None
-
-    async def _ensure_default(self, organisation: str) -> None:
-        if await self._environments.find_one({"organisation": organisation, "default": True}, {"_id": 1}):
-            return
-        new = {
-            "organisation": organisation,
-            "name": DEFAULT_ENVIRONMENT,
-            "default": True,
-            "created_at": datetime.now(UTC),
-        }
-        derived = {"_id": ids.derive("env", organisation, DEFAULT_ENVIRONMENT)}
-        with suppress(DuplicateKeyError):  # another caller made it
-            await self._environments.update_one(derived, {"$setOnInsert": new}, upsert=True)
-
-    async def deploy_first(self, organisation: str, project_id: str, environment_id: str, config_id: str) -> None:
-        """Deploy where nothing is deployed; what is deployed already stays."""
-        place = {"organisation": organisation, "project_id": project_id, "environment_id": environment_id}
-        new = {"config_id": config_id, "deployed_at": datetime.now(UTC)}
-        with suppress(DuplicateKeyError):  # another caller was first
-            await self._deployments.update_one(place, {"$setOnInsert": new}, upsert=True)
-
-    async def deployed(self, organisation: str, project_id: str, environment: str | None) -> Deployed | None:
-        """What is active in the environment (None: the default one); None if there is no such environment."""
-        place = await self.environment(organisation, environment)
-        if place is None:
-            return None
-        document = await self._deployments.find_one(
-            {"organisation": organisation, "project_id": project_id, "environment_id": place.id}
+    async def hide(self, organisation: str, project_id: str) -> bool:
+        """Begin to delete: no read finds it from here on, and its name is free. False if there is nothing to delete."""
+        written = await self._projects.update_one(
+            {"_id": project_id, "organisation": organisation},
+            {"$set": {"deleted_at": datetime.now(UTC)}, "$unset": {"name": ""}},
         )
-        return Deployed(place.name, document["config_id"] if document else None)
+        return written.matched_count == 1
+
+    async def remove(self, organisation: str, project_id: str) -> None:
+        """Finish deleting."""
+        await self._projects.delete_one({"_id": project_id, "organisation": organisation})

@@ -46,6 +46,7 @@ async def _store(decoded: Decoded, deps: Deps) -> None:
     with telemetry.tracer.start_as_current_span("store logs", kind=SpanKind.CONSUMER, links=links) as span:
         span.set_attribute("messaging.batch.message_count", decoded.size)
         await _bury(decoded.refused, deps)
+        await _delete(((one.organisation, one.project_id) for _, one in decoded.deletions), deps)
         found = [*await _record(decoded, deps), *await _change(decoded.updates, deps)]
         await asyncio.gather(*(deps.bus.announce(fact.event, message_id=fact.message_id) for fact in found))
 
@@ -67,8 +68,22 @@ async def _record(decoded: Decoded, deps: Deps) -> list[facts.Fact]:
     opened = [Presence(one.organisation, one.id, one.created_at) for _, one in decoded.sessions]
     taking_part = (presence_of(log, homes[key_of(log)]) for _, log in kept)
     await deps.sessions.include(presences([*opened, *filter(None, taking_part)]))
-    await _gather_families(kept, homes, deps)
-    return facts.recorded(kept, homes)
+    projects = {(log.organisation, log.project_id) for _, log in kept}
+    _, gone = await asyncio.gather(_gather_families(kept, homes, deps), deps.deletions.among(projects))
+    await _delete(gone, deps)
+    return facts.recorded([one for one in kept if (one.record.organisation, one.record.project_id) not in gone], homes)
+
+
+async def _delete(projects: Iterable[tuple[str, str]], deps: Deps) -> None:
+    """Remove what projects have, and remember that they are gone.
+
+    Remembering comes before removing here, and storing before looking in `_record`: so of a deletion and a log of the
+    project in the hands of two replicas at once at least one sees the other.
+    """
+    for organisation, project_id in projects:
+        await deps.deletions.remember(organisation, project_id)
+        await deps.logs.remove_project(organisation, project_id)
+        await deps.sessions.leave(organisation, project_id)
 
 
 async def _gather_families(kept: Iterable[Entry[LogRecord]], homes: dict[Key, Home], deps: Deps) -> None:

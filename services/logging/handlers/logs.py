@@ -2,7 +2,7 @@
 
 from services.logging.deps import Deps
 from shared.bus import Router
-from shared.contracts.logs import ConfigUse, GetConfigUse, GetLog, Logs, SearchLogs, StoredLog
+from shared.contracts.logs import ConfigUse, GetConfigUse, GetLog, GetUses, Logs, SearchLogs, StoredLog, Uses
 from shared.errors import NotFound
 
 router = Router[Deps]()
@@ -30,3 +30,13 @@ async def get_config_use(query: GetConfigUse, deps: Deps) -> ConfigUse:
     """How much a config version was used."""
     await deps.position.caught_up()
     return await deps.logs.use(query.organisation, query.config_id)
+
+
+@router.answers(GetUses)
+async def get_uses(query: GetUses, deps: Deps) -> Uses:
+    """How much projects and config versions were used."""
+    await deps.position.caught_up()
+    return Uses(
+        projects=await deps.logs.uses(query.organisation, "project_id", query.project_ids),
+        configs=await deps.logs.uses(query.organisation, "config_id", query.config_ids),
+    )

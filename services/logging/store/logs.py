@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 
@@ -19,6 +19,7 @@ from shared.contracts.logs import ConfigUse, LogRecord, Logs, LogUpdate, SearchL
 from shared.mongo import Database, Document
 
 _BY_PARENT = "waiting_by_parent"
+UseById = dict[str, ConfigUse]
 
 
 class Added(NamedTuple):
@@ -181,6 +182,22 @@ class LogStore:
         newest = await self._logs.find_one(logs, {"created_at": 1}, sort=[("created_at", DESCENDING)])
         count = await self._logs.count_documents(logs) if newest else 0
         return ConfigUse(logs=count, last_used=newest["created_at"] if newest else None)
+
+    async def uses(self, organisation: str, field: Literal["project_id", "config_id"], ids: Sequence[str]) -> UseById:
+        """The same of many projects or config versions; those without logs are left out."""
+        found = self._logs.aggregate(
+            [
+                {"$match": {"organisation": organisation, field: {"$in": list(ids)}}},
+                {"$group": {"_id": f"${field}", "logs": {"$sum": 1}, "last": {"$max": "$created_at"}}},
+            ]
+        )
+        return {line["_id"]: ConfigUse(logs=line["logs"], last_used=line["last"]) async for line in found}
+
+    async def remove_project(self, organisation: str, project_id: str) -> None:
+        """All logs of a project, some at a time."""
+        logs = {"organisation": organisation, "project_id": project_id}
+        while ids := [document["_id"] async for document in self._logs.find(logs, {"_id": 1}, limit=CHUNK)]:
+            await self._logs.delete_many({"_id": {"$in": ids}})
 
     async def members(self, organisation: str, session_id: str) -> list[Member]:
         """The logs of a session, first to last, without their content."""

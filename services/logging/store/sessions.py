@@ -59,6 +59,15 @@ class SessionStore:
         cursor = self._sessions.find(matching, sort=_NEWEST_FIRST, skip=skipped, limit=page.size)
         return [_presence(document) async for document in cursor], total
 
+    async def leave(self, organisation: str, project_id: str) -> None:
+        """The project has no logs any more. Sessions that had no other project disappear."""
+        await self._sessions.delete_many({"organisation": organisation, "project_ids": [project_id]})
+        await self._sessions.update_many(
+            {"organisation": organisation, "project_ids": project_id}, {"$pull": {"project_ids": project_id}}
+        )
+        for key in [key for key, presence in self._known.items() if project_id in presence.project_ids]:
+            del self._known[key]
+
     def _is_known(self, presence: Presence) -> bool:
         known = self._known.get(_id(presence))
         return known is not None and known.covers(presence)
@@ -90,8 +99,13 @@ def _widening(presence: Presence) -> UpdateOne:
     smallest: Document = {"created_at": presence.created_at}
     if presence.reference_id is not None:
         smallest["reference_id"] = presence.reference_id
-    change: Document = {"$min": smallest, "$addToSet": {"project_ids": {"$each": sorted(presence.project_ids)}}}
-    return UpdateOne({"_id": _id(presence)}, change)
+    change: Document = {
+        "$min": smallest,
+        "$addToSet": {"project_ids": {"$each": sorted(presence.project_ids)}},
+        "$setOnInsert": {"organisation": presence.organisation},
+    }
+    # It was there a moment ago; if it has disappeared with its project since, it comes back with this one.
+    return UpdateOne({"_id": _id(presence)}, change, upsert=True)
 
 
 def _presence(document: Document) -> Presence:

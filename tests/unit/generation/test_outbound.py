@@ -1,4 +1,4 @@
-"""The fence: which addresses are public, and what is judged when (docs/decisions/0009)."""
+"""The fence: which addresses are public, and what is judged when (docs/decisions/0010)."""
 
 import asyncio
 import ipaddress

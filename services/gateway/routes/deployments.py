@@ -1,0 +1,78 @@
+"""What is deployed where: listed, changed; the history for the console."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from services.gateway.body import CleanRoute
+from services.gateway.deps import GatewayDep, require
+from services.gateway.schemas.bodies import PaginatedData
+from services.gateway.schemas.deployments import (
+    DeploymentResponse,
+    EnvironmentProjectConfigRequest,
+    EnvironmentProjectConfigResponse,
+    deployed_response,
+    deployment_response,
+)
+from shared.contracts.access import Caller
+from shared.contracts.deployments import Deploy, ListDeployed, ListDeployments, Undeploy
+from shared.contracts.logs import Page
+from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS
+
+router = APIRouter(tags=["Deployments"], route_class=CleanRoute)
+console = APIRouter(tags=["Console"])
+
+ReaderDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
+DeployerDep = Annotated[Caller, Depends(require(CHANGE_DEPLOYMENTS))]
+
+
+@router.get("/projects/{id}/deployed-configs", summary="What is deployed in each environment")
+async def list_deployed(
+    id: str,  # noqa: A002 - the contract's name
+    caller: ReaderDep,
+    gateway: GatewayDep,
+) -> list[EnvironmentProjectConfigResponse]:
+    """A row for each environment, the default one first."""
+    answer = await gateway.bus.ask(ListDeployed(organisation=caller.organisation, project_id=id))
+    return [deployed_response(answer.project, one) for one in answer.deployed]
+
+
+@router.patch("/projects/{project_id}/deploy-config", summary="Deploy a config")
+async def deploy(
+    project_id: str, body: EnvironmentProjectConfigRequest, caller: DeployerDep, gateway: GatewayDep
+) -> list[EnvironmentProjectConfigResponse]:
+    """In place of what is deployed there. The answer has a row for each environment it was deployed to."""
+    command = Deploy(
+        organisation=caller.organisation,
+        project_id=project_id,
+        config_id=body.config_id,
+        environment_ids=[one.id for one in body.environments or ()],
+        by=caller.author,
+    )
+    answer = await gateway.bus.ask(command)
+    return [deployed_response(answer.project, one) for one in answer.deployed]
+
+
+@router.delete("/projects/{project_id}/deployed-config/{environment_id}", summary="Remove what is deployed")
+async def undeploy(project_id: str, environment_id: str, caller: DeployerDep, gateway: GatewayDep) -> None:
+    """Nothing happens if nothing is deployed there."""
+    await gateway.bus.ask(
+        Undeploy(
+            organisation=caller.organisation, project_id=project_id, environment_id=environment_id, by=caller.author
+        )
+    )
+
+
+@console.get("/projects/{id}/deployments", summary="Who deployed and removed what")
+async def list_deployments(
+    id: str,  # noqa: A002
+    caller: ReaderDep,
+    gateway: GatewayDep,
+    page: Annotated[int, Query(ge=0, description="From 0.")] = 0,
+    size: Annotated[int, Query(ge=1, le=1000)] = 50,
+) -> PaginatedData[DeploymentResponse]:
+    """The history of the project, newest first."""
+    query = ListDeployments(organisation=caller.organisation, project_id=id, page=Page(number=page, size=size))
+    answer = await gateway.bus.ask(query)
+    records = [deployment_response(one) for one in answer.deployments]
+    return PaginatedData(records=records, page=page, size=size, total=answer.total)

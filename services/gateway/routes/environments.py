@@ -1,0 +1,59 @@
+"""Environments: listed, made, renamed, made the default one, deleted. The v4 contract left them to its web pages."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+
+from services.gateway.deps import GatewayDep, require
+from services.gateway.schemas.environments import (
+    CreateEnvironmentRequest,
+    EnvironmentResponse,
+    UpdateEnvironmentRequest,
+    environment_response,
+)
+from shared.contracts.access import Caller
+from shared.contracts.deployments import CreateEnvironment, DeleteEnvironment, ListEnvironments, UpdateEnvironment
+from shared.permissions import EDIT_PROMPTS, MANAGE_ENVIRONMENTS
+
+router = APIRouter(tags=["Environments"])
+
+ManagerDep = Annotated[Caller, Depends(require(MANAGE_ENVIRONMENTS))]
+
+
+@router.get("/environments", summary="List the environments")
+async def list_environments(
+    caller: Annotated[Caller, Depends(require(EDIT_PROMPTS))], gateway: GatewayDep
+) -> list[EnvironmentResponse]:
+    """The default one first. All of them are there in every project."""
+    answer = await gateway.bus.ask(ListEnvironments(organisation=caller.organisation))
+    return [environment_response(one) for one in answer.environments]
+
+
+@router.post("/environments", status_code=201, summary="Make an environment")
+async def create_environment(
+    body: CreateEnvironmentRequest, caller: ManagerDep, gateway: GatewayDep
+) -> EnvironmentResponse:
+    """409 if the name is taken."""
+    command = CreateEnvironment(organisation=caller.organisation, name=body.name)
+    return environment_response(await gateway.bus.ask(command))
+
+
+@router.patch("/environments/{id}", summary="Rename an environment, make it the default one")
+async def update_environment(
+    id: str,  # noqa: A002
+    body: UpdateEnvironmentRequest,
+    caller: ManagerDep,
+    gateway: GatewayDep,
+) -> EnvironmentResponse:
+    """True for the next call: the old name is unknown from then on."""
+    command = UpdateEnvironment(
+        organisation=caller.organisation, id=id, name=body.name, make_default=bool(body.default)
+    )
+    return environment_response(await gateway.bus.ask(command))
+
+
+@router.delete("/environments/{id}", status_code=204, summary="Delete an environment")
+async def delete_environment(id: str, caller: ManagerDep, gateway: GatewayDep) -> Response:  # noqa: A002
+    """What is deployed in it is removed. 409 for the default one."""
+    await gateway.bus.ask(DeleteEnvironment(organisation=caller.organisation, id=id, by=caller.author))
+    return Response(status_code=204)

@@ -1,0 +1,224 @@
+"""Projects: listed, made, read, changed, deleted; their configs, and which of them is active."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from services.gateway.body import CleanRoute
+from services.gateway.deps import Gateway, GatewayDep, require
+from services.gateway.paging import PAGE_SECONDS, page_of
+from services.gateway.schemas.bodies import PaginatedData
+from services.gateway.schemas.configs import ProjectConfigResponse
+from services.gateway.schemas.projects import (
+    CreateProjectRequest,
+    FeedbackTypeModel,
+    FeedbackTypeRequest,
+    GetModelConfigResponse,
+    ProjectResponse,
+    ProjectsQuery,
+    UpdateProjectRequest,
+    active_config_response,
+    feedback_type_response,
+    project_config_response,
+    project_response,
+)
+from shared.contracts.access import Caller, ListMembers, Member
+from shared.contracts.deployments import GetActive, Undeploy
+from shared.contracts.logs import GetUses, Page, Uses
+from shared.contracts.projects import (
+    ConfigVersion,
+    CreateProject,
+    DefineFeedbackTypes,
+    DeleteProject,
+    GetProject,
+    ListVersions,
+    ProjectDetails,
+    UpdateProject,
+)
+from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS
+
+router = APIRouter(tags=["Projects"], route_class=CleanRoute)
+
+CallerDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
+DeployerDep = Annotated[Caller, Depends(require(CHANGE_DEPLOYMENTS))]
+
+_VERSIONS_AT_ONCE = 100
+
+
+@router.get("/projects", summary="List the projects")
+async def list_projects(
+    wanted: Annotated[ProjectsQuery, Query()], caller: CallerDep, gateway: GatewayDep
+) -> PaginatedData[ProjectResponse]:
+    """Every project of the organisation, newest first unless `sort_by` and `order` say otherwise."""
+    members = await _members(caller, gateway)
+    if not wanted.concerns(members):
+        return PaginatedData(records=[], page=wanted.page, size=wanted.size, total=0)
+
+    async def ask(page: Page) -> tuple[list[ProjectDetails], int]:
+        answer = await gateway.bus.ask(wanted.listing(caller, page), timeout_seconds=PAGE_SECONDS)
+        return answer.projects, answer.total
+
+    found, total = await page_of(Page(number=wanted.page, size=wanted.size), ask)
+    uses = await _uses(found, caller, gateway)
+    shown = [await _shown(one, caller, gateway) for one in found]
+    records = [project_response(caller.organisation, one, members, uses) for one in shown]
+    return PaginatedData(records=records, page=wanted.page, size=wanted.size, total=total)
+
+
+@router.post("/projects", status_code=201, summary="Make a project")
+async def create(body: CreateProjectRequest, caller: CallerDep, gateway: GatewayDep) -> ProjectResponse:
+    """409 if the name is taken."""
+    command = CreateProject(
+        organisation=caller.organisation,
+        name=body.name,
+        directory_id=body.directory_id,
+        feedback_types=[one.definition() for one in body.feedback_types],
+    )
+    return await _response(await gateway.bus.ask(command), caller, gateway)
+
+
+@router.get("/projects/{id}", summary="Read a project")
+async def get(id: str, caller: CallerDep, gateway: GatewayDep) -> ProjectResponse:  # noqa: A002
+    """404 when there is none in the caller's organisation."""
+    return await _response(await _project(id, caller, gateway), caller, gateway)
+
+
+@router.patch("/projects/{id}", summary="Rename a project, set its active config")
+async def update(
+    id: str,  # noqa: A002 - the contract's name
+    body: UpdateProjectRequest,
+    caller: CallerDep,
+    gateway: GatewayDep,
+) -> ProjectResponse:
+    """All of it or nothing. An active config is deployed to the default environment, which needs that right."""
+    if body.active_config_id is not None:
+        await gateway.insist(caller, CHANGE_DEPLOYMENTS)
+    fields = body.model_dump(exclude_none=True)
+    command = UpdateProject(organisation=caller.organisation, id=id, by=caller.author, **fields)
+    found = await gateway.bus.ask(command)
+    gateway.catalogue.forget(id)
+    return await _response(found, caller, gateway)
+
+
+@router.delete("/projects/{id}", status_code=204, summary="Delete a project")
+async def delete(id: str, caller: CallerDep, gateway: GatewayDep) -> Response:  # noqa: A002 - the contract's name
+    """With its configs, deployments and logs; sessions keep the logs of other projects."""
+    await gateway.bus.ask(DeleteProject(organisation=caller.organisation, id=id))
+    gateway.catalogue.forget(id)
+    return Response(status_code=204)
+
+
+@router.get("/projects/{id}/configs", summary="List the configs of a project")
+async def list_configs(
+    id: str,  # noqa: A002 - the contract's name
+    caller: CallerDep,
+    gateway: GatewayDep,
+    evaluation_aggregates: bool | None = None,  # noqa: ARG001 - there is nothing to aggregate yet
+) -> list[ProjectConfigResponse]:
+    """Every version, newest first."""
+    project = (await _project(id, caller, gateway)).project
+
+    async def ask(page: Page) -> tuple[list[ConfigVersion], int]:
+        answer = await gateway.bus.ask(ListVersions(organisation=caller.organisation, project_id=id, page=page))
+        return answer.versions, answer.total
+
+    versions, total = await page_of(Page(size=_VERSIONS_AT_ONCE), ask)
+    for number in range(1, -(-total // _VERSIONS_AT_ONCE)):
+        versions += (await page_of(Page(number=number, size=_VERSIONS_AT_ONCE), ask))[0]
+    uses = await _use_of([version.id for version in versions], caller, gateway)
+    shown = [await gateway.catalogue.with_tools(caller.organisation, version) for version in versions]
+    return [project_config_response(project, version, uses.configs.get(version.id)) for version in shown]
+
+
+@router.get("/projects/{id}/active-config", summary="Read the config that calls in an environment use")
+async def get_active_config(
+    id: str,  # noqa: A002 - the contract's name
+    caller: CallerDep,
+    gateway: GatewayDep,
+    environment: Annotated[str | None, Query(description="Its name; the default one if absent.")] = None,
+) -> GetModelConfigResponse:
+    """404 when nothing is deployed there."""
+    query = GetActive(organisation=caller.organisation, project_id=id, environment=environment)
+    active = await gateway.bus.ask(query)
+    uses = await _use_of([active.version.id], caller, gateway)
+    version = await gateway.catalogue.with_tools(caller.organisation, active.version)
+    shown = active.model_copy(update={"version": version})
+    return active_config_response(shown, uses.configs.get(version.id))
+
+
+@router.delete("/projects/{id}/active-config", summary="Remove the active config")
+async def deactivate_config(
+    id: str,  # noqa: A002 - the contract's name
+    caller: DeployerDep,
+    gateway: GatewayDep,
+    environment: Annotated[str | None, Query(description="Its name; the default one if absent.")] = None,
+) -> ProjectResponse:
+    """Nothing happens if nothing is deployed there."""
+    command = Undeploy(organisation=caller.organisation, project_id=id, environment=environment, by=caller.author)
+    await gateway.bus.ask(command)
+    return await _response(await _project(id, caller, gateway), caller, gateway)
+
+
+@router.post("/projects/{id}/feedback-types", status_code=201, summary="Define a type of feedback")
+async def create_feedback_type(
+    id: str,  # noqa: A002 - the contract's name
+    body: FeedbackTypeRequest,
+    caller: CallerDep,
+    gateway: GatewayDep,
+) -> FeedbackTypeModel:
+    """Of a type that is there already, labels are added or changed."""
+    return next(one for one in await _define(id, [body], caller, gateway) if one.type == body.type)
+
+
+@router.patch("/projects/{id}/feedback-types", summary="Define types of feedback")
+async def update_feedback_types(
+    id: str,  # noqa: A002 - the contract's name
+    body: list[FeedbackTypeRequest],
+    caller: CallerDep,
+    gateway: GatewayDep,
+) -> list[FeedbackTypeModel]:
+    """Types and labels are added or changed, never removed. The answer has all of the project."""
+    return await _define(id, body, caller, gateway)
+
+
+async def _define(
+    project_id: str, wanted: list[FeedbackTypeRequest], caller: Caller, gateway: Gateway
+) -> list[FeedbackTypeModel]:
+    types = [one.definition() for one in wanted]
+    command = DefineFeedbackTypes(organisation=caller.organisation, project_id=project_id, types=types)
+    return [feedback_type_response(one) for one in (await gateway.bus.ask(command)).types]
+
+
+async def _project(project_id: str, caller: Caller, gateway: Gateway) -> ProjectDetails:
+    return await gateway.bus.ask(GetProject(organisation=caller.organisation, id=project_id))
+
+
+async def _response(found: ProjectDetails, caller: Caller, gateway: Gateway) -> ProjectResponse:
+    members, uses = await asyncio.gather(_members(caller, gateway), _uses([found], caller, gateway))
+    return project_response(caller.organisation, await _shown(found, caller, gateway), members, uses)
+
+
+async def _shown(found: ProjectDetails, caller: Caller, gateway: Gateway) -> ProjectDetails:
+    """With the tools its active config links to as they are now."""
+    if found.active is None:
+        return found
+    return found.model_copy(update={"active": await gateway.catalogue.with_tools(caller.organisation, found.active)})
+
+
+async def _members(caller: Caller, gateway: Gateway) -> list[Member]:
+    return (await gateway.bus.ask(ListMembers(organisation=caller.organisation))).members
+
+
+async def _uses(found: list[ProjectDetails], caller: Caller, gateway: Gateway) -> Uses:
+    query = GetUses(
+        organisation=caller.organisation,
+        project_ids=[one.project.id for one in found],
+        config_ids=[one.active.id for one in found if one.active],
+    )
+    return await gateway.bus.ask(query, timeout_seconds=PAGE_SECONDS)
+
+
+async def _use_of(config_ids: list[str], caller: Caller, gateway: Gateway) -> Uses:
+    query = GetUses(organisation=caller.organisation, config_ids=config_ids)
+    return await gateway.bus.ask(query, timeout_seconds=PAGE_SECONDS)

@@ -1,0 +1,95 @@
+"""What is deployed where: read, changed, and who changed it when."""
+
+from services.generation.deps import Deps
+from services.generation.store import Place
+from shared.bus import Router
+from shared.contracts.deployments import (
+    Active,
+    Deploy,
+    Deployed,
+    DeployedConfigs,
+    Deployments,
+    Environment,
+    GetActive,
+    ListDeployed,
+    ListDeployments,
+    Undeploy,
+)
+from shared.contracts.message import Done
+from shared.contracts.projects import Project, ProjectRef
+from shared.errors import NotFound
+
+router: Router[Deps] = Router()
+
+
+@router.answers(ListDeployed)
+async def list_deployed(query: ListDeployed, deps: Deps) -> DeployedConfigs:
+    """Every environment of a project."""
+    project = await _project(query.organisation, query.project_id, deps)
+    environments = list(await deps.stores.environments.get(query.organisation))
+    return await _deployed(query.organisation, project, environments, deps)
+
+
+@router.answers(GetActive)
+async def get_active(query: GetActive, deps: Deps) -> Active:
+    """What calls in an environment use."""
+    project = await _project(query.organisation, query.project_id, deps)
+    environment = (await deps.stores.environments.get(query.organisation)).named(query.environment)
+    (found,) = (await _deployed(query.organisation, project, [environment], deps)).deployed
+    if found.version is None:
+        raise NotFound(f"The project {project.name!r} has nothing deployed in {environment.name!r}.")
+    return Active(project=project, environment=environment, version=found.version)
+
+
+@router.answers(Deploy)
+async def deploy(command: Deploy, deps: Deps) -> DeployedConfigs:
+    """Deploy to the environments, or to none if something about the command is wrong."""
+    organisation, project_id = command.organisation, command.project_id
+    project = await _project(organisation, project_id, deps)
+    await deps.catalogue.by_id(organisation, ProjectRef(id=project_id), command.config_id)
+    all_ = await deps.stores.environments.get(organisation)
+    wanted = [all_.get(one) for one in dict.fromkeys(command.environment_ids)] or [all_.default]
+    for environment in wanted:
+        await deps.deployments.put(Place(organisation, project_id, environment.id), command.config_id, command.by)
+    return await _deployed(organisation, project, wanted, deps)
+
+
+@router.answers(Undeploy)
+async def undeploy(command: Undeploy, deps: Deps) -> Done:
+    """Leave an environment without a config."""
+    await _project(command.organisation, command.project_id, deps)
+    all_ = await deps.stores.environments.get(command.organisation)
+    by_name = command.environment_id is None
+    environment = all_.named(command.environment) if by_name else all_.get(command.environment_id or "")
+    await deps.deployments.put(Place(command.organisation, command.project_id, environment.id), None, command.by)
+    return Done()
+
+
+@router.answers(ListDeployments)
+async def list_deployments(query: ListDeployments, deps: Deps) -> Deployments:
+    """The history of a project."""
+    await _project(query.organisation, query.project_id, deps)
+    found, total = await deps.stores.deployments.history(query.organisation, query.project_id, query.page)
+    names = {place.id: place.name for place in await deps.stores.environments.get(query.organisation)}
+    named = [one.model_copy(update={"environment": names.get(one.environment_id)}) for one in found]
+    return Deployments(deployments=named, total=total)
+
+
+async def _project(organisation: str, project_id: str, deps: Deps) -> Project:
+    stored = await deps.stores.projects.get(organisation, project_id)
+    if stored is None:
+        raise NotFound(f"There is no project {project_id!r}.")
+    return stored.project
+
+
+async def _deployed(
+    organisation: str, project: Project, environments: list[Environment], deps: Deps
+) -> DeployedConfigs:
+    found = await deps.stores.deployments.deployed(organisation, [project.id], [one.id for one in environments])
+    versions = {one.id: one for one in await deps.stores.versions.several(organisation, list(found.values()))}
+    return DeployedConfigs(
+        project=project,
+        deployed=[
+            Deployed(environment=one, version=versions.get(found.get((project.id, one.id), ""))) for one in environments
+        ],
+    )

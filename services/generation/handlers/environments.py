@@ -1,0 +1,79 @@
+"""Environments: listed, made, renamed, made the default one, deleted. Decided and saved on one revision of them all."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from services.generation.deps import Deps
+from services.generation.environments import Environments
+from services.generation.store import Place
+from shared.bus import Router
+from shared.contracts import deployments
+from shared.contracts.deployments import (
+    CreateEnvironment,
+    DeleteEnvironment,
+    Environment,
+    ListEnvironments,
+    UpdateEnvironment,
+)
+from shared.contracts.message import Done
+from shared.contracts.projects import ProjectChanged
+from shared.errors import Conflict
+
+router: Router[Deps] = Router()
+
+_TRIES = 20
+"""Others may change an environment in the same millisecond: then this is decided again on what they saved."""
+
+
+@router.answers(ListEnvironments)
+async def list_environments(query: ListEnvironments, deps: Deps) -> deployments.Environments:
+    """All of the organisation."""
+    return deployments.Environments(environments=list(await deps.stores.environments.get(query.organisation)))
+
+
+@router.answers(CreateEnvironment)
+async def create_environment(command: CreateEnvironment, deps: Deps) -> Environment:
+    """Make one."""
+    now = datetime.now(UTC)
+    after = await _changed(command.organisation, lambda all_: all_.with_new(command.id, command.name, now), deps)
+    return after.get(command.id)
+
+
+@router.answers(UpdateEnvironment)
+async def update_environment(command: UpdateEnvironment, deps: Deps) -> Environment:
+    """Rename it, make it the default one."""
+
+    def decide(before: Environments) -> Environments:
+        after = before
+        before.get(command.id)
+        if command.name is not None:
+            after = after.with_name(command.id, command.name)
+        if command.make_default:
+            after = after.with_default(command.id)
+        return after
+
+    return (await _changed(command.organisation, decide, deps)).get(command.id)
+
+
+@router.answers(DeleteEnvironment)
+async def delete_environment(command: DeleteEnvironment, deps: Deps) -> Done:
+    """Empty it in every project, then delete it; so a repeat after a crash finds what is left to do."""
+    organisation = command.organisation
+    (await deps.stores.environments.get(organisation)).without(command.id)  # raises before anything is removed
+    for project_id in await deps.stores.deployments.projects_in(organisation, command.id):
+        await deps.deployments.put(Place(organisation, project_id, command.id), None, command.by)
+    await _changed(organisation, lambda all_: all_.without(command.id), deps)
+    return Done()
+
+
+async def _changed(organisation: str, decide: Callable[[Environments], Environments], deps: Deps) -> Environments:
+    for _ in range(_TRIES):
+        before = await deps.stores.environments.get(organisation)
+        after = decide(before)
+        if after is before or await deps.stores.environments.save(after):
+            break
+    else:
+        raise Conflict("The environments of your organisation are being changed by others. Try again.")
+    change = ProjectChanged(organisation=organisation, what="environments")
+    await deps.changes.tell(change, str(after.revision))
+    return after
