@@ -64,7 +64,7 @@ class Attempt:
     # What happens to it
 
     def sending(self, call: Call) -> None:
-        """The request as it goes out is kept, but not a second copy of large images."""
+        """The request as it goes out is kept, its large images as tokens, but not a second copy of very long text."""
         self.body = call.body
         if len(call.content) > _KEPT_BYTES and "messages" in call.body:
             self.body = call.body | {"messages": _LEFT_OUT}

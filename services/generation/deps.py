@@ -6,6 +6,7 @@ from services.generation.catalogue import Catalogue
 from services.generation.logbook import Logbook
 from services.generation.providers.client import Client
 from services.generation.providers.registry import Providers
+from shared.blobs import Blobs
 from shared.sealing import Seal
 
 
@@ -17,4 +18,5 @@ class Deps:
     providers: Providers
     client: Client
     logbook: Logbook
+    blobs: Blobs
     seal: Seal

@@ -13,6 +13,7 @@ from services.generation.providers.registry import IN_PROCESS, Providers
 from services.generation.settings import Settings
 from services.generation.store import Store
 from shared import mongo
+from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.sealing import Seal
 from shared.service import Build, Probe, run
@@ -32,6 +33,7 @@ def building(settings: Settings) -> Build:
             providers=Providers(os.environ, settings.local_model_url),
             client=client,
             logbook=Logbook(bus),
+            blobs=Blobs(bus),
             seal=Seal(settings.secret),
         )
         for router in (projects.router, generations.router):

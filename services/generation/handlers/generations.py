@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from services.generation import prompts
+from services.generation import claims, prompts
 from services.generation.attempt import ABANDONED, DEFECT, Attempt
 from services.generation.completion import Joined
 from services.generation.deps import Deps
@@ -21,7 +21,7 @@ async def generate(command: Chat | Complete, deps: Deps) -> AsyncGenerator[Chunk
     """A chat or completion: chunks if a stream is wanted, then the whole. Every way it ends leaves a log a sample."""
     attempt = await _begin(command, deps)
     try:
-        calls = _prepare(attempt, deps)
+        calls = await claims.redeem(_prepare(attempt, deps), command.organisation, deps.blobs)
         if command.stream:
             async with aclosing(_stream(attempt, calls, deps)) as chunks:
                 async for chunk in chunks:
