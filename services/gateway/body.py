@@ -10,6 +10,7 @@ import functools
 import json
 import math
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -29,7 +30,8 @@ MOST_TEXT_BYTES = 4 * 1024 * 1024
 """Of a body without its large images. Below the bus's 8 MB message limit, because a log can grow by its template."""
 _LARGE_BYTES = 1024 * 1024
 """Reading more than this would keep the other requests waiting, so it is done beside them."""
-_DATA_URL = b";base64,"
+_BESIDE = ThreadPoolExecutor(1, thread_name_prefix="large bodies")
+"""One after the other: several at once are no faster, and take their memory at the same time."""
 _TOKEN = TOKEN.encode()
 
 
@@ -42,15 +44,27 @@ class _Read(NamedTuple):
 class CleanRequest(Request):
     """A request whose JSON has no provider keys and no large images in it."""
 
+    async def body(self) -> bytes:
+        """The body. Of a large one, read at once, a byte: FastAPI holds what it is given until it has answered.
+
+        Errors: JSONDecodeError; TooLarge, its text alone is over the limit.
+        """
+        raw = await super().body()
+        if len(raw) > _LARGE_BYTES:
+            self._take(await asyncio.get_running_loop().run_in_executor(_BESIDE, _read, raw))
+            raw = self._body = raw[:1]
+        return raw
+
     async def json(self) -> Any:  # noqa: ANN401 - any JSON
-        """The body; what was taken out of it goes to `request.state`. TooLarge: its text alone is over the limit."""
+        """What the body says; what was taken out of it goes to `request.state`."""
         if not hasattr(self, "_json"):
-            raw = await self.body()
-            read = _read(raw) if len(raw) <= _LARGE_BYTES else await asyncio.to_thread(_read, raw)
-            self.state.provider_api_keys = read.provider_api_keys
-            self.state.claims = read.claims
-            self._json = read.parsed
+            self._take(_read(await self.body()))
         return self._json
+
+    def _take(self, read: "_Read") -> None:
+        self.state.provider_api_keys = read.provider_api_keys
+        self.state.claims = read.claims
+        self._json = read.parsed
 
     async def keep(self) -> None:
         """Store the images of this request, for the organisation its guard found. Unavailable: nothing was accepted."""
@@ -79,8 +93,7 @@ def _read(raw: bytes) -> _Read:
     except ValueError as error:
         raise json.JSONDecodeError(str(error), raw.decode(errors="replace"), 0) from error
     keys = parsed.get(SECRETS) if isinstance(parsed, dict) else None
-    _clean(parsed, raw)
-    claims = check_in(parsed) if len(raw) > LEAST_BYTES and _DATA_URL in raw else None
+    claims = check_in(parsed) if _clean(parsed, raw) else None
     text = len(raw) - (claims.size if claims else 0)
     if text > MOST_TEXT_BYTES:
         raise TooLarge(
@@ -90,24 +103,27 @@ def _read(raw: bytes) -> _Read:
     return _Read(parsed, keys, claims)
 
 
-def _clean(parsed: Any, raw: bytes) -> None:  # noqa: ANN401 - any JSON
-    """Strip the keys; refuse what could be read here and nowhere after.
+def _clean(parsed: Any, raw: bytes) -> bool:  # noqa: ANN401 - any JSON
+    """Strip the keys; refuse what could be read here and nowhere after. True: a string is as long as a large image.
 
     Bus messages and documents wrap a body in a few levels of their own, and JSON has no infinity to write 1e999 with.
     """
-    level = [parsed]
+    level, long = [parsed], False
     for _ in range(DEEPEST):
         inner: list[Any] = []
         for item in level:
-            if isinstance(item, dict):
+            kind = type(item)
+            if kind is str:
+                long = long or len(item) > LEAST_BYTES
+            elif kind is dict:
                 item.pop(SECRETS, None)
                 inner.extend(item.values())
-            elif isinstance(item, list):
+            elif kind is list:
                 inner.extend(item)
-            elif isinstance(item, float) and math.isinf(item):
+            elif kind is float and math.isinf(item):
                 raise json.JSONDecodeError("a number is too large to be kept", raw.decode(errors="replace"), 0)
         if not inner:
-            return
+            return long
         level = inner
     raise json.JSONDecodeError(f"nested more than {DEEPEST} levels deep", raw.decode(errors="replace"), 0)
 
