@@ -30,9 +30,9 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
         yield server
 
 
-async def prepare(bus: Bus) -> None:
+async def prepare(bus: Bus, most_bytes: int = -1) -> None:
     """The stream, as logging makes it."""
-    settings = LoggingSettings(secret=SECRET)  # type: ignore[arg-type]
+    settings = LoggingSettings(secret=SECRET, blobs_max_bytes=most_bytes)  # type: ignore[arg-type]
     (spec,) = (spec for spec in streams(settings) if spec.name == module.STREAM)
     await asyncio.gather(ensure_stream(bus, spec), ensure_stream(bus, spec))  # two replicas start at the same time
     await ensure_stream(bus, spec)
@@ -75,14 +75,13 @@ async def test_what_is_kept_is_read_by_another_process(bus: Bus, parts: float) -
     assert await read(bus, ORGANISATION, digest) == content
 
 
-async def test_it_is_stored_once_however_often_and_by_however_many(bus: Bus) -> None:
+async def test_it_is_stored_once_however_often_and_by_however_many(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     ((digest, content),) = image().items()
     several = [Blobs(bus) for _ in range(3)]
     await asyncio.gather(*(each.keep(ORGANISATION, {digest: content}) for each in several * 2))
-    before = (await bus.client.jetstream().stream_info(module.STREAM)).state.last_seq
+    monkeypatch.setattr(bus, "append", None)  # from now on nothing is sent
     await Blobs(bus).keep(ORGANISATION, {digest: content})
     await several[0].keep(ORGANISATION, {digest: content})
-    assert (await bus.client.jetstream().stream_info(module.STREAM)).state.last_seq == before
     assert await places(bus, digest) == {"0": 1, "1": 1, "2": 1, "head": 1}
 
 
@@ -190,6 +189,19 @@ async def test_a_replica_that_is_behind_is_not_believed(bus: Bus, monkeypatch: p
     monkeypatch.setattr(Client, "request", behind)
     assert await read(bus, ORGANISATION, digest) == content
     assert await newest(bus, module.STREAM, "blobs.tm_1.nothing") is None
+
+
+async def test_a_full_stream_refuses_and_keeps_what_it_has(tmp_path: Path) -> None:
+    first, second = image(1.5), image(1.5)
+    ((digest, content),) = first.items()
+    server = Nats(tmp_path)
+    with running(server):
+        async with connected(server) as bus:
+            await prepare(bus, 2 * PART)
+            await Blobs(bus).keep(ORGANISATION, first)
+            with pytest.raises(Unavailable, match="maximum bytes exceeded"):
+                await Blobs(bus).keep(ORGANISATION, second)
+            assert await read(bus, ORGANISATION, digest) == content
 
 
 async def test_a_server_killed_in_the_middle_leaves_nothing_half(
