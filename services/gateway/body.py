@@ -1,71 +1,160 @@
-"""Request bodies: read as JSON, and rid of `provider_api_keys` before anything else sees them.
+"""Request bodies: read as JSON, and rid of what the rest of the process must not see or could not carry.
 
-Clients of the seed era put that field, with real secrets, into nearly every body (behaviour.md §1.2). It is taken out
-wherever it stands; what stood at the top is kept beside the body for the routes that call a provider.
+`provider_api_keys`: clients of the seed era put that field, with real secrets, into nearly every body (behaviour.md
+§1.2). It is taken out wherever it stands; what stood at the top is kept beside the body for the routes that call a
+provider. Large images: a token of each is left in the body, and answers have the image again.
 """
 
+import asyncio
+import functools
 import json
 import math
 from collections.abc import Callable, Coroutine
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
+
+from services.gateway.claims import Claims, check_in
+from shared.blobs import LEAST_BYTES, TOKEN, Blobs
+from shared.errors import TooLarge
 
 SECRETS = "provider_api_keys"
 DEEPEST = 128
 """Levels of nesting a body may have."""
+MOST_TEXT_BYTES = 4 * 1024 * 1024
+"""Of a body without its large images. Below the bus's 8 MB message limit, because a log can grow by its template."""
+_LARGE_BYTES = 1024 * 1024
+"""Reading more than this would keep the other requests waiting, so it is done beside them."""
+_BESIDE = ThreadPoolExecutor(1, thread_name_prefix="large bodies")
+"""One after the other: several at once are no faster, and take their memory at the same time."""
+_TOKEN = TOKEN.encode()
+
+
+class _Read(NamedTuple):
+    parsed: Any
+    provider_api_keys: Any
+    claims: Claims | None
 
 
 class CleanRequest(Request):
-    """A request whose JSON has no provider keys in it."""
+    """A request whose JSON has no provider keys and no large images in it."""
+
+    async def body(self) -> bytes:
+        """The body. Of a large one, read at once, a byte: FastAPI holds what it is given until it has answered.
+
+        Errors: JSONDecodeError; TooLarge, its text alone is over the limit.
+        """
+        raw = await super().body()
+        if len(raw) > _LARGE_BYTES:
+            self._take(await asyncio.get_running_loop().run_in_executor(_BESIDE, _read, raw))
+            raw = self._body = raw[:1]
+        return raw
 
     async def json(self) -> Any:  # noqa: ANN401 - any JSON
-        """The body; what it had under `provider_api_keys` goes to `request.state`."""
+        """What the body says; what was taken out of it goes to `request.state`."""
         if not hasattr(self, "_json"):
-            raw = await self.body()
-            try:
-                parsed = from_json(raw, allow_inf_nan=False)
-            except ValueError as error:
-                raise json.JSONDecodeError(str(error), raw.decode(errors="replace"), 0) from error
-            if isinstance(parsed, dict):
-                self.state.provider_api_keys = parsed.get(SECRETS)
-            _clean(parsed, raw)
-            self._json = parsed
+            self._take(_read(await self.body()))
         return self._json
 
+    def _take(self, read: "_Read") -> None:
+        self.state.provider_api_keys = read.provider_api_keys
+        self.state.claims = read.claims
+        self._json = read.parsed
 
-def _clean(parsed: Any, raw: bytes) -> None:  # noqa: ANN401 - any JSON
-    """Strip the keys; refuse what could be read here and nowhere after.
+    async def keep(self) -> None:
+        """Store the images of this request, for the organisation its guard found. Unavailable: nothing was accepted."""
+        claims: Claims | None = getattr(self.state, "claims", None)
+        if claims is not None and claims.contents:
+            self.state.claims = None
+            await self._blobs.keep(self.state.organisation, claims.contents)
+
+    async def filled(self, response: Response) -> Response:
+        """The answer with the images its tokens stand for, piece by piece."""
+        if _TOKEN not in getattr(response, "body", b""):
+            return response
+        filled = await self._blobs.filled(self.state.organisation, bytes(response.body))
+        headers = {**response.headers, "content-length": str(filled.size)}
+        return StreamingResponse(filled.pieces(), response.status_code, headers, background=response.background)
+
+    @property
+    def _blobs(self) -> Blobs:
+        blobs: Blobs = self.app.state.gateway.blobs
+        return blobs
+
+
+def _read(raw: bytes) -> _Read:
+    try:
+        parsed = from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        raise json.JSONDecodeError(str(error), raw.decode(errors="replace"), 0) from error
+    keys = parsed.get(SECRETS) if isinstance(parsed, dict) else None
+    claims = check_in(parsed) if _clean(parsed, raw) else None
+    text = len(raw) - (claims.size if claims else 0)
+    if text > MOST_TEXT_BYTES:
+        raise TooLarge(
+            f"The text of this request takes {text:,} bytes, at most {MOST_TEXT_BYTES:,} fit; send less. Images "
+            f"as base64 data URLs of {LEAST_BYTES:,} bytes and more are not counted."
+        )
+    return _Read(parsed, keys, claims)
+
+
+def _clean(parsed: Any, raw: bytes) -> bool:  # noqa: ANN401 - any JSON
+    """Strip the keys; refuse what could be read here and nowhere after. True: a string is as long as a large image.
 
     Bus messages and documents wrap a body in a few levels of their own, and JSON has no infinity to write 1e999 with.
     """
-    level = [parsed]
+    level, long = [parsed], False
     for _ in range(DEEPEST):
         inner: list[Any] = []
         for item in level:
-            if isinstance(item, dict):
+            kind = type(item)
+            if kind is str:
+                long = long or len(item) > LEAST_BYTES
+            elif kind is dict:
                 item.pop(SECRETS, None)
                 inner.extend(item.values())
-            elif isinstance(item, list):
+            elif kind is list:
                 inner.extend(item)
-            elif isinstance(item, float) and math.isinf(item):
+            elif kind is float and math.isinf(item):
                 raise json.JSONDecodeError("a number is too large to be kept", raw.decode(errors="replace"), 0)
         if not inner:
-            return
+            return long
         level = inner
     raise json.JSONDecodeError(f"nested more than {DEEPEST} levels deep", raw.decode(errors="replace"), 0)
 
 
+_current: ContextVar[CleanRequest] = ContextVar("_current")
+
+
 class CleanRoute(APIRoute):
-    """A route whose handler gets a `CleanRequest`."""
+    """A route whose handler gets a `CleanRequest`, is called when its images are durable, and answers with images."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401 - FastAPI's own
+        super().__init__(path, _after_keeping(endpoint), **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's documented place to exchange the request."""
         handle = super().get_route_handler()
 
         async def handle_clean(request: Request) -> Response:
-            return await handle(CleanRequest(request.scope, request.receive))
+            clean = CleanRequest(request.scope, request.receive)
+            _current.set(clean)
+            return await clean.filled(await handle(clean))
 
         return handle_clean
+
+
+def _after_keeping(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """Images are stored between the checks of guard and schema and the first line of the route: none can forget it."""
+
+    @functools.wraps(endpoint)
+    async def kept(*args: Any, **values: Any) -> Any:  # noqa: ANN401 - whatever the endpoint takes and gives
+        await _current.get().keep()
+        return await endpoint(*args, **values)
+
+    return kept

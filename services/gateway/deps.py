@@ -10,6 +10,7 @@ from fastapi.security import APIKeyHeader
 from services.gateway.caller import Callers
 from services.gateway.catalogue import Catalogue
 from shared.appender import Appender
+from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.contracts.access import Caller
 from shared.errors import Denied
@@ -27,6 +28,7 @@ class Gateway:
     callers: Callers
     catalogue: Catalogue
     logs: Appender
+    blobs: Blobs
     seal: Seal
 
     async def insist(self, caller: Caller, permission: Permission) -> None:
@@ -52,8 +54,9 @@ GatewayDep = Annotated[Gateway, Depends(_gateway)]
 def require(permission: Permission) -> Callable[..., Awaitable[Caller]]:
     """The dependency every guarded route has: who is calling, and may they."""
 
-    async def guard(gateway: GatewayDep, key: Annotated[str | None, Depends(_key_header)]) -> Caller:
+    async def guard(request: Request, gateway: GatewayDep, key: Annotated[str | None, Depends(_key_header)]) -> Caller:
         caller = await gateway.callers.identify(key)
+        request.state.organisation = caller.organisation
         await gateway.insist(caller, permission)
         return caller
 

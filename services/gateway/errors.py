@@ -51,6 +51,8 @@ async def _http(request: Request, error: Exception) -> Response:
         raise error
     what = f"{request.method} {request.url.path}"
     problem: Problem
+    if isinstance(error.__cause__, Problem):  # FastAPI makes a 400 of whatever reading a body raises
+        return shape_b(error.__cause__)
     match error.status_code:
         case 404:
             problem = NotFound(f"There is no {what}.")

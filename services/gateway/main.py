@@ -16,6 +16,7 @@ from services.gateway.settings import Settings
 from services.gateway.tracing import TELEMETRY, TraceId
 from shared import telemetry
 from shared.appender import Appender
+from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.contracts.logs import LOGS_SUBJECT
 from shared.sealing import Seal
@@ -42,6 +43,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         callers=callers,
         catalogue=catalogue,
         logs=Appender(bus, LOGS_SUBJECT),
+        blobs=Blobs(bus),
         seal=Seal(settings.secret),
     )
     yield

@@ -8,8 +8,8 @@ class Settings(ServiceSettings):
 
     http_host: str = "127.0.0.1"
     http_port: int = 8000
-    body_limit_bytes: int = 4 * 1024 * 1024
-    """Largest request body. Below the bus's 8 MB message limit, because a log can grow by its template and ids."""
+    body_limit_bytes: int = 48 * 1024 * 1024
+    """Largest request body, images included: 36 MiB of them before base64."""
     caller_fresh_seconds: float = 30.0
     """How long an answer of authz is trusted without hearing of a change."""
     stale_seconds: float = 900.0

@@ -250,10 +250,10 @@ class Attempt:
 
 
 def _body(outcome: Outcome) -> Json | None:
-    """The request as it went out, but not a second copy of large images."""
+    """The request as it went out, its large images as tokens, but not a second copy of very long text."""
     if (call := outcome.call) is None:
         return None
-    if len(call.content) > _KEPT_BYTES and "messages" in call.body:
+    if call.text_bytes > _KEPT_BYTES and "messages" in call.body:
         return call.body | {"messages": _LEFT_OUT}
     return call.body
 

@@ -7,11 +7,13 @@ from services.generation.changes import Changes
 from services.generation.credentials import Credentials
 from services.generation.deployments import Deployments
 from services.generation.logbook import Logbook
+from services.generation.outbound import Outbound
 from services.generation.providers.calls import Providers
 from services.generation.providers.dispatch import Dispatch
 from services.generation.routing import Routing
 from services.generation.store import Stores
 from services.generation.toolbox import Toolbox
+from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.sealing import Seal
 
@@ -30,5 +32,7 @@ class Deps:
     providers: Providers
     dispatch: Dispatch
     logbook: Logbook
+    blobs: Blobs
+    outbound: Outbound
     seal: Seal
     toolbox: Toolbox

@@ -31,6 +31,7 @@ from services.generation.store import stores
 from services.generation.toolbox import Toolbox
 from services.generation.tools.base import World
 from shared import mongo
+from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.contracts.routing import RoutingChanged
 from shared.sealing import Seal
@@ -61,6 +62,8 @@ def building(settings: Settings) -> Build:
             providers=Providers(os.environ, settings.local_model_url, compatible(settings.compatible_providers)),
             dispatch=Dispatch(client, _patience(settings)),
             logbook=Logbook(bus),
+            blobs=Blobs(bus),
+            outbound=outbound,
             seal=seal,
             toolbox=Toolbox(kept.tools, seal, world, bus),
         )

@@ -11,7 +11,7 @@ from services.logging.handlers import intake, logs, sessions
 from services.logging.position import Position
 from services.logging.settings import LoggingSettings
 from services.logging.store import DeletionStore, LogStore, SessionStore
-from shared import mongo
+from shared import blobs, mongo
 from shared.bus import Bus, StreamSpec, consume, ensure_stream, progress, trim
 from shared.errors import Unavailable
 from shared.service import Probe, run
@@ -44,6 +44,9 @@ def streams(settings: LoggingSettings) -> list[StreamSpec]:
             max_age_days=settings.dead_max_age_days,
             max_bytes=settings.dead_max_bytes,
             replicas=replicas,
+        ),
+        StreamSpec(
+            blobs.STREAM, (blobs.SUBJECTS,), max_bytes=settings.blobs_max_bytes, replicas=replicas, newest_only=True
         ),
     ]
 

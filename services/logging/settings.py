@@ -18,5 +18,7 @@ class LoggingSettings(ServiceSettings):
     dead_max_age_days: float = Field(default=0, ge=0)
     """What failed for good is kept for someone to look at; 0: for ever."""
     dead_max_bytes: int = -1
+    blobs_max_bytes: int = -1
+    """Large images of logs and prompts, kept for ever; -1: as the disk allows. Full, it refuses new ones with 503."""
     logs_trim_seconds: float = Field(default=30, gt=0)
     """How often stored entries are removed from the stream `LOGS`."""

@@ -1,10 +1,13 @@
 """The JetStream streams and what they keep. Each is made by the service that owns it."""
 
 import asyncio
+import base64
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
@@ -16,6 +19,9 @@ from shared.errors import Unavailable
 
 DUPLICATE_WINDOW_SECONDS = 120.0
 _DAY_SECONDS = 86_400.0
+_ANSWER_SECONDS = 2.0
+_READ_SECONDS = 5.0
+_NONE = "404"
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class StreamSpec:
     max_bytes: int = -1
     """-1: as the disk allows. A full stream refuses, it never drops what it has."""
     replicas: int = 1
+    newest_only: bool = False
+    """Of each subject the newest message is kept, and can be asked for: `newest`."""
 
 
 async def ensure_stream(bus: Bus, spec: StreamSpec) -> None:
@@ -44,6 +52,8 @@ async def ensure_stream(bus: Bus, spec: StreamSpec) -> None:
         max_bytes=spec.max_bytes,
         num_replicas=spec.replicas,
         duplicate_window=DUPLICATE_WINDOW_SECONDS,
+        max_msgs_per_subject=1 if spec.newest_only else -1,
+        allow_direct=spec.newest_only,
     )
     manager = (await bus.online()).jetstream()
     try:
@@ -80,15 +90,46 @@ async def trim(bus: Bus, stream: str, through: int) -> None:
     await _manage(bus, f"STREAM.PURGE.{stream}", {"seq": through + 1})
 
 
+async def newest(bus: Bus, stream: str, subject: str) -> bytes | None:
+    """What the newest message on `subject` says; None if there is none.
+
+    Any replica answers. One that has nothing may be behind, so the leader is asked then.
+    """
+    found = await _request(bus, f"DIRECT.GET.{stream}.{subject}", timeout_seconds=_READ_SECONDS)
+    status = (found.headers or {}).get("Status")
+    if status is None:
+        return found.data
+    if status != _NONE:
+        raise Unavailable(f"The message bus did not read {stream}: {status}.")
+    operation = f"STREAM.MSG.GET.{stream}"
+    told = await _request(bus, operation, {"last_by_subj": subject}, timeout_seconds=_READ_SECONDS)
+    answer = from_json(told.data)
+    if answer.get("error", {}).get("code") == int(_NONE):
+        return None
+    return base64.b64decode(_approved(answer, operation)["message"].get("data", ""))
+
+
 async def _manage(bus: Bus, operation: str, question: dict[str, int] | None = None) -> dict[str, Any]:
-    client = await bus.online()
-    try:
-        message = await client.request(
-            f"$JS.API.{operation}", json.dumps(question).encode() if question else b"", timeout=2.0
-        )
-    except (NatsTimeoutError, NoRespondersError, ConnectionClosedError) as error:
-        raise Unavailable(f"The message bus did not answer {operation}.") from error
-    answer: dict[str, Any] = from_json(message.data)
+    return _approved(from_json((await _request(bus, operation, question)).data), operation)
+
+
+def _approved(answer: dict[str, Any], operation: str) -> dict[str, Any]:
     if "error" in answer:
         raise Unavailable(f"The message bus refused {operation}: {answer['error'].get('description')}.")
     return answer
+
+
+async def _request(
+    bus: Bus,
+    operation: str,
+    question: Mapping[str, int | str] | None = None,
+    *,
+    timeout_seconds: float = _ANSWER_SECONDS,
+) -> Msg:
+    client = await bus.online()
+    try:
+        return await client.request(
+            f"$JS.API.{operation}", json.dumps(question).encode() if question else b"", timeout=timeout_seconds
+        )
+    except (NatsTimeoutError, NoRespondersError, ConnectionClosedError) as error:
+        raise Unavailable(f"The message bus did not answer {operation}.") from error

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from services.gateway.body import CleanRoute
 from services.gateway.main import create_app
 from services.gateway.routes import OPEN_PATHS
 from services.gateway.settings import Settings
@@ -43,6 +44,12 @@ def test_a_route_names_its_permission_or_is_listed_as_open(route: Any) -> None:
     else:
         assert guards, f"{route.path} is neither guarded nor listed as open"
         assert guards <= set(PERMISSIONS)
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.path not in OPEN_PATHS], ids=_label)
+def test_a_route_is_rid_of_keys_and_images(route: Any) -> None:
+    """Its router says `route_class=CleanRoute`: no body gets past it with secrets, or with images not yet stored."""
+    assert isinstance(getattr(route, "original_route", route), CleanRoute)
 
 
 def test_every_open_path_is_there() -> None:

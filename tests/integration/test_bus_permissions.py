@@ -125,7 +125,7 @@ async def test_a_service_hears_what_is_its_own(logins: dict[str, Login], user: s
     + [
         (user, subject)
         for user in SERVICES
-        for subject in (">", "_INBOX.>", "logs.>", "events.>", "jobs.>", "$JS.API.>")
+        for subject in (">", "_INBOX.>", "logs.>", "events.>", "jobs.>", "blobs.>", "$JS.API.>")
     ]
     + [("generation", "authz.identify"), ("gateway", "events.*.log.recorded"), ("logging", "events.*.access.changed")]
     + [("generation", "events.*.access.changed"), ("logging", "events.*.project.changed")],
@@ -137,7 +137,13 @@ async def test_a_service_does_not_overhear_the_others(logins: dict[str, Login], 
 @pytest.mark.parametrize(
     ("user", "subject"),
     [("gateway", f"{service}.ask") for service in SERVICES if service != "gateway"]
-    + [("gateway", "logs.intake"), ("generation", "logs.intake")]
+    + [("gateway", "logs.intake"), ("generation", "logs.intake"), ("gateway", "blobs.tm_1.digest.0")]
+    + [("generation", "blobs.tm_1.digest.0")]
+    + [
+        (user, f"$JS.API.{operation}")
+        for user in ("gateway", "generation")
+        for operation in ("DIRECT.GET.BLOBS.blobs.tm_1.digest.0", "STREAM.MSG.GET.BLOBS")
+    ]
     + [("evaluation", "generation.chat"), ("evaluation", "logging.get"), ("evaluation", "jobs.run")]
     + [(user, "_INBOX.gateway.abc") for user in ("generation", "logging", "authz", "evaluation")]
     + [(user, "_INBOX.evaluation.abc") for user in ("generation", "logging")]
@@ -166,6 +172,16 @@ async def test_a_service_says_what_it_has_to(logins: dict[str, Login], user: str
         for noun in ("project", "routing", "tool")
     ]
     + [(user, "gateway.x") for user in SERVICES]
+    + [(user, "blobs.tm_1.digest.0") for user in SERVICES if user not in ("gateway", "generation")]
+    + [
+        (user, f"$JS.API.{operation}")
+        for user in SERVICES
+        if user not in {"gateway", "generation"}
+        for operation in ("DIRECT.GET.BLOBS.blobs.tm_1.digest.0", "STREAM.MSG.GET.BLOBS")
+    ]
+    + [(user, f"$JS.API.STREAM.{verb}.BLOBS") for user in SERVICES for verb in ("DELETE", "PURGE", "MSG.DELETE")]
+    + [(user, "$JS.API.CONSUMER.CREATE.BLOBS.spy") for user in SERVICES]
+    + [(user, "$JS.API.DIRECT.GET.LOGS.logs.intake") for user in SERVICES]
     + [(user, "$JS.API.STREAM.DELETE.LOGS") for user in SERVICES]
     + [(user, "$JS.API.STREAM.PURGE.EVENTS") for user in SERVICES]
     + [(user, "$JS.API.STREAM.PURGE.LOGS") for user in SERVICES if user != "logging"]
@@ -219,6 +235,22 @@ async def test_a_service_makes_its_streams_and_reads_them(
     assert message.data == b"fact"
     await message.ack_sync(timeout=2)
     assert (await reader.consumer_info(stream, durable)).num_ack_pending == 0
+
+
+async def test_the_gateway_writes_blobs_and_generation_reads_them(logins: dict[str, Login]) -> None:
+    spec: dict[str, object] = {"max_msgs_per_subject": 1, "allow_direct": True}
+    owner = logins["logging"].client.jetstream()
+    await owner.add_stream(name="BLOBS", subjects=["blobs.>"], **spec)
+    await owner.update_stream(name="BLOBS", subjects=["blobs.>"], **spec)
+    await logins["gateway"].client.jetstream().publish("blobs.tm_1.digest.0", b"data")
+    for reader in ("gateway", "generation"):
+        client = logins[reader].client
+        direct = await client.request("$JS.API.DIRECT.GET.BLOBS.blobs.tm_1.digest.0", b"", timeout=2)
+        assert direct.data == b"data"
+        asked = await client.request(
+            "$JS.API.STREAM.MSG.GET.BLOBS", b'{"last_by_subj": "blobs.tm_1.digest.0"}', timeout=2
+        )
+        assert b"ZGF0YQ==" in asked.data
 
 
 async def test_a_stream_belongs_to_its_owner(logins: dict[str, Login]) -> None:

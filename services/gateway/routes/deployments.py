@@ -20,7 +20,7 @@ from shared.contracts.logs import Page
 from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS
 
 router = APIRouter(tags=["Deployments"], route_class=CleanRoute)
-console = APIRouter(tags=["Console"])
+console = APIRouter(tags=["Console"], route_class=CleanRoute)
 
 ReaderDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
 DeployerDep = Annotated[Caller, Depends(require(CHANGE_DEPLOYMENTS))]

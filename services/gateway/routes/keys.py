@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
+from services.gateway.body import CleanRoute
 from services.gateway.deps import GatewayDep, require
 from services.gateway.schemas.keys import (
     CreateKeyRequest,
@@ -15,7 +16,7 @@ from services.gateway.schemas.keys import (
 from shared.contracts.access import Caller, CreateKey, ListKeys, RevokeKey
 from shared.permissions import MANAGE_KEYS
 
-router = APIRouter(tags=["API keys"])
+router = APIRouter(tags=["API keys"], route_class=CleanRoute)
 
 CallerDep = Annotated[Caller, Depends(require(MANAGE_KEYS))]
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
+from services.gateway.body import CleanRoute
 from services.gateway.deps import GatewayDep, require
 from services.gateway.schemas.routing import ProviderKeyRequest, ProviderKeyResponse, RedirectRequest
 from shared.contracts.access import Caller
@@ -12,7 +13,7 @@ from shared.contracts.projects import Provider
 from shared.contracts.routing import DeleteRedirect, ListRedirects, Redirect, Target
 from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS, MANAGE_KEYS
 
-router = APIRouter(tags=["Providers"])
+router = APIRouter(tags=["Providers"], route_class=CleanRoute)
 
 RouterDep = Annotated[Caller, Depends(require(CHANGE_DEPLOYMENTS))]
 KeeperDep = Annotated[Caller, Depends(require(MANAGE_KEYS))]

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
+from services.gateway.body import CleanRoute
 from services.gateway.deps import GatewayDep, require
 from services.gateway.paging import PAGE_SECONDS, page_of
 from services.gateway.schemas.bodies import PaginatedData
@@ -14,8 +15,8 @@ from shared.contracts.access import Caller
 from shared.contracts.logs import GetSession, GetTree, ListSessions, Page, Session, SessionOpened, Tree
 from shared.permissions import EDIT_PROMPTS, VIEW_LOGS
 
-router = APIRouter(tags=["Sessions"])
-console = APIRouter(tags=["Console"])
+router = APIRouter(tags=["Sessions"], route_class=CleanRoute)
+console = APIRouter(tags=["Console"], route_class=CleanRoute)
 
 ReaderDep = Annotated[Caller, Depends(require(VIEW_LOGS))]
 

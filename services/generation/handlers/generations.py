@@ -1,11 +1,11 @@
 """Calls to models: resolve, render, call, write down, answer."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import replace
 
-from services.generation import models, prompts
+from services.generation import claims, images, models, prompts
 from services.generation.attempt import ABANDONED, DEFECT, Attempt
 from services.generation.completion import CompletionRequest
 from services.generation.deps import Deps
@@ -84,15 +84,16 @@ async def _prepare(attempt: Attempt, deps: Deps) -> Plan:
     async def instead() -> AsyncGenerator[Call, None]:
         for config in fallbacks:
             with suppress(Invalid, Unauthenticated):  # it cannot do this, or there is no key: no help
-                yield (await _calls(replace(request, config=config, samples=1), keys, deps))[0]
+                yield (await calls(replace(request, config=config, samples=1)))[0]
 
-    return Plan(await _calls(replace(request, config=served), keys, deps), instead)
+    async def calls(request: CompletionRequest) -> list[Call]:
+        if deps.providers.row(request.config).inline_images:
+            request = await images.inlined(request, deps.outbound, command.organisation, deps.blobs)
+        if deps.providers.needs_budget(request):
+            request = replace(request, rest_tokens=await asyncio.to_thread(models.rest_tokens, request))
+        return await claims.redeem(deps.providers.calls(request, keys), command.organisation, deps.blobs)
 
-
-async def _calls(request: CompletionRequest, keys: Mapping[str, str], deps: Deps) -> list[Call]:
-    if deps.providers.needs_budget(request):
-        request = replace(request, rest_tokens=await asyncio.to_thread(models.rest_tokens, request))
-    return deps.providers.calls(request, keys)
+    return Plan(await calls(replace(request, config=served)), instead)
 
 
 async def _render(attempt: Attempt, deps: Deps) -> CompletionRequest:

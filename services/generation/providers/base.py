@@ -60,7 +60,9 @@ class Call:
     headers: dict[str, str] = field(repr=False)
     body: Json
     content: bytes = field(repr=False)
-    """`body` as JSON text."""
+    """`body` as JSON text, images in it whole."""
+    text_bytes: int
+    """Length of that text before large images were put into it."""
     request: CompletionRequest
     key: str | None = field(default=None, repr=False)
     frames: Frames = frames.data

@@ -62,6 +62,7 @@ class Providers:
         each = request if together else replace(request, samples=1)
         body = row.dialect.body(each)
         body = row.quirk(body) if row.quirk else body
+        content = to_json(body)
         call = Call(
             provider=row.name,
             title=row.title,
@@ -69,7 +70,8 @@ class Providers:
             url=(row.url or row.dialect.url)(base_url, each),
             headers=(row.headers or row.dialect.headers)(key),
             body=body,
-            content=to_json(body),
+            content=content,
+            text_bytes=len(content),
             request=each,
             key=key,
             frames=row.frames,

@@ -1,0 +1,207 @@
+"""Large data beside the bus: a message says a token of it, the data itself stands once in the stream `BLOBS`.
+
+A blob is found by its organisation and the sha256 of its content, so organisations share nothing and whatever is said
+twice is stored once. Its parts are messages with fixed places; the head, which tells how many there are, is written
+after all of them. So a blob that has a head is whole, and writing it again puts the same bytes into the same places.
+"""
+
+import asyncio
+import hashlib
+import logging
+import re
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from pydantic_core import from_json, to_json
+
+from shared.bus import Bus, newest
+from shared.errors import Internal, NotFound
+from shared.memory import Memory
+
+logger = logging.getLogger(__name__)
+
+STREAM = "BLOBS"
+SUBJECTS = "blobs.>"
+TOKEN = "everloop-blob:"  # noqa: S105 - a word, no secret
+"""What stands in place of the data, followed by its sha256 in hex."""
+LEAST_BYTES = 64 * 1024
+"""Data of fewer characters stays where it is: it is no burden to a message."""
+PART_BYTES = 1024 * 1024
+_FOUND = re.compile(TOKEN.encode() + rb"([0-9a-f]{64})")
+_LEADS = (b'"', b";base64,")
+_REMEMBERED_BYTES = 64 * 1024 * 1024
+_REMEMBERED_NAMES = 20_000
+_FOR_EVER = 10.0**9
+_AT_ONCE = 8
+"""Parts on their way at the same time, each way: what the connection holds in memory, and what others wait behind."""
+_PART_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Name:
+    """What a blob is found by."""
+
+    organisation: str
+    digest: str
+    """sha256 of the content, hex."""
+
+    def subject(self, place: int | str) -> str:
+        """Where a part, or the head, stands."""
+        return f"blobs.{self.organisation}.{self.digest}.{place}"
+
+
+@dataclass(frozen=True)
+class _Head:
+    parts: int
+    size: int
+
+
+class Blobs:
+    """The blobs of every organisation, and the newest ones in memory: images are sent again and again."""
+
+    def __init__(self, bus: Bus, *, remembered_bytes: int = _REMEMBERED_BYTES) -> None:
+        self._bus = bus
+        self._recent = _Recent(remembered_bytes)
+        self._kept: Memory[Name, _Head] = _names()
+        self._heads: Memory[Name, _Head] = _names()
+        self._sending = asyncio.Semaphore(_AT_ONCE)
+        self._fetching = asyncio.Semaphore(_AT_ONCE)
+        # The server that is back may have lost what it had, or be another one.
+        bus.on_reconnect(lambda: self._kept.forget(lambda _, __: True))
+
+    async def keep(self, organisation: str, contents: Mapping[str, bytes]) -> None:
+        """Store contents by their digest; on return they are durable. Unavailable: some may not be."""
+        for digest, content in contents.items():
+            name = Name(organisation, digest)
+            await self._kept.get(name, lambda name=name, content=content: self._store(name, content))  # type: ignore[misc]
+            self._recent.add(name, content)
+
+    async def filled(self, organisation: str, text: bytes) -> "Filled":
+        """`text` with its tokens to be exchanged for what they stand for; those of nothing stay. Unavailable."""
+        heads: dict[bytes, _Head] = {}
+        for digest in {found[1] for found in _FOUND.finditer(text)}:
+            name = Name(organisation, digest.decode())
+            try:
+                heads[digest] = await self._heads.get(name, lambda name=name: self._head(name))  # type: ignore[misc]
+            except NotFound:
+                continue
+        return Filled(self, organisation, text, heads)
+
+    async def parts(self, name: Name, head: _Head) -> AsyncIterator[bytes]:
+        """The content piece by piece; the last one comes only if the whole is what was stored. Internal: it is not."""
+        if (content := self._recent.get(name)) is not None:
+            for place in range(head.parts):
+                yield content[place * PART_BYTES : (place + 1) * PART_BYTES]
+            return
+        seen = hashlib.sha256()
+        for place in range(head.parts):
+            async with self._fetching:
+                part = await newest(self._bus, STREAM, name.subject(place))
+            seen.update(part or b"")
+            if part is None or (place == head.parts - 1 and seen.hexdigest() != name.digest):
+                logger.error("blob %s is damaged at part %d of %d", name.subject("*"), place, head.parts)
+                raise Internal(f"The stored data {TOKEN}{name.digest} is damaged; the service's log has the details.")
+            yield part
+
+    async def content(self, name: Name, head: _Head) -> bytes:
+        """The whole, remembered."""
+        content = b"".join([part async for part in self.parts(name, head)])
+        self._recent.add(name, content)
+        return content
+
+    async def _head(self, name: Name) -> _Head:
+        said = await newest(self._bus, STREAM, name.subject("head"))
+        if said is None:
+            raise NotFound(f"There is no {TOKEN}{name.digest}.")
+        return _Head(**from_json(said))
+
+    async def _store(self, name: Name, content: bytes) -> _Head:
+        try:
+            return await self._head(name)
+        except NotFound:
+            head = _Head(parts=-(-len(content) // PART_BYTES), size=len(content))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for place in range(head.parts):
+                    group.create_task(self._send(name, place, content))
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from None
+        await self._append(name.subject("head"), to_json({"parts": head.parts, "size": head.size}))
+        return head
+
+    async def _send(self, name: Name, place: int, content: bytes) -> None:
+        async with self._sending:
+            await self._append(name.subject(place), content[place * PART_BYTES : (place + 1) * PART_BYTES])
+
+    async def _append(self, subject: str, content: bytes) -> None:
+        await self._bus.append(subject, content, message_id=subject, timeout_seconds=_PART_SECONDS)
+
+
+class Filled:
+    """JSON text whose tokens are exchanged while it is read: contents need no escaping, they are base64 text."""
+
+    def __init__(self, blobs: Blobs, organisation: str, text: bytes, heads: Mapping[bytes, _Head]) -> None:
+        self._blobs = blobs
+        self._organisation = organisation
+        self._text = text
+        self._heads = heads
+        found = list(_FOUND.finditer(text))
+        self._places = [(it.start(), it.end(), it[1]) for it in found if it[1] in heads]
+        self.size = len(text) + sum(heads[digest].size - (end - start) for start, end, digest in self._places)
+        """Bytes of the whole."""
+        self.lost = [it[0].decode() for it in found if it[1] not in heads and _stands_for_data(text, it)]
+        """Tokens of nothing, where data should stand."""
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The text from beginning to end; of a blob one part at a time is held."""
+        done = 0
+        for start, end, digest in self._places:
+            yield self._text[done:start]
+            async for part in self._blobs.parts(Name(self._organisation, digest.decode()), self._heads[digest]):
+                yield part
+            done = end
+        yield self._text[done:]
+
+    async def whole(self) -> bytes:
+        """The text at once, its blobs remembered."""
+        pieces: list[bytes] = []
+        done = 0
+        for start, end, digest in self._places:
+            name = Name(self._organisation, digest.decode())
+            pieces += (self._text[done:start], await self._blobs.content(name, self._heads[digest]))
+            done = end
+        return b"".join((*pieces, self._text[done:]))
+
+
+def _stands_for_data(text: bytes, found: "re.Match[bytes]") -> bool:
+    """Whether it ends a string that is nothing else, or a data URL; elsewhere somebody talks about tokens."""
+    before = text[max(0, found.start() - 8) : found.start()]
+    return before.endswith(_LEADS) and text[found.end() : found.end() + 1] == b'"'
+
+
+def _names() -> Memory[Name, _Head]:
+    return Memory(most=_REMEMBERED_NAMES, fresh_seconds=_FOR_EVER, stale_seconds=_FOR_EVER)
+
+
+class _Recent:
+    """The contents used last, up to so many bytes."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = self._free = most_bytes
+        self._contents: OrderedDict[Name, bytes] = OrderedDict()
+
+    def get(self, name: Name) -> bytes | None:
+        """The content, if it is remembered."""
+        if name in self._contents:
+            self._contents.move_to_end(name)
+        return self._contents.get(name)
+
+    def add(self, name: Name, content: bytes) -> None:
+        """Remember it, and forget others for it."""
+        if self.get(name) is not None or len(content) > self._most:
+            return
+        self._contents[name] = content
+        self._free -= len(content)
+        while self._free < 0:
+            self._free += len(self._contents.popitem(last=False)[1])

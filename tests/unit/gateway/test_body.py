@@ -1,0 +1,168 @@
+"""How a body is read, kept and answered, with blobs written by hand."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from types import SimpleNamespace
+from typing import Annotated, Any
+
+import httpx
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, Request
+from pydantic import BaseModel
+
+from services.gateway import body as module
+from services.gateway import errors
+from services.gateway.body import CleanRoute
+from shared.blobs import Blobs, Filled
+from shared.errors import Denied, Internal, Unavailable
+
+DATA = "QUJD" * 20_000
+LARGE = "QUJD" * 300_000
+"""Its body is read beside the others."""
+
+
+class Asked(BaseModel):
+    """A body."""
+
+    url: str
+    number: int = 0
+
+
+class HandmadeBlobs:
+    """Keeps in memory, and notes the order of what happened."""
+
+    def __init__(self) -> None:
+        self.contents: dict[tuple[str, str], bytes] = {}
+        self.happened: list[str] = []
+        self.away = self.damaged = False
+
+    async def keep(self, organisation: str, contents: Mapping[str, bytes]) -> None:
+        self.happened.append("keep")
+        if self.away:
+            raise Unavailable("The message bus is away.")
+        self.contents |= {(organisation, digest): content for digest, content in contents.items()}
+
+    async def filled(self, organisation: str, text: bytes) -> Filled:
+        heads: Any = {
+            digest.encode(): SimpleNamespace(size=len(content), parts=1)
+            for (owner, digest), content in self.contents.items()
+            if owner == organisation
+        }
+        blobs: Blobs = self  # type: ignore[assignment]
+        return Filled(blobs, organisation, text, heads)
+
+    async def parts(self, name: Any, _: Any) -> AsyncIterator[bytes]:
+        if self.damaged:
+            raise Internal("damaged")
+        yield self.contents[name.organisation, name.digest]
+
+
+def _guard(request: Request) -> None:
+    organisation = request.headers.get("X-Organisation")
+    if organisation is None:
+        raise Denied("Who are you?")
+    request.state.organisation = organisation
+
+
+@pytest.fixture
+def blobs() -> HandmadeBlobs:
+    return HandmadeBlobs()
+
+
+@pytest.fixture
+async def client(blobs: HandmadeBlobs) -> AsyncIterator[httpx.AsyncClient]:
+    router = APIRouter(route_class=CleanRoute, dependencies=[Depends(_guard)])
+
+    @router.post("/said")
+    async def said(body: Asked, request: Request) -> dict[str, Any]:
+        blobs.happened.append("route")
+        return {"said": body.url, "length": len(body.url), "keys": request.state.provider_api_keys}
+
+    @router.get("/read")
+    async def read(text: Annotated[str, ""]) -> list[str]:
+        return [text, text]
+
+    app = FastAPI()
+    app.state.gateway = SimpleNamespace(blobs=blobs)
+    errors.install(app)
+    app.include_router(router, prefix="/v4")
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    headers = {"X-Organisation": "tm_1"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway/v4", headers=headers) as client:
+        yield client
+
+
+def url(data: str = DATA) -> str:
+    return f"data:image/png;base64,{data}"
+
+
+@pytest.mark.parametrize("data", [DATA, LARGE], ids=["small", "large"])
+async def test_a_route_sees_tokens_and_its_caller_images(
+    client: httpx.AsyncClient, blobs: HandmadeBlobs, data: str
+) -> None:
+    answer = await client.post("/said", json={"url": url(data), "provider_api_keys": {"openai": "sk"}})
+    assert answer.status_code == 200
+    assert answer.json()["said"] == url(data)
+    assert answer.json()["length"] < 200
+    assert answer.json()["keys"] == {"openai": "sk"}
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    assert answer.headers["content-type"] == "application/json"
+    assert blobs.happened == ["keep", "route"]
+    assert list(blobs.contents.values()) == [data.encode()]
+
+
+async def test_nothing_is_kept_of_what_is_refused(client: httpx.AsyncClient, blobs: HandmadeBlobs) -> None:
+    assert (await client.post("/said", json={"url": url(), "number": "many"})).status_code == 422
+    del client.headers["X-Organisation"]
+    assert (await client.post("/said", json={"url": url()})).status_code == 403
+    assert blobs.happened == []
+
+
+async def test_what_cannot_be_kept_is_not_accepted(client: httpx.AsyncClient, blobs: HandmadeBlobs) -> None:
+    blobs.away = True
+    assert (await client.post("/said", json={"url": url()})).status_code == 503
+    assert blobs.happened == ["keep"]
+
+
+async def test_a_token_opens_the_callers_own_data_alone(client: httpx.AsyncClient, blobs: HandmadeBlobs) -> None:
+    await client.post("/said", json={"url": url()})
+    ((_, digest),) = blobs.contents
+    token = f"everloop-blob:{digest}"
+    assert (await client.get("/read", params={"text": f"<{token}>"})).json() == [f"<{DATA}>"] * 2
+    other = await client.get("/read", params={"text": token}, headers={"X-Organisation": "tm_2"})
+    assert other.json() == [token] * 2
+
+
+async def test_damaged_data_is_never_given(client: httpx.AsyncClient, blobs: HandmadeBlobs) -> None:
+    blobs.damaged = True
+    broken = await client.post("/said", json={"url": url()})
+    assert b"QUJD" not in broken.content
+    assert len(broken.content) < int(broken.headers["content-length"])  # a real connection breaks off here
+
+
+@pytest.mark.parametrize("image", ["", url()], ids=["alone", "beside an image"])
+async def test_text_has_a_limit_of_its_own(
+    client: httpx.AsyncClient, blobs: HandmadeBlobs, monkeypatch: pytest.MonkeyPatch, image: str
+) -> None:
+    monkeypatch.setattr(module, "MOST_TEXT_BYTES", 1000)
+    refused = await client.post("/said", json={"url": image, "text": "x" * 1000})
+    assert refused.status_code == 413
+    assert refused.json()["detail"]["type"] == "payload_too_large_error"
+    assert "at most 1,000 fit" in refused.json()["detail"]["message"]
+    assert (await client.post("/said", json={"url": image, "text": "x" * 800})).status_code == 200
+    assert len(blobs.happened) == (2 if image else 1)
+
+
+@pytest.mark.parametrize("size", [10, 2_000_000], ids=["small", "large"])
+@pytest.mark.parametrize("raw", ["{", '{"url": 1e999}', "[" * 150 + "]" * 150], ids=range(3))
+async def test_an_unreadable_body_is_a_422(client: httpx.AsyncClient, size: int, raw: str) -> None:
+    refused = await client.post("/said", content=" " * size + raw, headers={"Content-Type": "application/json"})
+    assert refused.status_code == 422
+    assert refused.json()["detail"][0]["type"] == "json_invalid"
+
+
+@pytest.mark.parametrize("size", [10, 2_000_000], ids=["small", "large"])
+async def test_what_does_not_say_that_it_is_json_is_a_422(client: httpx.AsyncClient, size: int) -> None:
+    content = json.dumps({"url": "x" * size})
+    refused = await client.post("/said", content=content, headers={"Content-Type": "text/plain"})
+    assert refused.status_code == 422

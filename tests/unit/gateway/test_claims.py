@@ -1,0 +1,69 @@
+"""Data URLs out of a body, tokens into it."""
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from services.gateway.claims import check_in
+from shared.blobs import LEAST_BYTES
+
+DATA = "iVBORw0KGgo+/-_=" * (LEAST_BYTES // 16)
+DIGEST = hashlib.sha256(DATA.encode()).hexdigest()
+URL = f"data:image/png;base64,{DATA}"
+CHECKED_IN = f"data:image/png;base64,everloop-blob:{DIGEST}"
+
+
+def test_only_the_data_is_exchanged_wherever_it_stands() -> None:
+    body: Any = {"url": URL, "list": ["short", [URL, 1, None, 2.5, True]], "again": {"deep": [{"er": URL}]}}
+    claims = check_in(body)
+    assert body == {
+        "url": CHECKED_IN,
+        "list": ["short", [CHECKED_IN, 1, None, 2.5, True]],
+        "again": {"deep": [{"er": CHECKED_IN}]},
+    }
+    assert claims.contents == {DIGEST: DATA.encode()}
+    assert claims.size == 3 * len(DATA)
+
+
+@pytest.mark.parametrize("head", ["data:image/png;name=a.png;base64,", "DATA:image/png;BASE64,", "data:;base64,"])
+def test_the_head_stays_as_it_was_written(head: str) -> None:
+    body = [head + DATA]
+    assert check_in(body).contents == {DIGEST: DATA.encode()}
+    assert body == [f"{head}everloop-blob:{DIGEST}"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        URL[:-1],
+        DATA,
+        f"see {URL}",
+        f"data:text/plain,{DATA}",
+        f"data:image/png;base64;charset=utf-8,{DATA}",
+        f"data:image/png;base64,{DATA}\n",
+        f"data:image/png;base64,{DATA}é",
+        f'data:image/png;base64,"{DATA}',
+        f"data:image/png;base64,\\{DATA}",
+        "data:" + "x" * 300 + f";base64,{DATA}",
+        f"data:image/png;base64{DATA}",
+        "data:image/png;base64," + " " * LEAST_BYTES,
+    ],
+    ids=range(12),
+)
+def test_what_is_no_large_data_url_stays(text: str) -> None:
+    body = {"text": text}
+    assert check_in(body).contents == {}
+    assert body == {"text": text}
+
+
+def test_different_data_has_different_tokens() -> None:
+    other = URL.replace("iVBO", "jVBO", 1)
+    body = [URL, other]
+    claims = check_in(body)
+    assert len(claims.contents) == 2
+    assert body[0] != body[1]
+
+
+def test_a_body_that_is_one_value_has_nothing_to_exchange() -> None:
+    assert check_in(URL).contents == {}
