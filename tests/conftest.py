@@ -13,6 +13,10 @@ import httpx
 import pytest
 
 from tests import stack as stacks
+from tests.standins import anthropic as anthropic_standin
+from tests.standins import bedrock as bedrock_standin
+from tests.standins import cohere as cohere_standin
+from tests.standins import gemini as gemini_standin
 from tests.standins import openai as openai_standin
 from tests.standins import replicate as replicate_standin
 from tests.standins import web as web_standin
@@ -31,21 +35,35 @@ def upstream() -> OpenAIStandIn:
 
 
 @pytest.fixture(scope="session")
-def predictions() -> StandIn:
-    """What the stack calls when it calls Replicate."""
-    return replicate_standin.start()
+def vendors() -> dict[str, StandIn]:
+    """What the stack calls when it calls the others, by provider."""
+    return {
+        "anthropic": anthropic_standin.start(),
+        "bedrock": bedrock_standin.start(),
+        "cohere": cohere_standin.start(),
+        "google": gemini_standin.start(),
+        "replicate": replicate_standin.start(),
+    }
 
 
 @pytest.fixture(scope="session")
 def stack(
-    upstream: OpenAIStandIn, predictions: StandIn, tmp_path_factory: pytest.TempPathFactory
+    upstream: OpenAIStandIn, vendors: dict[str, StandIn], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[stacks.Stack]:
     """A stack with its local model, started once."""
     environment = {
         "OPENAI_BASE_URL": upstream.url,
         "OPENAI_API_KEY": "sk-from-the-environment",
         "EVERLOOP_OUTBOUND_ALLOW": "127.0.0.1",  # where the stand-ins for other people's servers are
-        "REPLICATE_BASE_URL": predictions.url,
+        "ANTHROPIC_BASE_URL": vendors["anthropic"].url,
+        "ANTHROPIC_API_KEY": "sk-ant-from-the-environment",
+        "BEDROCK_BASE_URL": vendors["bedrock"].url,
+        "AWS_BEARER_TOKEN_BEDROCK": "bedrock-from-the-environment",
+        "COHERE_BASE_URL": vendors["cohere"].url,
+        "COHERE_API_KEY": "co-from-the-environment",
+        "GEMINI_BASE_URL": vendors["google"].url,
+        "GEMINI_API_KEY": "AIza-from-the-environment",
+        "REPLICATE_BASE_URL": vendors["replicate"].url,
         "REPLICATE_API_TOKEN": "r8-from-the-environment",
         "EVERLOOP_COMPATIBLE_PROVIDERS": json.dumps({"house": {"base_url": upstream.url, "lacks": ["tools"]}}),
     }
@@ -59,6 +77,14 @@ def openai(upstream: OpenAIStandIn) -> OpenAIStandIn:
     """The stand-in, without what earlier tests left."""
     upstream.clear()
     return upstream
+
+
+@pytest.fixture
+def elsewhere(vendors: dict[str, StandIn]) -> dict[str, StandIn]:
+    """The other vendors, without what earlier tests left."""
+    for standin in vendors.values():
+        standin.clear()
+    return vendors
 
 
 @pytest.fixture

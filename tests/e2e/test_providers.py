@@ -42,8 +42,8 @@ def test_azure_is_not_sent_just_anywhere(api: httpx.Client, openai: OpenAIStandI
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_another_language(api: httpx.Client, predictions: StandIn, stream: bool) -> None:
-    predictions.clear()
+def test_another_language(api: httpx.Client, elsewhere: dict[str, StandIn], stream: bool) -> None:
+    predictions = elsewhere["replicate"]
     predictions.reply(content="It rains\nin Oslo.")
     response = api.post("/chat", json=_chat(LLAMA, stream=stream))
     if stream:
@@ -60,8 +60,10 @@ def test_another_language(api: httpx.Client, predictions: StandIn, stream: bool)
     assert log["output_tokens"] > 0
 
 
-def test_a_key_of_the_request_for_a_provider_younger_than_the_contract(api: httpx.Client, predictions: StandIn) -> None:
-    predictions.clear()
+def test_a_key_of_the_request_for_a_provider_younger_than_the_contract(
+    api: httpx.Client, elsewhere: dict[str, StandIn]
+) -> None:
+    predictions = elsewhere["replicate"]
     ok(api.post("/chat", json=_chat(LLAMA, provider_api_keys={"replicate": "r8-of-the-caller"})))
     ok(api.post("/chat", json=_chat(LLAMA)))
     assert [each.key for each in predictions.requests] == ["r8-of-the-caller", "r8-from-the-environment"]

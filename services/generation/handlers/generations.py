@@ -13,7 +13,7 @@ from services.generation.providers.base import Call
 from services.generation.sampling import Plan, Sampling
 from shared.bus import Router
 from shared.contracts.generations import Chat, Chunk, Complete, Generation, GenerationFailed
-from shared.errors import Invalid, Problem, Unauthenticated
+from shared.errors import Invalid, Problem
 
 router: Router[Deps] = Router()
 
@@ -83,7 +83,7 @@ async def _prepare(attempt: Attempt, deps: Deps) -> Plan:
 
     async def instead() -> AsyncGenerator[Call, None]:
         for config in fallbacks:
-            with suppress(Invalid, Unauthenticated):  # it cannot do this, or there is no key: no help
+            with suppress(Problem):  # it cannot do this, there is no key, an image is not there: no help
                 yield (await calls(replace(request, config=config, samples=1)))[0]
 
     async def calls(request: CompletionRequest) -> list[Call]:

@@ -1,0 +1,74 @@
+"""Images named by address, for providers that take data only."""
+
+import base64
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.calls import Json, ok, reference
+from tests.standins.server import StandIn
+from tests.standins.web import Answer, Web
+
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII=")
+PICTURE = Answer(PNG, headers={"Content-Type": "image/png"})
+MODELS = {"google": "gemini-2.5-flash", "bedrock": "anthropic.claude-3-5-sonnet-20240620-v1:0"}
+
+
+def ask(api: httpx.Client, provider: str, url: str, **fields: Any) -> httpx.Response:
+    content = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": url}}]
+    body: Json = {
+        "project": f"images-{reference()}",
+        "model_config": {"provider": provider, "model": MODELS[provider]},
+        "messages": [{"role": "user", "content": content}],
+    }
+    return api.post("/chat", json=body | fields)
+
+
+@pytest.mark.parametrize("provider", MODELS)
+def test_the_provider_gets_the_data_and_the_log_keeps_the_address(
+    api: httpx.Client, elsewhere: dict[str, StandIn], web: Web, provider: str
+) -> None:
+    web.paths["/cat.png"] = PICTURE
+    answer = ok(ask(api, provider, f"{web.url}/cat.png"))
+    assert base64.b64encode(PNG).decode() in str(elsewhere[provider].last.body)
+    assert web.url not in str(elsewhere[provider].last.body)
+    log = ok(api.get(f"/logs/{answer['data'][0]['id']}"))
+    for messages in (answer["data"][0]["messages"], log["messages"]):
+        assert messages[0]["content"][1]["image_url"]["url"] == f"{web.url}/cat.png"
+    assert base64.b64encode(PNG).decode() in str(log["provider_request"])
+
+
+def test_a_large_image_is_stored_beside_the_log(api: httpx.Client, elsewhere: dict[str, StandIn], web: Web) -> None:
+    large = PNG * 20_000
+    web.paths["/large.png"] = Answer(large, headers={"Content-Type": "image/png"})
+    answer = ok(ask(api, "google", f"{web.url}/large.png"))
+    data = base64.b64encode(large).decode()
+    assert data in str(elsewhere["google"].last.body)
+    log = ok(api.get(f"/logs/{answer['data'][0]['id']}"))
+    assert data in str(log["provider_request"])
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/page", "There is no image at"),
+        ("/missing", "404"),
+        ("http://169.254.169.254/latest/meta-data", "169.254.169.254"),
+        ("http://10.0.0.1/cat.png", "10.0.0.1"),
+        ("ftp://example.com/cat.png", "http"),
+    ],
+)
+def test_what_cannot_be_fetched_is_a_422_and_a_log(
+    api: httpx.Client, elsewhere: dict[str, StandIn], web: Web, path: str, words: str
+) -> None:
+    web.paths["/page"] = Answer(b"<html>", headers={"Content-Type": "text/html"})
+    url = path if "://" in path else web.url + path
+    project = f"images-{reference()}"
+    refused = ask(api, "google", url, project=project)
+    assert refused.status_code == 422
+    assert words in refused.json()["detail"]["message"]
+    assert elsewhere["google"].requests == []
+    found = ok(api.get("/projects", params={"filter": project}))["records"][0]
+    (log,) = ok(api.get("/logs", params={"project_id": found["id"]}))["records"]
+    assert log["error"] == refused.json()["detail"]["message"]
