@@ -173,13 +173,13 @@ class TestCosts:
         assert (log["prompt_cost"], log["output_cost"]) == (0.01, 0.015)
 
     def test_of_a_stream_that_broke(self, api: httpx.Client, openai: OpenAIStandIn) -> None:
-        """The stand-in says a word an event, the first of them empty: "tiktoken is " is what came."""
+        """The stand-in says a word an event, the first of them empty: "tiktoken is" is what came."""
         openai.reply(content="tiktoken is great!", break_after_chunks=3)
         log = self._newest(api, "gpt-4-1106-preview", "tiktoken is great!")
         assert log["error"]
-        assert (log["output"], log["prompt_tokens"], log["output_tokens"]) == ("tiktoken is", 3 + 3 + 1 + 6, 5)
+        assert (log["output"], log["prompt_tokens"], log["output_tokens"]) == ("tiktoken is", 3 + 3 + 1 + 6, 4)
         assert log["prompt_cost"] == 13 * 10 / 1e6
-        assert log["output_cost"] == 5 * 30 / 1e6
+        assert log["output_cost"] == 4 * 30 / 1e6
 
     def test_of_a_stream_its_client_left(self, api: httpx.Client, openai: OpenAIStandIn) -> None:
         openai.reply(content="tiktoken " * 50, chunk_delay_seconds=0.2)

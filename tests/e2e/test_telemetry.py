@@ -128,7 +128,8 @@ def test_prompt_text_is_in_no_span_and_no_log(collector: Collector, trace_id: st
 
 
 def test_log_lines_are_json_with_the_trace_id(traced: Stack, trace_id: str, upstream: OpenAIStandIn) -> None:
-    upstream.reply(status=500, error={"message": "down", "type": "server_error"})
+    for _ in range(3):  # it is tried three times
+        upstream.reply(status=500, error={"message": "down", "type": "server_error"})
     with httpx.Client(base_url=traced.url, headers={"X-API-KEY": traced.api_key}, timeout=30) as api:
         failed = api.post("/chat", json={"project": "broken", "model_config": {"model": "gpt-4"}, "messages": []})
     assert failed.status_code >= 500

@@ -34,6 +34,11 @@ def link(tool: Json) -> Json:
     return {"id": tool["id"], "source": "organization"}
 
 
+def present(tools: list[Json]) -> list[Json]:
+    """Without the fields that say nothing."""
+    return [{name: value for name, value in tool.items() if value is not None} for tool in tools]
+
+
 def linked_chat(api: httpx.Client, project: str, *tools: Json) -> httpx.Response:
     config = {"model": "gpt-4", "tools": list(tools)}
     messages = [{"role": "user", "content": "Rain?"}]
@@ -290,12 +295,16 @@ class TestLinks:
         body = {"model": "gpt-4", "endpoint": "chat", "project": project, "tools": [link(tool)]}
         config = ok(api.post("/model-configs", json=body))["config"]
         shown = {"id": tool["id"], "name": tool["name"], "description": "Tells the weather", "parameters": PARAMETERS}
-        assert config["tools"] == [shown | {"source": "organization"}]
+        assert present(config["tools"]) == [shown | {"source": "organization"}]
         log = ok(linked_chat(api, project, link(tool)))["data"][0]
         ok(api.patch(console(api, f"/tools/{tool['id']}"), json={"settings": {"description": "New"}}))
         shown = shown | {"description": "New", "source": "organization"}
-        assert ok(api.get(f"/model-configs/{config['id']}"))["tools"] == [shown]
-        assert ok(api.get(f"/logs/{log['id']}"))["config"]["tools"] == [shown]
+        assert present(ok(api.get(f"/model-configs/{config['id']}"))["tools"]) == [shown]
+        assert present(ok(api.get(f"/logs/{log['id']}"))["config"]["tools"]) == [shown]
+        project_id = ok(api.get(f"/logs/{log['id']}"))["project_id"]
+        assert present(ok(api.get(f"/projects/{project_id}/active-config"))["config"]["tools"]) == [shown]
+        assert present(ok(api.get(f"/projects/{project_id}/configs"))[-1]["config"]["tools"]) == [shown]
+        assert present(ok(api.get(f"/projects/{project_id}"))["active_config"]["config"]["tools"]) == [shown]
         assert api.delete(console(api, f"/tools/{tool['id']}")).status_code == 204
         assert ok(api.get(f"/model-configs/{config['id']}"))["tools"][0]["id"] == tool["id"]
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from services.gateway import sse
 from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
+from services.gateway.leaving import unless_left
 from services.gateway.schemas.generation_answers import (
     ChatResponse,
     CompletionResponse,
@@ -100,15 +101,17 @@ async def completion_model_config(
 async def _chat(body: AnyChat, caller: Caller, gateway: Gateway, request: Request) -> Response:
     command = await _command(body, caller, gateway, request)
     if command.stream:
-        return await sse.respond(_events(gateway, command, chat=True))
-    return await _whole(gateway, command, lambda generation: chat_response(generation, body))
+        return await unless_left(request, sse.respond(_events(gateway, command, chat=True)))
+    whole = _whole(gateway, command, lambda generation: chat_response(generation, body))
+    return await unless_left(request, whole)
 
 
 async def _complete(body: AnyCompletion, caller: Caller, gateway: Gateway, request: Request) -> Response:
     command = await _command(body, caller, gateway, request)
     if command.stream:
-        return await sse.respond(_events(gateway, command, chat=False))
-    return await _whole(gateway, command, lambda generation: completion_response(generation, body))
+        return await unless_left(request, sse.respond(_events(gateway, command, chat=False)))
+    whole = _whole(gateway, command, lambda generation: completion_response(generation, body))
+    return await unless_left(request, whole)
 
 
 async def _command(body: GenerateRequest, caller: Caller, gateway: Gateway, request: Request) -> Generate:
