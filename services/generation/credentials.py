@@ -1,5 +1,6 @@
 """The provider keys an organisation keeps, opened and remembered for the calls that need them."""
 
+from services.generation.providers.calls import AZURE, AZURE_ENDPOINT
 from services.generation.store import CredentialStore
 from shared.contracts.credentials import ProviderKey
 from shared.errors import NotFound
@@ -25,9 +26,17 @@ class Credentials:
         )
 
     async def of(self, organisation: str, sealed: str | None) -> dict[str, str]:
-        """Keys of a call by name: what came with it, sealed, goes before what the organisation keeps."""
+        """Keys of a call by name: what came with it, sealed, goes before what the organisation keeps.
+
+        A caller may name an endpoint of its own; the organisation's key is not for it.
+        """
         kept = await self._keys.get(organisation, lambda: self._open(organisation))
-        return kept | self._seal.open(sealed) if sealed else kept
+        if not sealed:
+            return kept
+        own = self._seal.open(sealed)
+        if AZURE_ENDPOINT in own:
+            kept = {name: key for name, key in kept.items() if name != AZURE}
+        return kept | own
 
     async def _open(self, organisation: str) -> dict[str, str]:
         keys: dict[str, str] = {}

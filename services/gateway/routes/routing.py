@@ -39,7 +39,7 @@ async def set_redirect(body: RedirectRequest, caller: RouterDep, gateway: Gatewa
 async def delete_redirect(
     caller: RouterDep,
     gateway: GatewayDep,
-    model: Annotated[str, Query(min_length=1, max_length=200)],
+    model: Model,
     provider: Provider = "openai",
 ) -> Response:
     """From the next call on. 404 when it has no redirect."""

@@ -15,6 +15,7 @@ from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid, Unauthenticated
 
+AZURE = "openai_azure"
 AZURE_ENDPOINT = "openai_azure_endpoint"
 """Not a key, but kept and sent like one."""
 LOCAL_MODEL = "smollm2-135m-instruct"
