@@ -13,6 +13,7 @@ from shared.bus import Router
 from shared.contracts.logs import ProjectDeleted
 from shared.contracts.message import Done
 from shared.contracts.projects import (
+    STANDARD_FEEDBACK,
     CreateProject,
     DefineFeedbackTypes,
     DeleteProject,
@@ -89,7 +90,7 @@ async def list_projects(query: ListProjects, deps: Deps) -> ProjectPage:
 @router.answers(CreateProject)
 async def create_project(command: CreateProject, deps: Deps) -> ProjectDetails:
     """Make an empty project."""
-    types = feedback_types.defined(feedback_types.DEFAULTS, command.feedback_types)
+    types = feedback_types.defined(STANDARD_FEEDBACK, command.feedback_types)
     stored = await deps.stores.projects.create(command, types)
     await _tell(command, stored, "created", deps)
     return await _details(command.organisation, stored, deps)
