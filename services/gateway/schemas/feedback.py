@@ -41,7 +41,7 @@ class FeedbackRequest(Body):
     type: str = Field(
         min_length=1,
         max_length=LONGEST_TYPE,
-        description="`rating`, `action`, `issue`, `correction`, `comment`, or another; a new one is added to the project.",
+        description="`rating`, `action`, `issue`, `correction`, `comment` or another; what is new, the project gets.",
     )
     value: FeedbackValue | None = Field(
         None, description="Needed, unless `unset` takes back a rating, correction, comment or number."
