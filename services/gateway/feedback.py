@@ -8,7 +8,7 @@ from pydantic_core import to_json
 
 from services.gateway.catalogue import Catalogue
 from shared import ids
-from shared.contracts.logs import FeedbackGiven, FeedbackValue
+from shared.contracts.logs import Feedback, FeedbackGiven, FeedbackValue, LogRecord
 from shared.contracts.projects import STANDARD_FEEDBACK, FeedbackClass, FeedbackLabel, FeedbackType
 from shared.errors import Invalid
 
@@ -64,6 +64,18 @@ async def settled(
     for project_id, additions in new.items():
         await catalogue.define_feedback(organisation, project_id, additions)
     return found
+
+
+async def with_feedback(
+    catalogue: Catalogue, organisation: str, records: list[LogRecord], given: list[FeedbackGiven]
+) -> list[LogRecord]:
+    """Logs with what was given together with them; of what replaces each other, the last. Errors as of `settled`."""
+    counting: dict[str, dict[tuple[str, ...], Feedback]] = {}
+    for one in await settled(catalogue, organisation, given, {it.id: it.project_id for it in records}):
+        of_log = counting.setdefault(one.log_id, {})
+        of_log.pop((one.type, *one.labels), None)
+        of_log[one.type, *one.labels] = Feedback.model_validate(one.model_dump(include=set(Feedback.model_fields)))
+    return [it.model_copy(update={"feedback": list(counting.get(it.id, {}).values())}) for it in records]
 
 
 class Meaning(NamedTuple):

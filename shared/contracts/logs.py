@@ -72,7 +72,7 @@ class LogRecord(Value):
     tools: list[ToolResult] | None = None
     tool_choice: ToolChoice | None = None
     feedback: list[Feedback] = []
-    """Given together with the log, by senders that do not append `FeedbackGiven`."""
+    """Given together with the log: older than any `FeedbackGiven`."""
     trace: str | None = None
     """W3C `traceparent` of the request, so that the later batch write can link to it."""
 

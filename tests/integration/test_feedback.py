@@ -209,7 +209,7 @@ async def test_feedback_too_large_for_the_database_goes_to_dead_alone(running: W
     (dead,) = await running.dead()
     assert b'"ann_2"' in dead.data
     assert dead.headers is not None
-    assert "large" in dead.headers["Everloop-Reason"].lower()
+    assert "size" in dead.headers["Everloop-Reason"].lower()
 
 
 async def test_two_replicas_lose_nothing_of_what_is_said_at_once(running: World) -> None:

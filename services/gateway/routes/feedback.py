@@ -25,7 +25,7 @@ async def feedback(
 ) -> Response:
     """200 means durable. Of an array either all is recorded or nothing; the answer has its shape and order."""
     requests = body if isinstance(body, list) else [body]
-    given = [request.given(caller) for request in requests]
+    given = [request.about(caller) for request in requests]
     before = await _before(given, caller, gateway)
     projects = _projects(given, before, caller, gateway)
     given = await settled(gateway.catalogue, caller.organisation, given, projects)

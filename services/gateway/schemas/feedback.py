@@ -12,31 +12,8 @@ from shared.contracts.logs import FeedbackGiven, FeedbackOfLogs, FeedbackValue
 LONGEST_TYPE = 200
 
 
-class FeedbackWithLog(Body):
-    """Feedback given together with its log."""
-
-    type: str = Field(min_length=1, max_length=LONGEST_TYPE)
-    value: FeedbackValue
-    user: str | None = Field(None, description="Who gave it.")
-    created_at: datetime | None = None
-
-    def given(self, organisation: str, log_id: str, identifier: str, now: datetime) -> FeedbackGiven:
-        """As it goes into the stream, but for what the class of its type makes of it."""
-        return FeedbackGiven(
-            id=identifier,
-            organisation=organisation,
-            log_id=log_id,
-            type=self.type,
-            value=self.value,
-            user=self.user,
-            created_at=with_zone(self.created_at or now),
-            at=now,
-            trace=telemetry.outgoing().get("traceparent"),
-        )
-
-
-class FeedbackRequest(Body):
-    """What somebody says about a log, or takes back."""
+class FeedbackBody(Body):
+    """What somebody says."""
 
     type: str = Field(
         min_length=1,
@@ -46,9 +23,36 @@ class FeedbackRequest(Body):
     value: FeedbackValue | None = Field(
         None, description="Needed, unless `unset` takes back a rating, correction, comment or number."
     )
-    data_id: str | None = Field(None, description="The log, `data_…`. Needed.")
     user: str | None = Field(None, description="Who gave it.")
     created_at: datetime | None = None
+
+    def given(self, organisation: str, log_id: str, *, unset: bool = False) -> FeedbackGiven:
+        """As it goes into the stream, but for what the class of its type makes of it."""
+        now = datetime.now(UTC)
+        return FeedbackGiven(
+            id=ids.mint("ann"),
+            organisation=organisation,
+            log_id=log_id,
+            type=self.type,
+            value=self.value,
+            unset=unset,
+            user=self.user,
+            created_at=with_zone(self.created_at or now),
+            at=now,
+            trace=telemetry.outgoing().get("traceparent"),
+        )
+
+
+class FeedbackWithLog(FeedbackBody):
+    """Feedback given together with its log."""
+
+    value: FeedbackValue
+
+
+class FeedbackRequest(FeedbackBody):
+    """What somebody says about a log, or takes back."""
+
+    data_id: str | None = Field(None, description="The log, `data_…`. Needed.")
     unset: bool = Field(False, description="Take back; of a multi-select, the value says which label.")
 
     @model_validator(mode="after")
@@ -59,21 +63,9 @@ class FeedbackRequest(Body):
             raise ValueError("value is missing: send the feedback itself, or unset: true to take it back")
         return self
 
-    def given(self, caller: Caller) -> FeedbackGiven:
+    def about(self, caller: Caller) -> FeedbackGiven:
         """As it goes into the stream, but for what the class of its type makes of it."""
-        now = datetime.now(UTC)
-        return FeedbackGiven(
-            id=ids.mint("ann"),
-            organisation=caller.organisation,
-            log_id=self.data_id or "",
-            type=self.type,
-            value=self.value,
-            unset=self.unset,
-            user=self.user,
-            created_at=with_zone(self.created_at or now),
-            at=now,
-            trace=telemetry.outgoing().get("traceparent"),
-        )
+        return self.given(caller.organisation, self.data_id or "", unset=self.unset)
 
 
 class FeedbackResponse(BaseModel):

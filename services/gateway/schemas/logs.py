@@ -59,14 +59,9 @@ class LogRequest(Placed, Body):
         return self
 
     def given(self, record: LogRecord) -> list[FeedbackGiven]:
-        """The feedback given together with the log. Of a log that is sent again it is the same again."""
+        """The feedback given together with the log."""
         several = self.feedback if isinstance(self.feedback, list) else [self.feedback]
-        now, organisation = datetime.now(UTC), record.organisation
-        return [
-            one.given(organisation, record.id, ids.derive("ann", organisation, record.id, str(place)), now)
-            for place, one in enumerate(several)
-            if one is not None
-        ]
+        return [one.given(record.organisation, record.id) for one in several if one is not None]
 
     def record(self, caller: Caller, resolved: Resolved) -> LogRecord:
         """The log as it goes into the stream. Its id is final before it is stored."""
