@@ -1,8 +1,7 @@
 """What feedback means by the class of its type, and what it adds to the types of its project (behaviour.md §7)."""
 
 import time
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
 
 from pydantic_core import to_json
 
@@ -47,22 +46,16 @@ async def settled(
     `projects` by log. Of a log whose project is not known, what every project has counts, and nothing is added.
     Errors: Invalid (a value that its type does not take), NotFound (a project that is gone).
     """
-    types: dict[str | None, dict[str, FeedbackType]] = {None: {one.type: one for one in STANDARD_FEEDBACK}}
-    new: dict[str, list[FeedbackType]] = {}
+    types: dict[str | None, Types] = {None: Types(STANDARD_FEEDBACK)}
     found = []
     for one in given:
         project_id = projects.get(one.log_id)
         if project_id is not None and project_id not in types:
-            types[project_id] = dict(await catalogue.feedback_types(organisation, project_id))
-        known = types[project_id].get(one.type)
-        meant = meaning(one, known)
-        found.append(one.model_copy(update={"labels": meant.labels if meant.kind == "multi_select" else []}))
-        if (addition := _addition(one, known, meant)) is not None:
-            types[project_id][one.type] = _joined(known, addition)
-            if project_id is not None:
-                new.setdefault(project_id, []).append(addition)
-    for project_id, additions in new.items():
-        await catalogue.define_feedback(organisation, project_id, additions)
+            types[project_id] = Types((await catalogue.feedback_types(organisation, project_id)).values())
+        found.append(one.model_copy(update={"labels": types[project_id].take(one)}))
+    for project_id, known in types.items():
+        if project_id is not None and (additions := known.additions()):
+            await catalogue.define_feedback(organisation, project_id, additions)
     return found
 
 
@@ -78,22 +71,43 @@ async def with_feedback(
     return [it.model_copy(update={"feedback": list(counting.get(it.id, {}).values())}) for it in records]
 
 
-class Meaning(NamedTuple):
-    """What a value stands for."""
+class Types:
+    """The types of feedback of a project, and what feedback adds to them."""
 
-    kind: FeedbackClass
-    labels: list[str]
-    """Of `select` and `multi_select`."""
+    def __init__(self, known: Iterable[FeedbackType]) -> None:
+        self._kinds: dict[str, FeedbackClass] = {}
+        self._labels: dict[str, set[str]] = {}
+        self._new: dict[str, list[str]] = {}
+        for one in known:
+            self._kinds[one.type] = one.kind or "text"
+            self._labels[one.type] = {label.value for label in one.labels}
 
+    def take(self, given: FeedbackGiven) -> list[str]:
+        """The labels that this feedback concerns alone; none if it concerns all of its type. Errors: Invalid."""
+        kind = self._kinds.get(given.type) or _class_of(given.value)
+        if not given.unset:
+            _check(given, kind)
+        elif kind == "multi_select" and given.value is None:
+            raise Invalid(f"value: {given.type!r} may have several values; say which one is taken back.")
+        labels = _labels(given) if kind in ("select", "multi_select") else []
+        if not given.unset:
+            self._add(given.type, kind, labels)
+        return labels if kind == "multi_select" else []
 
-def meaning(given: FeedbackGiven, known: FeedbackType | None) -> Meaning:
-    """By the type of this name, or by the value if there is none. Errors: Invalid."""
-    kind = (known.kind if known else None) or _class_of(given.value)
-    if not given.unset:
-        _check(given, kind)
-    elif kind == "multi_select" and given.value is None:
-        raise Invalid(f"value: {given.type!r} may have several values; say which one is taken back.")
-    return Meaning(kind, _labels(given) if kind in ("select", "multi_select") else [])
+    def _add(self, name: str, kind: FeedbackClass, labels: list[str]) -> None:
+        there = self._labels.setdefault(name, set())
+        missing = [label for label in dict.fromkeys(labels) if label not in there]
+        if missing or name not in self._kinds:
+            self._kinds[name] = kind
+            self._new.setdefault(name, []).extend(missing)
+            there.update(missing)
+
+    def additions(self) -> list[FeedbackType]:
+        """What the project does not have yet."""
+        return [
+            FeedbackType(type=name, kind=self._kinds[name], labels=[FeedbackLabel(value=label) for label in labels])
+            for name, labels in self._new.items()
+        ]
 
 
 def _class_of(value: FeedbackValue | None) -> FeedbackClass:
@@ -127,16 +141,3 @@ def _labels(given: FeedbackGiven) -> list[str]:
                 f"value: {given.type!r} takes values of 1 to {LONGEST_LABEL:,} characters, not {len(label):,}."
             )
     return labels
-
-
-def _addition(given: FeedbackGiven, known: FeedbackType | None, meant: Meaning) -> FeedbackType | None:
-    """What the project does not have yet."""
-    there = {label.value for label in known.labels} if known else set()
-    missing = [label for label in dict.fromkeys(meant.labels) if label not in there]
-    if given.unset or (known is not None and not missing):
-        return None
-    return FeedbackType(type=given.type, kind=meant.kind, labels=[FeedbackLabel(value=label) for label in missing])
-
-
-def _joined(known: FeedbackType | None, addition: FeedbackType) -> FeedbackType:
-    return addition if known is None else known.model_copy(update={"labels": [*known.labels, *addition.labels]})

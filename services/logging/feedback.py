@@ -16,6 +16,8 @@ class Said(NamedTuple):
     id: str
     recorded: int
     """Its place in the order of acceptance."""
+    place: int
+    """Its place among the labels given together."""
     feedback: Feedback | None
     """None: taken back."""
 
@@ -24,10 +26,10 @@ def said(entry: Entry[FeedbackGiven]) -> list[Said]:
     """What one entry says, once for each label."""
     given = entry.record
     if not given.labels:
-        return [Said(given.type, None, given.id, entry.recorded, _feedback(given, None))]
+        return [Said(given.type, None, given.id, entry.recorded, 0, _feedback(given, None))]
     return [
-        Said(given.type, label, given.id, entry.recorded, _feedback(given, label))
-        for label in dict.fromkeys(given.labels)
+        Said(given.type, label, given.id, entry.recorded, place, _feedback(given, label))
+        for place, label in enumerate(dict.fromkeys(given.labels))
     ]
 
 
@@ -41,7 +43,7 @@ def _feedback(given: FeedbackGiven, label: str | None) -> Feedback | None:
 def current(with_log: Iterable[Feedback], words: Iterable[Said]) -> list[Feedback]:
     """What counts now: what came with the log first, then the rest in the order it was said."""
     counting = list(with_log)
-    for word in sorted(words, key=lambda one: one.recorded):
+    for word in sorted(words, key=lambda one: (one.recorded, one.place)):
         counting = [left for one in counting if (left := _left(one, word)) is not None]
         if word.feedback is not None:
             counting = _joined(counting, word.feedback)

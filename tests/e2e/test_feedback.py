@@ -236,6 +236,48 @@ def test_an_id_made_just_now_is_taken_for_that_of_a_log_to_come(api: httpx.Clien
     assert api.get(f"/logs/{given['data_id']}").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("$type.of", "$value"),
+        ("nul\x00", "a\x00b"),
+        ("text", "0"),
+        ("score", 2**70),
+        ("score", -0.5),
+        ("flag", False),
+        ("tags", ["$a", "b.c", "\u00e9\U0001f600", "'"]),
+        ("long", "x" * 100_000),
+    ],
+)
+def test_any_value_comes_back_exactly(api: httpx.Client, name: str, value: Any) -> None:
+    log_id = new_log(api)["id"]
+    answered = give(api, log_id, name, value)["value"]
+    assert (answered, type(answered)) == (value, type(value))
+    assert said(api, log_id) == [(name, value)]
+    give(api, log_id, name, **({"value": value} if isinstance(value, list) else {}), unset=True)
+    assert said(api, log_id) == []
+
+
+@pytest.mark.parametrize("value", ["1" * 5000, '"\\ud800"', "1e999", "[[]]", "{}"])
+def test_what_cannot_be_kept_is_refused(api: httpx.Client, value: str) -> None:
+    log_id = new_log(api)["id"]
+    body = f'{{"type": "score", "data_id": "{log_id}", "value": {value}}}'
+    refused = api.post("/feedback", content=body, headers={"Content-Type": "application/json"})
+    assert 400 <= refused.status_code < 500, refused.text
+    assert said(api, log_id) == []
+
+
+def test_thousands_at_once_and_a_project_that_can_take_no_more_labels(api: httpx.Client) -> None:
+    log = new_log(api)
+    body = [{"type": "action", "value": f"label {number}", "data_id": log["id"]} for number in range(1000)]
+    assert len(ok(api.post("/feedback", json=body * 3))) == 3000
+    assert len(said(api, log["id"])) == 1000
+    refused = api.post("/feedback", json={"type": "action", "value": "one more", "data_id": log["id"]})
+    assert refused.status_code == 422
+    assert "at most 1000" in refused.text
+    assert len(said(api, log["id"])) == 1000
+
+
 def test_many_at_once(api: httpx.Client) -> None:
     log = new_log(api)
     with ThreadPoolExecutor(8) as pool:

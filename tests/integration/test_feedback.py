@@ -205,7 +205,7 @@ async def test_feedback_too_large_for_the_database_goes_to_dead_alone(running: W
     with servers.database(running.prefix) as database:
         document = await database["logs"].find_one({"_id": "tm_1/data_1"})
     assert document is not None
-    assert [word["type"] for word in document["said"]] == ["t0", "t1"]
+    assert sorted(word["type"] for word in document["said"].values()) == ["t0", "t1"]
     (dead,) = await running.dead()
     assert b'"ann_2"' in dead.data
     assert dead.headers is not None
@@ -240,4 +240,4 @@ async def test_a_process_killed_in_the_middle_loses_and_doubles_nothing(world: W
         expected = [("action", "copied"), ("rating", "bad")]
         for number in range(0, 4000, 37):
             assert await world.values(f"data_{number}") == expected
-        assert await database["logs"].count_documents({"said": {"$size": 2}}) == 4000
+        assert {len(it["said"]) async for it in database["logs"].find({}, {"said": 1})} == {2}

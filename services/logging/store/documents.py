@@ -3,7 +3,7 @@
 A document has `recorded` from its log; one without it is a stub: an update or feedback came before its log.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from types import NoneType
 from typing import Any, get_args
@@ -150,11 +150,11 @@ def changing(entry: Entry[LogUpdate]) -> list[Document]:
     return [{"$set": fields}]
 
 
-def saying(entry: Entry[FeedbackGiven]) -> list[Document]:
-    """Add what somebody says, or takes back, to what is said about the log."""
-    given = entry.record
-    fields: Document = {"organisation": {"$literal": given.organisation}, words.FIELD: words.saying(entry)}
-    return [{"$set": fields | {"updated_at": _later(given.at.astimezone(UTC))}}]
+def saying(entries: Sequence[Entry[FeedbackGiven]]) -> list[Document]:
+    """Add what people say, or take back, to what is said about one log."""
+    at = max(entry.record.at for entry in entries)
+    fields = {"organisation": {"$literal": entries[0].record.organisation}, "updated_at": _later(at.astimezone(UTC))}
+    return [{"$set": fields | words.saying(entries)}]
 
 
 def changes_of(update: LogUpdate) -> Iterable[tuple[str, Any]]:

@@ -123,12 +123,20 @@ class LogStore:
         )
 
     async def say(self, entries: Sequence[Entry[FeedbackGiven]]) -> dict[int, str]:
-        """The same for feedback."""
-        return await self._apply(
-            (Key(entry.record.organisation, entry.record.log_id), documents.saying(entry)) for entry in entries
-        )
+        """The same for feedback, that on one log together; if it is refused together, then one by one."""
+        by_log: dict[Key, list[int]] = {}
+        for index, entry in enumerate(entries):
+            by_log.setdefault(Key(entry.record.organisation, entry.record.log_id), []).append(index)
+        logs = list(by_log.items())
+        refused = await self._apply((key, documents.saying([entries[at] for at in places])) for key, places in logs)
+        alone = [(logs[at][0], index, reason) for at, reason in refused.items() for index in logs[at][1]]
+        if len(alone) == len(refused):
+            return {index: reason for _, index, reason in alone}
+        again = await self._apply((key, documents.saying([entries[index]])) for key, index, _ in alone)
+        return {alone[at][1]: reason for at, reason in again.items()}
 
     async def _apply(self, changes: Iterator[tuple[Key, list[Document]]]) -> dict[int, str]:
+        """Change logs, or make stubs."""
         refused: dict[int, str] = {}
         for number, chunk in enumerate(_chunks(changes)):
             updates = [UpdateOne({"_id": documents.id_of(key)}, change, upsert=True) for key, change in chunk]

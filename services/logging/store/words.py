@@ -4,7 +4,8 @@ Which word is the last is decided by the order of acceptance, in the database an
 which order, by how many replicas and how often they are stored; and what was replaced takes no room.
 """
 
-from typing import Any
+import hashlib
+from collections.abc import Iterable
 
 from pydantic_core import from_json, to_json
 
@@ -14,62 +15,41 @@ from shared.contracts.logs import Feedback, FeedbackGiven
 from shared.mongo import Document
 
 FIELD = "said"
-_NOTHING: list[Any] = []
 
 
-def saying(entry: Entry[FeedbackGiven]) -> Document:
-    """The expression that adds an entry to what is kept; the same entry again changes nothing."""
-    fresh = {"$literal": [_kept(word) for word in said(entry)]}
-    there = {"$ifNull": [f"${FIELD}", _NOTHING]}
-    later, same = {"$gt": ["$$new.recorded", "$$old.recorded"]}, {"$eq": ["$$new.id", "$$old.id"]}
-    replaced = {"$and": [_concerns("$$new", "$$old"), later, {"$not": [same]}]}
-    too_late = {"$and": [_concerns("$$old", "$$new"), {"$or": [{"$not": [later]}, same]}]}
-    return {
-        "$concatArrays": [
-            _filtered(there, "old", {"$not": [_any(fresh, "new", replaced)]}),
-            _filtered(fresh, "new", {"$not": [_any(there, "old", too_late)]}),
-        ]
-    }
+def saying(entries: Iterable[Entry[FeedbackGiven]]) -> Document:
+    """The fields that entries on one log set; the same entry again changes nothing."""
+    last: dict[str, Said] = {}
+    for word in (word for entry in entries for word in said(entry)):
+        place = f"{FIELD}.{_thing(word)}"
+        if place not in last or last[place].recorded < word.recorded:
+            last[place] = word
+    return {place: _unless_outdated(place, word) for place, word in last.items()}
 
 
 def said_in(document: Document) -> list[Said]:
-    """The words in a document."""
+    """The words in a document, in no particular order."""
     return [
         Said(
             word["type"],
             word["label"],
             word["id"],
             word["recorded"],
+            word["place"],
             None if word["feedback"] is None else Feedback.model_validate(from_json(word["feedback"])),
         )
-        for word in document.get(FIELD, _NOTHING)
+        for word in document.get(FIELD, {}).values()
     ]
 
 
-def _kept(word: Said) -> Document:
-    text = None if word.feedback is None else to_json(word.feedback, exclude_none=True).decode()
-    return {
-        "type": word.type,
-        "label": word.label,
-        "id": word.id,
-        "recorded": word.recorded,
-        "feedback": text,
-    }
+def _thing(word: Said) -> str:
+    """What a word is about, as the name of a field: types and labels may have dots and dollars, and be long."""
+    thing = to_json([word.type, word.label])
+    return hashlib.sha256(thing).hexdigest()[:32]
 
 
-def _concerns(later: str, earlier: str) -> Document:
-    """Whether a word speaks of what the other speaks of: of all of its type, or of the same label."""
-    return {
-        "$and": [
-            {"$eq": [f"{later}.type", f"{earlier}.type"]},
-            {"$in": [f"{later}.label", [None, f"{earlier}.label"]]},
-        ]
-    }
-
-
-def _filtered(array: Document, name: str, condition: Document) -> Document:
-    return {"$filter": {"input": array, "as": name, "cond": condition}}
-
-
-def _any(array: Document, name: str, condition: Document) -> Document:
-    return {"$anyElementTrue": [{"$map": {"input": array, "as": name, "in": condition}}]}
+def _unless_outdated(place: str, word: Said) -> Document:
+    feedback = None if word.feedback is None else to_json(word.feedback, exclude_none=True).decode()
+    kept = word._asdict() | {"feedback": feedback}
+    newer = {"$and": [{"$gt": [word.recorded, f"${place}.recorded"]}, {"$ne": [word.id, f"${place}.id"]}]}
+    return {"$cond": [newer, {"$literal": kept}, f"${place}"]}
