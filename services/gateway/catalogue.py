@@ -28,7 +28,7 @@ from shared.memory import Memory
 _PROJECT_FRESH_SECONDS = 30.0
 """Changes are heard of; this bounds how long one would stay unseen whose event was lost."""
 _FOR_EVER = 10.0**9
-_MOST_STREAMS = 10_000
+_MOST_LOGS = 20_000
 
 _Wanted = tuple[str, str | None, str | None, str, bool]
 
@@ -51,7 +51,7 @@ class Catalogue:
         self._feedback_types: Memory[tuple[str, str], dict[str, FeedbackType]] = Memory(
             most=10_000, fresh_seconds=_PROJECT_FRESH_SECONDS, stale_seconds=stale
         )
-        self._streams: dict[tuple[str, str], str] = {}
+        self._logs: dict[tuple[str, str], str] = {}
 
     async def listen(self) -> None:
         """Hear of changes. Some may be missed while offline, so coming back forgets everything that can change."""
@@ -135,16 +135,16 @@ class Catalogue:
         await self._bus.ask(DefineFeedbackTypes(organisation=organisation, project_id=project_id, types=types))
         self._feedback_types.forget(lambda key, _: key[1] == project_id)
 
-    def streaming(self, organisation: str, log_id: str, project_id: str | None) -> None:
-        """Note where a log will belong whose answer is on its way to a client; it is stored when that has ended."""
+    def note_log(self, organisation: str, log_id: str, project_id: str | None) -> None:
+        """Note where a log belongs that callers hear of now: it may not be stored yet, nor even accepted."""
         if project_id is not None:
-            self._streams[organisation, log_id] = project_id
-        if len(self._streams) > _MOST_STREAMS:
-            del self._streams[next(iter(self._streams))]
+            self._logs[organisation, log_id] = project_id
+        if len(self._logs) > _MOST_LOGS:
+            del self._logs[next(iter(self._logs))]
 
-    def project_of_stream(self, organisation: str, log_id: str) -> str | None:
-        """The project of a log whose answer was streamed through this process lately."""
-        return self._streams.get((organisation, log_id))
+    def project_of_log(self, organisation: str, log_id: str) -> str | None:
+        """The project of a log of which callers of this process heard lately."""
+        return self._logs.get((organisation, log_id))
 
     async def version(self, organisation: str, config_id: str) -> ConfigVersion:
         """One config version. Errors: NotFound."""

@@ -199,6 +199,8 @@ class FeedbackOfLogs(Value):
     """Of those logs that there are, in no particular order."""
 
     logs: list[LogFeedback]
+    complete: bool = True
+    """False: storing is behind, so what is missing may be there all the same."""
 
 
 class GetFeedback(Query[FeedbackOfLogs]):

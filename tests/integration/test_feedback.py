@@ -241,3 +241,20 @@ async def test_a_process_killed_in_the_middle_loses_and_doubles_nothing(world: W
         for number in range(0, 4000, 37):
             assert await world.values(f"data_{number}") == expected
         assert {len(it["said"]) async for it in database["logs"].find({}, {"said": 1})} == {2}
+
+
+async def test_while_storing_is_behind_what_is_missing_may_be_there(world: World) -> None:
+    await world.start()
+    asked = GetFeedback(organisation=ORGANISATION, log_ids=["data_1"])
+    assert (await world.bus.ask(asked)).complete
+    pause = "$JS.API.CONSUMER.PAUSE.LOGS.logging"
+    async with world.stack.bus("operator") as operator:
+        await operator.client.request(pause, b'{"pause_until": "2999-01-01T00:00:00Z"}', timeout=5)
+        await world.accept(log("data_1"))
+        told = await world.bus.ask(asked)
+        assert (told.logs, told.complete) == ([], False)
+        await operator.client.request(pause, b"{}", timeout=5)
+    async with asyncio.timeout(30):
+        while not told.complete:
+            told = await world.bus.ask(asked)
+    assert [one.log_id for one in told.logs] == ["data_1"]

@@ -11,7 +11,7 @@ from services.gateway.feedback import may_come, settled
 from services.gateway.schemas.feedback import FeedbackRequest, FeedbackResponse, feedback_responses
 from shared.contracts.access import Caller
 from shared.contracts.logs import FeedbackGiven, FeedbackOfLogs, GetFeedback
-from shared.errors import NotFound
+from shared.errors import NotFound, Unavailable
 from shared.permissions import EDIT_PROMPTS
 
 router = APIRouter(tags=["Feedback"], route_class=CleanRoute)
@@ -45,12 +45,14 @@ async def _before(given: list[FeedbackGiven], caller: Caller, gateway: Gateway) 
 
 
 def _projects(given: list[FeedbackGiven], before: FeedbackOfLogs, caller: Caller, gateway: Gateway) -> dict[str, str]:
-    """The project of each log, if it is known. Errors: NotFound, no log has this id and none will."""
+    """The project of each log, if it is known. Errors: NotFound, no log has this id and none will; Unavailable."""
     projects = {log.log_id: log.project_id for log in before.logs}
     for log_id in {one.log_id: None for one in given if one.log_id not in projects}:
-        project_id = gateway.catalogue.project_of_stream(caller.organisation, log_id)
+        project_id = gateway.catalogue.project_of_log(caller.organisation, log_id)
         if project_id is not None:
             projects[log_id] = project_id
+        elif not before.complete and not may_come(log_id):
+            raise Unavailable(f"data_id: logs are being stored, perhaps {log_id!r} among them. Try again.")
         elif not may_come(log_id):
             raise NotFound(f"data_id: there is no log {log_id!r}.")
     return projects

@@ -100,14 +100,14 @@ async def completion_model_config(
 async def _chat(body: AnyChat, caller: Caller, gateway: Gateway, request: Request) -> Response:
     command = await _command(body, caller, gateway, request)
     if command.stream:
-        return await sse.respond(_events(gateway, caller, command, chat=True))
+        return await sse.respond(_events(gateway, command, chat=True))
     return await _whole(gateway, command, lambda generation: chat_response(generation, body))
 
 
 async def _complete(body: AnyCompletion, caller: Caller, gateway: Gateway, request: Request) -> Response:
     command = await _command(body, caller, gateway, request)
     if command.stream:
-        return await sse.respond(_events(gateway, caller, command, chat=False))
+        return await sse.respond(_events(gateway, command, chat=False))
     return await _whole(gateway, command, lambda generation: completion_response(generation, body))
 
 
@@ -137,16 +137,18 @@ async def _whole(gateway: Gateway, command: Generate, prepare: Callable[[Generat
         async for answer in answers:
             if isinstance(answer, Generation):
                 response = _json(prepare(answer))
+                for sample in answer.samples:
+                    gateway.catalogue.note_log(command.organisation, sample.id, answer.project_id)
     if response is None:
         raise Internal("The generation ended without an answer.")
     return response
 
 
-async def _events(gateway: Gateway, caller: Caller, command: Generate, *, chat: bool) -> AsyncIterator[BaseModel]:
+async def _events(gateway: Gateway, command: Generate, *, chat: bool) -> AsyncIterator[BaseModel]:
     async with aclosing(gateway.bus.call(command, Chunk)) as answers:
         async for answer in answers:
             if isinstance(answer, Chunk):
-                gateway.catalogue.streaming(caller.organisation, answer.sample.id, answer.project_id)
+                gateway.catalogue.note_log(command.organisation, answer.sample.id, answer.project_id)
                 yield stream_event(answer, chat=chat)
 
 

@@ -40,6 +40,8 @@ async def log(
     records = await _records(requests, caller, gateway)
     if records:
         await gateway.logs.append([record.model_dump_json(exclude_none=True).encode() for record in records])
+    for it in records:
+        gateway.catalogue.note_log(caller.organisation, it.id, it.project_id)
     answers = [{"id": it.id, "project_id": it.project_id, "session_id": it.session_id} for it in records]
     return Response(to_json(answers if isinstance(body, list) else answers[0]), media_type="application/json")
 

@@ -39,8 +39,9 @@ async def search_logs(query: SearchLogs, deps: Deps) -> Logs:
 @router.answers(GetFeedback)
 async def get_feedback(query: GetFeedback, deps: Deps) -> FeedbackOfLogs:
     """Where logs belong, and what is said about them."""
-    await deps.position.caught_up()
-    return FeedbackOfLogs(logs=await deps.logs.feedback(query.organisation, query.log_ids, query.types))
+    complete = await deps.position.caught_up()
+    logs = await deps.logs.feedback(query.organisation, query.log_ids, query.types)
+    return FeedbackOfLogs(logs=logs, complete=complete)
 
 
 @router.answers(GetConfigUse)
