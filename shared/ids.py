@@ -33,6 +33,14 @@ def mint(prefix: str) -> str:
     return f"{prefix}_{_base62(ticks, _TIME_LENGTH)}{_base62(randomness, LENGTH - _TIME_LENGTH)}"
 
 
+def minted_at(identifier: str) -> float:
+    """When a minted id was made, in seconds since 1970. Of a derived id it is any time from 1970 to 2078."""
+    ticks = 0
+    for digit in identifier.rpartition("_")[2][:_TIME_LENGTH]:
+        ticks = ticks * 62 + ALPHABET.index(digit)
+    return ticks * _TICK_NANOSECONDS / 1e9
+
+
 def derive(prefix: str, *parts: str) -> str:
     """The id that stands for `parts`: equal parts, equal id (sha256, so others cannot be aimed at one)."""
     digest = hashlib.sha256("\x00".join((prefix, *parts)).encode()).digest()

@@ -9,6 +9,9 @@ from shared.contracts.chat import InlineTool, LinkedTool
 from shared.contracts.projects import (
     Config,
     ConfigVersion,
+    DefineFeedbackTypes,
+    FeedbackType,
+    GetProject,
     GetProjects,
     GetVersions,
     ModelConfig,
@@ -25,6 +28,7 @@ from shared.memory import Memory
 _PROJECT_FRESH_SECONDS = 30.0
 """Changes are heard of; this bounds how long one would stay unseen whose event was lost."""
 _FOR_EVER = 10.0**9
+_MOST_LOGS = 20_000
 
 _Wanted = tuple[str, str | None, str | None, str, bool]
 
@@ -44,6 +48,10 @@ class Catalogue:
         self._versions: Memory[tuple[str, str], ConfigVersion] = Memory(
             most=20_000, fresh_seconds=_FOR_EVER, stale_seconds=_FOR_EVER
         )
+        self._feedback_types: Memory[tuple[str, str], dict[str, FeedbackType]] = Memory(
+            most=10_000, fresh_seconds=_PROJECT_FRESH_SECONDS, stale_seconds=stale
+        )
+        self._logs: dict[tuple[str, str], str] = {}
 
     async def listen(self) -> None:
         """Hear of changes. Some may be missed while offline, so coming back forgets everything that can change."""
@@ -54,11 +62,14 @@ class Catalogue:
         self._resolved.forget(lambda _, known: known.project.id == project_id)
         self._projects.forget(lambda key, _: key[1] == project_id)
         self._versions.forget(lambda _, known: known.project_id == project_id)
+        self._feedback_types.forget(lambda key, _: key[1] == project_id)
 
     def _changed(self, change: ProjectChanged | None) -> None:
         if change is None:
-            for memory in (self._resolved, self._projects, self._versions):
+            for memory in (self._resolved, self._projects, self._versions, self._feedback_types):
                 memory.forget(lambda _, __: True)
+        elif change.what == "feedback types":
+            self._feedback_types.forget(lambda key, _: key[1] == change.project_id)
         elif change.project_id is not None:
             self.forget(change.project_id)
 
@@ -109,6 +120,31 @@ class Catalogue:
             except NotFound:
                 continue
         return found
+
+    async def feedback_types(self, organisation: str, project_id: str) -> dict[str, FeedbackType]:
+        """The types of feedback of a project, by name. Errors: NotFound."""
+
+        async def ask() -> dict[str, FeedbackType]:
+            found = await self._bus.ask(GetProject(organisation=organisation, id=project_id))
+            return {one.type: one for one in found.feedback_types}
+
+        return await self._feedback_types.get((organisation, project_id), ask)
+
+    async def define_feedback(self, organisation: str, project_id: str, types: list[FeedbackType]) -> None:
+        """Add types of feedback, or labels, to a project. Errors as of `DefineFeedbackTypes`."""
+        await self._bus.ask(DefineFeedbackTypes(organisation=organisation, project_id=project_id, types=types))
+        self._feedback_types.forget(lambda key, _: key[1] == project_id)
+
+    def note_log(self, organisation: str, log_id: str, project_id: str | None) -> None:
+        """Note where a log belongs that callers hear of now: it may not be stored yet, nor even accepted."""
+        if project_id is not None:
+            self._logs[organisation, log_id] = project_id
+        if len(self._logs) > _MOST_LOGS:
+            del self._logs[next(iter(self._logs))]
+
+    def project_of_log(self, organisation: str, log_id: str) -> str | None:
+        """The project of a log of which callers of this process heard lately."""
+        return self._logs.get((organisation, log_id))
 
     async def version(self, organisation: str, config_id: str) -> ConfigVersion:
         """One config version. Errors: NotFound."""

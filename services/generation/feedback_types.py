@@ -5,20 +5,6 @@ from collections.abc import Iterable, Sequence
 from shared.contracts.projects import FeedbackLabel, FeedbackType
 from shared.errors import Invalid
 
-DEFAULTS: tuple[FeedbackType, ...] = (
-    FeedbackType(
-        type="rating",
-        kind="select",
-        labels=[
-            FeedbackLabel(value="good", sentiment="positive"),
-            FeedbackLabel(value="bad", sentiment="negative"),
-        ],
-    ),
-    FeedbackType(type="action", kind="multi_select"),
-    FeedbackType(type="issue", kind="multi_select"),
-    FeedbackType(type="correction", kind="text"),
-    FeedbackType(type="comment", kind="text"),
-)
 LABELLED = frozenset({"select", "multi_select"})
 _MOST_LABELS = 1000
 _MOST_TYPES = 200

@@ -7,9 +7,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from shared.contracts.logs import INTAKE, Intake, LogRecord, LogUpdate, ProjectDeleted, SessionOpened
+from shared.contracts.logs import INTAKE, FeedbackGiven, Intake, LogRecord, LogUpdate, ProjectDeleted, SessionOpened
 
-R = TypeVar("R", bound=LogRecord | LogUpdate | SessionOpened | ProjectDeleted)
+R = TypeVar("R", bound=LogRecord | LogUpdate | SessionOpened | ProjectDeleted | FeedbackGiven)
 
 MOST_PER_MESSAGE = 100_000
 """A message of 8 MB cannot hold so many: the shortest entry takes over 80 bytes."""
@@ -38,13 +38,13 @@ class Decoded(NamedTuple):
     updates: list[Entry[LogUpdate]]
     sessions: list[Entry[SessionOpened]]
     deletions: list[Entry[ProjectDeleted]]
+    feedback: list[Entry[FeedbackGiven]]
     refused: list[Refused]
 
     @property
     def size(self) -> int:
         """How many entries, the refused included."""
-        records = len(self.logs) + len(self.updates) + len(self.sessions) + len(self.deletions)
-        return records + len(self.refused)
+        return sum(len(entries) for entries in self._readable) + len(self.refused)
 
     def add(self, recorded: int, record: Intake) -> None:
         """Sort a record in. A time without a zone is UTC: times are compared, and those without cannot be."""
@@ -59,13 +59,20 @@ class Decoded(NamedTuple):
                 self.sessions.append(Entry(recorded, record.model_copy(update={"created_at": _zoned(time)})))
             case ProjectDeleted():
                 self.deletions.append(Entry(recorded, record))
+            case FeedbackGiven(created_at=time, at=accepted):
+                zoned = {"created_at": _zoned(time), "at": _zoned(accepted)}
+                self.feedback.append(Entry(recorded, record.model_copy(update=zoned)))
 
     def traces(self) -> Iterator[str]:
         """The requests that caused these entries."""
-        for entries in (self.logs, self.updates, self.sessions, self.deletions):
+        for entries in self._readable:
             for entry in entries:
                 if entry.record.trace:
                     yield entry.record.trace
+
+    @property
+    def _readable(self) -> tuple[list[Entry[Any]], ...]:
+        return self.logs, self.updates, self.sessions, self.deletions, self.feedback
 
 
 def _zoned(time: datetime) -> datetime:
@@ -74,7 +81,7 @@ def _zoned(time: datetime) -> datetime:
 
 def nothing() -> Decoded:
     """No content yet."""
-    return Decoded([], [], [], [], [])
+    return Decoded([], [], [], [], [], [])
 
 
 def decode(sequence: int, payload: bytes, into: Decoded) -> None:

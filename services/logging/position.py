@@ -42,13 +42,15 @@ class Position:
             self._ahead.clear()  # the server knows as well
         self._join()
 
-    async def caught_up(self) -> None:
-        """Return when everything accepted before this call is stored, or after `PATIENCE_SECONDS`."""
+    async def caught_up(self) -> bool:
+        """Whether everything accepted before this call is stored; waits for that, at most `PATIENCE_SECONDS`."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._reach((await self._fresh()).last)
         except (TimeoutError, Unavailable) as error:
             logger.warning("reading without the newest logs: storing is behind", extra={"error": repr(error)})
+            return False
+        return True
 
     async def _reach(self, target: int) -> None:
         look = _FIRST_LOOK_SECONDS

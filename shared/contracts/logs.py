@@ -8,13 +8,15 @@ from pydantic import Field, TypeAdapter
 from shared.contracts.chat import ChatMessage, ToolChoice, ToolResult
 from shared.contracts.message import Event, Query, Value
 
+FeedbackValue = bool | int | float | str | list[str]
+
 
 class Feedback(Value):
     """What somebody said about a log."""
 
     id: str
     type: str
-    value: bool | float | str | list[str]
+    value: FeedbackValue
     user: str | None = None
     created_at: datetime
 
@@ -70,7 +72,7 @@ class LogRecord(Value):
     tools: list[ToolResult] | None = None
     tool_choice: ToolChoice | None = None
     feedback: list[Feedback] = []
-    """Given together with the log."""
+    """Given together with the log: older than any `FeedbackGiven`."""
     trace: str | None = None
     """W3C `traceparent` of the request, so that the later batch write can link to it."""
 
@@ -114,6 +116,29 @@ class SessionOpened(Value):
     trace: str | None = None
 
 
+class FeedbackGiven(Value):
+    """Somebody says something about a log, or takes it back; the log may come later. What was accepted last counts."""
+
+    kind: Literal["feedback"] = "feedback"
+    id: str
+    """Of this feedback, `ann_…`: the same again is no second feedback."""
+    organisation: str
+    log_id: str
+    type: str
+    value: FeedbackValue | None = None
+    """None when something is taken back."""
+    labels: list[str] = []
+    """Of a multi-select: what is added, or taken back, and nothing else is touched. Empty: it replaces, or takes back,
+    whatever the log has of the type."""
+    unset: bool = False
+    user: str | None = None
+    created_at: datetime
+    """The caller's time if it gave one."""
+    at: datetime
+    """When it was accepted."""
+    trace: str | None = None
+
+
 class ProjectDeleted(Value):
     """A project is gone, and with it all its logs, those too that come after this."""
 
@@ -124,7 +149,7 @@ class ProjectDeleted(Value):
     trace: str | None = None
 
 
-Intake = Annotated[LogRecord | LogUpdate | SessionOpened | ProjectDeleted, Field(discriminator="kind")]
+Intake = Annotated[LogRecord | LogUpdate | SessionOpened | ProjectDeleted | FeedbackGiven, Field(discriminator="kind")]
 """What the `LOGS` stream carries; one message is a JSON array of these, in order."""
 
 INTAKE = TypeAdapter[list[Intake]](list[Intake])
@@ -159,6 +184,34 @@ class GetLog(Query[StoredLog]):
 
     organisation: str
     id: str
+
+
+class LogFeedback(Value):
+    """What is said about a log now."""
+
+    log_id: str
+    project_id: str
+    feedback: list[Feedback] = []
+    """Of the logs and types it was asked for."""
+
+
+class FeedbackOfLogs(Value):
+    """Of those logs that there are, in no particular order."""
+
+    logs: list[LogFeedback]
+    complete: bool = True
+    """False: storing is behind, so what is missing may be there all the same."""
+
+
+class GetFeedback(Query[FeedbackOfLogs]):
+    """Where logs belong, and what is said about them, with every write accepted before this question."""
+
+    subject: ClassVar[str] = "logging.get_feedback"
+
+    organisation: str
+    log_ids: list[str]
+    types: list[str] = []
+    """The types of feedback wanted; none of the others is told."""
 
 
 class Sort(Value):

@@ -183,6 +183,23 @@ class FeedbackType(Value):
     """Of `select` and `multi_select`."""
 
 
+STANDARD_FEEDBACK: tuple[FeedbackType, ...] = (
+    FeedbackType(
+        type="rating",
+        kind="select",
+        labels=[
+            FeedbackLabel(value="good", sentiment="positive"),
+            FeedbackLabel(value="bad", sentiment="negative"),
+        ],
+    ),
+    FeedbackType(type="action", kind="multi_select"),
+    FeedbackType(type="issue", kind="multi_select"),
+    FeedbackType(type="correction", kind="text"),
+    FeedbackType(type="comment", kind="text"),
+)
+"""What every project has (behaviour.md §7)."""
+
+
 class FeedbackTypes(Value):
     """The kinds of feedback of a project, in the order of their definition."""
 

@@ -6,6 +6,7 @@ from services.gateway.routes import (
     configs,
     deployments,
     environments,
+    feedback,
     generations,
     health,
     keys,
@@ -26,6 +27,7 @@ def include(app: FastAPI) -> None:
     for router in (
         generations.router,
         logs.router,
+        feedback.router,
         sessions.router,
         configs.router,
         projects.router,

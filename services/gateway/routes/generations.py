@@ -140,6 +140,8 @@ async def _whole(gateway: Gateway, command: Generate, prepare: Callable[[Generat
         async for answer in answers:
             if isinstance(answer, Generation):
                 response = _json(prepare(answer))
+                for sample in answer.samples:
+                    gateway.catalogue.note_log(command.organisation, sample.id, answer.project_id)
     if response is None:
         raise Internal("The generation ended without an answer.")
     return response
@@ -149,6 +151,7 @@ async def _events(gateway: Gateway, command: Generate, *, chat: bool) -> AsyncIt
     async with aclosing(gateway.bus.call(command, Chunk)) as answers:
         async for answer in answers:
             if isinstance(answer, Chunk):
+                gateway.catalogue.note_log(command.organisation, answer.sample.id, answer.project_id)
                 yield stream_event(answer, chat=chat)
 
 

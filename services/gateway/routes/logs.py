@@ -7,6 +7,7 @@ from pydantic_core import to_json
 
 from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
+from services.gateway.feedback import with_feedback
 from services.gateway.paging import PAGE_SECONDS, page_of
 from services.gateway.schemas.bodies import PaginatedData, log_id
 from services.gateway.schemas.logs import (
@@ -39,6 +40,8 @@ async def log(
     records = await _records(requests, caller, gateway)
     if records:
         await gateway.logs.append([record.model_dump_json(exclude_none=True).encode() for record in records])
+    for it in records:
+        gateway.catalogue.note_log(caller.organisation, it.id, it.project_id)
     answers = [{"id": it.id, "project_id": it.project_id, "session_id": it.session_id} for it in records]
     return Response(to_json(answers if isinstance(body, list) else answers[0]), media_type="application/json")
 
@@ -64,7 +67,8 @@ async def _records(requests: list[LogRequest], caller: Caller, gateway: Gateway)
             may_deploy=may_deploy,
         )
         records.append(request.record(caller, resolved))
-    return records
+    given = [one for request, it in zip(requests, records, strict=True) for one in request.given(it)]
+    return await with_feedback(gateway.catalogue, caller.organisation, records, given) if given else records
 
 
 @router.get("/logs", summary="List the logs of a project")

@@ -1,5 +1,6 @@
 """What several request and response bodies share."""
 
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -7,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from shared import ids
 from shared.contracts.access import Caller
 from shared.contracts.projects import ProjectRef
+from shared.errors import Invalid
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -74,6 +76,16 @@ class Placed(BaseModel):
 def log_id(caller: Caller, reference_id: str) -> str:
     """The id of the log with this reference: a repeated call is the same log."""
     return ids.derive("data", caller.organisation, reference_id)
+
+
+def with_zone(moment: datetime) -> datetime:
+    """A caller's time, in UTC; without a zone it is UTC. Errors: Invalid."""
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise Invalid(
+            f"created_at={moment.isoformat()!r} is before the year 1 or after the year 9999 in UTC."
+        ) from None
 
 
 class PaginatedData(BaseModel, Generic[T]):

@@ -5,48 +5,19 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from services.gateway.schemas.bodies import Body, Placed, log_id
+from services.gateway.schemas.bodies import Body, Placed, log_id, with_zone
 from services.gateway.schemas.configs import ConfigRequest, ConfigResponse, version_response
+from services.gateway.schemas.feedback import FeedbackResponse, FeedbackWithLog
 from shared import ids, telemetry
 from shared.contracts.access import Caller
 from shared.contracts.chat import ChatMessage, ToolChoice, ToolResult
-from shared.contracts.logs import Feedback, LogRecord, LogUpdate, Page, SearchLogs, Sort, StoredLog
+from shared.contracts.logs import FeedbackGiven, LogRecord, LogUpdate, Page, SearchLogs, Sort, StoredLog
 from shared.contracts.projects import ConfigVersion, ModelConfig, Project, Resolved
 from shared.errors import Invalid
 
 LARGEST_PAGE = 1000
 MOST_TOKENS = 2**53
 """What every JSON reader counts exactly; two of them fit into the database's 64 bits."""
-
-
-class FeedbackRequest(Body):
-    """Feedback given together with its log."""
-
-    type: str = Field(min_length=1)
-    value: bool | float | str | list[str]
-    user: str | None = None
-    created_at: datetime | None = None
-
-    def stored(self, now: datetime) -> Feedback:
-        """As it is kept with the log."""
-        return Feedback(
-            id=ids.mint("ann"),
-            type=self.type,
-            value=self.value,
-            user=self.user,
-            created_at=_with_zone(self.created_at or now),
-        )
-
-
-class FeedbackResponse(BaseModel):
-    """Feedback of a log."""
-
-    id: str
-    type: str
-    value: bool | float | str | list[str]
-    data_id: str
-    user: str | None
-    created_at: datetime
 
 
 class LogRequest(Placed, Body):
@@ -66,7 +37,7 @@ class LogRequest(Placed, Body):
     config_id: str | None = None
     config: ConfigRequest | None = None
     environment: str | None = None
-    feedback: FeedbackRequest | list[FeedbackRequest] | None = None
+    feedback: FeedbackWithLog | list[FeedbackWithLog] | None = None
     created_at: datetime | None = None
     error: str | None = None
     stdout: str | None = None
@@ -87,11 +58,10 @@ class LogRequest(Placed, Body):
             raise ValueError("say what produced the log: send config (its parameters) or config_id")
         return self
 
-    def feedback_list(self) -> list[FeedbackRequest]:
-        """One, several, or none."""
-        if self.feedback is None:
-            return []
-        return self.feedback if isinstance(self.feedback, list) else [self.feedback]
+    def given(self, record: LogRecord) -> list[FeedbackGiven]:
+        """The feedback given together with the log."""
+        several = self.feedback if isinstance(self.feedback, list) else [self.feedback]
+        return [one.given(record.organisation, record.id) for one in several if one is not None]
 
     def record(self, caller: Caller, resolved: Resolved) -> LogRecord:
         """The log as it goes into the stream. Its id is final before it is stored."""
@@ -106,8 +76,7 @@ class LogRequest(Placed, Body):
             project_id=resolved.project.id,
             config_id=resolved.version.id,
             model=config.model if isinstance(config, ModelConfig) else None,
-            created_at=_with_zone(self.created_at or now),
-            feedback=[entry.stored(now) for entry in self.feedback_list()],
+            created_at=with_zone(self.created_at or now),
             session_id=self.session(caller),
             parent_id=self.parent(caller),
             user=caller.email,
@@ -290,17 +259,8 @@ def moment(field: str, text: str | None, *, end: bool = False) -> datetime | Non
         if len(text) <= len("2024-05-20"):
             day = date.fromisoformat(text) + timedelta(days=1 if end else 0)
             return datetime.combine(day, time(), UTC)
-        return _with_zone(datetime.fromisoformat(text)) + timedelta(milliseconds=1 if end else 0)
+        return with_zone(datetime.fromisoformat(text)) + timedelta(milliseconds=1 if end else 0)
     except OverflowError:  # the last day there is: everything lies before its end
         return None
     except ValueError:
         raise Invalid(f"{field}={text!r} is not a date (2024-05-20) or a datetime (2024-05-20T10:00:00Z).") from None
-
-
-def _with_zone(moment: datetime) -> datetime:
-    try:
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except OverflowError:
-        raise Invalid(
-            f"created_at={moment.isoformat()!r} is before the year 1 or after the year 9999 in UTC."
-        ) from None

@@ -124,8 +124,8 @@ class Providers:
         key = keys.get(row.name) or own
         if not key and not row.key_optional:
             raise Unauthenticated(
-                f"There is no key for {row.title}: send provider_api_keys.{row.name} with the request, keep one for the "
-                f"organisation (PUT /api/provider-keys/{row.name}), or set {row.key_variable} where Everloop runs.",
+                f"There is no key for {row.title}: send provider_api_keys.{row.name} with the request, keep one for "
+                f"the organisation (PUT /api/provider-keys/{row.name}), or set {row.key_variable} where Everloop runs.",
                 origin=row.title,
             )
         return key or None

@@ -10,9 +10,8 @@ from pydantic import TypeAdapter
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from services.generation import feedback_types
 from shared import ids, mongo
-from shared.contracts.projects import Config, CreateProject, FeedbackType, ListProjects, Project
+from shared.contracts.projects import STANDARD_FEEDBACK, Config, CreateProject, FeedbackType, ListProjects, Project
 from shared.errors import Conflict, NotFound
 
 _LIVING = {"deleted_at": None}
@@ -43,7 +42,7 @@ def _stored(document: mongo.Document) -> Stored:
     types = document.get("feedback_types")
     return Stored(
         _project(document),
-        list(feedback_types.DEFAULTS) if types is None else _TYPES.validate_json(types),
+        list(STANDARD_FEEDBACK) if types is None else _TYPES.validate_json(types),
         document.get("feedback_revision", 0),
     )
 

@@ -14,7 +14,7 @@ from services.logging.homes import Home, Key, find_homes, key_of, parents
 from services.logging.sessions import Presence, presence_of, presences
 from shared import telemetry
 from shared.bus import Batch
-from shared.contracts.logs import LogRecord, LogUpdate
+from shared.contracts.logs import FeedbackGiven, LogRecord, LogUpdate
 
 DEAD_SUBJECT = "dead.logs"
 REASON = "Everloop-Reason"
@@ -48,6 +48,7 @@ async def _store(decoded: Decoded, deps: Deps) -> None:
         await _bury(decoded.refused, deps)
         await _delete(((one.organisation, one.project_id) for _, one in decoded.deletions), deps)
         found = [*await _record(decoded, deps), *await _change(decoded.updates, deps)]
+        await _say(decoded.feedback, deps)
         await asyncio.gather(*(deps.bus.announce(fact.event, message_id=fact.message_id) for fact in found))
 
 
@@ -144,7 +145,13 @@ async def _change(updates: list[Entry[LogUpdate]], deps: Deps) -> list[facts.Fac
     return facts.updated([entry for entry in applied if Key(entry.record.organisation, entry.record.id) in present])
 
 
-def _refusal(entry: Entry[LogRecord] | Entry[LogUpdate], reason: str) -> Refused:
+async def _say(feedback: list[Entry[FeedbackGiven]], deps: Deps) -> None:
+    """Add what was said about logs, be they there or still to come."""
+    refused = await deps.logs.say(feedback)
+    await _bury([_refusal(feedback[index], reason) for index, reason in refused.items()], deps)
+
+
+def _refusal(entry: Entry[LogRecord] | Entry[LogUpdate] | Entry[FeedbackGiven], reason: str) -> Refused:
     # Not pydantic's JSON: what refused the record may be a text that cannot be written as UTF-8.
     payload = json.dumps([entry.record.model_dump(exclude_none=True)], default=str)
     return Refused(entry.recorded, reason, payload.encode())

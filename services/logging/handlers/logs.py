@@ -2,7 +2,18 @@
 
 from services.logging.deps import Deps
 from shared.bus import Router
-from shared.contracts.logs import ConfigUse, GetConfigUse, GetLog, GetUses, Logs, SearchLogs, StoredLog, Uses
+from shared.contracts.logs import (
+    ConfigUse,
+    FeedbackOfLogs,
+    GetConfigUse,
+    GetFeedback,
+    GetLog,
+    GetUses,
+    Logs,
+    SearchLogs,
+    StoredLog,
+    Uses,
+)
 from shared.errors import NotFound
 
 router = Router[Deps]()
@@ -23,6 +34,14 @@ async def search_logs(query: SearchLogs, deps: Deps) -> Logs:
     """A page of the logs of a project."""
     await deps.position.caught_up()
     return await deps.logs.search(query.organisation, query)
+
+
+@router.answers(GetFeedback)
+async def get_feedback(query: GetFeedback, deps: Deps) -> FeedbackOfLogs:
+    """Where logs belong, and what is said about them."""
+    complete = await deps.position.caught_up()
+    logs = await deps.logs.feedback(query.organisation, query.log_ids, query.types)
+    return FeedbackOfLogs(logs=logs, complete=complete)
 
 
 @router.answers(GetConfigUse)

@@ -1,9 +1,9 @@
 """Log record and stored document. Open JSON is kept as JSON text: exact, and free of BSON's limits on keys and depth.
 
-A document has `recorded` from its log; one without it is a stub that an update left which came before its log.
+A document has `recorded` from its log; one without it is a stub: an update or feedback came before its log.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from types import NoneType
 from typing import Any, get_args
@@ -11,8 +11,10 @@ from typing import Any, get_args
 from pydantic_core import from_json, to_json
 
 from services.logging.entries import Entry
+from services.logging.feedback import current
 from services.logging.homes import Home, Key
-from shared.contracts.logs import LogRecord, LogUpdate, StoredLog
+from services.logging.store import words
+from shared.contracts.logs import Feedback, FeedbackGiven, LogRecord, LogUpdate, StoredLog
 from shared.mongo import Document
 
 SPARSE = frozenset({"messages", "output_message", "tools", "tool_choice", "feedback"})
@@ -87,6 +89,7 @@ def log_of(document: Document) -> StoredLog:
     for name in _JSON:
         if name in document:
             values[name] = from_json(document[name])
+    values["feedback"] = feedback_of(document)
     key, created = key_in(document["_id"]), created_of(document)
     return StoredLog.model_validate(
         values
@@ -99,6 +102,12 @@ def log_of(document: Document) -> StoredLog:
             "save": document.get("save", True),
         }
     )
+
+
+def feedback_of(document: Document) -> list[Feedback]:
+    """What is said about the log in a document."""
+    with_log = from_json(document["feedback"]) if "feedback" in document else []
+    return current(map(Feedback.model_validate, with_log), words.said_in(document))
 
 
 def created_of(document: Document) -> datetime:
@@ -114,16 +123,15 @@ def inputs_of(document: Document) -> dict[str, Any]:
 
 
 def merging(document: Document) -> list[Document]:
-    """Put a log in the place of a stub, or of a later log of the same id; what updates set stays."""
+    """Put a log in the place of a stub, or of a later log of the same id; what updates set and people said stays."""
     kept: list[Any] = [{"$literal": document}]
     for name in CHANGEABLE:
         values = {name: f"${name}"}
         if name == "output":
             values["output_at"] = "$output_at"
         kept.append({"$cond": [_present(f"$changes.{name}"), values, {}]})
-    kept.append(
-        {"$cond": [_present("$changes"), {"changes": "$changes", "updated_at": _later(document["updated_at"])}, {}]}
-    )
+    later = {"updated_at": _later(document["updated_at"])}
+    kept += [{"$cond": [_present(f"${name}"), {name: f"${name}", **later}, {}]} for name in ("changes", words.FIELD)]
     return [{"$replaceWith": {"$mergeObjects": kept}}]
 
 
@@ -140,6 +148,13 @@ def changing(entry: Entry[LogUpdate]) -> list[Document]:
         if name == "output":
             fields["output_at"] = {"$cond": [newer, at, "$output_at"]}
     return [{"$set": fields}]
+
+
+def saying(entries: Sequence[Entry[FeedbackGiven]]) -> list[Document]:
+    """Add what people say, or take back, to what is said about one log."""
+    at = max(entry.record.at for entry in entries)
+    fields = {"organisation": {"$literal": entries[0].record.organisation}, "updated_at": _later(at.astimezone(UTC))}
+    return [{"$set": fields | words.saying(entries)}]
 
 
 def changes_of(update: LogUpdate) -> Iterable[tuple[str, Any]]:

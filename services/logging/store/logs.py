@@ -1,6 +1,6 @@
 """The collection `logs`: recording, updating, and settling in sessions. Every key begins with the organisation."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any, Literal, NamedTuple
@@ -15,7 +15,16 @@ from services.logging.store.searching import condition, order
 from services.logging.store.writes import CHUNK, insert, update
 from services.logging.trees import Member
 from shared import mongo
-from shared.contracts.logs import ConfigUse, LogRecord, Logs, LogUpdate, SearchLogs, StoredLog
+from shared.contracts.logs import (
+    ConfigUse,
+    FeedbackGiven,
+    LogFeedback,
+    LogRecord,
+    Logs,
+    LogUpdate,
+    SearchLogs,
+    StoredLog,
+)
 from shared.mongo import Database, Document
 
 _BY_PARENT = "waiting_by_parent"
@@ -109,14 +118,30 @@ class LogStore:
 
     async def change(self, entries: Sequence[Entry[LogUpdate]]) -> dict[int, str]:
         """Apply updates, also those of logs that are not there yet; by position those that never can be, and why."""
+        return await self._apply(
+            (Key(entry.record.organisation, entry.record.id), documents.changing(entry)) for entry in entries
+        )
+
+    async def say(self, entries: Sequence[Entry[FeedbackGiven]]) -> dict[int, str]:
+        """The same for feedback, that on one log together; if it is refused together, then one by one."""
+        by_log: dict[Key, list[int]] = {}
+        for index, entry in enumerate(entries):
+            by_log.setdefault(Key(entry.record.organisation, entry.record.log_id), []).append(index)
+        logs = list(by_log.items())
+        refused = await self._apply((key, documents.saying([entries[at] for at in places])) for key, places in logs)
+        alone = [(logs[at][0], index, reason) for at, reason in refused.items() for index in logs[at][1]]
+        if len(alone) == len(refused):
+            return {index: reason for _, index, reason in alone}
+        again = await self._apply((key, documents.saying([entries[index]])) for key, index, _ in alone)
+        return {alone[at][1]: reason for at, reason in again.items()}
+
+    async def _apply(self, changes: Iterator[tuple[Key, list[Document]]]) -> dict[int, str]:
+        """Change logs, or make stubs."""
         refused: dict[int, str] = {}
-        for start in range(0, len(entries), CHUNK):
-            updates = [
-                UpdateOne({"_id": _id(entry.record)}, documents.changing(entry), upsert=True)
-                for entry in entries[start : start + CHUNK]
-            ]
+        for number, chunk in enumerate(_chunks(changes)):
+            updates = [UpdateOne({"_id": documents.id_of(key)}, change, upsert=True) for key, change in chunk]
             for index, reason in (await update(self._logs, updates)).items():
-                refused[start + index] = reason
+                refused[number * CHUNK + index] = reason
         return refused
 
     async def present(self, keys: Iterable[Key]) -> set[Key]:
@@ -165,6 +190,19 @@ class LogStore:
         key = Key(organisation, log_id)
         document = await self._logs.find_one({"_id": documents.id_of(key), "recorded": {"$exists": True}})
         return None if document is None else documents.log_of(document)
+
+    async def feedback(self, organisation: str, log_ids: Sequence[str], types: Sequence[str]) -> list[LogFeedback]:
+        """Where logs belong, and what is said of these types about them; of those that are stored."""
+        keys = [documents.id_of(Key(organisation, log_id)) for log_id in log_ids]
+        fields = {"project_id": 1} | ({"feedback": 1, "said": 1} if types else {})
+        return [
+            LogFeedback(
+                log_id=documents.key_in(document["_id"]).id,
+                project_id=document["project_id"],
+                feedback=[one for one in documents.feedback_of(document) if one.type in types],
+            )
+            async for document in self._logs.find({"_id": {"$in": keys}, "recorded": {"$exists": True}}, fields)
+        ]
 
     async def search(self, organisation: str, query: SearchLogs) -> Logs:
         """A page of the logs of a project, and how many match."""
@@ -255,10 +293,6 @@ _TALLY: dict[str, Any] = {
         }
     },
 }
-
-
-def _id(update: LogUpdate) -> str:
-    return documents.id_of(Key(update.organisation, update.id))
 
 
 def _chunks(items: Iterable[Any]) -> Iterable[list[Any]]:

@@ -1,4 +1,4 @@
-"""What 0.5.18 can do: chat, complete, log, sessions, streams; its answers are dicts."""
+"""What 0.5.18 can do: chat, complete, log, feedback, sessions, streams; its answers are dicts."""
 
 import asyncio
 import json
@@ -43,6 +43,14 @@ log = humanloop.log(
     session_reference_id=reference,
 )
 session = humanloop.sessions.get(chat.body["session_id"])
+rating = humanloop.feedback(type="rating", value="good", data_id=log.body["id"])
+several = humanloop.feedback(
+    body=[
+        {"type": "action", "value": "copied", "data_id": log.body["id"]},
+        {"type": "rating", "unset": True, "data_id": log.body["id"]},
+    ]
+)
+nothing = humanloop.feedback(type="rating", unset=True, data_id=log.body["id"])
 
 
 async def stream() -> list:
@@ -59,6 +67,10 @@ print(
             "again": again.body["data"][0]["output"],
             "completion": completion.body["data"][0]["output"],
             "log_id": log.body["id"],
+            "rating": rating.body["value"],
+            "rating_id": rating.body["id"],
+            "nothing": nothing.body["value"],
+            "several": [[one["type"], one["value"]] for one in several.body],
             "datapoints": session.body["datapoints_count"],
             "projects": len(session.body["projects"]),
             "chunks": asyncio.run(stream()),

@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.generation.feedback_types import DEFAULTS, defined
-from shared.contracts.projects import FeedbackLabel, FeedbackType
+from services.generation.feedback_types import defined
+from shared.contracts.projects import STANDARD_FEEDBACK, FeedbackLabel, FeedbackType
 from shared.errors import Invalid
 
 
@@ -19,12 +19,12 @@ def one(types: list[FeedbackType], name: str) -> FeedbackType:
 
 
 def test_nothing_defined_leaves_what_every_project_has() -> None:
-    assert defined(DEFAULTS, []) == list(DEFAULTS)
-    assert [it.type for it in DEFAULTS] == ["rating", "action", "issue", "correction", "comment"]
+    assert defined(STANDARD_FEEDBACK, []) == list(STANDARD_FEEDBACK)
+    assert [it.type for it in STANDARD_FEEDBACK] == ["rating", "action", "issue", "correction", "comment"]
 
 
 def test_labels_are_added_to_those_that_are_there() -> None:
-    types = defined(DEFAULTS, [FeedbackType(type="rating", labels=[label("so-so", "neutral")])])
+    types = defined(STANDARD_FEEDBACK, [FeedbackType(type="rating", labels=[label("so-so", "neutral")])])
     assert one(types, "rating").labels == [
         label("good", "positive"),
         label("bad", "negative"),
@@ -33,12 +33,12 @@ def test_labels_are_added_to_those_that_are_there() -> None:
 
 
 def test_a_label_keeps_its_sentiment_unless_another_is_given() -> None:
-    types = defined(DEFAULTS, [FeedbackType(type="rating", labels=[label("good"), label("bad", "unset")])])
+    types = defined(STANDARD_FEEDBACK, [FeedbackType(type="rating", labels=[label("good"), label("bad", "unset")])])
     assert one(types, "rating").labels == [label("good", "positive"), label("bad", "unset")]
 
 
 def test_a_new_label_without_a_sentiment_is_unset() -> None:
-    types = defined(DEFAULTS, [FeedbackType(type="action", labels=[label("copied")])])
+    types = defined(STANDARD_FEEDBACK, [FeedbackType(type="action", labels=[label("copied")])])
     assert one(types, "action").labels == [label("copied", "unset")]
 
 
@@ -51,25 +51,25 @@ def test_a_new_label_without_a_sentiment_is_unset() -> None:
     ],
 )
 def test_a_new_type_comes_last_with_the_class_that_fits(definition: FeedbackType, kind: str) -> None:
-    types = defined(DEFAULTS, [definition])
+    types = defined(STANDARD_FEEDBACK, [definition])
     assert (types[-1].type, types[-1].kind) == ("mood", kind)
     assert defined(types, [definition]) == types
 
 
 def test_a_class_is_for_good() -> None:
     with pytest.raises(Invalid, match="class"):
-        defined(DEFAULTS, [FeedbackType(type="rating", kind="multi_select")])
+        defined(STANDARD_FEEDBACK, [FeedbackType(type="rating", kind="multi_select")])
 
 
 @pytest.mark.parametrize("kind", ["text", "number"])
 def test_what_is_written_freely_has_no_labels(kind: str) -> None:
     definition = FeedbackType.model_validate({"type": "mood", "kind": kind, "labels": [{"value": "x"}]})
     with pytest.raises(Invalid, match="values"):
-        defined(DEFAULTS, [definition])
+        defined(STANDARD_FEEDBACK, [definition])
 
 
 def test_there_is_an_end_to_types_and_labels() -> None:
     with pytest.raises(Invalid, match="at most"):
-        defined(DEFAULTS, [FeedbackType(type=f"type {number}") for number in range(200)])
+        defined(STANDARD_FEEDBACK, [FeedbackType(type=f"type {number}") for number in range(200)])
     with pytest.raises(Invalid, match="at most"):
-        defined(DEFAULTS, [FeedbackType(type="issue", labels=[label(f"{number}") for number in range(1001)])])
+        defined(STANDARD_FEEDBACK, [FeedbackType(type="issue", labels=[label(f"{number}") for number in range(1001)])])

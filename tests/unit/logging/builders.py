@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from services.logging.entries import Entry
-from shared.contracts.logs import LogRecord, LogUpdate
+from shared.contracts.logs import FeedbackGiven, LogRecord, LogUpdate
 
 START = datetime(2023, 11, 28, 10, 0, tzinfo=UTC)
 
@@ -25,6 +25,13 @@ def update(log_id: str = "data_1", *, seconds: float = 60, **fields: Any) -> Log
     """An update of a log."""
     values: dict[str, Any] = {"id": log_id, "organisation": "tm_1", "at": START + timedelta(seconds=seconds)}
     return LogUpdate.model_validate(values | fields)
+
+
+def given(feedback_id: str = "ann_1", *, seconds: float = 60, **fields: Any) -> FeedbackGiven:
+    """Feedback on a log, a rating unless it says otherwise."""
+    at = START + timedelta(seconds=seconds)
+    values: dict[str, Any] = {"id": feedback_id, "organisation": "tm_1", "log_id": "data_1", "type": "rating"}
+    return FeedbackGiven.model_validate(values | {"created_at": at, "at": at} | fields)
 
 
 def entries(*logs: LogRecord) -> list[Entry[LogRecord]]:

@@ -5,18 +5,20 @@ from datetime import UTC
 
 from services.logging.entries import Entry, decode, first_of_each, nothing
 from shared.contracts.logs import INTAKE, LogRecord, SessionOpened
-from tests.unit.logging.builders import START, entries, log, update
+from tests.unit.logging.builders import START, entries, given, log, update
 
 
 def test_entries_are_sorted_by_kind_and_keep_their_place() -> None:
     decoded = nothing()
     opened = SessionOpened(id="sesh_1", organisation="tm_1", created_at=START)
     decode(3, INTAKE.dump_json([log("a"), update("a", output="x"), opened]), decoded)
-    decode(4, INTAKE.dump_json([log("b")]), decoded)
+    decode(4, INTAKE.dump_json([log("b"), given(trace="the request's")]), decoded)
     assert [(entry.recorded, entry.record.id) for entry in decoded.logs] == [(300_000, "a"), (400_000, "b")]
     assert [entry.recorded for entry in decoded.updates] == [300_001]
     assert [entry.recorded for entry in decoded.sessions] == [300_002]
-    assert decoded.size == 4
+    assert [entry.recorded for entry in decoded.feedback] == [400_001]
+    assert list(decoded.traces()) == ["the request's"]
+    assert decoded.size == 5
 
 
 def test_an_entry_that_cannot_be_read_is_refused_alone_and_could_be_sent_again() -> None:
@@ -43,9 +45,12 @@ def test_a_message_that_is_no_json_array_is_refused_whole() -> None:
 def test_a_time_without_a_zone_is_utc() -> None:
     decoded = nothing()
     naive = START.replace(tzinfo=None)
-    decode(1, INTAKE.dump_json([log(created_at=naive), update().model_copy(update={"at": naive})]), decoded)
+    said = given().model_copy(update={"at": naive, "created_at": naive})
+    decode(1, INTAKE.dump_json([log(created_at=naive), update().model_copy(update={"at": naive}), said]), decoded)
     assert decoded.logs[0].record.created_at == START
     assert decoded.updates[0].record.at.tzinfo is UTC
+    assert decoded.feedback[0].record.created_at == START
+    assert decoded.feedback[0].record.at.tzinfo is UTC
 
 
 def test_of_several_logs_with_one_id_the_first_is_kept_in_each_organisation() -> None:

@@ -76,3 +76,8 @@ def test_what_differs_has_another_id(one: tuple[str, ...], other: tuple[str, ...
 )
 def test_what_is_no_id(text: str) -> None:
     assert not ids.is_id("data", text)
+
+
+def test_a_minted_id_tells_when_it_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.ids.time.time_ns", lambda: 1_700_000_000_123_456_789)
+    assert ids.minted_at(ids.mint("data")) == pytest.approx(1_700_000_000.123456, abs=0.001)
