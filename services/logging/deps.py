@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from services.logging.position import Position
+from services.logging.removal import Removal
 from services.logging.store import DeletionStore, LogStore, SessionStore
 from shared.bus import Bus
 
@@ -15,4 +16,5 @@ class Deps:
     logs: LogStore
     sessions: SessionStore
     deletions: DeletionStore
+    removal: Removal
     position: Position

@@ -72,7 +72,9 @@ class Deployed(Value):
     """An environment of a project, and what is deployed there."""
 
     environment: Environment
-    version: ConfigVersion | None = None
+    config_id: str | None = None
+    """None: nothing."""
+    config_name: str | None = None
 
 
 class DeployedConfigs(Value):

@@ -24,7 +24,7 @@ from services.gateway.schemas.projects import (
     project_response,
 )
 from shared.contracts.access import Caller, ListMembers, Member
-from shared.contracts.deployments import GetActive, Undeploy
+from shared.contracts.deployments import GetActive, ListDeployed, Undeploy
 from shared.contracts.logs import GetUses, Page, Uses
 from shared.contracts.projects import (
     ConfigVersion,
@@ -75,7 +75,8 @@ async def create(body: CreateProjectRequest, caller: CallerDep, gateway: Gateway
         directory_id=body.directory_id,
         feedback_types=[one.definition() for one in body.feedback_types],
     )
-    return await _response(await gateway.bus.ask(command), caller, gateway)
+    members = await _members(caller, gateway)  # first: what fails afterwards would be told of a project that is there
+    return project_response(caller.organisation, await gateway.bus.ask(command), members, Uses(projects={}, configs={}))
 
 
 @router.get("/projects/{id}", summary="Read a project")
@@ -103,7 +104,13 @@ async def update(
 
 @router.delete("/projects/{id}", status_code=204, summary="Delete a project")
 async def delete(id: str, caller: CallerDep, gateway: GatewayDep) -> Response:  # noqa: A002 - the contract's name
-    """With its configs, deployments and logs; sessions keep the logs of other projects."""
+    """With its configs, deployments and logs; sessions keep the logs of other projects.
+
+    While something is deployed in it, that needs the right to change deployments.
+    """
+    deployed = await gateway.bus.ask(ListDeployed(organisation=caller.organisation, project_id=id))
+    if any(one.config_id for one in deployed.deployed):
+        await gateway.insist(caller, CHANGE_DEPLOYMENTS)
     await gateway.bus.ask(DeleteProject(organisation=caller.organisation, id=id))
     gateway.catalogue.forget(id)
     return Response(status_code=204)
