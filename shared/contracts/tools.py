@@ -60,6 +60,9 @@ class Snippet(Value):
     """Passages by key: `name(key)`."""
 
     secret_names: ClassVar[tuple[str, ...]] = ()
+    """The secrets a kind has."""
+    sent_to: ClassVar[dict[str, str]] = {}
+    """Of a secret that goes where a field leads: the field. Others go to servers of the installation's own choice."""
 
     kind: Literal["snippet"] = "snippet"
     pairs: Pairs
@@ -69,6 +72,7 @@ class JsonSchema(Value):
     """A function models may ask for. Configs link to it; the caller runs it."""
 
     secret_names: ClassVar[tuple[str, ...]] = ()
+    sent_to: ClassVar[dict[str, str]] = {}
 
     kind: Literal["json_schema"] = "json_schema"
     description: str | None = None
@@ -81,6 +85,7 @@ class GetApi(Value):
     """A GET request whose answer is the result. The secret `key` is sent in `key_header`; without it there is none."""
 
     secret_names: ClassVar[tuple[str, ...]] = ("key",)
+    sent_to: ClassVar[dict[str, str]] = {"key": "url"}
 
     kind: Literal["get_api"] = "get_api"
     url: WebAddress
@@ -93,6 +98,7 @@ class Google(Value):
     """Google by SerpAPI: `name(query)`. Needs the secret `serpapi_key`."""
 
     secret_names: ClassVar[tuple[str, ...]] = ("serpapi_key",)
+    sent_to: ClassVar[dict[str, str]] = {}
 
     kind: Literal["google"] = "google"
 
@@ -101,6 +107,7 @@ class Pinecone(Value):
     """Passages near a query: `name(query, top_k)`. Needs the secrets `pinecone_key` and `openai_key`."""
 
     secret_names: ClassVar[tuple[str, ...]] = ("pinecone_key", "openai_key")
+    sent_to: ClassVar[dict[str, str]] = {"pinecone_key": "host"}
 
     kind: Literal["pinecone"] = "pinecone"
     index: Annotated[str, StringConstraints(pattern=r"^[a-z0-9\-]+$", max_length=100)]
@@ -153,7 +160,8 @@ class CreateTool(Command[Tool]):
 class UpdateTool(Command[Tool]):
     """Change a tool; it stays of its kind.
 
-    Errors: NotFound, Invalid (a field its kind does not have), Conflict (the name is taken).
+    Errors: NotFound, Invalid (a field its kind does not have, a secret that would go to another server than it was
+    given for), Conflict (the name is taken).
     """
 
     subject: ClassVar[str] = "generation.update_tool"
@@ -164,7 +172,7 @@ class UpdateTool(Command[Tool]):
     changes: dict[str, Any] = {}
     """Fields of the settings, with their new values."""
     sealed_secrets: str | None = Field(default=None, repr=False)
-    """As of `CreateTool`. Secrets not named stay; an empty one is taken away."""
+    """As of `CreateTool`. Secrets not named stay, unless they would go elsewhere; an empty one is taken away."""
 
 
 class DeleteTool(Command[Done]):

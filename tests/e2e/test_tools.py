@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.calls import Json, ok, reference
 from tests.e2e.test_rows_snippet_tool import chat, complete, console, new_tool, sent, snippet
 from tests.standins.openai import OpenAIStandIn
-from tests.standins.web import Answer, Web, redirect
+from tests.standins.web import Answer, Web, redirect, serving
 
 KEY = "wk-very-secret-0123456789"
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -150,6 +150,32 @@ class TestSecrets:
             assert ok(api.patch(path, json=changes))["secrets"] == tails
             ok(api.post(f"{path}/run", json={}))
         assert [asked.headers.get("x-weather") for asked in web.asked] == [KEY, "another-key-of-mine", "short", None]
+
+    def test_a_stored_secret_does_not_follow_the_tool_to_another_server(self, api: httpx.Client, web: Web) -> None:
+        with serving() as other:
+            other.paths["/"] = Answer(b"taken")
+            tool = get_api(api, f"{web.url}/rain", secrets={"key": KEY})
+            path = console(api, f"/tools/{tool['id']}")
+            moved = {"settings": {"url": f"{other.url}/"}}
+            refused = api.patch(path, json=moved)
+            assert (refused.status_code, "send key" in refused.json()["detail"]["message"]) == (422, True)
+            assert ok(api.get(path)) == tool
+            assert ok(api.patch(path, json={"settings": {"url": f"{web.url}/snow"}}))["secrets"] == {"key": KEY[-4:]}
+            for secret in ("a-key-for-there", ""):
+                ok(api.patch(path, json=moved | {"secrets": {"key": secret}}))
+                ok(api.post(f"{path}/run", json={}))
+            assert [asked.headers.get("x-api-key") for asked in other.asked] == ["a-key-for-there", None]
+
+    def test_a_stored_secret_does_not_follow_an_index_to_another_host(self, api: httpx.Client) -> None:
+        settings = {"kind": "pinecone", "index": "docs", "host": "docs.svc.pinecone.io"}
+        tool = made(api, settings, secrets={"pinecone_key": KEY, "openai_key": KEY})
+        path = console(api, f"/tools/{tool['id']}")
+        for host in ("docs.evil.org", None, "http://docs.svc.pinecone.io"):
+            refused = api.patch(path, json={"settings": {"host": host}, "secrets": {"openai_key": KEY}})
+            assert (refused.status_code, "send pinecone_key" in refused.json()["detail"]["message"]) == (422, True)
+        same = {"host": "https://docs.svc.pinecone.io:443", "index": "other"}
+        assert ok(api.patch(path, json={"settings": same}))["secrets"].keys() == {"pinecone_key", "openai_key"}
+        ok(api.patch(path, json={"settings": {"host": "docs.evil.org"}, "secrets": {"pinecone_key": "p" * 12}}))
 
 
 class TestFence:
