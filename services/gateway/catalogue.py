@@ -1,5 +1,6 @@
 """Projects and config versions as generation knows them, remembered: a log is accepted without touching a database."""
 
+import logging
 from collections.abc import Iterable
 
 from services.gateway.settings import Settings
@@ -19,12 +20,14 @@ from shared.contracts.projects import (
     Resolved,
 )
 from shared.contracts.tools import GetTools, JsonSchema, Tool
-from shared.errors import NotFound, Unavailable
+from shared.errors import NotFound, Problem
 from shared.memory import Memory
 
 _PROJECT_FRESH_SECONDS = 30.0
 """Changes are heard of; this bounds how long one would stay unseen whose event was lost."""
 _FOR_EVER = 10.0**9
+
+logger = logging.getLogger(__name__)
 
 _Wanted = tuple[str, str | None, str | None, str, bool]
 
@@ -122,14 +125,15 @@ class Catalogue:
         return await self.with_tools(organisation, await self._versions.get((organisation, config_id), ask))
 
     async def with_tools(self, organisation: str, version: ConfigVersion) -> ConfigVersion:
-        """The version with the tools it links to as they are now. While they cannot be asked for, links stay bare."""
+        """The version with the tools it links to as they are now. If they cannot be had, links stay bare."""
         config = version.config
         linked = [tool.id for tool in _tools(config) if isinstance(tool, LinkedTool)]
         if not linked:
             return version
         try:
             answer = await self._bus.ask(GetTools(organisation=organisation, ids=linked))
-        except Unavailable:
+        except Problem as problem:
+            logger.warning("tools that configs link to are not shown: %s", problem)
             return version
         known = {tool.id: tool for tool in answer.tools}
         tools = [_filled(tool, known) if isinstance(tool, LinkedTool) else tool for tool in _tools(config)]

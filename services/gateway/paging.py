@@ -12,6 +12,17 @@ PAGE_SECONDS = 30.0
 """A search may have to read a whole project."""
 
 
+_AT_ONCE = 100
+
+
+async def every(ask: Callable[[Page], Awaitable[tuple[list[T], int]]]) -> list[T]:
+    """The items of all pages."""
+    found, total = await page_of(Page(size=_AT_ONCE), ask)
+    for number in range(1, -(-total // _AT_ONCE)):
+        found += (await page_of(Page(number=number, size=_AT_ONCE), ask))[0]
+    return found
+
+
 async def page_of(page: Page, ask: Callable[[Page], Awaitable[tuple[list[T], int]]]) -> tuple[list[T], int]:
     """The items of the page and how many there are in all; `ask` gives both for any page."""
     try:

@@ -5,9 +5,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter
+from pydantic_core import to_json
 
 from shared import ids
 from shared.contracts.chat import ToolResult
+from shared.contracts.logs import Page
 from shared.contracts.message import Command, Done, Event, Query, Value
 
 MOST_PAIRS = 10
@@ -18,6 +20,10 @@ ToolName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_\-0-9]+$", max_le
 Line = Annotated[str, StringConstraints(pattern=r"^[^\r\n]+$", max_length=200)]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z\-]+$", max_length=100)]
 """A token of RFC 9110 §5.6.2."""
+
+
+MOST_SCHEMA_BYTES = 100_000
+"""Of the JSON of a function's parameters, and characters of its description: every model's context is smaller."""
 
 
 class Pair(Value):
@@ -49,6 +55,12 @@ def _free_header(name: str) -> str:
     return name
 
 
+def _moderate(parameters: dict[str, Any]) -> dict[str, Any]:
+    if (size := len(to_json(parameters))) > MOST_SCHEMA_BYTES:
+        raise ValueError(f"takes {size:,} bytes as JSON; at most {MOST_SCHEMA_BYTES:,} fit")
+    return parameters
+
+
 Pairs = Annotated[list[Pair], Field(min_length=1, max_length=MOST_PAIRS), AfterValidator(_distinct)]
 WebAddress = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_web_address)]
 KeyHeader = Annotated[HeaderName, AfterValidator(_free_header)]
@@ -75,8 +87,8 @@ class JsonSchema(Value):
     sent_to: ClassVar[dict[str, str]] = {}
 
     kind: Literal["json_schema"] = "json_schema"
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
+    description: Annotated[str, StringConstraints(max_length=MOST_SCHEMA_BYTES)] | None = None
+    parameters: Annotated[dict[str, Any], AfterValidator(_moderate)] | None = None
     """JSON schema of the arguments."""
     strict: bool | None = None
 
@@ -199,12 +211,20 @@ class GetTools(Query[Tools]):
     ids: list[str]
 
 
-class ListTools(Query[Tools]):
-    """All tools of the organisation."""
+class ToolPage(Value):
+    """A page of tools by name, and how many there are in all."""
+
+    tools: list[Tool]
+    total: int
+
+
+class ListTools(Query[ToolPage]):
+    """The tools of the organisation."""
 
     subject: ClassVar[str] = "generation.list_tools"
 
     organisation: str
+    page: Page = Page(size=100)
 
 
 class RunTool(Command[ToolResult]):

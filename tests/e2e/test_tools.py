@@ -64,6 +64,8 @@ class TestKeeping:
             ({"settings": {"kind": "poem"}}, "kind"),
             ({"settings": {}}, "kind"),
             ({"settings": {"kind": "snippet"}}, "pairs"),
+            ({"settings": {"kind": "json_schema", "description": "x" * 100_001}}, "description"),
+            ({"settings": {"kind": "json_schema", "parameters": {"title": "x" * 100_000}}}, "parameters"),
             ({"settings": {"kind": "snippet", "pairs": [], "url": "x"}}, "url"),
             ({"settings": {"kind": "get_api", "url": "ftp://e.org"}}, "https://"),
             ({"settings": {"kind": "google"}}, "serpapi_key"),
@@ -99,6 +101,22 @@ class TestKeeping:
         assert refused.status_code == 422
         assert said in refused.text
         assert ok(api.get(console(api, f"/tools/{tool['id']}"))) == tool
+
+    def test_a_function_stays_within_bounds_when_it_is_changed(self, api: httpx.Client) -> None:
+        tool = schema(api)
+        for field, value in (("parameters", {"title": "x" * 100_000}), ("description", "x" * 100_001)):
+            refused = api.patch(console(api, f"/tools/{tool['id']}"), json={"settings": {field: value}})
+            assert (refused.status_code, field in refused.text) == (422, True)
+
+    def test_tools_that_do_not_fit_into_one_message_are_listed(self, api: httpx.Client) -> None:
+        passages = {str(number): "雨" * 100_000 for number in range(10)}
+        large = [new_tool(api, passages) for _ in range(3)]
+        try:
+            tools = ok(api.get(console(api, "/tools")))
+            assert [tool for tool in tools if tool in large] == sorted(large, key=lambda tool: str(tool["name"]))
+        finally:
+            for tool in large:
+                api.delete(console(api, f"/tools/{tool['id']}"))
 
     def test_what_is_not_named_stays(self, api: httpx.Client) -> None:
         tool = schema(api, strict=True)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
-from services.gateway.paging import PAGE_SECONDS, page_of
+from services.gateway.paging import PAGE_SECONDS, every, page_of
 from services.gateway.schemas.bodies import PaginatedData
 from services.gateway.schemas.configs import ProjectConfigResponse
 from services.gateway.schemas.projects import (
@@ -42,8 +42,6 @@ router = APIRouter(tags=["Projects"], route_class=CleanRoute)
 
 CallerDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
 DeployerDep = Annotated[Caller, Depends(require(CHANGE_DEPLOYMENTS))]
-
-_VERSIONS_AT_ONCE = 100
 
 
 @router.get("/projects", summary="List the projects")
@@ -123,9 +121,7 @@ async def list_configs(
         answer = await gateway.bus.ask(ListVersions(organisation=caller.organisation, project_id=id, page=page))
         return answer.versions, answer.total
 
-    versions, total = await page_of(Page(size=_VERSIONS_AT_ONCE), ask)
-    for number in range(1, -(-total // _VERSIONS_AT_ONCE)):
-        versions += (await page_of(Page(number=number, size=_VERSIONS_AT_ONCE), ask))[0]
+    versions = await every(ask)
     uses = await _use_of([version.id for version in versions], caller, gateway)
     shown = [await gateway.catalogue.with_tools(caller.organisation, version) for version in versions]
     return [project_config_response(project, version, uses.configs.get(version.id)) for version in shown]

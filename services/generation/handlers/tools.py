@@ -22,6 +22,7 @@ from shared.contracts.tools import (
     ListTools,
     RunTool,
     Tool,
+    ToolPage,
     Tools,
     ToolSettings,
     UpdateTool,
@@ -85,9 +86,10 @@ async def get_tools(query: GetTools, deps: Deps) -> Tools:
 
 
 @router.answers(ListTools)
-async def list_tools(query: ListTools, deps: Deps) -> Tools:
-    """All of them."""
-    return Tools(tools=[_told(tool) for tool in await deps.stores.tools.every(query.organisation)])
+async def list_tools(query: ListTools, deps: Deps) -> ToolPage:
+    """Those of the page."""
+    tools, total = await deps.stores.tools.page(query.organisation, query.page)
+    return ToolPage(tools=[_told(tool) for tool in tools], total=total)
 
 
 @router.answers(RunTool)
