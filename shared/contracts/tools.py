@@ -92,6 +92,11 @@ class JsonSchema(Value):
     """JSON schema of the arguments."""
     strict: bool | None = None
 
+    def function(self, name: str) -> dict[str, Any]:
+        """What a link to the tool of this name stands for: fields of `InlineTool` and `LinkedTool`."""
+        fields = {"description": self.description, "parameters": self.parameters, "strict": self.strict}
+        return {"name": name, **fields}
+
 
 class GetApi(Value):
     """A GET request whose answer is the result. The secret `key` is sent in `key_header`; without it there is none."""

@@ -39,7 +39,7 @@ async def register(body: ProjectModelConfigRequest, caller: CallerDep, gateway: 
         may_deploy=await gateway.may_deploy(caller),
     )
     use = await gateway.bus.ask(GetConfigUse(organisation=caller.organisation, config_id=resolved.version.id))
-    version = await gateway.catalogue.with_tools(caller.organisation, resolved.version)
+    (version,) = await gateway.catalogue.with_tools(caller.organisation, [resolved.version])
     return registered_response(resolved.project, version, use)
 
 
