@@ -1,11 +1,13 @@
 """Projects and config versions as generation knows them, remembered: a log is accepted without touching a database."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 
+from services.gateway.paging import by_ids
 from services.gateway.settings import Settings
 from shared.bus import Bus
 from shared.contracts.access import Caller
-from shared.contracts.chat import InlineTool, LinkedTool
+from shared.contracts.chat import LinkedTool
 from shared.contracts.projects import (
     Config,
     ConfigVersion,
@@ -22,13 +24,15 @@ from shared.contracts.projects import (
     Resolved,
 )
 from shared.contracts.tools import GetTools, JsonSchema, Tool
-from shared.errors import NotFound, Unavailable
+from shared.errors import NotFound, Problem
 from shared.memory import Memory
 
 _PROJECT_FRESH_SECONDS = 30.0
 """Changes are heard of; this bounds how long one would stay unseen whose event was lost."""
 _FOR_EVER = 10.0**9
 _MOST_LOGS = 20_000
+
+logger = logging.getLogger(__name__)
 
 _Wanted = tuple[str, str | None, str | None, str, bool]
 
@@ -148,47 +152,58 @@ class Catalogue:
 
     async def version(self, organisation: str, config_id: str) -> ConfigVersion:
         """One config version. Errors: NotFound."""
+        return (await self.with_tools(organisation, [await self._version(organisation, config_id)]))[0]
 
+    async def versions(self, organisation: str, ids: Iterable[str]) -> dict[str, ConfigVersion]:
+        """Config versions by id; unknown ones are left out."""
+        found = []
+        for config_id in dict.fromkeys(ids):
+            try:
+                found.append(await self._version(organisation, config_id))
+            except NotFound:
+                continue
+        return {version.id: version for version in await self.with_tools(organisation, found)}
+
+    async def _version(self, organisation: str, config_id: str) -> ConfigVersion:
         async def ask() -> ConfigVersion:
             answer = await self._bus.ask(GetVersions(organisation=organisation, ids=[config_id]))
             if not answer.versions:
                 raise NotFound(f"There is no config {config_id!r}.")
             return answer.versions[0]
 
-        return await self.with_tools(organisation, await self._versions.get((organisation, config_id), ask))
+        return await self._versions.get((organisation, config_id), ask)
 
-    async def with_tools(self, organisation: str, version: ConfigVersion) -> ConfigVersion:
-        """The version with the tools it links to as they are now. While they cannot be asked for, links stay bare."""
-        config = version.config
-        linked = [tool.id for tool in _tools(config) if isinstance(tool, LinkedTool)]
+    async def with_tools(self, organisation: str, versions: Sequence[ConfigVersion]) -> list[ConfigVersion]:
+        """The versions with the tools they link to as they are now. If they cannot be had, links stay bare."""
+
+        async def ask(ids: Sequence[str]) -> list[Tool]:
+            return (await self._bus.ask(GetTools(organisation=organisation, ids=list(ids)))).tools
+
+        linked = dict.fromkeys(tool.id for version in versions for tool in _links(version.config))
         if not linked:
-            return version
+            return list(versions)
         try:
-            answer = await self._bus.ask(GetTools(organisation=organisation, ids=linked))
-        except Unavailable:
-            return version
-        known = {tool.id: tool for tool in answer.tools}
-        tools = [_filled(tool, known) if isinstance(tool, LinkedTool) else tool for tool in _tools(config)]
-        return version.model_copy(update={"config": config.model_copy(update={"tools": tools})})
-
-    async def versions(self, organisation: str, ids: Iterable[str]) -> dict[str, ConfigVersion]:
-        """Config versions by id; unknown ones are left out."""
-        found = {}
-        for config_id in dict.fromkeys(ids):
-            try:
-                found[config_id] = await self.version(organisation, config_id)
-            except NotFound:
-                continue
-        return found
+            known = {tool.id: tool for tool in await by_ids(list(linked), ask)}
+        except Problem as problem:
+            logger.warning("tools that configs link to are not shown: %s", problem)
+            return list(versions)
+        return [version.model_copy(update={"config": _filled(version.config, known)}) for version in versions]
 
 
-def _tools(config: Config) -> list[LinkedTool | InlineTool]:
-    return config.tools or [] if isinstance(config, ModelConfig) else []
+def _links(config: Config) -> list[LinkedTool]:
+    tools = config.tools or [] if isinstance(config, ModelConfig) else []
+    return [tool for tool in tools if isinstance(tool, LinkedTool)]
 
 
-def _filled(link: LinkedTool, known: dict[str, Tool]) -> LinkedTool:
+def _filled(config: Config, known: Mapping[str, Tool]) -> Config:
+    if not isinstance(config, ModelConfig) or not _links(config):
+        return config
+    tools = [_as_it_is_now(tool, known) if isinstance(tool, LinkedTool) else tool for tool in config.tools or []]
+    return config.model_copy(update={"tools": tools})
+
+
+def _as_it_is_now(link: LinkedTool, known: Mapping[str, Tool]) -> LinkedTool:
     tool = known.get(link.id)
     if tool is None or not isinstance(tool.settings, JsonSchema):
         return link
-    settings = tool.settings.model_dump(include={"description", "parameters", "strict"})
-    return link.model_copy(update={"name": tool.name, **settings})
+    return link.model_copy(update=tool.settings.function(tool.name))

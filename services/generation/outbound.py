@@ -187,8 +187,13 @@ class Outbound:
         headers: Mapping[str, str] | None = None,
         limit_bytes: int = LIMIT_BYTES,
         seconds: float = TOTAL_SECONDS,
+        leave: bool = True,
     ) -> Fetched:
-        """Follows up to three redirects; `headers` may be secret and go to the first host alone."""
+        """Follows up to three redirects; `headers` may be secret and go to the first origin alone.
+
+        Without `leave` a redirect to another origin is the answer: for addresses that hold a secret, as a server may
+        repeat the query in it.
+        """
         target, own = _parsed(url), dict(headers or {})
         async with _within(seconds, target):
             for _ in range(_MOST_REDIRECTS + 1):
@@ -197,6 +202,8 @@ class Outbound:
                     return fetched
                 following = _parsed(location, target.geturl())
                 if _origin(following) != _origin(target):
+                    if not leave:
+                        return fetched
                     own = {}
                 target = following
         raise UpstreamFailed(f"{target.hostname!r} redirects more than {_MOST_REDIRECTS} times.")
@@ -281,6 +288,20 @@ def _parsed(url: str, base: str = "") -> SplitResult:
     if parts.username is not None or parts.password is not None:
         raise Invalid(f"The address of {parts.hostname!r} holds a user or password; send a header instead.")
     return parts
+
+
+def same_origin(one: str | None, other: str | None) -> bool:
+    """Whether two addresses lead to the same server; one without a scheme is of https, and no server is one, too."""
+    if one is None or other is None:
+        return one is other
+    try:
+        return _origin(_parsed(_complete(one))) == _origin(_parsed(_complete(other)))
+    except Invalid:
+        return False
+
+
+def _complete(url: str) -> str:
+    return url if "://" in url else f"https://{url}"
 
 
 def _origin(target: SplitResult) -> tuple[str, str | None, int]:

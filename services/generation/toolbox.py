@@ -131,13 +131,7 @@ class Toolbox:
                 f"The config links to the tool {tool.name!r} ({tool.id}), which is a {tool.settings.kind} tool; "
                 "only tools with a JSON schema can be linked."
             )
-        return InlineTool(
-            name=tool.name,
-            description=tool.settings.description,
-            parameters=tool.settings.parameters,
-            strict=tool.settings.strict,
-            source="organization",
-        )
+        return InlineTool(**tool.settings.function(tool.name), source="organization")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Owned by `generation`: tools an organisation configures once and uses from every project (behaviour.md §14)."""
 
+import json
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -8,6 +9,7 @@ from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter
 
 from shared import ids
 from shared.contracts.chat import ToolResult
+from shared.contracts.logs import Page
 from shared.contracts.message import Command, Done, Event, Query, Value
 
 MOST_PAIRS = 10
@@ -18,6 +20,10 @@ ToolName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_\-0-9]+$", max_le
 Line = Annotated[str, StringConstraints(pattern=r"^[^\r\n]+$", max_length=200)]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z\-]+$", max_length=100)]
 """A token of RFC 9110 §5.6.2."""
+
+
+MOST_SCHEMA_BYTES = 100_000
+"""Of the JSON of a function's parameters, and characters of its description: every model's context is smaller."""
 
 
 class Pair(Value):
@@ -49,6 +55,13 @@ def _free_header(name: str) -> str:
     return name
 
 
+def _moderate(parameters: dict[str, Any]) -> dict[str, Any]:
+    written = json.dumps(parameters, ensure_ascii=False, separators=(",", ":"))
+    if (size := len(written.encode(errors="replace"))) > MOST_SCHEMA_BYTES:
+        raise ValueError(f"takes {size:,} bytes as JSON; at most {MOST_SCHEMA_BYTES:,} fit")
+    return parameters
+
+
 Pairs = Annotated[list[Pair], Field(min_length=1, max_length=MOST_PAIRS), AfterValidator(_distinct)]
 WebAddress = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_web_address)]
 KeyHeader = Annotated[HeaderName, AfterValidator(_free_header)]
@@ -60,6 +73,9 @@ class Snippet(Value):
     """Passages by key: `name(key)`."""
 
     secret_names: ClassVar[tuple[str, ...]] = ()
+    """The secrets a kind has."""
+    sent_to: ClassVar[dict[str, str]] = {}
+    """Of a secret that goes where a field leads: the field. Others go to servers of the installation's own choice."""
 
     kind: Literal["snippet"] = "snippet"
     pairs: Pairs
@@ -69,18 +85,25 @@ class JsonSchema(Value):
     """A function models may ask for. Configs link to it; the caller runs it."""
 
     secret_names: ClassVar[tuple[str, ...]] = ()
+    sent_to: ClassVar[dict[str, str]] = {}
 
     kind: Literal["json_schema"] = "json_schema"
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
+    description: Annotated[str, StringConstraints(max_length=MOST_SCHEMA_BYTES)] | None = None
+    parameters: Annotated[dict[str, Any], AfterValidator(_moderate)] | None = None
     """JSON schema of the arguments."""
     strict: bool | None = None
+
+    def function(self, name: str) -> dict[str, Any]:
+        """What a link to the tool of this name stands for: fields of `InlineTool` and `LinkedTool`."""
+        fields = {"description": self.description, "parameters": self.parameters, "strict": self.strict}
+        return {"name": name, **fields}
 
 
 class GetApi(Value):
     """A GET request whose answer is the result. The secret `key` is sent in `key_header`; without it there is none."""
 
     secret_names: ClassVar[tuple[str, ...]] = ("key",)
+    sent_to: ClassVar[dict[str, str]] = {"key": "url"}
 
     kind: Literal["get_api"] = "get_api"
     url: WebAddress
@@ -93,6 +116,7 @@ class Google(Value):
     """Google by SerpAPI: `name(query)`. Needs the secret `serpapi_key`."""
 
     secret_names: ClassVar[tuple[str, ...]] = ("serpapi_key",)
+    sent_to: ClassVar[dict[str, str]] = {}
 
     kind: Literal["google"] = "google"
 
@@ -101,6 +125,7 @@ class Pinecone(Value):
     """Passages near a query: `name(query, top_k)`. Needs the secrets `pinecone_key` and `openai_key`."""
 
     secret_names: ClassVar[tuple[str, ...]] = ("pinecone_key", "openai_key")
+    sent_to: ClassVar[dict[str, str]] = {"pinecone_key": "host"}
 
     kind: Literal["pinecone"] = "pinecone"
     index: Annotated[str, StringConstraints(pattern=r"^[a-z0-9\-]+$", max_length=100)]
@@ -153,7 +178,8 @@ class CreateTool(Command[Tool]):
 class UpdateTool(Command[Tool]):
     """Change a tool; it stays of its kind.
 
-    Errors: NotFound, Invalid (a field its kind does not have), Conflict (the name is taken).
+    Errors: NotFound, Invalid (a field its kind does not have, a secret that would go to another server than it was
+    given for), Conflict (the name is taken).
     """
 
     subject: ClassVar[str] = "generation.update_tool"
@@ -164,7 +190,7 @@ class UpdateTool(Command[Tool]):
     changes: dict[str, Any] = {}
     """Fields of the settings, with their new values."""
     sealed_secrets: str | None = Field(default=None, repr=False)
-    """As of `CreateTool`. Secrets not named stay; an empty one is taken away."""
+    """As of `CreateTool`. Secrets not named stay, unless they would go elsewhere; an empty one is taken away."""
 
 
 class DeleteTool(Command[Done]):
@@ -191,12 +217,20 @@ class GetTools(Query[Tools]):
     ids: list[str]
 
 
-class ListTools(Query[Tools]):
-    """All tools of the organisation."""
+class ToolPage(Value):
+    """A page of tools by name, and how many there are in all."""
+
+    tools: list[Tool]
+    total: int
+
+
+class ListTools(Query[ToolPage]):
+    """The tools of the organisation."""
 
     subject: ClassVar[str] = "generation.list_tools"
 
     organisation: str
+    page: Page = Page(size=100)
 
 
 class RunTool(Command[ToolResult]):

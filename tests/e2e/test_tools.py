@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.calls import Json, ok, reference
 from tests.e2e.test_rows_snippet_tool import chat, complete, console, new_tool, sent, snippet
 from tests.standins.openai import OpenAIStandIn
-from tests.standins.web import Answer, Web, redirect
+from tests.standins.web import Answer, Web, redirect, serving
 
 KEY = "wk-very-secret-0123456789"
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -64,6 +64,8 @@ class TestKeeping:
             ({"settings": {"kind": "poem"}}, "kind"),
             ({"settings": {}}, "kind"),
             ({"settings": {"kind": "snippet"}}, "pairs"),
+            ({"settings": {"kind": "json_schema", "description": "x" * 100_001}}, "description"),
+            ({"settings": {"kind": "json_schema", "parameters": {"title": "x" * 100_000}}}, "parameters"),
             ({"settings": {"kind": "snippet", "pairs": [], "url": "x"}}, "url"),
             ({"settings": {"kind": "get_api", "url": "ftp://e.org"}}, "https://"),
             ({"settings": {"kind": "google"}}, "serpapi_key"),
@@ -99,6 +101,22 @@ class TestKeeping:
         assert refused.status_code == 422
         assert said in refused.text
         assert ok(api.get(console(api, f"/tools/{tool['id']}"))) == tool
+
+    def test_a_function_stays_within_bounds_when_it_is_changed(self, api: httpx.Client) -> None:
+        tool = schema(api)
+        for field, value in (("parameters", {"title": "x" * 100_000}), ("description", "x" * 100_001)):
+            refused = api.patch(console(api, f"/tools/{tool['id']}"), json={"settings": {field: value}})
+            assert (refused.status_code, field in refused.text) == (422, True)
+
+    def test_tools_that_do_not_fit_into_one_message_are_listed(self, api: httpx.Client) -> None:
+        passages = {str(number): "雨" * 100_000 for number in range(10)}
+        large = [new_tool(api, passages) for _ in range(3)]
+        try:
+            tools = ok(api.get(console(api, "/tools")))
+            assert [tool for tool in tools if tool in large] == sorted(large, key=lambda tool: str(tool["name"]))
+        finally:
+            for tool in large:
+                api.delete(console(api, f"/tools/{tool['id']}"))
 
     def test_what_is_not_named_stays(self, api: httpx.Client) -> None:
         tool = schema(api, strict=True)
@@ -150,6 +168,32 @@ class TestSecrets:
             assert ok(api.patch(path, json=changes))["secrets"] == tails
             ok(api.post(f"{path}/run", json={}))
         assert [asked.headers.get("x-weather") for asked in web.asked] == [KEY, "another-key-of-mine", "short", None]
+
+    def test_a_stored_secret_does_not_follow_the_tool_to_another_server(self, api: httpx.Client, web: Web) -> None:
+        with serving() as other:
+            other.paths["/"] = Answer(b"taken")
+            tool = get_api(api, f"{web.url}/rain", secrets={"key": KEY})
+            path = console(api, f"/tools/{tool['id']}")
+            moved = {"settings": {"url": f"{other.url}/"}}
+            refused = api.patch(path, json=moved)
+            assert (refused.status_code, "send key" in refused.json()["detail"]["message"]) == (422, True)
+            assert ok(api.get(path)) == tool
+            assert ok(api.patch(path, json={"settings": {"url": f"{web.url}/snow"}}))["secrets"] == {"key": KEY[-4:]}
+            for secret in ("a-key-for-there", ""):
+                ok(api.patch(path, json=moved | {"secrets": {"key": secret}}))
+                ok(api.post(f"{path}/run", json={}))
+            assert [asked.headers.get("x-api-key") for asked in other.asked] == ["a-key-for-there", None]
+
+    def test_a_stored_secret_does_not_follow_an_index_to_another_host(self, api: httpx.Client) -> None:
+        settings = {"kind": "pinecone", "index": "docs", "host": "docs.svc.pinecone.io"}
+        tool = made(api, settings, secrets={"pinecone_key": KEY, "openai_key": KEY})
+        path = console(api, f"/tools/{tool['id']}")
+        for host in ("docs.evil.org", None, "http://docs.svc.pinecone.io"):
+            refused = api.patch(path, json={"settings": {"host": host}, "secrets": {"openai_key": KEY}})
+            assert (refused.status_code, "send pinecone_key" in refused.json()["detail"]["message"]) == (422, True)
+        same = {"host": "https://docs.svc.pinecone.io:443", "index": "other"}
+        assert ok(api.patch(path, json={"settings": same}))["secrets"].keys() == {"pinecone_key", "openai_key"}
+        ok(api.patch(path, json={"settings": {"host": "docs.evil.org"}, "secrets": {"pinecone_key": "p" * 12}}))
 
 
 class TestFence:

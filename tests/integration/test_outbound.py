@@ -269,6 +269,15 @@ class TestTools:
             await self.run(world, {"kind": "google"}, "q", serpapi_key="s")
         assert caught.value.origin == "SerpAPI"
 
+    async def test_an_address_with_a_secret_is_not_left(self, web: Web, world: World) -> None:
+        with serving() as other:
+            web.paths["/search"] = redirect(f"{other.url}/search?api_key=s")
+            with pytest.raises(Invalid, match="302"):
+                await self.run(world, {"kind": "google"}, "rain", serpapi_key="s")
+            assert other.asked == []
+        web.paths |= {"/search": redirect("/there"), "/there": as_json({"answer_box": {"answer": "wet"}})}
+        assert await self.run(world, {"kind": "google"}, "rain", serpapi_key="s") == "wet"
+
     @staticmethod
     def pinecone(web: Web, **index: Any) -> None:
         described = {"name": "docs", "host": web.url, "deployment": {"deployment_type": "pod", "environment": "gcp-1"}}

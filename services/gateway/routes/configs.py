@@ -43,7 +43,7 @@ async def register(body: ProjectModelConfigRequest, caller: CallerDep, gateway: 
         use = await gateway.bus.ask(GetConfigUse(organisation=caller.organisation, config_id=resolved.version.id))
     except Unavailable:  # it is registered; how much it was used is no reason to say otherwise
         use = ConfigUse(logs=0)
-    version = await gateway.catalogue.with_tools(caller.organisation, resolved.version)
+    (version,) = await gateway.catalogue.with_tools(caller.organisation, [resolved.version])
     return registered_response(resolved.project, version, use)
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
-from services.gateway.paging import PAGE_SECONDS, page_of
+from services.gateway.paging import PAGE_SECONDS, every, page_of
 from services.gateway.schemas.bodies import PaginatedData
 from services.gateway.schemas.configs import ProjectConfigResponse
 from services.gateway.schemas.projects import (
@@ -43,8 +43,6 @@ router = APIRouter(tags=["Projects"], route_class=CleanRoute)
 CallerDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
 DeployerDep = Annotated[Caller, Depends(require(CHANGE_DEPLOYMENTS))]
 
-_VERSIONS_AT_ONCE = 100
-
 
 @router.get("/projects", summary="List the projects")
 async def list_projects(
@@ -61,7 +59,7 @@ async def list_projects(
 
     found, total = await page_of(Page(number=wanted.page, size=wanted.size), ask)
     uses = await _uses(found, caller, gateway)
-    shown = [await _shown(one, caller, gateway) for one in found]
+    shown = await _shown(found, caller, gateway)
     records = [project_response(caller.organisation, one, members, uses) for one in shown]
     return PaginatedData(records=records, page=wanted.page, size=wanted.size, total=total)
 
@@ -130,11 +128,9 @@ async def list_configs(
         answer = await gateway.bus.ask(ListVersions(organisation=caller.organisation, project_id=id, page=page))
         return answer.versions, answer.total
 
-    versions, total = await page_of(Page(size=_VERSIONS_AT_ONCE), ask)
-    for number in range(1, -(-total // _VERSIONS_AT_ONCE)):
-        versions += (await page_of(Page(number=number, size=_VERSIONS_AT_ONCE), ask))[0]
+    versions = await every(ask)
     uses = await _use_of([version.id for version in versions], caller, gateway)
-    shown = [await gateway.catalogue.with_tools(caller.organisation, version) for version in versions]
+    shown = await gateway.catalogue.with_tools(caller.organisation, versions)
     return [project_config_response(project, version, uses.configs.get(version.id)) for version in shown]
 
 
@@ -149,7 +145,7 @@ async def get_active_config(
     query = GetActive(organisation=caller.organisation, project_id=id, environment=environment)
     active = await gateway.bus.ask(query)
     uses = await _use_of([active.version.id], caller, gateway)
-    version = await gateway.catalogue.with_tools(caller.organisation, active.version)
+    (version,) = await gateway.catalogue.with_tools(caller.organisation, [active.version])
     shown = active.model_copy(update={"version": version})
     return active_config_response(shown, uses.configs.get(version.id))
 
@@ -203,14 +199,15 @@ async def _project(project_id: str, caller: Caller, gateway: Gateway) -> Project
 
 async def _response(found: ProjectDetails, caller: Caller, gateway: Gateway) -> ProjectResponse:
     members, uses = await asyncio.gather(_members(caller, gateway), _uses([found], caller, gateway))
-    return project_response(caller.organisation, await _shown(found, caller, gateway), members, uses)
+    (shown,) = await _shown([found], caller, gateway)
+    return project_response(caller.organisation, shown, members, uses)
 
 
-async def _shown(found: ProjectDetails, caller: Caller, gateway: Gateway) -> ProjectDetails:
-    """With the tools its active config links to as they are now."""
-    if found.active is None:
-        return found
-    return found.model_copy(update={"active": await gateway.catalogue.with_tools(caller.organisation, found.active)})
+async def _shown(found: list[ProjectDetails], caller: Caller, gateway: Gateway) -> list[ProjectDetails]:
+    """With the tools their active configs link to as they are now."""
+    active = [one.active for one in found if one.active]
+    filled = {version.id: version for version in await gateway.catalogue.with_tools(caller.organisation, active)}
+    return [one.model_copy(update={"active": filled[one.active.id]}) if one.active else one for one in found]
 
 
 async def _members(caller: Caller, gateway: Gateway) -> list[Member]:

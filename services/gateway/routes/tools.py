@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Response
 
 from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
+from services.gateway.paging import every
 from services.gateway.schemas.tools import (
     CreateToolRequest,
     RunToolRequest,
@@ -17,7 +18,8 @@ from services.gateway.schemas.tools import (
 )
 from shared.contracts.access import Caller
 from shared.contracts.chat import ToolResult
-from shared.contracts.tools import RUN_SECONDS, CreateTool, DeleteTool, GetTools, ListTools, RunTool, UpdateTool
+from shared.contracts.logs import Page
+from shared.contracts.tools import RUN_SECONDS, CreateTool, DeleteTool, GetTools, ListTools, RunTool, Tool, UpdateTool
 from shared.errors import NotFound
 from shared.permissions import EDIT_PROMPTS
 
@@ -29,8 +31,12 @@ CallerDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
 @router.get("/tools", summary="List the organisation's tools")
 async def list_tools(caller: CallerDep, gateway: GatewayDep) -> list[ToolResponse]:
     """By name, each with the signature of its call."""
-    answer = await gateway.bus.ask(ListTools(organisation=caller.organisation))
-    return [tool_response(tool) for tool in answer.tools]
+
+    async def ask(page: Page) -> tuple[list[Tool], int]:
+        answer = await gateway.bus.ask(ListTools(organisation=caller.organisation, page=page))
+        return answer.tools, answer.total
+
+    return [tool_response(tool) for tool in await every(ask)]
 
 
 @router.post("/tools", status_code=201, summary="Make a tool")

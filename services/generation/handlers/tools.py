@@ -1,5 +1,6 @@
 """The organisation's tools: made, changed, removed, read, tried."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from services.generation.deps import Deps
+from services.generation.outbound import same_origin
 from services.generation.store import StoredTool
 from services.generation.tools.registry import signature
 from shared.bus import Router
@@ -20,6 +22,7 @@ from shared.contracts.tools import (
     ListTools,
     RunTool,
     Tool,
+    ToolPage,
     Tools,
     ToolSettings,
     UpdateTool,
@@ -50,15 +53,17 @@ async def update(command: UpdateTool, deps: Deps) -> Tool:
     given = deps.seal.open(command.sealed_secrets) if command.sealed_secrets else {}
     for _ in range(_TRIES):
         old = await _get(command.organisation, command.id, deps)
-        secrets = (deps.seal.open(old.sealed) if old.sealed else {}) | given
+        settings = _changed(old.settings, command.changes)
+        stored = deps.seal.open(old.sealed) if old.sealed else {}
+        _stay_where_they_belong(stored.keys() - given.keys(), old.settings, settings)
         changed = replace(
             old,
             name=command.name or old.name,
-            settings=_changed(old.settings, command.changes),
+            settings=settings,
             revision=old.revision + 1,
             updated_at=datetime.now(UTC),
         )
-        changed = _with_secrets(changed, secrets, deps)
+        changed = _with_secrets(changed, stored | given, deps)
         if await deps.stores.tools.replace(command.organisation, changed):
             await deps.toolbox.changed(command.organisation, changed.id, "updated", changed.revision)
             return _told(changed)
@@ -81,9 +86,10 @@ async def get_tools(query: GetTools, deps: Deps) -> Tools:
 
 
 @router.answers(ListTools)
-async def list_tools(query: ListTools, deps: Deps) -> Tools:
-    """All of them."""
-    return Tools(tools=[_told(tool) for tool in await deps.stores.tools.every(query.organisation)])
+async def list_tools(query: ListTools, deps: Deps) -> ToolPage:
+    """Those of the page."""
+    tools, total = await deps.stores.tools.page(query.organisation, query.page)
+    return ToolPage(tools=[_told(tool) for tool in tools], total=total)
 
 
 @router.answers(RunTool)
@@ -113,6 +119,21 @@ def _changed(settings: ToolSettings, changes: dict[str, Any]) -> ToolSettings:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise Invalid(f"{'.'.join(str(part) for part in problem['loc'][1:])}: {problem['msg']}.") from None
+
+
+def _stay_where_they_belong(kept: Iterable[str], before: ToolSettings, after: ToolSettings) -> None:
+    """A secret was given for one server; who may change the tool shall not have it sent to a server of their own.
+
+    Errors: Invalid (one of the `kept` secrets would go elsewhere).
+    """
+    for name in sorted(kept):
+        field = after.sent_to.get(name)
+        if field is None or same_origin(getattr(before, field), getattr(after, field)):
+            continue
+        without = ", or empty to go without it" if name in _OPTIONAL_SECRETS else ""
+        raise Invalid(
+            f"{field} leads to another server, which does not get the stored {name}: send {name}, too{without}."
+        )
 
 
 def _with_secrets(tool: StoredTool, secrets: dict[str, str], deps: Deps) -> StoredTool:

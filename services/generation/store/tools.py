@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pymongo.errors import DuplicateKeyError
 
 from shared import mongo
+from shared.contracts.logs import Page
 from shared.contracts.tools import TOOL_SETTINGS, ToolSettings
 from shared.errors import Conflict
 
@@ -106,7 +107,8 @@ class ToolStore:
         found = self._tools.find({"_id": {"$in": list(tool_ids)}, "organisation": organisation}).sort("name", 1)
         return [_tool(document) async for document in found]
 
-    async def every(self, organisation: str) -> list[StoredTool]:
-        """All of them, by name."""
-        found = self._tools.find({"organisation": organisation}).sort("name", 1)
-        return [_tool(document) async for document in found]
+    async def page(self, organisation: str, page: Page) -> tuple[list[StoredTool], int]:
+        """A page of them, by name, and how many there are."""
+        wanted = {"organisation": organisation}
+        found = self._tools.find(wanted, sort=[("name", 1)], skip=page.number * page.size, limit=page.size)
+        return [_tool(document) async for document in found], await self._tools.count_documents(wanted)

@@ -22,7 +22,7 @@ def _parameters(_: Google) -> tuple[str, ...]:
 async def _run(call: Invocation[Google], world: World) -> str:
     (query,) = call.arguments
     asked = urlencode({"engine": "google", "q": query, "api_key": call.secrets["serpapi_key"]}, errors="replace")
-    found = json_of(await world.outbound.get(f"{world.serpapi_url}/search?{asked}"), _SERVICE)
+    found = json_of(await world.outbound.get(f"{world.serpapi_url}/search?{asked}", leave=False), _SERVICE)
     with reading(_SERVICE):
         return answer(found)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generation.outbound import Fence, FencedBackend, Fetched, Outbound, is_public
+from services.generation.outbound import Fence, FencedBackend, Fetched, Outbound, is_public, same_origin
 from shared.errors import Invalid, UpstreamFailed
 
 INSIDE = [
@@ -209,3 +209,23 @@ async def test_what_is_no_plain_web_address_is_refused(url: str) -> None:
 )
 def test_content_is_read_in_its_charset(content_type: str, content: bytes, text: str) -> None:
     assert Fetched(200, content_type, content).text == text
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://e.org/a?b", "https://E.org:443/c", True),
+        ("e.org", "https://e.org", True),
+        ("http://e.org", "http://e.org:80/x", True),
+        (None, None, True),
+        ("https://e.org", "http://e.org", False),
+        ("https://e.org", "https://e.org:8443", False),
+        ("https://e.org", "https://e.org.evil.org", False),
+        ("e.org", "http://e.org", False),
+        ("e.org", None, False),
+        (None, "e.org", False),
+        ("https://e.org:99999", "https://e.org:99999", False),
+    ],
+)
+def test_a_server_is_a_scheme_a_host_and_a_port(one: str | None, other: str | None, *, same: bool) -> None:
+    assert same_origin(one, other) is same
