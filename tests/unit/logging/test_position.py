@@ -26,7 +26,7 @@ class Server:
 
 async def test_nothing_to_wait_for_costs_one_question() -> None:
     server = Server(last=5, floor=5)
-    await Position(server).caught_up()
+    assert await Position(server).caught_up()
     assert server.asked == 1
 
 
@@ -78,14 +78,14 @@ async def test_questions_are_shared_but_never_older_than_the_read() -> None:
 
 async def test_patience_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(position, "PATIENCE_SECONDS", 0.05)
-    await asyncio.wait_for(Position(Server(last=5)).caught_up(), 0.5)
+    assert await asyncio.wait_for(Position(Server(last=5)).caught_up(), 0.5) is False
 
 
 async def test_a_bus_that_does_not_answer_does_not_stop_reads() -> None:
     async def away() -> Progress:
         raise Unavailable("away")
 
-    await asyncio.wait_for(Position(away).caught_up(), 0.1)
+    assert await asyncio.wait_for(Position(away).caught_up(), 0.1) is False
 
 
 async def test_a_stream_made_anew_begins_anew() -> None:
