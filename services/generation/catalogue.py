@@ -57,9 +57,6 @@ class Catalogue:
         config_id = versions.version_id(project.id, config)
         first = project.config_type is None
 
-        # Another kind of key than `version` has: who makes it must not be told that it was not found.
-        made = (organisation, f"made {config_id}")
-
         async def make() -> ConfigVersion:
             version = await self._make(organisation, project.id, config_id, config)
             if not await self._stores.projects.has_configs(organisation, project.id):
@@ -67,8 +64,8 @@ class Catalogue:
             return version
 
         if first:  # whatever is remembered of the version, the project still has to learn of it
-            self._versions.forget(lambda key, _: key == made)
-        version = await self._versions.get(made, make)
+            self._versions.forget(lambda key, _: key == (organisation, config_id))
+        version = await self._versions.get((organisation, config_id), make)
         if first:
             self._projects.forget(lambda _, known: known.id == project.id)
             project = await self._project(organisation, ref, make=True)

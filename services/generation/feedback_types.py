@@ -8,9 +8,6 @@ from shared.errors import Invalid
 LABELLED = frozenset({"select", "multi_select"})
 _MOST_LABELS = 1000
 _MOST_TYPES = 200
-_MOST_LABELS_IN_ALL = 5000
-"""A project with its types goes into one message and one document."""
-_LONGEST = 255
 
 
 def defined(existing: Sequence[FeedbackType], definitions: Iterable[FeedbackType]) -> list[FeedbackType]:
@@ -20,15 +17,7 @@ def defined(existing: Sequence[FeedbackType], definitions: Iterable[FeedbackType
         types[definition.type] = _joined(types.get(definition.type), definition)
     if len(types) > _MOST_TYPES:
         raise Invalid(f"A project has at most {_MOST_TYPES} types of feedback.")
-    if sum(len(one.labels) for one in types.values()) > _MOST_LABELS_IN_ALL:
-        raise Invalid(f"values: a project has at most {_MOST_LABELS_IN_ALL} values of feedback in all.")
     return list(types.values())
-
-
-def _short(field: str, text: str) -> str:
-    if not 0 < len(text) <= _LONGEST:
-        raise Invalid(f"{field}: {text[:40]!r} must have 1 to {_LONGEST} characters.")
-    return text
 
 
 def _joined(there: FeedbackType | None, definition: FeedbackType) -> FeedbackType:
@@ -41,7 +30,7 @@ def _joined(there: FeedbackType | None, definition: FeedbackType) -> FeedbackTyp
     for label in definition.labels:
         known = labels.get(label.value)
         sentiment = label.sentiment or (known.sentiment if known else None) or "unset"
-        labels[label.value] = FeedbackLabel(value=_short("values", label.value), sentiment=sentiment)
+        labels[label.value] = FeedbackLabel(value=label.value, sentiment=sentiment)
     if len(labels) > _MOST_LABELS:
         raise Invalid(f"values: a feedback type has at most {_MOST_LABELS} values.")
-    return FeedbackType(type=_short("type", definition.type), kind=kind, labels=list(labels.values()))
+    return FeedbackType(type=definition.type, kind=kind, labels=list(labels.values()))

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from services.logging.position import Position
-from services.logging.removal import Removal
 from services.logging.store import DeletionStore, LogStore, SessionStore
 from shared.bus import Bus
 
@@ -16,5 +15,4 @@ class Deps:
     logs: LogStore
     sessions: SessionStore
     deletions: DeletionStore
-    removal: Removal
     position: Position

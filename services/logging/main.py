@@ -9,7 +9,6 @@ from functools import partial
 from services.logging.deps import Deps
 from services.logging.handlers import intake, logs, sessions
 from services.logging.position import Position
-from services.logging.removal import Removal
 from services.logging.settings import LoggingSettings
 from services.logging.store import DeletionStore, LogStore, SessionStore
 from shared import blobs, mongo
@@ -71,11 +70,9 @@ async def build(bus: Bus, settings: LoggingSettings) -> AsyncIterator[dict[str, 
         await ensure_stream(bus, spec)
     database = mongo.connect(settings, "logging")
     position = Position(partial(progress, bus, "LOGS", READER))
-    logs_kept, sessions_kept, deletions = LogStore(database), SessionStore(database), DeletionStore(database)
-    removal = Removal(logs_kept, sessions_kept, deletions)
-    deps = Deps(bus, logs_kept, sessions_kept, deletions, removal, position)
-    for prepare in (deps.logs.prepare, deps.sessions.prepare, removal.resume):
-        await mongo.insist(prepare)
+    deps = Deps(bus, LogStore(database), SessionStore(database), DeletionStore(database), position)
+    await mongo.insist(deps.logs.prepare)
+    await mongo.insist(deps.sessions.prepare)
     reader = await consume(bus, "LOGS", READER, partial(intake.store_batch, deps=deps), hurry=deps.position.wanted)
     trimming = asyncio.create_task(_trim_behind(bus, settings.logs_trim_seconds), name="trim LOGS")
     # A killed predecessor may have left accepted logs to us: who asks before they are stored is told 503, not less.
@@ -94,7 +91,6 @@ async def build(bus: Bus, settings: LoggingSettings) -> AsyncIterator[dict[str, 
     finally:
         trimming.cancel()
         reader.cancel()
-        removal.stop()
         database.client.close()
 
 

@@ -72,9 +72,7 @@ class Deployed(Value):
     """An environment of a project, and what is deployed there."""
 
     environment: Environment
-    config_id: str | None = None
-    """None: nothing."""
-    config_name: str | None = None
+    version: ConfigVersion | None = None
 
 
 class DeployedConfigs(Value):

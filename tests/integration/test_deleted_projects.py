@@ -90,25 +90,6 @@ async def test_logs_go_and_those_of_others_stay(world: World) -> None:
         await world.bus.ask(GetLog(organisation=ORGANISATION, id="data_7"))
 
 
-async def test_what_does_not_go_at_once_goes_on_after_a_restart(servers: Stack, world: World) -> None:
-    mine = [log(f"data_{number}", project_id="pr_gone", session_id="sesh_1") for number in range(2500)]
-    await world.accept(*mine)
-    await world.accept(deleted("pr_gone"))
-    assert await world.logs_of("pr_gone") == []
-    await world.database["logs"].insert_many(
-        [{"_id": f"tm_1/data_left_{number}", "organisation": "tm_1", "project_id": "pr_gone"} for number in range(9)]
-    )
-    await world.database["deletions"].update_many({}, {"$unset": {"finished": 1}})
-    servers.stop_logging()
-    servers.logging(world.database.name.removesuffix("_logging")).start()
-    await until_ready(world.bus, "logging")
-    async with asyncio.timeout(20):
-        while not await world.database["deletions"].find_one({"finished": True}):  # noqa: ASYNC110 - another process
-            await asyncio.sleep(0.05)
-    assert await world.database["logs"].count_documents({}) == 0
-    assert await world.database["sessions"].count_documents({}) == 0
-
-
 async def test_a_log_that_comes_later_is_not_kept(world: World) -> None:
     await world.accept(deleted("pr_gone"))
     assert await world.logs_of("pr_gone") == [], "the question waits until the deletion is stored"

@@ -110,9 +110,9 @@ class TestDeploying:
         both = [production.id, staging.id]
         deploy = Deploy(organisation=org, project_id=project_id, config_id=second.id, environment_ids=both, by=BOB)
         answer = await here.bus.ask(deploy)
-        assert [(one.environment.name, one.config_id) for one in answer.deployed] == [
-            ("production", second.id),
-            ("staging", second.id),
+        assert [(one.environment.name, one.version) for one in answer.deployed] == [
+            ("production", second),
+            ("staging", second),
         ]
         await here.bus.ask(deploy)  # what is so already is no change
         await here.bus.ask(Undeploy(organisation=org, project_id=project_id, environment="staging", by=ADA))
@@ -271,7 +271,7 @@ class TestEnvironments:
         assert removal.by == BOB
         again = await here.bus.ask(CreateEnvironment(organisation=org, name="staging"))
         listed = await here.bus.ask(ListDeployed(organisation=org, project_id=made.project_id))
-        assert [(one.environment.id, one.config_id) for one in listed.deployed][1] == (again.id, None)
+        assert [(one.environment.id, one.version) for one in listed.deployed][1] == (again.id, None)
 
     async def test_the_default_one_cannot_be_deleted(self, here: Place) -> None:
         org = organisation()

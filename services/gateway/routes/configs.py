@@ -18,9 +18,8 @@ from services.gateway.schemas.configs import (
     registered_response,
 )
 from shared.contracts.access import Caller
-from shared.contracts.logs import ConfigUse, GetConfigUse
+from shared.contracts.logs import GetConfigUse
 from shared.contracts.prompts import DeserializePrompt, SerializePrompt
-from shared.errors import Unavailable
 from shared.permissions import EDIT_PROMPTS
 
 router = APIRouter(tags=["Model configs"], route_class=CleanRoute)
@@ -39,10 +38,7 @@ async def register(body: ProjectModelConfigRequest, caller: CallerDep, gateway: 
         config=body.config(),
         may_deploy=await gateway.may_deploy(caller),
     )
-    try:
-        use = await gateway.bus.ask(GetConfigUse(organisation=caller.organisation, config_id=resolved.version.id))
-    except Unavailable:  # it is registered; how much it was used is no reason to say otherwise
-        use = ConfigUse(logs=0)
+    use = await gateway.bus.ask(GetConfigUse(organisation=caller.organisation, config_id=resolved.version.id))
     (version,) = await gateway.catalogue.with_tools(caller.organisation, [resolved.version])
     return registered_response(resolved.project, version, use)
 

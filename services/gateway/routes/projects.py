@@ -24,7 +24,7 @@ from services.gateway.schemas.projects import (
     project_response,
 )
 from shared.contracts.access import Caller, ListMembers, Member
-from shared.contracts.deployments import GetActive, ListDeployed, Undeploy
+from shared.contracts.deployments import GetActive, Undeploy
 from shared.contracts.logs import GetUses, Page, Uses
 from shared.contracts.projects import (
     ConfigVersion,
@@ -73,8 +73,7 @@ async def create(body: CreateProjectRequest, caller: CallerDep, gateway: Gateway
         directory_id=body.directory_id,
         feedback_types=[one.definition() for one in body.feedback_types],
     )
-    members = await _members(caller, gateway)  # first: what fails afterwards would be told of a project that is there
-    return project_response(caller.organisation, await gateway.bus.ask(command), members, Uses(projects={}, configs={}))
+    return await _response(await gateway.bus.ask(command), caller, gateway)
 
 
 @router.get("/projects/{id}", summary="Read a project")
@@ -102,13 +101,7 @@ async def update(
 
 @router.delete("/projects/{id}", status_code=204, summary="Delete a project")
 async def delete(id: str, caller: CallerDep, gateway: GatewayDep) -> Response:  # noqa: A002 - the contract's name
-    """With its configs, deployments and logs; sessions keep the logs of other projects.
-
-    While something is deployed in it, that needs the right to change deployments.
-    """
-    deployed = await gateway.bus.ask(ListDeployed(organisation=caller.organisation, project_id=id))
-    if any(one.config_id for one in deployed.deployed):
-        await gateway.insist(caller, CHANGE_DEPLOYMENTS)
+    """With its configs, deployments and logs; sessions keep the logs of other projects."""
     await gateway.bus.ask(DeleteProject(organisation=caller.organisation, id=id))
     gateway.catalogue.forget(id)
     return Response(status_code=204)

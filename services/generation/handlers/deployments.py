@@ -35,11 +35,10 @@ async def get_active(query: GetActive, deps: Deps) -> Active:
     """What calls in an environment use."""
     project = await _project(query.organisation, query.project_id, deps)
     environment = (await deps.stores.environments.get(query.organisation)).named(query.environment)
-    there = await deps.stores.deployments.deployed(query.organisation, [project.id], [environment.id])
-    versions = await deps.stores.versions.several(query.organisation, list(there.values()))
-    if not versions:
+    (found,) = (await _deployed(query.organisation, project, [environment], deps)).deployed
+    if found.version is None:
         raise NotFound(f"The project {project.name!r} has nothing deployed in {environment.name!r}.")
-    return Active(project=project, environment=environment, version=versions[0])
+    return Active(project=project, environment=environment, version=found.version)
 
 
 @router.answers(Deploy)
@@ -87,14 +86,10 @@ async def _deployed(
     organisation: str, project: Project, environments: list[Environment], deps: Deps
 ) -> DeployedConfigs:
     found = await deps.stores.deployments.deployed(organisation, [project.id], [one.id for one in environments])
-    names = {one.id: one.config.name for one in await deps.stores.versions.several(organisation, list(found.values()))}
-    ids = [found.get((project.id, one.id), "") for one in environments]
+    versions = {one.id: one for one in await deps.stores.versions.several(organisation, list(found.values()))}
     return DeployedConfigs(
         project=project,
         deployed=[
-            Deployed(
-                environment=one, config_id=config_id if config_id in names else None, config_name=names.get(config_id)
-            )
-            for one, config_id in zip(environments, ids, strict=True)
+            Deployed(environment=one, version=versions.get(found.get((project.id, one.id), ""))) for one in environments
         ],
     )

@@ -15,7 +15,6 @@ from shared.contracts.projects import STANDARD_FEEDBACK, Config, CreateProject, 
 from shared.errors import Conflict, NotFound
 
 _LIVING = {"deleted_at": None}
-_BY_NAME = {"locale": "en", "strength": 2}
 _TYPES: TypeAdapter[list[FeedbackType]] = TypeAdapter(list[FeedbackType])
 
 
@@ -82,7 +81,6 @@ class ProjectStore:
             unique=True,
             partialFilterExpression={"name": {"$exists": True}},
         )
-        await self._projects.create_index([("organisation", ASCENDING), ("created_at", DESCENDING)])
 
     async def get(self, organisation: str, project_id: str) -> Stored | None:
         """One project by id."""
@@ -114,8 +112,7 @@ class ProjectStore:
             sort=[(query.sort_by, direction), ("_id", direction)],
             skip=skipped,
             limit=query.page.size,
-            # "apple" before "Zebra"; an index serves a comparison of text under its own collation only.
-            collation=_BY_NAME if query.sort_by == "name" else None,
+            collation={"locale": "en", "strength": 2},  # "apple" before "Zebra"
         )
         return [_stored(document) async for document in found], total
 

@@ -82,7 +82,9 @@ async def _delete(projects: Iterable[tuple[str, str]], deps: Deps) -> None:
     project in the hands of two replicas at once at least one sees the other.
     """
     for organisation, project_id in projects:
-        await deps.removal.begin(organisation, project_id)
+        await deps.deletions.remember(organisation, project_id)
+        await deps.logs.remove_project(organisation, project_id)
+        await deps.sessions.leave(organisation, project_id)
 
 
 async def _gather_families(kept: Iterable[Entry[LogRecord]], homes: dict[Key, Home], deps: Deps) -> None:

@@ -24,7 +24,7 @@ async def get_log(query: GetLog, deps: Deps) -> StoredLog:
     """One log."""
     await deps.position.caught_up()
     log = await deps.logs.get(query.organisation, query.id)
-    if log is None or await deps.deletions.among({(log.organisation, log.project_id)}):
+    if log is None:
         raise NotFound(f"There is no log {query.id!r}.")
     return log
 
@@ -33,8 +33,6 @@ async def get_log(query: GetLog, deps: Deps) -> StoredLog:
 async def search_logs(query: SearchLogs, deps: Deps) -> Logs:
     """A page of the logs of a project."""
     await deps.position.caught_up()
-    if await deps.deletions.among({(query.organisation, query.project_id)}):
-        return Logs(logs=[], total=0)
     return await deps.logs.search(query.organisation, query)
 
 

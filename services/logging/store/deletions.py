@@ -24,15 +24,6 @@ class DeletionStore:
                 {"_id": f"{organisation}/{project_id}"}, {"$setOnInsert": document}, upsert=True
             )
 
-    async def finish(self, organisation: str, project_id: str) -> None:
-        """Note that nothing of it is left."""
-        await self._deletions.update_one({"_id": f"{organisation}/{project_id}"}, {"$set": {"finished": True}})
-
-    async def unfinished(self) -> list[tuple[str, str]]:
-        """Projects (organisation, id) that may have logs left."""
-        found = self._deletions.find({"finished": {"$ne": True}})
-        return [(document["organisation"], document["project_id"]) async for document in found]
-
     async def among(self, projects: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         """Those of the projects (organisation, id) that are gone."""
         if not projects:

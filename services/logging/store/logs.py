@@ -231,16 +231,11 @@ class LogStore:
         )
         return {line["_id"]: ConfigUse(logs=line["logs"], last_used=line["last"]) async for line in found}
 
-    async def remove_some(self, organisation: str, project_id: str, most: int) -> bool:
-        """Remove at most so many logs of a project. Whether none is left."""
+    async def remove_project(self, organisation: str, project_id: str) -> None:
+        """All logs of a project, some at a time."""
         logs = {"organisation": organisation, "project_id": project_id}
-        for _ in range(-(-most // CHUNK)):
-            ids = [document["_id"] async for document in self._logs.find(logs, {"_id": 1}, limit=CHUNK)]
-            if ids:
-                await self._logs.delete_many({"_id": {"$in": ids}})
-            if len(ids) < CHUNK:
-                return True
-        return False
+        while ids := [document["_id"] async for document in self._logs.find(logs, {"_id": 1}, limit=CHUNK)]:
+            await self._logs.delete_many({"_id": {"$in": ids}})
 
     async def members(self, organisation: str, session_id: str) -> list[Member]:
         """The logs of a session, first to last, without their content."""

@@ -73,13 +73,3 @@ def test_there_is_an_end_to_types_and_labels() -> None:
         defined(STANDARD_FEEDBACK, [FeedbackType(type=f"type {number}") for number in range(200)])
     with pytest.raises(Invalid, match="at most"):
         defined(STANDARD_FEEDBACK, [FeedbackType(type="issue", labels=[label(f"{number}") for number in range(1001)])])
-
-
-def test_names_are_short_enough_to_be_kept() -> None:
-    with pytest.raises(Invalid, match=r"type: .* 255"):
-        defined(STANDARD_FEEDBACK, [FeedbackType(type="t" * 256)])
-    with pytest.raises(Invalid, match=r"values: .* 255"):
-        defined(STANDARD_FEEDBACK, [FeedbackType(type="issue", labels=[label("v" * 256)])])
-    many = [FeedbackType(type=f"t{n}", labels=[label(f"{m}") for m in range(900)]) for n in range(6)]
-    with pytest.raises(Invalid, match="in all"):
-        defined(STANDARD_FEEDBACK, many)
