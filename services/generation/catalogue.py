@@ -10,7 +10,15 @@ from services.generation.changes import Changes
 from services.generation.deployments import Deployments
 from services.generation.store import Place, Stores
 from shared.contracts.access import Author
-from shared.contracts.projects import Config, ConfigVersion, Project, ProjectChanged, ProjectRef, Resolved
+from shared.contracts.projects import (
+    LONGEST_NAME,
+    Config,
+    ConfigVersion,
+    Project,
+    ProjectChanged,
+    ProjectRef,
+    Resolved,
+)
 from shared.errors import Invalid, NotFound
 from shared.memory import Memory
 
@@ -154,6 +162,8 @@ class Catalogue:
         return await self._projects.get((organisation, "made" if make else "name", name), ask)
 
     async def _ensure(self, organisation: str, name: str) -> Project:
+        if len(name) > LONGEST_NAME and await self._stores.projects.named(organisation, name) is None:
+            raise Invalid(f"project: the name of a new project has at most {LONGEST_NAME} characters.")
         project, made = await self._stores.projects.ensure(organisation, name)
         if made:
             await self._changes.tell(

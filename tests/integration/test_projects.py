@@ -296,6 +296,14 @@ class TestProjects:
         assert (await register(here, org)).project.id == made.project.id
         await here.bus.ask(CreateProject(organisation=organisation(), name="desk"))
 
+    async def test_no_new_project_has_a_name_without_end_and_old_ones_keep_theirs(self, here: Place) -> None:
+        org = organisation()
+        with pytest.raises(Invalid, match="project: .*255"):
+            await register(here, org, project=ProjectRef(name="x" * 256))
+        made = (await register(here, org, project=ProjectRef(name="x" * 255))).project
+        await here.database["projects"].update_one({"_id": made.id}, {"$set": {"name": "y" * 300}})
+        assert (await register(here, org, project=ProjectRef(name="y" * 300))).project.id == made.id
+
     async def test_the_same_command_twice_makes_one_project(self, here: Place) -> None:
         command = CreateProject(organisation=organisation(), name="desk")
         assert await here.bus.ask(command) == await here.bus.ask(command)
