@@ -110,9 +110,9 @@ class TestDeploying:
         both = [production.id, staging.id]
         deploy = Deploy(organisation=org, project_id=project_id, config_id=second.id, environment_ids=both, by=BOB)
         answer = await here.bus.ask(deploy)
-        assert [(one.environment.name, one.version) for one in answer.deployed] == [
-            ("production", second),
-            ("staging", second),
+        assert [(one.environment.name, one.config_id) for one in answer.deployed] == [
+            ("production", second.id),
+            ("staging", second.id),
         ]
         await here.bus.ask(deploy)  # what is so already is no change
         await here.bus.ask(Undeploy(organisation=org, project_id=project_id, environment="staging", by=ADA))
@@ -159,6 +159,19 @@ class TestDeploying:
         assert len(await history(here, org, made.project_id)) == 1
         with pytest.raises(NotFound, match="no environment 'staging'"):
             await here.bus.ask(GetActive(organisation=org, project_id=made.project_id, environment="staging"))
+
+    async def test_large_configs_in_many_environments_are_told_by_id_and_name(self, here: Place) -> None:
+        org = organisation()
+        large = config(name="Large", chat_template=[{"role": "system", "content": "x" * 1_000_000}])
+        made = (await register(here, org, large)).version
+        places = [await here.bus.ask(CreateEnvironment(organisation=org, name=f"place {it}")) for it in range(10)]
+        deploy = Deploy(
+            organisation=org, project_id=made.project_id, config_id=made.id, environment_ids=[one.id for one in places]
+        )
+        answer = await here.bus.ask(deploy)
+        assert {(one.config_id, one.config_name) for one in answer.deployed} == {(made.id, "Large")}
+        listed = await here.bus.ask(ListDeployed(organisation=org, project_id=made.project_id))
+        assert [one.config_name for one in listed.deployed] == ["Large"] * 11
 
     async def test_what_was_removed_stays_removed_for_later_configs(self, here: Place) -> None:
         org = organisation()
@@ -271,7 +284,7 @@ class TestEnvironments:
         assert removal.by == BOB
         again = await here.bus.ask(CreateEnvironment(organisation=org, name="staging"))
         listed = await here.bus.ask(ListDeployed(organisation=org, project_id=made.project_id))
-        assert [(one.environment.id, one.version) for one in listed.deployed][1] == (again.id, None)
+        assert [(one.environment.id, one.config_id) for one in listed.deployed][1] == (again.id, None)
 
     async def test_the_default_one_cannot_be_deleted(self, here: Place) -> None:
         org = organisation()
