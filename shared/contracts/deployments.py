@@ -69,7 +69,7 @@ class DeleteEnvironment(Command[Done]):
 
 
 class Deployed(Value):
-    """An environment of a project, and what is deployed there. Not the config itself: many large ones are no message."""
+    """An environment of a project, and what is deployed there; whole configs would be too large for a message."""
 
     environment: Environment
     config_id: str | None = None

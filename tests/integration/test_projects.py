@@ -311,7 +311,7 @@ class TestProjects:
 
     async def test_no_new_project_has_a_name_without_end_and_old_ones_keep_theirs(self, here: Place) -> None:
         org = organisation()
-        with pytest.raises(Invalid, match="project: .*255"):
+        with pytest.raises(Invalid, match=r"project: .*255"):
             await register(here, org, project=ProjectRef(name="x" * 256))
         made = (await register(here, org, project=ProjectRef(name="x" * 255))).project
         await here.database["projects"].update_one({"_id": made.id}, {"$set": {"name": "y" * 300}})

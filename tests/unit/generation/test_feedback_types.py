@@ -78,9 +78,9 @@ def test_there_is_an_end_to_types_and_labels() -> None:
 
 @pytest.mark.parametrize("name", ["", "x" * 256])
 def test_names_have_an_end_too(name: str) -> None:
-    with pytest.raises(Invalid, match="type: .*255"):
+    with pytest.raises(Invalid, match=r"type: .*255"):
         defined(DEFAULTS, [FeedbackType(type=name)])
-    with pytest.raises(Invalid, match="values: .*255"):
+    with pytest.raises(Invalid, match=r"values: .*255"):
         defined(DEFAULTS, [FeedbackType(type="issue", labels=[label("x" * 256)])])
     assert one(defined(DEFAULTS, [FeedbackType(type="x" * 255)]), "x" * 255).kind == "text"
 
@@ -88,7 +88,7 @@ def test_names_have_an_end_too(name: str) -> None:
 def test_all_types_together_fit_into_a_message() -> None:
     labels = [label(f"{number:04}" + "x" * 251) for number in range(1000)]
     types = defined(DEFAULTS, [FeedbackType(type="issue", labels=labels)])
-    with pytest.raises(Invalid, match="values: .*bytes"):
+    with pytest.raises(Invalid, match=r"values: .*bytes"):
         defined(types, [FeedbackType(type="action", labels=labels)])
 
 
