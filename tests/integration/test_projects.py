@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -479,10 +480,30 @@ class TestDeleting:
         with pytest.raises(NotFound):
             await here.bus.ask(GetProject(organisation=org, id=made.project_id))
         assert (await here.bus.ask(ListProjects(organisation=org))).total == 0
+        assert (await here.bus.ask(GetVersions(organisation=org, ids=[made.id]))).versions == []
         await here.bus.ask(CreateProject(organisation=org, name="desk"))
         await here.bus.ask(DeleteProject(organisation=org, id=made.project_id))
         assert await here.database["versions"].count_documents({"organisation": org}) == 0
         assert await here.database["projects"].count_documents({"organisation": org}) == 1
+
+    async def test_what_nobody_repeats_a_service_that_starts_finishes(self, here: Place) -> None:
+        org = organisation()
+        old, new = [(await register(here, org, project=ProjectRef(name=name))).version for name in ("old", "new")]
+        now = datetime.now(UTC)
+        for version, hidden_at in ((old, now - timedelta(minutes=2)), (new, now)):
+            change = {"$set": {"deleted_at": hidden_at}, "$unset": {"name": ""}}
+            await here.database["projects"].update_one({"_id": version.project_id}, change)
+        folder = here.generation.log.parent / "third"
+        folder.mkdir()
+        with running(service("generation", folder, here.nats, here.mongo)):
+            async with asyncio.timeout(20):
+                while await here.database["projects"].count_documents({"_id": old.project_id}):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+        left = [document["_id"] async for document in here.database["versions"].find({"organisation": org})]
+        assert left == [new.id], "the other one may still be somebody's work"
+        records = [record for payload in await here.messages("LOGS") for record in INTAKE.validate_json(payload)]
+        told = [record for record in records if isinstance(record, ProjectDeleted) and record.organisation == org]
+        assert [record.project_id for record in told] == [old.project_id]
 
     async def test_another_organisation_can_do_nothing_to_it(self, here: Place) -> None:
         org, other = organisation(), organisation()

@@ -82,6 +82,9 @@ class ProjectStore:
             unique=True,
             partialFilterExpression={"name": {"$exists": True}},
         )
+        await self._projects.create_index(
+            [("deleted_at", ASCENDING)], name="hidden", partialFilterExpression={"deleted_at": {"$exists": True}}
+        )
 
     async def get(self, organisation: str, project_id: str) -> Stored | None:
         """One project by id."""
@@ -194,6 +197,11 @@ class ProjectStore:
             {"$set": {"deleted_at": datetime.now(UTC)}, "$unset": {"name": ""}},
         )
         return written.matched_count == 1
+
+    async def hidden(self, before: datetime) -> Sequence[tuple[str, str]]:
+        """Organisation and id of the projects, of all organisations, whose deletion began before this and did not end."""
+        found = self._projects.find({"deleted_at": {"$lt": before}}, {"organisation": 1})
+        return [(document["organisation"], document["_id"]) async for document in found]
 
     async def remove(self, organisation: str, project_id: str) -> None:
         """Finish deleting."""
