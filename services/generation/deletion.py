@@ -47,4 +47,6 @@ class Deletion:
                     await self.finish(organisation, project_id)
             except Unavailable as error:
                 logger.warning("deleted projects are not removed for now", extra={"error": error.message})
+            except Exception:
+                logger.exception("deleted projects could not be removed")
             await asyncio.sleep(_LOOK_SECONDS)

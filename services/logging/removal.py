@@ -37,6 +37,8 @@ class Removal:
                 await self.finish()
             except Unavailable as error:
                 logger.warning("logs of deleted projects stay for now", extra={"error": error.message})
+            except Exception:
+                logger.exception("logs of deleted projects could not be removed")
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._due.wait()

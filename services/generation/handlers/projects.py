@@ -116,7 +116,7 @@ async def update_project(command: UpdateProject, deps: Deps) -> ProjectDetails:
 
 @router.answers(DeleteProject)
 async def delete_project(command: DeleteProject, deps: Deps) -> Done:
-    """Hide it, then remove what it had. What is interrupted here is finished by a repeat, or by itself a minute later."""
+    """Hide it, then remove what it had. What stays undone is finished by a repeat, or a minute later by itself."""
     if not await deps.stores.projects.hide(command.organisation, command.id):
         raise _unknown(command.id)
     await deps.deletion.finish(command.organisation, command.id)

@@ -199,7 +199,7 @@ class ProjectStore:
         return written.matched_count == 1
 
     async def hidden(self, before: datetime) -> Sequence[tuple[str, str]]:
-        """Organisation and id of the projects, of all organisations, whose deletion began before this and did not end."""
+        """Organisation and id of the projects, of all organisations, whose deletion began before and did not end."""
         found = self._projects.find({"deleted_at": {"$lt": before}}, {"organisation": 1})
         return [(document["organisation"], document["_id"]) async for document in found]
 
