@@ -363,6 +363,29 @@ class TestProjects:
         assert await found(name="\x00") == []
         assert await found(page=Page(number=1, size=3)) == ["banana"]
 
+    async def test_a_list_reads_no_project_of_another_organisation(self, here: Place) -> None:
+        org, other = organisation(), organisation()
+        now = datetime.now(UTC)
+        await here.database["projects"].insert_many(
+            {"_id": ids.mint("pr"), "organisation": one, "name": f"{it}", "created_at": now, "updated_at": now}
+            for one, many in ((org, 30), (other, 300))
+            for it in range(many)
+        )
+        try:
+            for sort_by in ("created_at", "updated_at", "name"):
+                await here.database.command("profile", 2)
+                query = ListProjects(organisation=org, sort_by=sort_by, page=Page(size=10))  # type: ignore[arg-type]
+                assert len((await here.bus.ask(query)).projects) == 10
+                await here.database.command("profile", 0)
+                wanted = {"command.find": "projects", "command.filter.organisation": org}
+                (found,) = [one async for one in here.database["system.profile"].find(wanted)]
+                assert found["docsExamined"] <= (10 if sort_by != "updated_at" else 30), found["planSummary"]
+                assert found["keysExamined"] <= 31, found["planSummary"]
+                await here.database["system.profile"].drop()
+        finally:
+            await here.database.command("profile", 0)
+            await here.database["projects"].delete_many({"organisation": {"$in": [org, other]}})
+
     async def test_versions_are_listed_newest_first(self, here: Place) -> None:
         org = organisation()
         made = [(await register(here, org, config(seed=number))).version for number in range(3)]

@@ -16,6 +16,8 @@ from shared.contracts.projects import Config, CreateProject, FeedbackType, ListP
 from shared.errors import Conflict, NotFound
 
 _LIVING = {"deleted_at": None}
+_ALPHABETICALLY = {"locale": "en", "strength": 2}
+"""As people sort names: "apple" before "Zebra"."""
 _TYPES: TypeAdapter[list[FeedbackType]] = TypeAdapter(list[FeedbackType])
 
 
@@ -82,6 +84,18 @@ class ProjectStore:
             unique=True,
             partialFilterExpression={"name": {"$exists": True}},
         )
+        named = {"name": {"$exists": True}}
+        await self._projects.create_index(
+            [("organisation", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)],
+            name="by_time",
+            partialFilterExpression=named,
+        )
+        await self._projects.create_index(
+            [("organisation", ASCENDING), ("name", ASCENDING), ("_id", ASCENDING)],
+            name="by_name",
+            collation=_ALPHABETICALLY,
+            partialFilterExpression=named,
+        )
         await self._projects.create_index(
             [("deleted_at", ASCENDING)], name="hidden", partialFilterExpression={"deleted_at": {"$exists": True}}
         )
@@ -116,7 +130,8 @@ class ProjectStore:
             sort=[(query.sort_by, direction), ("_id", direction)],
             skip=skipped,
             limit=query.page.size,
-            collation={"locale": "en", "strength": 2},  # "apple" before "Zebra"
+            # Of indexes only those of the same collation are used, so other orders have to do without.
+            collation=_ALPHABETICALLY if query.sort_by == "name" else None,
         )
         return [_stored(document) async for document in found], total
 
