@@ -53,7 +53,8 @@ async def test_who_registers_a_config_is_not_told_that_it_was_not_found() -> Non
     asking = asyncio.create_task(catalogue.by_id("tm_1", ProjectRef(), config_id))
     await slow.looking.wait()
     registering = asyncio.create_task(catalogue.register("tm_1", ProjectRef(name="desk"), CONFIG, may_deploy=False))
-    await asyncio.sleep(0)
+    for _ in range(20):  # it has come to the version
+        await asyncio.sleep(0)
     slow.looked.set()
     with pytest.raises(NotFound):
         await asking
