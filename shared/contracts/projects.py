@@ -268,12 +268,17 @@ class UpdateProject(Command[ProjectDetails]):
 
 
 class DeleteProject(Command[Done]):
-    """Delete a project with its configs, deployments and logs; its name is free at once. Errors: NotFound."""
+    """Delete a project with its configs, deployments and logs; its name is free at once.
+
+    Errors: NotFound, Denied (something is deployed in it).
+    """
 
     subject: ClassVar[str] = "generation.delete_project"
 
     organisation: str
     id: str
+    may_undeploy: bool = False
+    """Whether the caller may change deployments: only then a project is deleted in which something is deployed."""
 
 
 class DefineFeedbackTypes(Command[FeedbackTypes]):

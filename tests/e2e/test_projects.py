@@ -81,12 +81,13 @@ def test_a_member_changes_no_deployment_and_no_environment(api: httpx.Client, st
             member.patch(f"/projects/{project_id}/deploy-config", json={"config_id": second}),
             member.delete(f"/projects/{project_id}/deployed-config/{production}"),
             member.delete(f"/projects/{project_id}/active-config"),
+            member.delete(f"/projects/{project_id}"),
             member.patch(f"/projects/{project_id}", json={"active_config_id": second, "name": reference()}),
             member.post(console, json={"name": reference()}),
             member.patch(f"{console}/{production}", json={"name": reference()}),
             member.delete(f"{console}/{production}"),
         ]
-        assert [answer.status_code for answer in refused] == [403] * 7
+        assert [answer.status_code for answer in refused] == [403] * 8
         assert {answer.json()["detail"]["type"] for answer in refused} == {"permission_error"}
         assert ok(member.get(console)) == listed
         assert ok(member.get(f"/projects/{project_id}")) == before

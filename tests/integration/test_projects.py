@@ -43,7 +43,7 @@ from shared.contracts.projects import (
     Resolved,
     UpdateProject,
 )
-from shared.errors import Conflict, Invalid, NotFound, Unavailable
+from shared.errors import Conflict, Denied, Invalid, NotFound, Unavailable
 from tests.integration.generation_fixtures import Place, answers, chat, config, organisation, place
 from tests.integration.servers import SECRET, connected, running, service
 
@@ -416,7 +416,7 @@ class TestProjects:
         await here.bus.ask(UpdateProject(organisation=org, id=made.project_id, name="counter"))
         await here.bus.ask(Undeploy(organisation=org, project_id=made.project_id))
         await here.bus.ask(CreateEnvironment(organisation=org, name="staging"))
-        await here.bus.ask(DeleteProject(organisation=org, id=made.project_id))
+        await here.bus.ask(DeleteProject(organisation=org, id=made.project_id, may_undeploy=True))
         await here.bus.client.flush()
         await subscription.unsubscribe()
         assert heard == ["created", "deployed", "configured", "renamed", "undeployed", "environments", "deleted"]
@@ -444,7 +444,7 @@ class TestGateways:
                 await one.ask(UpdateProject(organisation=caller.organisation, id=project_id, name=name))
                 for catalogue in catalogues:
                     assert (await catalogue.project(caller.organisation, project_id)).name == name
-            await other.ask(DeleteProject(organisation=caller.organisation, id=project_id))
+            await other.ask(DeleteProject(organisation=caller.organisation, id=project_id, may_undeploy=True))
             for catalogue in catalogues:
                 assert await catalogue.projects(caller.organisation, [project_id]) == {}
                 assert await catalogue.versions(caller.organisation, [first.version.id]) == {}
@@ -471,12 +471,12 @@ class TestDeleting:
         org = organisation()
         made = (await register(here, org)).version
         assert await used(here, org) == {made.id}
-        await here.bus.ask(DeleteProject(organisation=org, id=made.project_id))
+        await here.bus.ask(DeleteProject(organisation=org, id=made.project_id, may_undeploy=True))
         await unusable(here, org, "desk")
         with pytest.raises(NotFound):
             await here.bus.ask(GetProject(organisation=org, id=made.project_id))
         with pytest.raises(NotFound):
-            await here.bus.ask(DeleteProject(organisation=org, id=made.project_id))
+            await here.bus.ask(DeleteProject(organisation=org, id=made.project_id, may_undeploy=True))
         for _ in range(6):
             with pytest.raises(NotFound):
                 await here.bus.ask(Resolve(organisation=org, project=ProjectRef(), config_id=made.id))
@@ -490,7 +490,7 @@ class TestDeleting:
     async def test_logging_is_told_once_it_is_hidden(self, here: Place) -> None:
         org = organisation()
         project_id = (await register(here, org)).project.id
-        await here.bus.ask(DeleteProject(organisation=org, id=project_id))
+        await here.bus.ask(DeleteProject(organisation=org, id=project_id, may_undeploy=True))
         records = [record for payload in await here.messages("LOGS") for record in INTAKE.validate_json(payload)]
         told = [record for record in records if isinstance(record, ProjectDeleted) and record.organisation == org]
         assert [record.project_id for record in told] == [project_id]
@@ -505,9 +505,21 @@ class TestDeleting:
         assert (await here.bus.ask(ListProjects(organisation=org))).total == 0
         assert (await here.bus.ask(GetVersions(organisation=org, ids=[made.id]))).versions == []
         await here.bus.ask(CreateProject(organisation=org, name="desk"))
-        await here.bus.ask(DeleteProject(organisation=org, id=made.project_id))
+        await here.bus.ask(DeleteProject(organisation=org, id=made.project_id, may_undeploy=True))
         assert await here.database["versions"].count_documents({"organisation": org}) == 0
         assert await here.database["projects"].count_documents({"organisation": org}) == 1
+
+    async def test_what_is_deployed_is_deleted_only_by_who_may_change_that(self, here: Place) -> None:
+        org = organisation()
+        made = (await register(here, org)).version
+        await here.bus.ask(CreateEnvironment(organisation=org, name="staging"))
+        with pytest.raises(Denied, match="deployed"):
+            await here.bus.ask(DeleteProject(organisation=org, id=made.project_id))
+        assert await used(here, org) == {made.id}
+        await here.bus.ask(Undeploy(organisation=org, project_id=made.project_id))
+        await here.bus.ask(DeleteProject(organisation=org, id=made.project_id))
+        with pytest.raises(NotFound):
+            await here.bus.ask(GetProject(organisation=org, id=made.project_id))
 
     async def test_what_nobody_repeats_a_service_that_starts_finishes(self, here: Place) -> None:
         org = organisation()

@@ -106,8 +106,11 @@ async def update(
 
 @router.delete("/projects/{id}", status_code=204, summary="Delete a project")
 async def delete(id: str, caller: CallerDep, gateway: GatewayDep) -> Response:  # noqa: A002 - the contract's name
-    """With its configs, deployments and logs; sessions keep the logs of other projects."""
-    await gateway.bus.ask(DeleteProject(organisation=caller.organisation, id=id))
+    """With its configs, deployments and logs; sessions keep the logs of other projects. One in which something is
+    deployed only by who may change that.
+    """
+    may_undeploy = await gateway.may_deploy(caller)
+    await gateway.bus.ask(DeleteProject(organisation=caller.organisation, id=id, may_undeploy=may_undeploy))
     gateway.catalogue.forget(id)
     return Response(status_code=204)
 

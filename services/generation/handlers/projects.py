@@ -31,7 +31,7 @@ from shared.contracts.projects import (
     VersionPage,
     Versions,
 )
-from shared.errors import Conflict, Invalid, NotFound
+from shared.errors import Conflict, Denied, Invalid, NotFound
 
 router: Router[Deps] = Router()
 
@@ -117,6 +117,11 @@ async def update_project(command: UpdateProject, deps: Deps) -> ProjectDetails:
 @router.answers(DeleteProject)
 async def delete_project(command: DeleteProject, deps: Deps) -> Done:
     """Hide it, then remove what it had. What stays undone is finished by a repeat, or a minute later by itself."""
+    if not command.may_undeploy and await _is_deployed(command.organisation, command.id, deps):
+        raise Denied(
+            "Something is deployed in this project, and your role may not change what is deployed. Ask a Developer or an "
+            "Admin to delete it."
+        )
     if not await deps.stores.projects.hide(command.organisation, command.id):
         raise _unknown(command.id)
     await deps.deletion.finish(command.organisation, command.id)
@@ -145,6 +150,11 @@ async def _tell(
 ) -> None:
     change = ProjectChanged(organisation=command.organisation, project_id=command.id, what=what)
     await deps.changes.tell(change, stored.project.updated_at.isoformat())
+
+
+async def _is_deployed(organisation: str, project_id: str, deps: Deps) -> bool:
+    environments = [one.id for one in await deps.stores.environments.get(organisation)]
+    return bool(await deps.stores.deployments.deployed(organisation, [project_id], environments))
 
 
 def _unknown(project_id: str) -> NotFound:
