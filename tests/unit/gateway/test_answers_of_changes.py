@@ -8,13 +8,23 @@ import pytest
 from pydantic import BaseModel
 
 from services.gateway.deps import Gateway
-from services.gateway.routes import projects
+from services.gateway.routes import configs, projects
+from services.gateway.schemas.configs import ProjectModelConfigRequest
 from services.gateway.schemas.projects import CreateProjectRequest, UpdateProjectRequest
 from shared.contracts.access import Caller, ListMembers, Member, Members
 from shared.contracts.deployments import Undeploy
-from shared.contracts.logs import GetUses
+from shared.contracts.logs import GetConfigUse, GetUses
 from shared.contracts.message import Done
-from shared.contracts.projects import CreateProject, GetProject, Project, ProjectDetails, UpdateProject
+from shared.contracts.projects import (
+    ConfigVersion,
+    CreateProject,
+    GetProject,
+    ModelConfig,
+    Project,
+    ProjectDetails,
+    Resolved,
+    UpdateProject,
+)
 from shared.errors import Unavailable
 
 NOW = datetime(2024, 5, 20, tzinfo=UTC)
@@ -62,6 +72,27 @@ async def test_a_change_is_answered_while_nobody_counts_logs() -> None:
     assert (changed.name, changed.data_count) == ("desk", 0)
     emptied = await projects.deactivate_config("pr_1", CALLER, others.gateway)
     assert (emptied.active_config, emptied.data_count) == (None, 0)
+
+
+async def test_a_config_is_registered_while_nobody_counts_logs() -> None:
+    version = ConfigVersion(id="config_1", project_id="pr_1", config=ModelConfig(model="gpt-4"), created_at=NOW)
+
+    class Catalogue:
+        async def resolve(self, *_: Any, **__: Any) -> Resolved:
+            return Resolved(project=DETAILS.project, version=version)
+
+        async def with_tools(self, _: str, found: ConfigVersion) -> ConfigVersion:
+            return found
+
+    async def may_deploy(_: Caller) -> bool:
+        return True
+
+    others = Others()
+    gateway = cast("Gateway", SimpleNamespace(bus=others, catalogue=Catalogue(), may_deploy=may_deploy))
+    body = ProjectModelConfigRequest(project="desk", model="gpt-4")
+    made = await configs.register(body, CALLER, gateway)
+    assert (made.config.id, made.num_datapoints, made.last_used) == ("config_1", 0, NOW)
+    assert others.asked == [GetConfigUse]
 
 
 async def test_nothing_is_changed_while_authz_is_away() -> None:
