@@ -38,7 +38,7 @@ class Gateway:
             raise Denied(decision.reason)
 
     async def may_deploy(self, caller: Caller) -> bool:
-        """Whether a project's first config may be deployed on behalf of this caller."""
+        """Whether what is deployed may change along with something else that this caller does."""
         return (await self.callers.may(caller, CHANGE_DEPLOYMENTS)).allowed
 
 

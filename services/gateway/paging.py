@@ -10,6 +10,8 @@ T = TypeVar("T")
 
 PAGE_SECONDS = 30.0
 """A search may have to read a whole project."""
+COUNT_SECONDS = 3.0
+"""What was changed is answered without a count of its logs rather than later."""
 
 
 _AT_ONCE = 100

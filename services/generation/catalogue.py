@@ -10,7 +10,15 @@ from services.generation.changes import Changes
 from services.generation.deployments import Deployments
 from services.generation.store import Place, Stores
 from shared.contracts.access import Author
-from shared.contracts.projects import Config, ConfigVersion, Project, ProjectChanged, ProjectRef, Resolved
+from shared.contracts.projects import (
+    LONGEST_NAME,
+    Config,
+    ConfigVersion,
+    Project,
+    ProjectChanged,
+    ProjectRef,
+    Resolved,
+)
 from shared.errors import Invalid, NotFound
 from shared.memory import Memory
 
@@ -19,6 +27,8 @@ _FRESH_SECONDS = 30.0
 _FOR_EVER = 10.0**9
 
 _ProjectKey = tuple[str, str, str]
+_VersionKey = tuple[str, str, str]
+"""Organisation, question, id. Whoever would make something must not be told that it was not found."""
 
 
 class _Deployed(NamedTuple):
@@ -41,7 +51,7 @@ class Catalogue:
         self._projects: Memory[_ProjectKey, Project] = Memory(
             most=20_000, fresh_seconds=_FRESH_SECONDS, stale_seconds=_FOR_EVER
         )
-        self._versions: Memory[tuple[str, str], ConfigVersion] = Memory(
+        self._versions: Memory[_VersionKey, ConfigVersion] = Memory(
             most=20_000, fresh_seconds=_FOR_EVER, stale_seconds=_FOR_EVER
         )
         self._deployed: Memory[tuple[str, str, str | None], _Deployed] = Memory(
@@ -55,6 +65,7 @@ class Catalogue:
         """The project and this config's version, both made when unknown. Errors: NotFound (project id), Invalid."""
         project = await self._project(organisation, ref, make=True)
         config_id = versions.version_id(project.id, config)
+        made = (organisation, "made", config_id)
         first = project.config_type is None
 
         async def make() -> ConfigVersion:
@@ -64,8 +75,8 @@ class Catalogue:
             return version
 
         if first:  # whatever is remembered of the version, the project still has to learn of it
-            self._versions.forget(lambda key, _: key == (organisation, config_id))
-        version = await self._versions.get((organisation, config_id), make)
+            self._versions.forget(lambda key, _: key == made)
+        version = await self._versions.get(made, make)
         if first:
             self._projects.forget(lambda _, known: known.id == project.id)
             project = await self._project(organisation, ref, make=True)
@@ -122,7 +133,7 @@ class Catalogue:
                 raise NotFound(f"There is no config {config_id!r}.")
             return found[0]
 
-        return await self._versions.get((organisation, config_id), ask)
+        return await self._versions.get((organisation, "known", config_id), ask)
 
     async def _project(self, organisation: str, ref: ProjectRef, *, make: bool = False) -> Project:
         if ref.id is None:
@@ -150,10 +161,11 @@ class Catalogue:
                 return project
             raise NotFound(f"There is no project {name!r}.")
 
-        # Two kinds of key: whoever would make the project must not be told that it was not found.
         return await self._projects.get((organisation, "made" if make else "name", name), ask)
 
     async def _ensure(self, organisation: str, name: str) -> Project:
+        if len(name) > LONGEST_NAME and await self._stores.projects.named(organisation, name) is None:
+            raise Invalid(f"project: the name of a new project has at most {LONGEST_NAME} characters.")
         project, made = await self._stores.projects.ensure(organisation, name)
         if made:
             await self._changes.tell(

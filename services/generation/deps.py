@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from services.generation.catalogue import Catalogue
 from services.generation.changes import Changes
 from services.generation.credentials import Credentials
+from services.generation.deletion import Deletion
 from services.generation.deployments import Deployments
 from services.generation.logbook import Logbook
 from services.generation.outbound import Outbound
@@ -26,6 +27,7 @@ class Deps:
     stores: Stores
     changes: Changes
     deployments: Deployments
+    deletion: Deletion
     catalogue: Catalogue
     credentials: Credentials
     routing: Routing

@@ -1,5 +1,6 @@
 """The generation service: projects, config versions, and calls to models."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,6 +8,7 @@ from contextlib import asynccontextmanager
 from services.generation.catalogue import Catalogue
 from services.generation.changes import Changes
 from services.generation.credentials import Credentials
+from services.generation.deletion import Deletion
 from services.generation.deployments import Deployments
 from services.generation.deps import Deps
 from services.generation.handlers import (
@@ -51,17 +53,19 @@ def building(settings: Settings) -> Build:
         changes = Changes(bus)
         deploying = Deployments(kept.deployments, changes)
         client = Client(settings.provider_read_seconds, IN_PROCESS)
+        logbook = Logbook(bus)
         deps = Deps(
             bus=bus,
             stores=kept,
             changes=changes,
             deployments=deploying,
+            deletion=Deletion(kept, changes, logbook),
             catalogue=Catalogue(kept, changes, deploying),
             credentials=Credentials(kept.credentials, seal),
             routing=Routing(kept.redirects),
             providers=Providers(os.environ, settings.local_model_url, compatible(settings.compatible_providers)),
             dispatch=Dispatch(client, _patience(settings)),
-            logbook=Logbook(bus),
+            logbook=logbook,
             blobs=Blobs(bus),
             outbound=outbound,
             seal=seal,
@@ -73,6 +77,7 @@ def building(settings: Settings) -> Build:
         handlers = (projects, environments, deployments, prompts, models, routing, generations, tools)
         for router in (handler.router for handler in handlers):
             router.attach(bus, deps)
+        deleting = asyncio.create_task(deps.deletion.run(), name="finish deletions")
 
         async def bus_answers() -> bool:
             return bus.is_online
@@ -83,6 +88,7 @@ def building(settings: Settings) -> Build:
         try:
             yield {"bus": bus_answers, "database": database_answers}
         finally:
+            deleting.cancel()
             await client.close()
             await outbound.close()
             database.client.close()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from services.logging.position import Position
+from services.logging.removal import Removal
 from services.logging.store import DeletionStore, LogStore, SessionStore
 from shared.bus import Bus
 
@@ -16,3 +17,4 @@ class Deps:
     sessions: SessionStore
     deletions: DeletionStore
     position: Position
+    removal: Removal

@@ -9,6 +9,7 @@ from functools import partial
 from services.logging.deps import Deps
 from services.logging.handlers import intake, logs, sessions
 from services.logging.position import Position
+from services.logging.removal import Removal
 from services.logging.settings import LoggingSettings
 from services.logging.store import DeletionStore, LogStore, SessionStore
 from shared import blobs, mongo
@@ -70,11 +71,14 @@ async def build(bus: Bus, settings: LoggingSettings) -> AsyncIterator[dict[str, 
         await ensure_stream(bus, spec)
     database = mongo.connect(settings, "logging")
     position = Position(partial(progress, bus, "LOGS", READER))
-    deps = Deps(bus, LogStore(database), SessionStore(database), DeletionStore(database), position)
-    await mongo.insist(deps.logs.prepare)
-    await mongo.insist(deps.sessions.prepare)
+    kept = LogStore(database), SessionStore(database), DeletionStore(database)
+    for store in kept:
+        await mongo.insist(store.prepare)
+    logs_, sessions_, deletions_ = kept
+    deps = Deps(bus, logs_, sessions_, deletions_, position, Removal(deletions_, logs_, sessions_))
     reader = await consume(bus, "LOGS", READER, partial(intake.store_batch, deps=deps), hurry=deps.position.wanted)
     trimming = asyncio.create_task(_trim_behind(bus, settings.logs_trim_seconds), name="trim LOGS")
+    removing = asyncio.create_task(deps.removal.run(), name="remove logs of deleted projects")
     # A killed predecessor may have left accepted logs to us: who asks before they are stored is told 503, not less.
     await deps.position.caught_up()
     for router in (logs.router, sessions.router):
@@ -84,12 +88,13 @@ async def build(bus: Bus, settings: LoggingSettings) -> AsyncIterator[dict[str, 
         return bus.is_online
 
     async def reading() -> bool:
-        return not reader.done()
+        return not (reader.done() or removing.done())
 
     try:
         yield {"bus": on_bus, "database": partial(mongo.ping, database), "reader": reading}
     finally:
         trimming.cancel()
+        removing.cancel()
         reader.cancel()
         database.client.close()
 

@@ -69,10 +69,12 @@ class DeleteEnvironment(Command[Done]):
 
 
 class Deployed(Value):
-    """An environment of a project, and what is deployed there."""
+    """An environment of a project, and what is deployed there; whole configs would be too large for a message."""
 
     environment: Environment
-    version: ConfigVersion | None = None
+    config_id: str | None = None
+    """None: nothing."""
+    config_name: str | None = None
 
 
 class DeployedConfigs(Value):

@@ -99,6 +99,8 @@ class LogUpdate(Value):
     kind: Literal["update"] = "update"
     id: str
     organisation: str
+    project_id: str | None = None
+    """Of the log, so that an update which outlives its project leaves nothing. None: sent by an earlier version."""
     at: datetime
     output: str | None = None
     error: str | None = None

@@ -16,6 +16,14 @@ Provider = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 
 Endpoint = Literal["complete", "chat", "edit"]
 
+LONGEST_NAME = 255
+"""Characters of the name of a new project, of a type of feedback, of a label. The contract has no limit for them, and
+this one for the names of datasets and evaluators."""
+MOST_FEEDBACK_TYPES = 100
+"""Of a project."""
+MOST_FEEDBACK_LABELS = 1000
+"""Of a type."""
+
 
 class ModelConfig(Value):
     """How to call a model. All fields but `name` and `description` make the version."""
@@ -277,12 +285,17 @@ class UpdateProject(Command[ProjectDetails]):
 
 
 class DeleteProject(Command[Done]):
-    """Delete a project with its configs, deployments and logs; its name is free at once. Errors: NotFound."""
+    """Delete a project with its configs, deployments and logs; its name is free at once.
+
+    Errors: NotFound, Denied (something is deployed in it).
+    """
 
     subject: ClassVar[str] = "generation.delete_project"
 
     organisation: str
     id: str
+    may_undeploy: bool = False
+    """Whether the caller may change deployments: only then a project is deleted in which something is deployed."""
 
 
 class DefineFeedbackTypes(Command[FeedbackTypes]):

@@ -81,12 +81,13 @@ def test_a_member_changes_no_deployment_and_no_environment(api: httpx.Client, st
             member.patch(f"/projects/{project_id}/deploy-config", json={"config_id": second}),
             member.delete(f"/projects/{project_id}/deployed-config/{production}"),
             member.delete(f"/projects/{project_id}/active-config"),
+            member.delete(f"/projects/{project_id}"),
             member.patch(f"/projects/{project_id}", json={"active_config_id": second, "name": reference()}),
             member.post(console, json={"name": reference()}),
             member.patch(f"{console}/{production}", json={"name": reference()}),
             member.delete(f"{console}/{production}"),
         ]
-        assert [answer.status_code for answer in refused] == [403] * 7
+        assert [answer.status_code for answer in refused] == [403] * 8
         assert {answer.json()["detail"]["type"] for answer in refused} == {"permission_error"}
         assert ok(member.get(console)) == listed
         assert ok(member.get(f"/projects/{project_id}")) == before
@@ -202,6 +203,13 @@ def test_what_is_wrong_with_a_request_is_said_and_nothing_is_done(api: httpx.Cli
         ("PATCH", f"/projects/{project_id}", {"active_config_id": foreign}, 422, "does not belong"),
         ("PATCH", f"/projects/{project_id}", {"name": ""}, 422, "name"),
         ("POST", "/projects", {}, 422, "name"),
+        ("POST", "/projects", {"name": "x" * 256}, 422, "name"),
+        ("POST", "/projects", {"name": "x", "directory_id": "x" * 256}, 422, "directory_id"),
+        ("PATCH", f"/projects/{project_id}", {"name": "x" * 256}, 422, "name"),
+        ("POST", types, {"type": "x" * 256}, 422, "type"),
+        ("POST", types, {"type": "action", "values": [{"value": "x" * 256}]}, 422, "value"),
+        ("POST", types, {"type": "action", "values": [{"value": str(it)} for it in range(1001)]}, 422, "values"),
+        ("PATCH", types, [{"type": str(it)} for it in range(96)], 422, "type"),
         ("POST", types, {"type": "comment", "class": "select"}, 422, "class"),
         ("POST", types, {"type": "mood", "class": "text", "values": [{"value": "x"}]}, 422, "values"),
         ("POST", types, {"type": "mood", "class": "colour"}, 422, "class"),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ from shared.contracts.projects import (
     Resolved,
     UpdateProject,
 )
-from shared.errors import Conflict, Invalid, NotFound, Unavailable
+from shared.errors import Conflict, Denied, Invalid, NotFound, Unavailable
 from tests.integration.generation_fixtures import Place, answers, chat, config, organisation, place
 from tests.integration.servers import SECRET, connected, running, service
 
@@ -110,9 +111,9 @@ class TestDeploying:
         both = [production.id, staging.id]
         deploy = Deploy(organisation=org, project_id=project_id, config_id=second.id, environment_ids=both, by=BOB)
         answer = await here.bus.ask(deploy)
-        assert [(one.environment.name, one.version) for one in answer.deployed] == [
-            ("production", second),
-            ("staging", second),
+        assert [(one.environment.name, one.config_id) for one in answer.deployed] == [
+            ("production", second.id),
+            ("staging", second.id),
         ]
         await here.bus.ask(deploy)  # what is so already is no change
         await here.bus.ask(Undeploy(organisation=org, project_id=project_id, environment="staging", by=ADA))
@@ -159,6 +160,19 @@ class TestDeploying:
         assert len(await history(here, org, made.project_id)) == 1
         with pytest.raises(NotFound, match="no environment 'staging'"):
             await here.bus.ask(GetActive(organisation=org, project_id=made.project_id, environment="staging"))
+
+    async def test_large_configs_in_many_environments_are_told_by_id_and_name(self, here: Place) -> None:
+        org = organisation()
+        large = config(name="Large", chat_template=[{"role": "system", "content": "x" * 1_000_000}])
+        made = (await register(here, org, large)).version
+        places = [await here.bus.ask(CreateEnvironment(organisation=org, name=f"place {it}")) for it in range(10)]
+        deploy = Deploy(
+            organisation=org, project_id=made.project_id, config_id=made.id, environment_ids=[one.id for one in places]
+        )
+        answer = await here.bus.ask(deploy)
+        assert {(one.config_id, one.config_name) for one in answer.deployed} == {(made.id, "Large")}
+        listed = await here.bus.ask(ListDeployed(organisation=org, project_id=made.project_id))
+        assert [one.config_name for one in listed.deployed] == ["Large"] * 11
 
     async def test_what_was_removed_stays_removed_for_later_configs(self, here: Place) -> None:
         org = organisation()
@@ -271,7 +285,7 @@ class TestEnvironments:
         assert removal.by == BOB
         again = await here.bus.ask(CreateEnvironment(organisation=org, name="staging"))
         listed = await here.bus.ask(ListDeployed(organisation=org, project_id=made.project_id))
-        assert [(one.environment.id, one.version) for one in listed.deployed][1] == (again.id, None)
+        assert [(one.environment.id, one.config_id) for one in listed.deployed][1] == (again.id, None)
 
     async def test_the_default_one_cannot_be_deleted(self, here: Place) -> None:
         org = organisation()
@@ -295,6 +309,14 @@ class TestProjects:
             await here.bus.ask(UpdateProject(organisation=org, id=other.project.id, name="desk"))
         assert (await register(here, org)).project.id == made.project.id
         await here.bus.ask(CreateProject(organisation=organisation(), name="desk"))
+
+    async def test_no_new_project_has_a_name_without_end_and_old_ones_keep_theirs(self, here: Place) -> None:
+        org = organisation()
+        with pytest.raises(Invalid, match=r"project: .*255"):
+            await register(here, org, project=ProjectRef(name="x" * 256))
+        made = (await register(here, org, project=ProjectRef(name="x" * 255))).project
+        await here.database["projects"].update_one({"_id": made.id}, {"$set": {"name": "y" * 300}})
+        assert (await register(here, org, project=ProjectRef(name="y" * 300))).project.id == made.id
 
     async def test_the_same_command_twice_makes_one_project(self, here: Place) -> None:
         command = CreateProject(organisation=organisation(), name="desk")
@@ -341,6 +363,29 @@ class TestProjects:
         assert await found(name="\x00") == []
         assert await found(page=Page(number=1, size=3)) == ["banana"]
 
+    async def test_a_list_reads_no_project_of_another_organisation(self, here: Place) -> None:
+        org, other = organisation(), organisation()
+        now = datetime.now(UTC)
+        await here.database["projects"].insert_many(
+            {"_id": ids.mint("pr"), "organisation": one, "name": f"{it}", "created_at": now, "updated_at": now}
+            for one, many in ((org, 30), (other, 300))
+            for it in range(many)
+        )
+        try:
+            for sort_by in ("created_at", "updated_at", "name"):
+                await here.database.command("profile", 2)
+                query = ListProjects(organisation=org, sort_by=sort_by, page=Page(size=10))  # type: ignore[arg-type]
+                assert len((await here.bus.ask(query)).projects) == 10
+                await here.database.command("profile", 0)
+                wanted = {"command.find": "projects", "command.filter.organisation": org}
+                (found,) = [one async for one in here.database["system.profile"].find(wanted)]
+                assert found["docsExamined"] <= (10 if sort_by != "updated_at" else 30), found["planSummary"]
+                assert found["keysExamined"] <= 31, found["planSummary"]
+                await here.database["system.profile"].drop()
+        finally:
+            await here.database.command("profile", 0)
+            await here.database["projects"].delete_many({"organisation": {"$in": [org, other]}})
+
     async def test_versions_are_listed_newest_first(self, here: Place) -> None:
         org = organisation()
         made = [(await register(here, org, config(seed=number))).version for number in range(3)]
@@ -371,7 +416,7 @@ class TestProjects:
         await here.bus.ask(UpdateProject(organisation=org, id=made.project_id, name="counter"))
         await here.bus.ask(Undeploy(organisation=org, project_id=made.project_id))
         await here.bus.ask(CreateEnvironment(organisation=org, name="staging"))
-        await here.bus.ask(DeleteProject(organisation=org, id=made.project_id))
+        await here.bus.ask(DeleteProject(organisation=org, id=made.project_id, may_undeploy=True))
         await here.bus.client.flush()
         await subscription.unsubscribe()
         assert heard == ["created", "deployed", "configured", "renamed", "undeployed", "environments", "deleted"]
@@ -399,7 +444,7 @@ class TestGateways:
                 await one.ask(UpdateProject(organisation=caller.organisation, id=project_id, name=name))
                 for catalogue in catalogues:
                     assert (await catalogue.project(caller.organisation, project_id)).name == name
-            await other.ask(DeleteProject(organisation=caller.organisation, id=project_id))
+            await other.ask(DeleteProject(organisation=caller.organisation, id=project_id, may_undeploy=True))
             for catalogue in catalogues:
                 assert await catalogue.projects(caller.organisation, [project_id]) == {}
                 assert await catalogue.versions(caller.organisation, [first.version.id]) == {}
@@ -426,12 +471,12 @@ class TestDeleting:
         org = organisation()
         made = (await register(here, org)).version
         assert await used(here, org) == {made.id}
-        await here.bus.ask(DeleteProject(organisation=org, id=made.project_id))
+        await here.bus.ask(DeleteProject(organisation=org, id=made.project_id, may_undeploy=True))
         await unusable(here, org, "desk")
         with pytest.raises(NotFound):
             await here.bus.ask(GetProject(organisation=org, id=made.project_id))
         with pytest.raises(NotFound):
-            await here.bus.ask(DeleteProject(organisation=org, id=made.project_id))
+            await here.bus.ask(DeleteProject(organisation=org, id=made.project_id, may_undeploy=True))
         for _ in range(6):
             with pytest.raises(NotFound):
                 await here.bus.ask(Resolve(organisation=org, project=ProjectRef(), config_id=made.id))
@@ -445,7 +490,7 @@ class TestDeleting:
     async def test_logging_is_told_once_it_is_hidden(self, here: Place) -> None:
         org = organisation()
         project_id = (await register(here, org)).project.id
-        await here.bus.ask(DeleteProject(organisation=org, id=project_id))
+        await here.bus.ask(DeleteProject(organisation=org, id=project_id, may_undeploy=True))
         records = [record for payload in await here.messages("LOGS") for record in INTAKE.validate_json(payload)]
         told = [record for record in records if isinstance(record, ProjectDeleted) and record.organisation == org]
         assert [record.project_id for record in told] == [project_id]
@@ -458,10 +503,42 @@ class TestDeleting:
         with pytest.raises(NotFound):
             await here.bus.ask(GetProject(organisation=org, id=made.project_id))
         assert (await here.bus.ask(ListProjects(organisation=org))).total == 0
+        assert (await here.bus.ask(GetVersions(organisation=org, ids=[made.id]))).versions == []
         await here.bus.ask(CreateProject(organisation=org, name="desk"))
-        await here.bus.ask(DeleteProject(organisation=org, id=made.project_id))
+        await here.bus.ask(DeleteProject(organisation=org, id=made.project_id, may_undeploy=True))
         assert await here.database["versions"].count_documents({"organisation": org}) == 0
         assert await here.database["projects"].count_documents({"organisation": org}) == 1
+
+    async def test_what_is_deployed_is_deleted_only_by_who_may_change_that(self, here: Place) -> None:
+        org = organisation()
+        made = (await register(here, org)).version
+        await here.bus.ask(CreateEnvironment(organisation=org, name="staging"))
+        with pytest.raises(Denied, match="deployed"):
+            await here.bus.ask(DeleteProject(organisation=org, id=made.project_id))
+        assert await used(here, org) == {made.id}
+        await here.bus.ask(Undeploy(organisation=org, project_id=made.project_id))
+        await here.bus.ask(DeleteProject(organisation=org, id=made.project_id))
+        with pytest.raises(NotFound):
+            await here.bus.ask(GetProject(organisation=org, id=made.project_id))
+
+    async def test_what_nobody_repeats_a_service_that_starts_finishes(self, here: Place) -> None:
+        org = organisation()
+        old, new = [(await register(here, org, project=ProjectRef(name=name))).version for name in ("old", "new")]
+        now = datetime.now(UTC)
+        for version, hidden_at in ((old, now - timedelta(minutes=2)), (new, now)):
+            change = {"$set": {"deleted_at": hidden_at}, "$unset": {"name": ""}}
+            await here.database["projects"].update_one({"_id": version.project_id}, change)
+        folder = here.generation.log.parent / "third"
+        folder.mkdir()
+        with running(service("generation", folder, here.nats, here.mongo)):
+            async with asyncio.timeout(20):
+                while await here.database["projects"].count_documents({"_id": old.project_id}):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+        left = [document["_id"] async for document in here.database["versions"].find({"organisation": org})]
+        assert left == [new.id], "the other one may still be somebody's work"
+        records = [record for payload in await here.messages("LOGS") for record in INTAKE.validate_json(payload)]
+        told = [record for record in records if isinstance(record, ProjectDeleted) and record.organisation == org]
+        assert [record.project_id for record in told] == [old.project_id]
 
     async def test_another_organisation_can_do_nothing_to_it(self, here: Place) -> None:
         org, other = organisation(), organisation()

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from services.gateway.body import CleanRoute
-from services.gateway.deps import GatewayDep, require
+from services.gateway.deps import Gateway, GatewayDep, require
+from services.gateway.paging import COUNT_SECONDS
 from services.gateway.schemas.configs import (
     ModelConfigResponse,
     ProjectConfigResponse,
@@ -18,8 +19,9 @@ from services.gateway.schemas.configs import (
     registered_response,
 )
 from shared.contracts.access import Caller
-from shared.contracts.logs import GetConfigUse
+from shared.contracts.logs import ConfigUse, GetConfigUse
 from shared.contracts.prompts import DeserializePrompt, SerializePrompt
+from shared.errors import Unavailable
 from shared.permissions import EDIT_PROMPTS
 
 router = APIRouter(tags=["Model configs"], route_class=CleanRoute)
@@ -38,9 +40,18 @@ async def register(body: ProjectModelConfigRequest, caller: CallerDep, gateway: 
         config=body.config(),
         may_deploy=await gateway.may_deploy(caller),
     )
-    use = await gateway.bus.ask(GetConfigUse(organisation=caller.organisation, config_id=resolved.version.id))
+    use = await _use(resolved.version.id, caller, gateway)
     (version,) = await gateway.catalogue.with_tools(caller.organisation, [resolved.version])
     return registered_response(resolved.project, version, use)
+
+
+async def _use(config_id: str, caller: Caller, gateway: Gateway) -> ConfigUse:
+    """None while logs cannot be counted, or take too long: the config is registered all the same."""
+    query = GetConfigUse(organisation=caller.organisation, config_id=config_id)
+    try:
+        return await gateway.bus.ask(query, timeout_seconds=COUNT_SECONDS)
+    except Unavailable:
+        return ConfigUse(logs=0)
 
 
 @router.get("/model-configs/{id}", summary="Read a config")

@@ -128,8 +128,8 @@ async def update(
 
 
 async def _update(identifier: str, body: UpdateLogRequest, caller: Caller, gateway: Gateway) -> LogResponse:
-    await gateway.bus.ask(GetLog(organisation=caller.organisation, id=identifier))
-    change: LogUpdate | None = body.update(caller, identifier)
+    found = await gateway.bus.ask(GetLog(organisation=caller.organisation, id=identifier))
+    change: LogUpdate | None = body.update(found)
     if change is not None:
         await gateway.logs.append([change.model_dump_json(exclude_none=True).encode()])
     return await _read(identifier, caller, gateway)

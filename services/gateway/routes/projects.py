@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
-from services.gateway.paging import PAGE_SECONDS, every, page_of
+from services.gateway.paging import COUNT_SECONDS, PAGE_SECONDS, every, page_of
 from services.gateway.schemas.bodies import PaginatedData
 from services.gateway.schemas.configs import ProjectConfigResponse
 from services.gateway.schemas.projects import (
@@ -36,6 +36,7 @@ from shared.contracts.projects import (
     ProjectDetails,
     UpdateProject,
 )
+from shared.errors import Unavailable
 from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS
 
 router = APIRouter(tags=["Projects"], route_class=CleanRoute)
@@ -67,13 +68,14 @@ async def list_projects(
 @router.post("/projects", status_code=201, summary="Make a project")
 async def create(body: CreateProjectRequest, caller: CallerDep, gateway: GatewayDep) -> ProjectResponse:
     """409 if the name is taken."""
+    members = await _members(caller, gateway)  # before the project is made: a repeat would find its name taken
     command = CreateProject(
         organisation=caller.organisation,
         name=body.name,
         directory_id=body.directory_id,
         feedback_types=[one.definition() for one in body.feedback_types],
     )
-    return await _response(await gateway.bus.ask(command), caller, gateway)
+    return project_response(caller.organisation, await gateway.bus.ask(command), members, Uses())
 
 
 @router.get("/projects/{id}", summary="Read a project")
@@ -94,15 +96,19 @@ async def update(
         await gateway.insist(caller, CHANGE_DEPLOYMENTS)
     fields = body.model_dump(exclude_none=True)
     command = UpdateProject(organisation=caller.organisation, id=id, by=caller.author, **fields)
+    members = await _members(caller, gateway)
     found = await gateway.bus.ask(command)
     gateway.catalogue.forget(id)
-    return await _response(found, caller, gateway)
+    return await _changed(found, members, caller, gateway)
 
 
 @router.delete("/projects/{id}", status_code=204, summary="Delete a project")
 async def delete(id: str, caller: CallerDep, gateway: GatewayDep) -> Response:  # noqa: A002 - the contract's name
-    """With its configs, deployments and logs; sessions keep the logs of other projects."""
-    await gateway.bus.ask(DeleteProject(organisation=caller.organisation, id=id))
+    """With its configs, deployments and logs; sessions keep the logs of other projects. One in which something is
+    deployed only by who may change that.
+    """
+    may_undeploy = await gateway.may_deploy(caller)
+    await gateway.bus.ask(DeleteProject(organisation=caller.organisation, id=id, may_undeploy=may_undeploy))
     gateway.catalogue.forget(id)
     return Response(status_code=204)
 
@@ -152,8 +158,9 @@ async def deactivate_config(
 ) -> ProjectResponse:
     """Nothing happens if nothing is deployed there."""
     command = Undeploy(organisation=caller.organisation, project_id=id, environment=environment, by=caller.author)
+    members = await _members(caller, gateway)
     await gateway.bus.ask(command)
-    return await _response(await _project(id, caller, gateway), caller, gateway)
+    return await _changed(await _project(id, caller, gateway), members, caller, gateway)
 
 
 @router.post("/projects/{id}/feedback-types", status_code=201, summary="Define a type of feedback")
@@ -203,17 +210,29 @@ async def _shown(found: list[ProjectDetails], caller: Caller, gateway: Gateway) 
     return [one.model_copy(update={"active": filled[one.active.id]}) if one.active else one for one in found]
 
 
+async def _changed(found: ProjectDetails, members: list[Member], caller: Caller, gateway: Gateway) -> ProjectResponse:
+    """What was changed is not told to have failed because its logs cannot be counted now: then it has none."""
+    try:
+        uses = await _uses([found], caller, gateway, seconds=COUNT_SECONDS)
+    except Unavailable:
+        uses = Uses()
+    (shown,) = await _shown([found], caller, gateway)
+    return project_response(caller.organisation, shown, members, uses)
+
+
 async def _members(caller: Caller, gateway: Gateway) -> list[Member]:
     return (await gateway.bus.ask(ListMembers(organisation=caller.organisation))).members
 
 
-async def _uses(found: list[ProjectDetails], caller: Caller, gateway: Gateway) -> Uses:
+async def _uses(
+    found: list[ProjectDetails], caller: Caller, gateway: Gateway, *, seconds: float = PAGE_SECONDS
+) -> Uses:
     query = GetUses(
         organisation=caller.organisation,
         project_ids=[one.project.id for one in found],
         config_ids=[one.active.id for one in found if one.active],
     )
-    return await gateway.bus.ask(query, timeout_seconds=PAGE_SECONDS)
+    return await gateway.bus.ask(query, timeout_seconds=seconds)
 
 
 async def _use_of(config_ids: list[str], caller: Caller, gateway: Gateway) -> Uses:

@@ -55,12 +55,12 @@ class DeploymentResponse(BaseModel):
 
 def deployed_response(project: Project, found: Deployed) -> EnvironmentProjectConfigResponse:
     """A row of the listing."""
-    version, environment = found.version, found.environment
+    environment = found.environment
     return EnvironmentProjectConfigResponse(
         project_id=project.id,
         project_name=project.name,
-        model_config_id=version and version.id,
-        model_config_name=version and version.config.name,
+        model_config_id=found.config_id,
+        model_config_name=found.config_name,
         environment_id=environment.id,
         environment_name=environment.name,
         environment_tag="default" if environment.default else "other",

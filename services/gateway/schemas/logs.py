@@ -127,13 +127,14 @@ class UpdateLogRequest(Body):
     error: str | None = None
     duration: float | None = Field(None, description="Seconds.")
 
-    def update(self, caller: Caller, identifier: str) -> LogUpdate | None:
+    def update(self, log: StoredLog) -> LogUpdate | None:
         """The change as it goes into the stream; None when there is nothing to change."""
         if self.output is None and self.error is None and self.duration is None:
             return None
         return LogUpdate(
-            id=identifier,
-            organisation=caller.organisation,
+            id=log.id,
+            organisation=log.organisation,
+            project_id=log.project_id,
             at=datetime.now(UTC),
             output=self.output,
             error=self.error,

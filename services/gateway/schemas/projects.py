@@ -11,6 +11,9 @@ from shared.contracts.access import Caller, Member
 from shared.contracts.deployments import Active
 from shared.contracts.logs import ConfigUse, Page, Uses
 from shared.contracts.projects import (
+    LONGEST_NAME,
+    MOST_FEEDBACK_LABELS,
+    MOST_FEEDBACK_TYPES,
     ConfigVersion,
     FeedbackClass,
     FeedbackLabel,
@@ -23,7 +26,8 @@ from shared.contracts.projects import (
 
 LARGEST_PAGE = 100
 
-Name = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
+Directory = Annotated[str, Field(max_length=LONGEST_NAME)]
 
 
 class ProjectsQuery(BaseModel):
@@ -55,18 +59,18 @@ class ProjectsQuery(BaseModel):
 class FeedbackLabelRequest(Body):
     """A value to choose from."""
 
-    value: str
+    value: str = Field(max_length=LONGEST_NAME)
     sentiment: Sentiment | None = None
 
 
 class FeedbackTypeRequest(Body):
     """A kind of feedback to add, or to add labels to."""
 
-    type: str = Field(min_length=1)
+    type: str = Field(min_length=1, max_length=LONGEST_NAME)
     kind: FeedbackClass | None = Field(
         None, alias="class", description="Absent: what it is; of a new type, `select` if it has values, else `text`."
     )
-    values: list[FeedbackLabelRequest] = []
+    values: list[FeedbackLabelRequest] = Field([], max_length=MOST_FEEDBACK_LABELS)
 
     def definition(self) -> FeedbackType:
         """As the platform takes it."""
@@ -78,8 +82,10 @@ class CreateProjectRequest(Body):
     """A project to make."""
 
     name: Name
-    directory_id: str | None = Field(None, description="Kept with the project; there are no directories.")
-    feedback_types: list[FeedbackTypeRequest] = Field([], description="Beside those that every project has.")
+    directory_id: Directory | None = Field(None, description="Kept with the project; there are no directories.")
+    feedback_types: list[FeedbackTypeRequest] = Field(
+        [], max_length=MOST_FEEDBACK_TYPES, description="Beside those that every project has."
+    )
 
 
 class UpdateProjectRequest(Body):
@@ -87,7 +93,7 @@ class UpdateProjectRequest(Body):
 
     name: Name | None = None
     active_config_id: str | None = Field(None, description="Deployed to the default environment.")
-    directory_id: str | None = Field(None, description="Kept with the project; there are no directories.")
+    directory_id: Directory | None = Field(None, description="Kept with the project; there are no directories.")
 
 
 class CategoricalFeedbackLabel(BaseModel):

@@ -35,10 +35,11 @@ async def get_active(query: GetActive, deps: Deps) -> Active:
     """What calls in an environment use."""
     project = await _project(query.organisation, query.project_id, deps)
     environment = (await deps.stores.environments.get(query.organisation)).named(query.environment)
-    (found,) = (await _deployed(query.organisation, project, [environment], deps)).deployed
-    if found.version is None:
+    places = await deps.stores.deployments.deployed(query.organisation, [project.id], [environment.id])
+    versions = await deps.stores.versions.several(query.organisation, list(places.values()))
+    if not versions:
         raise NotFound(f"The project {project.name!r} has nothing deployed in {environment.name!r}.")
-    return Active(project=project, environment=environment, version=found.version)
+    return Active(project=project, environment=environment, version=versions[0])
 
 
 @router.answers(Deploy)
@@ -86,10 +87,12 @@ async def _deployed(
     organisation: str, project: Project, environments: list[Environment], deps: Deps
 ) -> DeployedConfigs:
     found = await deps.stores.deployments.deployed(organisation, [project.id], [one.id for one in environments])
-    versions = {one.id: one for one in await deps.stores.versions.several(organisation, list(found.values()))}
+    names = await deps.stores.versions.names(organisation, list(found.values()))
+    here = {one.id: found.get((project.id, one.id)) for one in environments}
     return DeployedConfigs(
         project=project,
         deployed=[
-            Deployed(environment=one, version=versions.get(found.get((project.id, one.id), ""))) for one in environments
+            Deployed(environment=one, config_id=here[one.id], config_name=names.get(here[one.id] or ""))
+            for one in environments
         ],
     )

@@ -57,12 +57,21 @@ async def update_environment(command: UpdateEnvironment, deps: Deps) -> Environm
 
 @router.answers(DeleteEnvironment)
 async def delete_environment(command: DeleteEnvironment, deps: Deps) -> Done:
-    """Empty it in every project, then delete it; so a repeat after a crash finds what is left to do."""
+    """Delete it, then note in every project that nothing is deployed there; a repeat finds what is left to note.
+
+    In this order, because whether it is the default one is decided by saving: emptied before that, it might become the
+    default one meanwhile.
+    """
     organisation = command.organisation
-    (await deps.stores.environments.get(organisation)).without(command.id)  # raises before anything is removed
+    left = await deps.stores.deployments.projects_in(organisation, command.id)
+
+    def decide(before: Environments) -> Environments:
+        deleted = not any(place.id == command.id for place in before)
+        return before if deleted and left else before.without(command.id)
+
+    await _changed(organisation, decide, deps)
     for project_id in await deps.stores.deployments.projects_in(organisation, command.id):
         await deps.deployments.put(Place(organisation, project_id, command.id), None, command.by)
-    await _changed(organisation, lambda all_: all_.without(command.id), deps)
     return Done()
 
 

@@ -3,16 +3,14 @@
 import asyncio
 import random
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Literal
 
 from services.generation import feedback_types
 from services.generation.deps import Deps
 from services.generation.store import Place
 from services.generation.store.projects import Stored
-from shared import ids, telemetry
+from shared import ids
 from shared.bus import Router
-from shared.contracts.logs import ProjectDeleted
 from shared.contracts.message import Done
 from shared.contracts.projects import (
     STANDARD_FEEDBACK,
@@ -36,7 +34,7 @@ from shared.contracts.projects import (
     VersionPage,
     Versions,
 )
-from shared.errors import Conflict, Invalid, NotFound
+from shared.errors import Conflict, Denied, Invalid, NotFound
 
 router: Router[Deps] = Router()
 
@@ -61,8 +59,11 @@ async def resolve(command: Resolve, deps: Deps) -> Resolved:
 
 @router.answers(GetVersions)
 async def get_versions(query: GetVersions, deps: Deps) -> Versions:
-    """Versions by id."""
-    return Versions(versions=await deps.stores.versions.several(query.organisation, query.ids))
+    """Versions by id; those of a project that is being deleted are not there any more."""
+    found = await deps.stores.versions.several(query.organisation, query.ids)
+    projects = await deps.stores.projects.several(query.organisation, [version.project_id for version in found])
+    living = {project.id for project in projects}
+    return Versions(versions=[version for version in found if version.project_id in living])
 
 
 @router.answers(ListVersions)
@@ -121,18 +122,15 @@ async def update_project(command: UpdateProject, deps: Deps) -> ProjectDetails:
 
 @router.answers(DeleteProject)
 async def delete_project(command: DeleteProject, deps: Deps) -> Done:
-    """Hide it, have its logs removed, remove what it had; the hidden project last: until then this can be repeated."""
-    organisation, project_id = command.organisation, command.id
-    if not await deps.stores.projects.hide(organisation, project_id):
-        raise _unknown(project_id)
-    trace = telemetry.outgoing().get("traceparent")
-    await deps.logbook.close(
-        ProjectDeleted(organisation=organisation, project_id=project_id, at=datetime.now(UTC), trace=trace)
-    )
-    await deps.changes.tell(ProjectChanged(organisation=organisation, project_id=project_id, what="deleted"))
-    await deps.stores.versions.remove(organisation, project_id)
-    await deps.stores.deployments.remove(organisation, project_id)
-    await deps.stores.projects.remove(organisation, project_id)
+    """Hide it, then remove what it had. What stays undone is finished by a repeat, or a minute later by itself."""
+    if not command.may_undeploy and await _is_deployed(command.organisation, command.id, deps):
+        raise Denied(
+            "Something is deployed in this project, and your role may not change what is deployed. Ask a Developer or "
+            "an Admin to delete it."
+        )
+    if not await deps.stores.projects.hide(command.organisation, command.id):
+        raise _unknown(command.id)
+    await deps.deletion.finish(command.organisation, command.id)
     return Done()
 
 
@@ -159,6 +157,11 @@ async def _tell(
 ) -> None:
     change = ProjectChanged(organisation=command.organisation, project_id=command.id, what=what)
     await deps.changes.tell(change, stored.project.updated_at.isoformat())
+
+
+async def _is_deployed(organisation: str, project_id: str, deps: Deps) -> bool:
+    environments = [one.id for one in await deps.stores.environments.get(organisation)]
+    return bool(await deps.stores.deployments.deployed(organisation, [project_id], environments))
 
 
 def _unknown(project_id: str) -> NotFound:

@@ -15,6 +15,8 @@ from shared.contracts.projects import STANDARD_FEEDBACK, Config, CreateProject, 
 from shared.errors import Conflict, NotFound
 
 _LIVING = {"deleted_at": None}
+_ALPHABETICALLY = {"locale": "en", "strength": 2}
+"""As people sort names: "apple" before "Zebra"."""
 _TYPES: TypeAdapter[list[FeedbackType]] = TypeAdapter(list[FeedbackType])
 
 
@@ -81,6 +83,21 @@ class ProjectStore:
             unique=True,
             partialFilterExpression={"name": {"$exists": True}},
         )
+        named = {"name": {"$exists": True}}
+        await self._projects.create_index(
+            [("organisation", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)],
+            name="by_time",
+            partialFilterExpression=named,
+        )
+        await self._projects.create_index(
+            [("organisation", ASCENDING), ("name", ASCENDING), ("_id", ASCENDING)],
+            name="by_name",
+            collation=_ALPHABETICALLY,
+            partialFilterExpression=named,
+        )
+        await self._projects.create_index(
+            [("deleted_at", ASCENDING)], name="hidden", partialFilterExpression={"deleted_at": {"$exists": True}}
+        )
 
     async def get(self, organisation: str, project_id: str) -> Stored | None:
         """One project by id."""
@@ -112,7 +129,8 @@ class ProjectStore:
             sort=[(query.sort_by, direction), ("_id", direction)],
             skip=skipped,
             limit=query.page.size,
-            collation={"locale": "en", "strength": 2},  # "apple" before "Zebra"
+            # Of indexes only those of the same collation are used, so other orders have to do without.
+            collation=_ALPHABETICALLY if query.sort_by == "name" else None,
         )
         return [_stored(document) async for document in found], total
 
@@ -193,6 +211,11 @@ class ProjectStore:
             {"$set": {"deleted_at": datetime.now(UTC)}, "$unset": {"name": ""}},
         )
         return written.matched_count == 1
+
+    async def hidden(self, before: datetime) -> Sequence[tuple[str, str]]:
+        """Organisation and id of the projects, of all organisations, whose deletion began before and did not end."""
+        found = self._projects.find({"deleted_at": {"$lt": before}}, {"organisation": 1})
+        return [(document["organisation"], document["_id"]) async for document in found]
 
     async def remove(self, organisation: str, project_id: str) -> None:
         """Finish deleting."""

@@ -46,6 +46,14 @@ class VersionStore:
         found = self._versions.find({"_id": {"$in": list(config_ids)}, "organisation": organisation})
         return [_version(document) async for document in found]
 
+    async def names(self, organisation: str, config_ids: Sequence[str]) -> dict[str, str | None]:
+        """What those that exist are called; one at a time, for they may be large."""
+        return {
+            one: version.config.name
+            for one in dict.fromkeys(config_ids)
+            for version in await self.several(organisation, [one])
+        }
+
     async def of_project(self, organisation: str, project_id: str, page: Page) -> tuple[list[ConfigVersion], int]:
         """A page of the versions of a project, newest first, and how many there are."""
         matching = {"organisation": organisation, "project_id": project_id}

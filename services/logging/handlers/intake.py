@@ -14,7 +14,7 @@ from services.logging.homes import Home, Key, find_homes, key_of, parents
 from services.logging.sessions import Presence, presence_of, presences
 from shared import telemetry
 from shared.bus import Batch
-from shared.contracts.logs import FeedbackGiven, LogRecord, LogUpdate
+from shared.contracts.logs import FeedbackGiven, LogRecord, LogUpdate, ProjectDeleted
 
 DEAD_SUBJECT = "dead.logs"
 REASON = "Everloop-Reason"
@@ -46,7 +46,7 @@ async def _store(decoded: Decoded, deps: Deps) -> None:
     with telemetry.tracer.start_as_current_span("store logs", kind=SpanKind.CONSUMER, links=links) as span:
         span.set_attribute("messaging.batch.message_count", decoded.size)
         await _bury(decoded.refused, deps)
-        await _delete(((one.organisation, one.project_id) for _, one in decoded.deletions), deps)
+        await _note(decoded.deletions, deps)
         found = [*await _record(decoded, deps), *await _change(decoded.updates, deps)]
         await _say(decoded.feedback, deps)
         await asyncio.gather(*(deps.bus.announce(fact.event, message_id=fact.message_id) for fact in found))
@@ -71,20 +71,21 @@ async def _record(decoded: Decoded, deps: Deps) -> list[facts.Fact]:
     await deps.sessions.include(presences([*opened, *filter(None, taking_part)]))
     projects = {(log.organisation, log.project_id) for _, log in kept}
     _, gone = await asyncio.gather(_gather_families(kept, homes, deps), deps.deletions.among(projects))
-    await _delete(gone, deps)
+    await deps.deletions.reopen(gone)
+    if gone:
+        deps.removal.wake()
     return facts.recorded([one for one in kept if (one.record.organisation, one.record.project_id) not in gone], homes)
 
 
-async def _delete(projects: Iterable[tuple[str, str]], deps: Deps) -> None:
-    """Remove what projects have, and remember that they are gone.
+async def _note(deletions: Iterable[Entry[ProjectDeleted]], deps: Deps) -> None:
+    """Remember that projects are gone: from here on nobody sees what they have. It is removed beside storing.
 
-    Remembering comes before removing here, and storing before looking in `_record`: so of a deletion and a log of the
-    project in the hands of two replicas at once at least one sees the other.
+    Remembering comes before removing, and storing before looking in `_record` and `_change`: so of a deletion and a log
+    of the project in the hands of two replicas at once at least one sees the other.
     """
-    for organisation, project_id in projects:
-        await deps.deletions.remember(organisation, project_id)
-        await deps.logs.remove_project(organisation, project_id)
-        await deps.sessions.leave(organisation, project_id)
+    for _, one in deletions:
+        await deps.deletions.remember(one.organisation, one.project_id)
+        deps.removal.wake()
 
 
 async def _gather_families(kept: Iterable[Entry[LogRecord]], homes: dict[Key, Home], deps: Deps) -> None:
@@ -141,6 +142,7 @@ async def _change(updates: list[Entry[LogUpdate]], deps: Deps) -> list[facts.Fac
     refused = await deps.logs.change(updates)
     await _bury([_refusal(updates[index], reason) for index, reason in refused.items()], deps)
     applied = [entry for index, entry in enumerate(updates) if index not in refused]
+    await _drop_late(applied, deps)
     present = await deps.logs.present({Key(update.organisation, update.id) for _, update in applied})
     return facts.updated([entry for entry in applied if Key(entry.record.organisation, entry.record.id) in present])
 
@@ -149,6 +151,14 @@ async def _say(feedback: list[Entry[FeedbackGiven]], deps: Deps) -> None:
     """Add what was said about logs, be they there or still to come."""
     refused = await deps.logs.say(feedback)
     await _bury([_refusal(feedback[index], reason) for index, reason in refused.items()], deps)
+
+
+async def _drop_late(updates: list[Entry[LogUpdate]], deps: Deps) -> None:
+    """Updates whose log has gone with its project have made stubs that no log will ever complete: remove them."""
+    projects = {(one.organisation, one.project_id) for _, one in updates if one.project_id is not None}
+    if gone := await deps.deletions.among(projects):
+        late = (one for _, one in updates if (one.organisation, one.project_id) in gone)
+        await deps.logs.remove_stubs(Key(one.organisation, one.id) for one in late)
 
 
 def _refusal(entry: Entry[LogRecord] | Entry[LogUpdate] | Entry[FeedbackGiven], reason: str) -> Refused:

@@ -24,7 +24,7 @@ async def get_log(query: GetLog, deps: Deps) -> StoredLog:
     """One log."""
     await deps.position.caught_up()
     log = await deps.logs.get(query.organisation, query.id)
-    if log is None:
+    if log is None or log.project_id in await deps.deletions.hidden(query.organisation):
         raise NotFound(f"There is no log {query.id!r}.")
     return log
 
@@ -33,6 +33,8 @@ async def get_log(query: GetLog, deps: Deps) -> StoredLog:
 async def search_logs(query: SearchLogs, deps: Deps) -> Logs:
     """A page of the logs of a project."""
     await deps.position.caught_up()
+    if query.project_id in await deps.deletions.hidden(query.organisation):
+        return Logs(logs=[], total=0)
     return await deps.logs.search(query.organisation, query)
 
 
@@ -48,14 +50,16 @@ async def get_feedback(query: GetFeedback, deps: Deps) -> FeedbackOfLogs:
 async def get_config_use(query: GetConfigUse, deps: Deps) -> ConfigUse:
     """How much a config version was used."""
     await deps.position.caught_up()
-    return await deps.logs.use(query.organisation, query.config_id)
+    hidden = await deps.deletions.hidden(query.organisation)
+    return await deps.logs.use(query.organisation, query.config_id, hidden)
 
 
 @router.answers(GetUses)
 async def get_uses(query: GetUses, deps: Deps) -> Uses:
     """How much projects and config versions were used."""
     await deps.position.caught_up()
+    hidden = await deps.deletions.hidden(query.organisation)
     return Uses(
-        projects=await deps.logs.uses(query.organisation, "project_id", query.project_ids),
-        configs=await deps.logs.uses(query.organisation, "config_id", query.config_ids),
+        projects=await deps.logs.uses(query.organisation, "project_id", query.project_ids, hidden),
+        configs=await deps.logs.uses(query.organisation, "config_id", query.config_ids, hidden),
     )

@@ -214,18 +214,20 @@ class LogStore:
         cursor = self._logs.find(matching, sort=order(query.sort), skip=skipped, limit=size, allow_disk_use=True)
         return Logs(logs=[documents.log_of(document) async for document in cursor], total=total)
 
-    async def use(self, organisation: str, config_id: str) -> ConfigUse:
-        """How many logs a config version has, and when the newest was made."""
-        logs = {"organisation": organisation, "config_id": config_id}
+    async def use(self, organisation: str, config_id: str, hidden: Sequence[str]) -> ConfigUse:
+        """How many logs a config version has, and when the newest was made; not counting the hidden projects."""
+        logs = {"organisation": organisation, "config_id": config_id} | _not_in(hidden)
         newest = await self._logs.find_one(logs, {"created_at": 1}, sort=[("created_at", DESCENDING)])
         count = await self._logs.count_documents(logs) if newest else 0
         return ConfigUse(logs=count, last_used=newest["created_at"] if newest else None)
 
-    async def uses(self, organisation: str, field: Literal["project_id", "config_id"], ids: Sequence[str]) -> UseById:
+    async def uses(
+        self, organisation: str, field: Literal["project_id", "config_id"], ids: Sequence[str], hidden: Sequence[str]
+    ) -> UseById:
         """The same of many projects or config versions; those without logs are left out."""
         found = self._logs.aggregate(
             [
-                {"$match": {"organisation": organisation, field: {"$in": list(ids)}}},
+                {"$match": {"organisation": organisation, "$and": [{field: {"$in": list(ids)}}, _not_in(hidden)]}},
                 {"$group": {"_id": f"${field}", "logs": {"$sum": 1}, "last": {"$max": "$created_at"}}},
             ]
         )
@@ -237,10 +239,15 @@ class LogStore:
         while ids := [document["_id"] async for document in self._logs.find(logs, {"_id": 1}, limit=CHUNK)]:
             await self._logs.delete_many({"_id": {"$in": ids}})
 
-    async def members(self, organisation: str, session_id: str) -> list[Member]:
-        """The logs of a session, first to last, without their content."""
+    async def remove_stubs(self, keys: Iterable[Key]) -> None:
+        """What updates left of logs that are not there."""
+        ids = [documents.id_of(key) for key in keys]
+        await self._logs.delete_many({"_id": {"$in": ids}, "recorded": {"$exists": False}})
+
+    async def members(self, organisation: str, session_id: str, hidden: Sequence[str]) -> list[Member]:
+        """The logs of a session, first to last, without their content and without those of the hidden projects."""
         cursor = self._logs.find(
-            {"organisation": organisation, "session_id": session_id},
+            {"organisation": organisation, "session_id": session_id} | _not_in(hidden),
             {"project_id": 1, "parent_id": 1, "created_at": 1, "created_microseconds": 1},
             sort=[("created_at", ASCENDING), ("recorded", ASCENDING)],
         )
@@ -254,10 +261,10 @@ class LogStore:
             async for document in cursor
         ]
 
-    async def tallies(self, organisation: str, session_ids: Sequence[str]) -> list[Tally]:
-        """What the sessions hold, by project."""
+    async def tallies(self, organisation: str, session_ids: Sequence[str], hidden: Sequence[str]) -> list[Tally]:
+        """What the sessions hold, by project, without the hidden ones."""
         pipeline: list[dict[str, Any]] = [
-            {"$match": {"organisation": organisation, "session_id": {"$in": list(session_ids)}}},
+            {"$match": {"organisation": organisation, "session_id": {"$in": list(session_ids)}} | _not_in(hidden)},
             {"$group": _TALLY},
         ]
         return [
@@ -293,6 +300,11 @@ _TALLY: dict[str, Any] = {
         }
     },
 }
+
+
+def _not_in(hidden: Sequence[str]) -> Document:
+    """No log of these projects. Without any it is no condition: one would have MongoDB look at every document."""
+    return {"project_id": {"$nin": list(hidden)}} if hidden else {}
 
 
 def _chunks(items: Iterable[Any]) -> Iterable[list[Any]]:

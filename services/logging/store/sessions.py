@@ -60,11 +60,15 @@ class SessionStore:
         return [_presence(document) async for document in cursor], total
 
     async def leave(self, organisation: str, project_id: str) -> None:
-        """The project has no logs any more. Sessions that had no other project disappear."""
-        await self._sessions.delete_many({"organisation": organisation, "project_ids": [project_id]})
-        await self._sessions.update_many(
-            {"organisation": organisation, "project_ids": project_id}, {"$pull": {"project_ids": project_id}}
-        )
+        """The project has no logs any more. Sessions that had no other project disappear.
+
+        None is left without a project, whatever joins it meanwhile: such a session would be there for ever.
+        """
+        of_it = {"organisation": organisation, "project_ids": project_id}
+        with_others = of_it | {"project_ids.1": {"$exists": True}}
+        while await self._sessions.find_one(of_it, {"_id": 1}):
+            await self._sessions.update_many(with_others, {"$pull": {"project_ids": project_id}})
+            await self._sessions.delete_many({"organisation": organisation, "project_ids": [project_id]})
         for key in [key for key, presence in self._known.items() if project_id in presence.project_ids]:
             del self._known[key]
 

@@ -69,7 +69,29 @@ def test_what_is_written_freely_has_no_labels(kind: str) -> None:
 
 
 def test_there_is_an_end_to_types_and_labels() -> None:
-    with pytest.raises(Invalid, match="at most"):
-        defined(STANDARD_FEEDBACK, [FeedbackType(type=f"type {number}") for number in range(200)])
-    with pytest.raises(Invalid, match="at most"):
+    types = defined(STANDARD_FEEDBACK, [FeedbackType(type=f"type {number}") for number in range(95)])
+    with pytest.raises(Invalid, match="type: a project has at most 100"):
+        defined(types, [FeedbackType(type="one more")])
+    with pytest.raises(Invalid, match="values: a feedback type has at most 1000"):
         defined(STANDARD_FEEDBACK, [FeedbackType(type="issue", labels=[label(f"{number}") for number in range(1001)])])
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256])
+def test_names_have_an_end_too(name: str) -> None:
+    with pytest.raises(Invalid, match=r"type: .*255"):
+        defined(STANDARD_FEEDBACK, [FeedbackType(type=name)])
+    with pytest.raises(Invalid, match=r"values: .*255"):
+        defined(STANDARD_FEEDBACK, [FeedbackType(type="issue", labels=[label("x" * 256)])])
+    assert one(defined(STANDARD_FEEDBACK, [FeedbackType(type="x" * 255)]), "x" * 255).kind == "text"
+
+
+def test_all_types_together_fit_into_a_message() -> None:
+    labels = [label(f"{number:04}" + "x" * 251) for number in range(1000)]
+    types = defined(STANDARD_FEEDBACK, [FeedbackType(type="issue", labels=labels)])
+    with pytest.raises(Invalid, match=r"values: .*bytes"):
+        defined(types, [FeedbackType(type="action", labels=labels)])
+
+
+def test_what_was_defined_before_there_was_an_end_can_still_be_changed() -> None:
+    many = [FeedbackType(type=f"type {number}", kind="select") for number in range(150)]
+    assert len(defined(many, [FeedbackType(type="type 7", labels=[label("good")])])) == 150
