@@ -49,7 +49,13 @@ class Others:
     @property
     def gateway(self) -> Gateway:
         """What a route gets."""
-        return cast("Gateway", SimpleNamespace(bus=self, catalogue=SimpleNamespace(forget=lambda _: None)))
+        catalogue = SimpleNamespace(forget=lambda _: None, with_tools=_as_they_are)
+        return cast("Gateway", SimpleNamespace(bus=self, catalogue=catalogue))
+
+
+async def _as_they_are(_: str, versions: list[ConfigVersion]) -> list[ConfigVersion]:
+    """Nothing is linked to."""
+    return versions
 
 
 async def test_a_project_is_not_made_when_the_answer_could_not_be_given() -> None:
