@@ -59,11 +59,14 @@ class Logbook:
         try:
             await self._appender.append([record.model_dump_json(exclude_none=True).encode()])
         except TooLarge as problem:
-            logger.warning("a log is kept without its content: %s", problem.message, extra={"log": record.id})
-            reduced = record.without_content().model_copy(
-                update={"save": record.save, "error": record.error or "Its content was too large to be kept."}
-            )
-            await self._appender.append([reduced.model_dump_json(exclude_none=True).encode()])
+            await self._keep_reduced(record, problem.message, "Its content was too large to be kept.")
+        except ValueError as error:
+            await self._keep_reduced(record, str(error), "Its content could not be written down.")
+
+    async def _keep_reduced(self, record: LogRecord, reason: str, told: str) -> None:
+        logger.warning("a log is kept without its content: %s", reason, extra={"log": record.id})
+        reduced = record.without_content().model_copy(update={"save": record.save, "error": record.error or told})
+        await self._appender.append([reduced.model_dump_json(exclude_none=True).encode()])
 
     async def _reported(self, records: Awaitable[list[LogRecord]], failure: GenerationFailed | None) -> None:
         try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic_core import from_json
 
@@ -75,6 +75,18 @@ def arguments(call: ToolCall) -> Json:
             f"messages: the arguments of the tool call {call.id!r} must be the text of a JSON object for this provider."
         )
     return read
+
+
+def as_sent(text: str | None) -> Any:  # noqa: ANN401 - any JSON
+    """Arguments a model wrote, as its provider would have sent them whole.
+
+    What broke off is no JSON and stays text; so does what could not be written down as JSON again (half of a
+    surrogate pair, a number without end, nesting without end).
+    """
+    try:
+        return from_json(text or "{}", allow_inf_nan=False)
+    except ValueError:
+        return text
 
 
 def inline_image(image: Image) -> tuple[str, str] | None:

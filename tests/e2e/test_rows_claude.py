@@ -80,3 +80,24 @@ def test_what_anthropic_cannot_do_is_refused_by_name(api: httpx.Client, anthropi
     assert refused.status_code == 422
     assert "Anthropic cannot do" in refused.json()["detail"]["message"]
     assert anthropic.requests == []
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "bedrock"])
+def test_a_call_cut_in_the_middle_of_a_character_has_its_log(
+    api: httpx.Client, elsewhere: dict[str, StandIn], provider: str
+) -> None:
+    broken = '{"text": "\\ud83d"}'
+    calls = [{"id": "call_1", "type": "function", "function": {"name": "say", "arguments": broken}}]
+    elsewhere[provider].reply(content="Hm.", tool_calls=calls)
+    project = f"cut-{reference()}"
+    body = {
+        "project": project,
+        "model_config": {"provider": provider, "model": "model-of-tomorrow", "tools": [{"name": "say"}]},
+        "messages": [{"role": "user", "content": "Hi"}],
+        "stream": True,
+    }
+    assert api.post("/chat", json=body).status_code == 200
+    found = ok(api.get("/projects", params={"filter": project}))["records"][0]
+    (log,) = ok(api.get("/logs", params={"project_id": found["id"]}))["records"]
+    assert log["error"] is None
+    assert log["output_message"]["tool_calls"][0]["function"]["arguments"] == broken

@@ -11,6 +11,7 @@ from services.generation.completion import Choice, Chunk, Completion, Completion
 from services.generation.turns import (
     answer_schema,
     arguments,
+    as_sent,
     inline_image,
     inline_tool,
     parts,
@@ -169,21 +170,13 @@ def write_reply(request: CompletionRequest, joined: Joined) -> Json:  # noqa: AR
     content: list[Json] = [{"type": "text", "text": choice.text}] if choice.text else []
     for call in choice.tool_calls or ():
         name, given = call.function.name, call.function.arguments
-        content.append({"type": "tool_use", "id": call.id, "name": name, "input": _input(given)})
+        content.append({"type": "tool_use", "id": call.id, "name": name, "input": as_sent(given)})
     stop_reason = _THEIRS[choice.finish_reason] if choice.finish_reason else None
     reply: Json = joined.about | {"content": content, "stop_reason": stop_reason}
     if joined.usage:
         prompt, generated = joined.usage.prompt_tokens, joined.usage.generation_tokens
         reply["usage"] = {"input_tokens": prompt, "output_tokens": generated}
     return reply
-
-
-def _input(text: str | None) -> Any:  # noqa: ANN401
-    """Arguments that broke off are no JSON and stay text."""
-    try:
-        return json.loads(text or "{}")
-    except ValueError:
-        return text
 
 
 # Stream

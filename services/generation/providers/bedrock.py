@@ -14,6 +14,7 @@ from services.generation.completion import Choice, Chunk, Completion, Completion
 from services.generation.turns import (
     answer_schema,
     arguments,
+    as_sent,
     inline_image,
     inline_tool,
     parts,
@@ -199,7 +200,7 @@ def write_reply(request: CompletionRequest, joined: Joined) -> Json:  # noqa: AR
     content: list[Json] = [{"text": choice.text}] if choice.text else []
     for call in choice.tool_calls or ():
         name, given = call.function.name, call.function.arguments
-        content.append({"toolUse": {"toolUseId": call.id, "name": name, "input": _input(given)}})
+        content.append({"toolUse": {"toolUseId": call.id, "name": name, "input": as_sent(given)}})
     reply: Json = {
         "output": {"message": {"role": "assistant", "content": content}},
         "stopReason": _THEIRS[choice.finish_reason] if choice.finish_reason else None,
@@ -211,14 +212,6 @@ def write_reply(request: CompletionRequest, joined: Joined) -> Json:  # noqa: AR
             "totalTokens": joined.usage.total_tokens,
         }
     return reply
-
-
-def _input(text: str | None) -> Any:  # noqa: ANN401
-    """Arguments that broke off are no JSON and stay text."""
-    try:
-        return json.loads(text or "{}")
-    except ValueError:
-        return text
 
 
 # Stream

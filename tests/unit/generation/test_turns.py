@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic_core import to_json
 
 from services.generation.completion import Json
 from services.generation.turns import (
     Turn,
     answer_schema,
     arguments,
+    as_sent,
     inline_image,
     inline_tool,
     parts,
@@ -147,3 +149,21 @@ def test_the_schema_of_an_answer() -> None:
     assert answer_schema(inner) == {"schema": inner}
     with pytest.raises(Invalid, match="json_schema"):
         answer_schema(None)
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ('{"a": [1, null]}', {"a": [1, None]}),
+        (None, {}),
+        ("", {}),
+        ('{"a": ', '{"a": '),
+        ('{"a": "\\ud83d"}', '{"a": "\\ud83d"}'),
+        ('{"a": NaN}', '{"a": NaN}'),
+        ('{"a": "\\ud83d\\ude00"}', {"a": "\U0001f600"}),
+        ("[" * 5_000, "[" * 5_000),
+    ],
+)
+def test_what_a_model_wrote_can_be_written_down_again(text: str | None, sent: Any) -> None:
+    assert as_sent(text) == sent
+    to_json(as_sent(text), inf_nan_mode="constants")
