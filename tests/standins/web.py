@@ -83,7 +83,8 @@ def serving() -> Iterator[Web]:
             self._reply(None)
 
         def do_POST(self) -> None:
-            self._reply(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            raw = self.rfile.read(int(self.headers["Content-Length"]))
+            self._reply(json.loads(raw) if raw else None)
 
         def _reply(self, body: Any) -> None:
             parts = urlsplit(self.path)

@@ -1,6 +1,7 @@
 """The only HTTP client: sends calls and turns what goes wrong into problems."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
@@ -12,7 +13,10 @@ from services.generation.completion import Chunk, Completion, Json
 from services.generation.providers import errors, spans
 from services.generation.providers.base import Call, Canned, Next
 from services.generation.providers.connections import Connections
-from shared.errors import Problem
+from services.generation.providers.replies import Reply
+from shared.errors import Invalid, Problem
+
+logger = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 10.0
 _WRITE_SECONDS = 60.0
@@ -21,6 +25,9 @@ _UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
 _END = b"[DONE]"
 _EVENTS = "text/event-stream"
 _CANCEL_SECONDS = 5.0
+_FOLLOWS = 6
+_AGAIN_SECONDS = 1.0
+"""Between two questions about the same work, and longer with each that failed."""
 _LAST_BYTES_SECONDS = 0.2
 """For what follows the last event of a stream: nothing but the end of the body, mostly in the same packet."""
 
@@ -42,16 +49,16 @@ class Client:
     async def complete(self, call: Call) -> Completion:
         """The whole answer. Errors: those of `providers/errors.py`."""
         with spans.of(call) as span, _problems(call):
-            async with self._answer(call) as response:
-                content = await response.aread()
-            if not response.is_success:
-                raise _refused(call, response)
+            async with self._answer(call) as reply:
+                if not reply.is_success:
+                    raise await _refused(call, reply)
+                await reply.content()
             try:
-                reply = from_json(content)
-                detail = call.dialect.error_detail(reply)  # some write 200 above an error
+                read = await reply.parsed()
+                detail = call.dialect.error_detail(read)  # some write 200 above an error
                 if detail is not None:
                     raise errors.broken(call.title, f"could not answer: {errors.masked(detail, call.key)}")
-                completion = call.dialect.read_reply(call.request, reply)
+                completion = call.dialect.read_reply(call.request, read)
             except _UNREADABLE as error:
                 raise errors.broken(call.title, "sent an answer that cannot be read.") from error
             if len(completion.choices) < call.request.samples:
@@ -63,12 +70,11 @@ class Client:
     async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         """The answer as it comes. Errors: those of `providers/errors.py`, at any point."""
         with spans.of(call) as span, _problems(call):
-            async with self._answer(call) as response:
-                if not response.is_success:
-                    await response.aread()
-                    raise _refused(call, response)
+            async with self._answer(call) as reply:
+                if not reply.is_success:
+                    raise await _refused(call, reply)
                 finished = False
-                events = call.frames(response.aiter_bytes())
+                events = _readable(call, call.frames(reply.pieces()))
                 async for data in events:
                     if data == _END:
                         if not finished:
@@ -83,22 +89,41 @@ class Client:
                     raise errors.broken(call.title, "broke off in the middle of its answer.")
 
     @asynccontextmanager
-    async def _answer(self, call: Call) -> AsyncIterator[httpx.Response]:
-        """The response that holds the answer, or a refusal; closed afterwards."""
-        response = await self._send(call, "POST", call.url)
+    async def _answer(self, call: Call) -> AsyncIterator[Reply]:
+        """The reply that holds the answer, or a refusal; closed afterwards."""
+        reply = Reply(call, await self._send(call, "POST", call.url))
         cancel_url = None
+        last: Next | None = None
         try:
-            while (step := await _next(call, response)) is not None:
+            while (step := await _next(call, reply)) is not None:
                 cancel_url = step.cancel_url or cancel_url
-                await response.aclose()
-                await asyncio.sleep(step.after_seconds)
-                response = await self._send(call, "GET", step.url)
-            yield response
+                await reply.close()
+                same = last is not None and last.url == step.url
+                await asyncio.sleep(max(step.after_seconds, _AGAIN_SECONDS if same else 0))
+                reply, last = await self._follow(call, step), step
+            yield reply
             cancel_url = None
         finally:
-            await response.aclose()
+            await reply.close()
             if cancel_url:
                 await self._cancel(call, cancel_url)
+
+    async def _follow(self, call: Call, step: Next) -> Reply:
+        """What has come of work under way. It is asked again and again, but never begun again: that is paid for."""
+        for attempt in range(_FOLLOWS):
+            await asyncio.sleep(attempt * _AGAIN_SECONDS)
+            try:
+                reply = Reply(call, await self._send(call, "GET", step.url))
+            except httpx.TransportError as error:
+                logger.info("%s: what came of a call could not be asked: %r", call.title, error)
+                continue
+            if reply.is_success:
+                return reply
+            refused = await _refused(call, reply)
+            await reply.close()
+            if not refused.retryable:
+                raise errors.broken(call.title, f"began to work and then refused to tell: {refused.message}")
+        raise errors.broken(call.title, "began to work and then could not be asked what had come of it.")
 
     async def _cancel(self, call: Call, url: str) -> None:
         """Best effort: the caller has left, and the provider would go on at its cost."""
@@ -107,30 +132,41 @@ class Client:
                 await (await self._send(call, "POST", url)).aclose()
 
     async def _send(self, call: Call, method: str, url: str) -> httpx.Response:
-        request = httpx.Request(
-            method,
-            url,
-            content=call.content if url == call.url else None,
-            headers={
-                "Accept": _EVENTS if method == "GET" and call.request.stream else "*/*",
-                "Content-Type": "application/json",
-                "User-Agent": "everloop",
-                **call.headers,
-                **(call.sign(call) if call.sign else {}),
-            },
-            extensions={"timeout": self._timeout},
-        )
+        headers = {
+            "Accept": _EVENTS if method == "GET" and call.request.stream else "*/*",
+            "Accept-Encoding": "identity",
+            "Content-Type": "application/json",
+            "User-Agent": "everloop",
+            **call.headers,
+            **(call.sign(call) if call.sign else {}),
+        }
+        content = call.content if url == call.url else None
+        try:
+            request = httpx.Request(
+                method, url, content=content, headers=headers, extensions={"timeout": self._timeout}
+            )
+        except UnicodeError as error:  # of a host name that looks international and is not
+            raise Invalid(f"The address of {call.title} is no address.") from error
         transport = self._in_process.get(request.url.host) or self._connections
         return await transport.handle_async_request(request)
 
 
-async def _next(call: Call, response: httpx.Response) -> Next | None:
-    if call.follow is None or not response.is_success or _EVENTS in response.headers.get("content-type", ""):
+async def _next(call: Call, reply: Reply) -> Next | None:
+    if call.follow is None or not reply.is_success or _EVENTS in (reply.header("content-type") or ""):
         return None
     try:
-        return call.follow(call, from_json(await response.aread()))
+        return call.follow(call, await reply.parsed())
     except _UNREADABLE as error:
         raise errors.broken(call.title, "sent an answer that cannot be read.") from error
+
+
+async def _readable(call: Call, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The events, as long as their framing can be read."""
+    try:
+        async for event in events:
+            yield event
+    except _UNREADABLE as error:
+        raise errors.broken(call.title, "sent a stream that cannot be read.") from error
 
 
 async def _read_to_end(events: AsyncIterator[bytes]) -> None:
@@ -141,13 +177,13 @@ async def _read_to_end(events: AsyncIterator[bytes]) -> None:
                 pass
 
 
-def _refused(call: Call, response: httpx.Response) -> Problem:
+async def _refused(call: Call, reply: Reply) -> Problem:
     try:
-        detail = call.dialect.error_detail(from_json(response.content))
+        detail = call.dialect.error_detail(await reply.parsed())
     except _UNREADABLE:
         detail = None
     detail = detail and errors.masked(detail, call.key)
-    return errors.refused(call.title, response.status_code, detail, response.headers.get("retry-after"))
+    return errors.refused(call.title, reply.status, detail, reply.header("retry-after"))
 
 
 def _read(call: Call, data: bytes) -> Chunk:
@@ -187,7 +223,8 @@ class _InProcess(httpx.AsyncBaseTransport):
         if canned.events is not None:
             return httpx.Response(canned.status, stream=_CannedEvents(canned))
         content = to_json(canned.payload)
-        return httpx.Response(canned.status, content=content[: len(content) // 2] if canned.breaks else content)
+        sent = content[: len(content) // 2] if canned.breaks else content
+        return httpx.Response(canned.status, stream=httpx.ByteStream(sent))
 
 
 class _CannedEvents(httpx.AsyncByteStream):

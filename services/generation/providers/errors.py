@@ -24,6 +24,8 @@ class _Broken(UpstreamFailed):
 
 
 _LONGEST_DETAIL = 2_000
+_TELLING = 8
+"""Characters of a part of a key that is worth hiding."""
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _KINDS: dict[int, type[Problem]] = {
     401: Unauthenticated,
@@ -52,10 +54,10 @@ def retry_after_seconds(header: str | None) -> float | None:
     if _SECONDS.fullmatch(stripped := header.strip()):
         return float(stripped)
     try:
-        moment = parsedate_to_datetime(header)
+        moment = parsedate_to_datetime(header).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return max(0.0, (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
 def worth_repeating(problem: Problem) -> bool:
@@ -64,8 +66,11 @@ def worth_repeating(problem: Problem) -> bool:
 
 
 def masked(text: str, key: str | None) -> str:
-    """`text` without the key, which some servers repeat in their errors."""
-    return text.replace(key, "***") if key else text
+    """`text` without the key, which some servers repeat in their errors; of a key of several parts, without each."""
+    for part in (key, *key.split(":")) if key else ():
+        if part == key or len(part) >= _TELLING:
+            text = text.replace(part, "***")
+    return text
 
 
 def refused(title: str, status: int, detail: str | None, retry_after: str | None = None) -> Problem:

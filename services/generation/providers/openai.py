@@ -211,8 +211,22 @@ def _usage(reply: Json) -> Usage | None:
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401
     """`{"error": {"message": …}}`; compatible servers also write `{"error": "…"}` and `{"message": "…"}`."""
-    if not isinstance(payload, dict) or "choices" in payload:
+    if not isinstance(payload, dict):
         return None
-    error = payload.get("error") or payload.get("detail") or payload
+    if "choices" in payload:
+        error = payload.get("error") or _choice_error(payload["choices"])
+    else:
+        error = payload.get("error") or payload.get("detail") or payload
     message = error.get("message") if isinstance(error, dict) else error
     return str(message) if message else None
+
+
+def _choice_error(choices: Any) -> Any:  # noqa: ANN401
+    """What went wrong with a sample, as OpenRouter says it beside what it had so far.
+
+    https://openrouter.ai/docs/api-reference/errors, 2026-11
+    """
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and (choice.get("error") or choice.get("finish_reason") == "error"):
+            return choice.get("error") or "The answer ended in an error that was not explained."
+    return None

@@ -68,6 +68,7 @@ def test_retry_after_as_a_date() -> None:
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     assert 25 < (errors.retry_after_seconds(soon) or 0) <= 30
     assert errors.retry_after_seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+    assert errors.retry_after_seconds("Fri, 31 Dec 9999 23:59:59 -0100") is None
 
 
 @given(st.text(max_size=20))
@@ -79,3 +80,8 @@ def test_no_header_breaks_it(header: str) -> None:
 def test_a_key_is_masked() -> None:
     assert errors.masked("Incorrect key sk-1 (sk-1)", "sk-1") == "Incorrect key *** (***)"
     assert errors.masked("no key", None) == "no key"
+    parts = "AKIAABCDEFGH:secretsecret:sessiontoken"
+    assert (
+        errors.masked("x-amz-security-token:sessiontoken for AKIAABCDEFGH", parts) == "x-amz-security-token:*** for ***"
+    )
+    assert errors.masked("a b", "a:b") == "a b"

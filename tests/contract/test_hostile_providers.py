@@ -1,0 +1,172 @@
+"""Servers that mean no good, or that no client was written for: each ends in an error of its own, soon, and small."""
+
+import gzip
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from services.generation.completion import CompletionRequest
+from services.generation.providers import client as client_module
+from services.generation.providers import replies
+from services.generation.providers.base import Call
+from services.generation.providers.calls import Providers
+from services.generation.providers.client import Client
+from services.generation.providers.dispatch import Dispatch, Patience
+from shared.contracts.chat import ChatMessage
+from shared.contracts.projects import ModelConfig
+from shared.errors import Invalid, Problem, UpstreamFailed
+from tests.standins.web import Answer, Asked, Web, as_json, serving
+
+CHAT = "/v1/chat/completions"
+CHOICE: dict[str, Any] = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "half an"}}
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with serving() as web:
+        yield web
+
+
+@pytest.fixture
+async def dispatch() -> AsyncIterator[Dispatch]:
+    client = Client(5.0, {})
+    yield Dispatch(client, Patience(wait_initial_seconds=0.01))
+    await client.close()
+
+
+def call(web: Web, *, stream: bool = False, **config: Any) -> Call:
+    given = {"model": "gpt-4", "endpoint": "chat"} | config
+    request = CompletionRequest(
+        ModelConfig.model_validate(given), messages=[ChatMessage(role="user", content="hi")], stream=stream
+    )
+    environment = {
+        "OPENAI_BASE_URL": f"{web.url}/v1",
+        "OPENAI_API_KEY": "sk-1",
+        "REPLICATE_BASE_URL": f"{web.url}/v1",
+        "REPLICATE_API_TOKEN": "r8",
+    }
+    return Providers(environment, None).calls(request, {})[0]
+
+
+async def ask(dispatch: Dispatch, call: Call) -> str:
+    if not call.request.stream:
+        return (await dispatch.complete(call)).choices[0].text
+    return "".join([chunk.text async for chunk in dispatch.stream(call)])
+
+
+both = pytest.mark.parametrize("stream", [False, True])
+
+
+@both
+async def test_a_compressed_answer_is_not_unpacked(dispatch: Dispatch, web: Web, stream: bool) -> None:
+    bomb = gzip.compress(b" " * 50_000_000)
+    web.paths[CHAT] = Answer(bomb, headers={"Content-Encoding": "gzip"})
+    with pytest.raises(UpstreamFailed, match="compressed"):
+        await ask(dispatch, call(web, stream=stream))
+    assert web.asked[-1].headers["accept-encoding"] == "identity"
+    assert len(web.asked) == 1
+
+
+@both
+async def test_an_answer_has_an_end(
+    dispatch: Dispatch, web: Web, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replies, "MOST_BYTES", 100_000)
+    line = b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": "x" * 1000}}]}).encode() + b"\n\n"
+    web.paths[CHAT] = Answer(line * 200)
+    with pytest.raises(UpstreamFailed, match="more than 100,000 bytes"):
+        await ask(dispatch, call(web, stream=stream))
+
+
+async def test_a_line_has_an_end(dispatch: Dispatch, web: Web) -> None:
+    web.paths[CHAT] = Answer(b"data: " + b"x" * 5_000_000)
+    with pytest.raises(UpstreamFailed, match="stream that cannot be read"):
+        await ask(dispatch, call(web, stream=True))
+
+
+async def test_bytes_that_are_no_text_are_no_defect_of_ours(dispatch: Dispatch, web: Web) -> None:
+    begun = {"id": "p", "status": "starting", "urls": {"get": f"{web.url}/get", "stream": f"{web.url}/stream"}}
+    web.paths["/v1/models/a/b/predictions"] = as_json(begun, 201)
+    web.paths["/stream"] = Answer(b"event: output\ndata: \xff\xfe\n\n", headers={"Content-Type": "text/event-stream"})
+    with pytest.raises(UpstreamFailed, match="stream that cannot be read"):
+        await ask(dispatch, call(web, stream=True, provider="replicate", model="a/b"))
+
+
+@pytest.mark.parametrize("error", [{"error": {"message": "it broke"}}, {"choice": {"error": {"message": "it broke"}}}])
+@both
+async def test_an_error_beside_an_answer_is_an_error(
+    dispatch: Dispatch, web: Web, stream: bool, error: dict[str, Any]
+) -> None:
+    choice = CHOICE | {"finish_reason": "error", "delta": {"content": "half an"}} | error.get("choice", {})
+    payload = {"id": "x", "choices": [choice]} | ({"error": error["error"]} if "error" in error else {})
+    body = json.dumps(payload).encode()
+    web.paths[CHAT] = Answer(b"data: " + body + b"\n\ndata: [DONE]\n\n" if stream else body)
+    with pytest.raises(UpstreamFailed, match="it broke"):
+        await ask(dispatch, call(web, stream=stream))
+    assert len(web.asked) == 1
+
+
+async def test_a_reason_error_alone_is_an_error(dispatch: Dispatch, web: Web) -> None:
+    web.paths[CHAT] = as_json({"choices": [CHOICE | {"finish_reason": "error"}]})
+    with pytest.raises(UpstreamFailed, match="ended in an error"):
+        await ask(dispatch, call(web))
+
+
+@pytest.mark.parametrize("refusals", [2, 99])
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_work_that_was_begun_is_never_begun_again(
+    dispatch: Dispatch, web: Web, status: int, refusals: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "_AGAIN_SECONDS", 0.01)
+    urls = {"get": f"{web.url}/get", "cancel": f"{web.url}/cancel"}
+    web.paths["/v1/models/a/b/predictions"] = as_json({"id": "p", "status": "starting", "urls": urls}, 201)
+    web.paths["/cancel"] = as_json({})
+
+    def told(_: Asked) -> Answer:
+        asked = sum(one.path == "/get" for one in web.asked)
+        if asked <= refusals:
+            return as_json({"detail": "busy"}, status)
+        return as_json({"id": "p", "status": "succeeded", "output": ["done"], "urls": urls})
+
+    web.paths["/get"] = told
+    wanted = call(web, provider="replicate", model="a/b")
+    if refusals == 2:
+        assert await ask(dispatch, wanted) == "done"
+        assert web.asked[-1].path == "/get"
+    else:
+        with pytest.raises(UpstreamFailed, match="could not be asked"):
+            await ask(dispatch, wanted)
+        assert web.asked[-1].path == "/cancel"
+    assert sum(one.path.endswith("/predictions") for one in web.asked) == 1
+
+
+async def test_work_that_goes_on_is_asked_for_with_pauses(dispatch: Dispatch, web: Web) -> None:
+    urls = {"get": f"{web.url}/get", "stream": f"{web.url}/stream", "cancel": f"{web.url}/cancel"}
+    pending = {"id": "p", "status": "processing", "urls": urls}
+    web.paths["/v1/models/a/b/predictions"] = as_json(pending, 201)
+    web.paths["/stream"] = as_json(pending)
+    web.paths["/cancel"] = as_json({})
+    stream = dispatch.stream(call(web, stream=True, provider="replicate", model="a/b"))
+    started = time.monotonic()
+
+    def ended(_: Asked) -> Answer:
+        if time.monotonic() - started < 2.5:
+            return as_json(pending)
+        return as_json(pending | {"status": "failed", "error": "gave up"})
+
+    web.paths["/stream"] = ended
+    with pytest.raises(Problem, match="gave up"):
+        await anext(stream)
+    assert len(web.asked) < 10
+
+
+async def test_a_host_that_is_none_is_the_callers_mistake(dispatch: Dispatch) -> None:
+    given = {"openai_azure": "k", "openai_azure_endpoint": "https://xn--.openai.azure.com"}
+    config = ModelConfig(provider="openai_azure", model="gpt-4o", endpoint="chat")
+    request = CompletionRequest(config, messages=[ChatMessage(role="user", content="hi")])
+    (made,) = Providers({}, None).calls(request, given)
+    with pytest.raises(Invalid, match="no address"):
+        await dispatch.complete(made)
