@@ -33,7 +33,7 @@ def needed(request: CompletionRequest) -> list[Feature]:
     forced = request.tool_choice == "required" or isinstance(request.tool_choice, FunctionChoice)
     messages = request.messages or []
     uses: dict[Feature, bool] = {
-        "tools": bool(config.tools) or any(message.role == "tool" or message.tool_calls for message in messages),
+        "tools": bool(config.tools) or any(map(_has_calls, messages)),
         "forced tools": bool(config.tools) and forced,
         "images": any(map(_has_image, messages)),
         "images in the system message": any(_has_image(message) for message in messages if message.role == "system"),
@@ -48,8 +48,37 @@ def needed(request: CompletionRequest) -> list[Feature]:
     return [feature for feature, used in uses.items() if used]
 
 
+def _has_calls(message: ChatMessage) -> bool:
+    return message.role == "tool" or bool(message.tool_calls) or message.tool_call is not None
+
+
 def _has_image(message: ChatMessage) -> bool:
     return isinstance(message.content, list) and any(isinstance(part, Image) for part in message.content)
+
+
+def check(request: CompletionRequest) -> None:
+    """What no provider could do, because the request contradicts itself. Errors: Invalid, naming the field."""
+    names = [tool.name for tool in request.config.tools or ()]
+    choice = request.tool_choice
+    if choice == "required" and not names:
+        raise Invalid("tool_choice is 'required', but the config has no tools: add tools, or leave tool_choice out.")
+    if isinstance(choice, FunctionChoice) and choice.function.name not in names:
+        raise Invalid(
+            f"tool_choice names {choice.function.name!r}, which is none of the config's tools: "
+            f"{', '.join(map(str, names)) or 'it has none'}."
+        )
+    if (
+        request.response_format
+        and request.response_format.type == "json_schema"
+        and not request.response_format.json_schema
+    ):
+        raise Invalid("response_format: type 'json_schema' needs json_schema, as {'name': …, 'schema': {…}}.")
+    if request.prompt is not None:
+        refuse(request, _OF_CHATS, "A completion")
+
+
+_OF_CHATS: frozenset[Feature] = frozenset({"tools", "JSON mode", "JSON schemas"})
+"""What only chats have: the APIs for completions know no such fields."""
 
 
 def refuse(request: CompletionRequest, lacking: frozenset[Feature], who: str) -> None:

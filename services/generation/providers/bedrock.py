@@ -100,7 +100,10 @@ def body(request: CompletionRequest) -> Json:
     }
     sent: Json = {"messages": [{"role": turn.role, "content": turn.blocks} for turn in turns]}
     sent |= {key: value for key, value in optional.items() if value is not None}
-    return sent | {key: value for key, value in other.items() if key in _CONVERSE}
+    sent |= {key: value for key, value in other.items() if key in _CONVERSE}
+    if isinstance(given := other.get("inferenceConfig"), dict):  # what it does not name stays ours
+        sent["inferenceConfig"] = optional["inferenceConfig"] | given
+    return sent
 
 
 def _metadata(user: str | None) -> Json | None:

@@ -7,7 +7,7 @@ from pydantic_core import to_json
 
 from services.generation import models
 from services.generation.completion import CompletionRequest
-from services.generation.features import refuse
+from services.generation.features import check, refuse
 from services.generation.providers import openai
 from services.generation.providers.base import Call
 from services.generation.providers.registry import ROWS, Row
@@ -55,6 +55,7 @@ class Providers:
             row.check(request.config)
         if _chats_only(row, request):
             request = _as_chat(request)
+        check(request)
         refuse(request, row.lacks, row.title)
         models.refuse_impossible(request)
         key = self._key(row, keys)

@@ -17,6 +17,7 @@ from services.generation.completion import (
     functions,
 )
 from services.generation.providers import errors
+from services.generation.turns import answer_schema
 from shared.contracts.chat import (
     ChatMessage,
     FinishReason,
@@ -74,7 +75,7 @@ def body(request: CompletionRequest) -> Json:
         tool_choice=_tool_choice(request, tools) if config.tools else None,
         strict_tools=True if any(tool.strict for tool in tools) else None,
         response_format=response_format
-        and _present(type="json_object", json_schema=(response_format.json_schema or {}).get("schema")),
+        and _present(type="json_object", json_schema=_schema(response_format.json_schema)),
         max_tokens=None if config.max_tokens == -1 else config.max_tokens,
         stop_sequences=[config.stop] if isinstance(config.stop, str) else config.stop,
         seed=request.seed,
@@ -82,6 +83,10 @@ def body(request: CompletionRequest) -> Json:
         frequency_penalty=_penalty("frequency_penalty", config.frequency_penalty),
     )
     return sent | {key: value for key, value in config.other.items() if key not in _OURS}
+
+
+def _schema(given: Json | None) -> Any:  # noqa: ANN401 - JSON schema
+    return answer_schema(given)["schema"] if given else None
 
 
 def _present(**fields: Any) -> Json:  # noqa: ANN401

@@ -25,6 +25,7 @@ from services.generation.completion import (
     functions,
 )
 from services.generation.providers import errors
+from services.generation.turns import answer_schema
 from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, Image, Part, ToolCall, Usage
 from shared.errors import Invalid
 
@@ -103,7 +104,9 @@ def _generation_config(request: CompletionRequest) -> Json:
         presencePenalty=config.presence_penalty or None,
         frequencyPenalty=config.frequency_penalty or None,
         responseMimeType="application/json" if json_format else None,
-        responseJsonSchema=(json_format.json_schema or {}).get("schema") if json_format else None,
+        responseJsonSchema=answer_schema(json_format.json_schema)["schema"]
+        if json_format and json_format.json_schema
+        else None,
         responseLogprobs=None if request.logprobs is None else True,
         logprobs=request.logprobs,
     )

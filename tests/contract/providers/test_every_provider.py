@@ -212,6 +212,36 @@ def using(provider: Standing, feature: Feature) -> tuple[CompletionRequest, list
     return requests[feature]
 
 
+class TestContradictions:
+    async def test_a_choice_without_tools_is_refused(self, provider: Standing) -> None:
+        named = FunctionChoice(function=FunctionName(name="weather_at"))
+        for choice in ("required", named):
+            with pytest.raises(Invalid, match=r"tool_choice|forced tools"):
+                provider.calls(replace(provider.chat(), tool_choice=choice))
+        if not provider.row.lacks & {"tools", "forced tools"}:
+            other = FunctionChoice(function=FunctionName(name="tide_at"))
+            with pytest.raises(Invalid, match="'tide_at', which is none of the config's tools: weather_at"):
+                provider.calls(replace(provider.chat(config={"tools": [TOOL]}), tool_choice=other))
+
+    async def test_a_bare_schema_is_a_schema(self, provider: Standing) -> None:
+        bare = ResponseFormat(type="json_schema", json_schema=SCHEMA["schema"])
+        nothing = ResponseFormat(type="json_schema")
+        with pytest.raises(Invalid, match="json_schema"):
+            provider.calls(provider.chat(user("As json."), response_format=nothing))
+        if "JSON schemas" in provider.row.lacks:
+            return
+        await provider.complete(provider.chat(user("As json."), response_format=bare))
+        assert "thermometer_reading" in sent(provider)
+
+    async def test_what_only_chats_have_is_not_dropped_from_a_completion(self, provider: Standing) -> None:
+        asked = provider.prompt(response_format=ResponseFormat(type="json_object"))
+        (call,) = provider.calls(provider.prompt())
+        if call.request.prompt is None:  # it goes as a chat
+            return
+        with pytest.raises(Invalid, match="cannot do JSON mode"):
+            provider.calls(asked)
+
+
 def leaves(value: Any) -> list[Any]:
     """Every value of a JSON text that holds no other."""
     if isinstance(value, dict):

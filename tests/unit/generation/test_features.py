@@ -24,7 +24,11 @@ def test_a_plain_request_needs_nothing() -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [{"role": "assistant", "content": "", "tool_calls": [CALL]}, {"role": "tool", "content": "1", "tool_call_id": "c"}],
+    [
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+        {"role": "assistant", "content": "", "tool_call": CALL["function"]},
+        {"role": "tool", "content": "1", "tool_call_id": "c"},
+    ],
 )
 def test_a_history_of_calls_needs_tools_even_if_none_is_offered(message: dict[str, Any]) -> None:
     assert needed(chat(message)) == ["tools"]

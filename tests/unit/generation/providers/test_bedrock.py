@@ -43,6 +43,13 @@ class TestBody:
         assert sent["system"] == [{"text": "s"}]
         assert sent["inferenceConfig"] == {"temperature": 1, "maxTokens": 0}
         assert bedrock.body(chat(stop="x"))["inferenceConfig"] == {"temperature": 1, "stopSequences": ["x"]}
+        more = {"inferenceConfig": {"topP": 0.5}}
+        assert bedrock.body(chat(stop="x", max_tokens=9, other=more))["inferenceConfig"] == {
+            "temperature": 1,
+            "maxTokens": 9,
+            "stopSequences": ["x"],
+            "topP": 0.5,
+        }
 
     def test_other_is_for_the_model_unless_it_is_converses_own(self) -> None:
         other = {"top_k": 3, "serviceTier": {"type": "flex"}, "messages": [], "modelId": "x", "system": []}
