@@ -3,6 +3,9 @@
 A blob is found by its organisation and the sha256 of its content, so organisations share nothing and whatever is said
 twice is stored once. Its parts are messages with fixed places; the head, which tells how many there are, is written
 after all of them. So a blob that has a head is whole, and writing it again puts the same bytes into the same places.
+
+What nobody wants kept is stored briefly, in places of its own: it goes by itself. The same content may also stand there
+for good.
 """
 
 import asyncio
@@ -11,7 +14,8 @@ import logging
 import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 from pydantic_core import from_json, to_json
 
@@ -28,6 +32,10 @@ TOKEN = "everloop-blob:"  # noqa: S105 - a word, no secret
 LEAST_BYTES = 64 * 1024
 """Data of fewer characters stays where it is: it is no burden to a message."""
 PART_BYTES = 1024 * 1024
+BRIEF_SECONDS = 3600
+"""How long a head stands that is kept briefly."""
+_MARGIN_SECONDS = 600
+"""How much longer its parts stand: who found the head has this long to read them."""
 _FOUND = re.compile(TOKEN.encode() + rb"([0-9a-f]{64})")
 _LEADS = (b'"', b";base64,")
 _REMEMBERED_BYTES = 64 * 1024 * 1024
@@ -45,16 +53,19 @@ class Name:
     organisation: str
     digest: str
     """sha256 of the content, hex."""
+    brief: bool = field(default=False, compare=False)
+    """Whether it stands there for a while only; the content is the same."""
 
     def subject(self, place: int | str) -> str:
         """Where a part, or the head, stands."""
-        return f"blobs.{self.organisation}.{self.digest}.{place}"
+        return f"blobs.{self.organisation}.{self.digest}.{'brief.' if self.brief else ''}{place}"
 
 
 @dataclass(frozen=True)
 class _Head:
     parts: int
     size: int
+    brief: bool = False
 
 
 class Blobs:
@@ -64,29 +75,42 @@ class Blobs:
         self._bus = bus
         self._recent = _Recent(remembered_bytes)
         self._kept: Memory[Name, _Head] = _names()
+        self._kept_briefly: Memory[Name, _Head] = _names(BRIEF_SECONDS / 2)
         self._heads: Memory[Name, _Head] = _names()
         self._sending = asyncio.Semaphore(_AT_ONCE)
         self._fetching = asyncio.Semaphore(_AT_ONCE)
         # The server that is back may have lost what it had, or be another one.
-        bus.on_reconnect(lambda: self._kept.forget(lambda _, __: True))
+        bus.on_reconnect(self._forget)
 
-    async def keep(self, organisation: str, contents: Mapping[str, bytes]) -> None:
-        """Store contents by their digest; on return they are durable. Unavailable: some may not be."""
+    def _forget(self) -> None:
+        for kept in (self._kept, self._kept_briefly):
+            kept.forget(lambda _, __: True)
+
+    async def keep(self, organisation: str, contents: Mapping[str, bytes], *, brief: bool = False) -> None:
+        """Store contents by their digest; on return they are durable. Unavailable: some may not be.
+
+        What is kept briefly is there for half an hour at least and gone in little more than one.
+        """
+        kept = self._kept_briefly if brief else self._kept
         for digest, content in contents.items():
-            name = Name(organisation, digest)
-            await self._kept.get(name, lambda name=name, content=content: self._store(name, content))  # type: ignore[misc]
+            name = Name(organisation, digest, brief)
+            await kept.get(name, lambda name=name, content=content: self._store(name, content))  # type: ignore[misc]
             self._recent.add(name, content)
 
     async def filled(self, organisation: str, text: bytes) -> "Filled":
         """`text` with its tokens to be exchanged for what they stand for; those of nothing stay. Unavailable."""
         heads: dict[bytes, _Head] = {}
         for digest in {found[1] for found in _FOUND.finditer(text)}:
-            name = Name(organisation, digest.decode())
-            try:
-                heads[digest] = await self._heads.get(name, lambda name=name: self._head(name))  # type: ignore[misc]
-            except NotFound:
-                continue
+            if head := await self._found(Name(organisation, digest.decode())):
+                heads[digest] = head
         return Filled(self, organisation, text, heads)
+
+    async def _found(self, name: Name) -> _Head | None:
+        with suppress(NotFound):
+            return await self._heads.get(name, lambda: self._head(name))
+        with suppress(NotFound):
+            return await self._head(replace(name, brief=True))
+        return None
 
     async def parts(self, name: Name, head: _Head) -> AsyncIterator[bytes]:
         """The content piece by piece; the last one comes only if the whole is what was stored. Internal: it is not."""
@@ -114,28 +138,31 @@ class Blobs:
         said = await newest(self._bus, STREAM, name.subject("head"))
         if said is None:
             raise NotFound(f"There is no {TOKEN}{name.digest}.")
-        return _Head(**from_json(said))
+        return _Head(**from_json(said), brief=name.brief)
 
     async def _store(self, name: Name, content: bytes) -> _Head:
-        try:
-            return await self._head(name)
-        except NotFound:
-            head = _Head(parts=-(-len(content) // PART_BYTES), size=len(content))
+        """What stands there for good is not stored again; what stands there briefly is, and gets another hour."""
+        with suppress(NotFound):
+            return await self._head(replace(name, brief=False))
+        head = _Head(parts=-(-len(content) // PART_BYTES), size=len(content), brief=name.brief)
         try:
             async with asyncio.TaskGroup() as group:
                 for place in range(head.parts):
                     group.create_task(self._send(name, place, content))
         except ExceptionGroup as several:
             raise several.exceptions[0] from None
-        await self._append(name.subject("head"), to_json({"parts": head.parts, "size": head.size}))
+        told = to_json({"parts": head.parts, "size": head.size})
+        await self._append(name.subject("head"), told, BRIEF_SECONDS if name.brief else None)
         return head
 
     async def _send(self, name: Name, place: int, content: bytes) -> None:
         async with self._sending:
-            await self._append(name.subject(place), content[place * PART_BYTES : (place + 1) * PART_BYTES])
+            part = content[place * PART_BYTES : (place + 1) * PART_BYTES]
+            await self._append(name.subject(place), part, BRIEF_SECONDS + _MARGIN_SECONDS if name.brief else None)
 
-    async def _append(self, subject: str, content: bytes) -> None:
-        await self._bus.append(subject, content, message_id=subject, timeout_seconds=_PART_SECONDS)
+    async def _append(self, subject: str, content: bytes, seconds: int | None) -> None:
+        headers = None if seconds is None else {"Nats-TTL": f"{seconds}s"}
+        await self._bus.append(subject, content, message_id=subject, timeout_seconds=_PART_SECONDS, headers=headers)
 
 
 class Filled:
@@ -158,18 +185,22 @@ class Filled:
         done = 0
         for start, end, digest in self._places:
             yield self._text[done:start]
-            async for part in self._blobs.parts(Name(self._organisation, digest.decode()), self._heads[digest]):
+            name, head = self._named(digest)
+            async for part in self._blobs.parts(name, head):
                 yield part
             done = end
         yield self._text[done:]
+
+    def _named(self, digest: bytes) -> tuple[Name, _Head]:
+        head = self._heads[digest]
+        return Name(self._organisation, digest.decode(), head.brief), head
 
     async def whole(self) -> bytes:
         """The text at once, its blobs remembered."""
         pieces: list[bytes] = []
         done = 0
         for start, end, digest in self._places:
-            name = Name(self._organisation, digest.decode())
-            pieces += (self._text[done:start], await self._blobs.content(name, self._heads[digest]))
+            pieces += (self._text[done:start], await self._blobs.content(*self._named(digest)))
             done = end
         return b"".join((*pieces, self._text[done:]))
 
@@ -180,8 +211,8 @@ def _stands_for_data(text: bytes, found: "re.Match[bytes]") -> bool:
     return before.endswith(_LEADS) and text[found.end() : found.end() + 1] == b'"'
 
 
-def _names() -> Memory[Name, _Head]:
-    return Memory(most=_REMEMBERED_NAMES, fresh_seconds=_FOR_EVER, stale_seconds=_FOR_EVER)
+def _names(seconds: float = _FOR_EVER) -> Memory[Name, _Head]:
+    return Memory(most=_REMEMBERED_NAMES, fresh_seconds=seconds, stale_seconds=seconds)
 
 
 class _Recent:

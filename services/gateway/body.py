@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
@@ -66,12 +66,18 @@ class CleanRequest(Request):
         self.state.claims = read.claims
         self._json = read.parsed
 
-    async def keep(self) -> None:
-        """Store the images of this request, for the organisation its guard found. Unavailable: nothing was accepted."""
+    async def keep(self, *, unsaved: bool) -> None:
+        """Store the images of this request, for the organisation its guard found; with `unsaved` also, for a while,
+        those that shall not be saved. Unavailable: nothing was accepted.
+        """
         claims: Claims | None = getattr(self.state, "claims", None)
-        if claims is not None and claims.contents:
-            self.state.claims = None
+        if claims is None:
+            return
+        self.state.claims = None
+        if claims.contents:
             await self._blobs.keep(self.state.organisation, claims.contents)
+        if unsaved and claims.unsaved:
+            await self._blobs.keep(self.state.organisation, claims.unsaved, brief=True)
 
     async def filled(self, response: Response) -> Response:
         """The answer with the images its tokens stand for, piece by piece."""
@@ -134,8 +140,11 @@ _current: ContextVar[CleanRequest] = ContextVar("_current")
 class CleanRoute(APIRoute):
     """A route whose handler gets a `CleanRequest`, is called when its images are durable, and answers with images."""
 
+    uses_unsaved: ClassVar[bool] = True
+    """Whether it works with what `save: false` says shall not be kept."""
+
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401 - FastAPI's own
-        super().__init__(path, _after_keeping(endpoint), **options)
+        super().__init__(path, _after_keeping(endpoint, unsaved=self.uses_unsaved), **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's documented place to exchange the request."""
@@ -149,12 +158,18 @@ class CleanRoute(APIRoute):
         return handle_clean
 
 
-def _after_keeping(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+class RecordingRoute(CleanRoute):
+    """A route that writes down what it is sent, and has no other use for it."""
+
+    uses_unsaved = False
+
+
+def _after_keeping(endpoint: Callable[..., Any], *, unsaved: bool) -> Callable[..., Any]:
     """Images are stored between the checks of guard and schema and the first line of the route: none can forget it."""
 
     @functools.wraps(endpoint)
     async def kept(*args: Any, **values: Any) -> Any:  # noqa: ANN401 - whatever the endpoint takes and gives
-        await _current.get().keep()
+        await _current.get().keep(unsaved=unsaved)
         return await endpoint(*args, **values)
 
     return kept

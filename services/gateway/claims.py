@@ -6,11 +6,15 @@ Only the data is exchanged. What is left is still a data URL with its media type
 import hashlib
 from typing import Any, NamedTuple
 
+from pydantic import TypeAdapter, ValidationError
+
 from shared.blobs import LEAST_BYTES, TOKEN
+from shared.contracts.logs import CONTENT
 
 _LONGEST_HEAD = 256
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=-_"
 """Of base64 and its variant for addresses. None of it is escaped in JSON, so data can be put back into JSON text."""
+_BOOL = TypeAdapter(bool)
 _SLICE_BYTES = 1024 * 1024
 
 
@@ -19,6 +23,8 @@ class Claims(NamedTuple):
 
     contents: dict[str, bytes]
     """By sha256, hex."""
+    unsaved: dict[str, bytes]
+    """The same, of what `save: false` says shall not be kept."""
     size: int
     """Characters taken out in all; what stood there twice counts twice."""
 
@@ -26,6 +32,26 @@ class Claims(NamedTuple):
 def check_in(body: Any) -> Claims:  # noqa: ANN401 - any JSON
     """Exchange the data of every large data URL in `body` for its token."""
     contents: dict[str, bytes] = {}
+    unsaved: dict[str, bytes] = {}
+    size = 0
+    for log in body if isinstance(body, list) else [body]:
+        if isinstance(log, dict) and not _to_be_saved(log):
+            content = {name: log[name] for name in CONTENT if name in log}
+            size += _exchange(content, unsaved)
+            log.update(content)
+    size += _exchange(body, contents)
+    return Claims(contents, {digest: unsaved[digest] for digest in unsaved.keys() - contents.keys()}, size)
+
+
+def _to_be_saved(log: dict[str, Any]) -> bool:
+    try:
+        return _BOOL.validate_python(log.get("save", True))  # as the schema reads it: "no" is no, too
+    except ValidationError:
+        return True
+
+
+def _exchange(body: Any, contents: dict[str, bytes]) -> int:  # noqa: ANN401 - any JSON
+    """Put into `contents` what is taken out; returns its size."""
     size = 0
     waiting = [body]
     while waiting:
@@ -39,7 +65,7 @@ def check_in(body: Any) -> Claims:  # noqa: ANN401 - any JSON
                 container[key] = f"{head}{TOKEN}{digest}"
                 contents[digest] = content
                 size += len(content)
-    return Claims(contents, size)
+    return size
 
 
 def _entries(container: Any) -> Any:  # noqa: ANN401 - any JSON

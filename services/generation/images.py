@@ -3,11 +3,12 @@
 import asyncio
 import base64
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from services.generation.completion import CompletionRequest
 from services.generation.outbound import Outbound
-from shared.blobs import LEAST_BYTES, TOKEN, Blobs
+from shared.blobs import LEAST_BYTES, TOKEN
 from shared.contracts.chat import ChatMessage, Image, ImageUrl, Text
 from shared.errors import Invalid
 
@@ -16,7 +17,11 @@ _MOST_BYTES = 20 * 1024 * 1024
 _SECONDS = 30.0
 
 
-async def inlined(request: CompletionRequest, outbound: Outbound, organisation: str, blobs: Blobs) -> CompletionRequest:
+Keep = Callable[[dict[str, bytes]], Awaitable[None]]
+"""Stores contents by their sha256."""
+
+
+async def inlined(request: CompletionRequest, outbound: Outbound, keep: Keep) -> CompletionRequest:
     """The request with every image in it as data. Errors: Invalid (address, no image), UpstreamFailed, Unavailable."""
     addresses = {
         part.image_url.url
@@ -26,7 +31,7 @@ async def inlined(request: CompletionRequest, outbound: Outbound, organisation: 
     }
     if not addresses:
         return request
-    fetched = await asyncio.gather(*(_data_url(url, outbound, organisation, blobs) for url in addresses))
+    fetched = await asyncio.gather(*(_data_url(url, outbound, keep) for url in addresses))
     found = dict(zip(addresses, fetched, strict=True))
     return replace(request, messages=[_with_data(message, found) for message in request.messages or ()])
 
@@ -43,7 +48,7 @@ def _part(part: Text | Image, found: dict[str, str]) -> Text | Image:
     return Image(image_url=ImageUrl(url=found[part.image_url.url], detail=part.image_url.detail))
 
 
-async def _data_url(url: str, outbound: Outbound, organisation: str, blobs: Blobs) -> str:
+async def _data_url(url: str, outbound: Outbound, keep: Keep) -> str:
     fetched = await outbound.get(url, limit_bytes=_MOST_BYTES, seconds=_SECONDS)
     kind = (fetched.content_type or "").partition(";")[0].strip().lower()
     if fetched.status != 200 or not kind.startswith("image/"):
@@ -54,5 +59,5 @@ async def _data_url(url: str, outbound: Outbound, organisation: str, blobs: Blob
     if len(data) < LEAST_BYTES:
         return f"data:{kind};base64,{data.decode()}"
     digest = hashlib.sha256(data).hexdigest()
-    await blobs.keep(organisation, {digest: data})
+    await keep({digest: data})
     return f"data:{kind};base64,{TOKEN}{digest}"

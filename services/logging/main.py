@@ -47,7 +47,12 @@ def streams(settings: LoggingSettings) -> list[StreamSpec]:
             replicas=replicas,
         ),
         StreamSpec(
-            blobs.STREAM, (blobs.SUBJECTS,), max_bytes=settings.blobs_max_bytes, replicas=replicas, newest_only=True
+            blobs.STREAM,
+            (blobs.SUBJECTS,),
+            max_bytes=settings.blobs_max_bytes,
+            replicas=replicas,
+            newest_only=True,
+            brief=True,
         ),
     ]
 

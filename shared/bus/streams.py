@@ -38,6 +38,8 @@ class StreamSpec:
     replicas: int = 1
     newest_only: bool = False
     """Of each subject the newest message is kept, and can be asked for: `newest`."""
+    brief: bool = False
+    """A message may say how many seconds it is kept: header `Nats-TTL`. Needs nats-server 2.11."""
 
 
 async def ensure_stream(bus: Bus, spec: StreamSpec) -> None:
@@ -54,6 +56,7 @@ async def ensure_stream(bus: Bus, spec: StreamSpec) -> None:
         duplicate_window=DUPLICATE_WINDOW_SECONDS,
         max_msgs_per_subject=1 if spec.newest_only else -1,
         allow_direct=spec.newest_only,
+        allow_msg_ttl=spec.brief or None,
     )
     manager = (await bus.online()).jetstream()
     try:

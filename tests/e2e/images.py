@@ -47,7 +47,7 @@ def stored(stack: Stack, url: str) -> dict[str, int]:
     digest = hashlib.sha256(url.partition(",")[2].encode()).hexdigest()
 
     async def look(bus: Bus) -> dict[str, int]:
-        info = await bus.client.jetstream().stream_info("BLOBS", subjects_filter=f"blobs.*.{digest}.*")
+        info = await bus.client.jetstream().stream_info("BLOBS", subjects_filter=f"blobs.*.{digest}.>")
         return info.state.subjects or {}
 
     return asyncio.run(_as_operator(stack, look))

@@ -196,6 +196,38 @@ def test_what_is_refused_stores_no_image(api: httpx.Client, stack: Stack, projec
     assert stored(stack, url) == {}
 
 
+def kinds(stack: Stack, url: str) -> set[str]:
+    """How the data of this URL is stored: `brief`, `for good`, both, or not at all."""
+    return {"brief" if ".brief." in place else "for good" for place in stored(stack, url)}
+
+
+def test_images_that_shall_not_be_saved_go_by_themselves(
+    api: httpx.Client, stack: Stack, openai: OpenAIStandIn, project: str
+) -> None:
+    url, kept, template = data_url(MIB, project), data_url(MIB, f"{project}-2"), data_url(MIB, f"{project}-3")
+    config = CONFIG | {"chat_template": asking(template)}
+    for save in (False, "no"):
+        answer = chat(api, project, asking(url), metadata={"its": kept}, model_config=config, save=save)
+        assert [urls_of(message) for message in openai.last.body["messages"]] == [[template], [url]]
+        assert urls_of(answer["data"][0]["messages"][-1]) == [url]
+        log = ok(api.get(f"/logs/{answer['data'][0]['id']}"))
+        assert (log["messages"], log["metadata"]) == (None, {"its": kept})
+        assert [kinds(stack, one) for one in (url, kept, template)] == [{"brief"}, {"for good"}, {"for good"}]
+    chat(api, project, asking(url))
+    assert kinds(stack, url) == {"brief", "for good"}
+
+
+def test_of_logs_that_shall_not_be_saved_no_image_is_stored(api: httpx.Client, stack: Stack, project: str) -> None:
+    first, second, shared = (data_url(MIB, f"{project}-{number}") for number in range(3))
+    log = {"project": project, "config": LOGGED}
+    ok(api.post("/logs", json=log | {"messages": asking(first), "save": False}))
+    hidden, shown = log | {"messages": asking(second, shared), "save": False}, log | {"messages": asking(shared)}
+    created = ok(api.post("/logs", json=[hidden, shown]))
+    messages = [ok(api.get(f"/logs/{one['id']}"))["messages"] for one in created]
+    assert (messages[0], urls_of(messages[1][0])) == (None, [shared])
+    assert [kinds(stack, url) for url in (first, second, shared)] == [set(), set(), {"for good"}]
+
+
 def test_a_token_of_nothing_stays_text(api: httpx.Client, openai: OpenAIStandIn, project: str) -> None:
     text = f"What is everloop-blob:{'0' * 64}?"
     answer = chat(api, project, [{"role": "user", "content": text}])

@@ -191,6 +191,55 @@ async def test_a_replica_that_is_behind_is_not_believed(bus: Bus, monkeypatch: p
     assert await newest(bus, module.STREAM, "blobs.tm_1.nothing") is None
 
 
+async def every_place(bus: Bus, digest: str) -> set[str]:
+    """Where it stands, for good and briefly."""
+    info = await bus.client.jetstream().stream_info(module.STREAM, subjects_filter=f"blobs.*.{digest}.>")
+    return {subject.split(".", 3)[3] for subject in info.state.subjects or {}}
+
+
+async def test_what_is_kept_briefly_goes_by_itself(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BRIEF_SECONDS", 1)
+    monkeypatch.setattr(module, "_MARGIN_SECONDS", 1)
+    ((digest, content),) = image(1.5).items()
+    blobs = Blobs(bus)
+    await blobs.keep(ORGANISATION, {digest: content}, brief=True)
+    assert await every_place(bus, digest) == {"brief.0", "brief.1", "brief.head"}
+    assert await read(bus, ORGANISATION, digest) == content
+    async with asyncio.timeout(10):
+        while await every_place(bus, digest):  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.1)
+    text = f"everloop-blob:{digest}".encode()
+    assert await (await blobs.filled(ORGANISATION, text)).whole() == text
+
+
+async def test_what_is_kept_for_good_stays_whatever_is_kept_briefly(bus: Bus) -> None:
+    first, second = image(0.1), image(0.1)
+    ((one, _), (two, content)) = *first.items(), *second.items()
+    blobs = Blobs(bus)
+    await blobs.keep(ORGANISATION, first)
+    await blobs.keep(ORGANISATION, first, brief=True)
+    assert await every_place(bus, one) == {"0", "head"}
+    await blobs.keep(ORGANISATION, second, brief=True)
+    await blobs.keep(ORGANISATION, second)
+    assert await every_place(bus, two) == {"0", "head", "brief.0", "brief.head"}
+    await bus.client.jetstream().purge_stream(module.STREAM, subject=f"blobs.{ORGANISATION}.{two}.brief.*")
+    assert await read(bus, ORGANISATION, two) == content
+
+
+async def test_sent_again_it_stands_for_another_while(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    ((digest, content),) = image(0.1).items()
+    await Blobs(bus).keep(ORGANISATION, {digest: content}, brief=True)
+    sent: dict[str, Any] = {}
+
+    async def noting(subject: str, _: bytes, *, headers: Any, **__: Any) -> int:
+        sent[subject.rpartition(".")[2]] = headers
+        return 1
+
+    monkeypatch.setattr(bus, "append", noting)
+    await Blobs(bus).keep(ORGANISATION, {digest: content}, brief=True)
+    assert sent == {"0": {"Nats-TTL": "4200s"}, "head": {"Nats-TTL": "3600s"}}
+
+
 async def test_a_full_stream_refuses_and_keeps_what_it_has(tmp_path: Path) -> None:
     first, second = image(1.5), image(1.5)
     ((digest, content),) = first.items()

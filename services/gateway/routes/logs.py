@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query, Response
 from pydantic_core import to_json
 
-from services.gateway.body import CleanRoute
+from services.gateway.body import RecordingRoute
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.feedback import with_feedback
 from services.gateway.paging import PAGE_SECONDS, page_of
@@ -24,7 +24,7 @@ from shared.contracts.logs import GetLog, LogRecord, LogUpdate, Page, StoredLog
 from shared.errors import Invalid
 from shared.permissions import EDIT_PROMPTS, VIEW_LOGS
 
-router = APIRouter(tags=["Logs"], route_class=CleanRoute)
+router = APIRouter(tags=["Logs"], route_class=RecordingRoute)
 
 WriterDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
 ReaderDep = Annotated[Caller, Depends(require(VIEW_LOGS))]

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from functools import partial
 
 from services.generation import claims, images, models, prompts
 from services.generation.attempt import ABANDONED, DEFECT, Attempt
@@ -88,7 +89,8 @@ async def _prepare(attempt: Attempt, deps: Deps) -> Plan:
 
     async def calls(request: CompletionRequest) -> list[Call]:
         if deps.providers.row(request.config).inline_images:
-            request = await images.inlined(request, deps.outbound, command.organisation, deps.blobs)
+            keep = partial(deps.blobs.keep, command.organisation, brief=not command.save)
+            request = await images.inlined(request, deps.outbound, keep)
         if deps.providers.needs_budget(request):
             request = replace(request, rest_tokens=await asyncio.to_thread(models.rest_tokens, request))
         return await claims.redeem(deps.providers.calls(request, keys), command.organisation, deps.blobs)

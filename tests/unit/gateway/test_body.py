@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from services.gateway import body as module
 from services.gateway import errors
-from services.gateway.body import CleanRoute
+from services.gateway.body import CleanRoute, RecordingRoute
 from shared.blobs import Blobs, Filled
 from shared.errors import Denied, Internal, Unavailable
 
@@ -24,7 +24,8 @@ LARGE = "QUJD" * 300_000
 class Asked(BaseModel):
     """A body."""
 
-    url: str
+    url: str = ""
+    inputs: dict[str, str] = {}
     number: int = 0
 
 
@@ -36,15 +37,15 @@ class HandmadeBlobs:
         self.happened: list[str] = []
         self.away = self.damaged = False
 
-    async def keep(self, organisation: str, contents: Mapping[str, bytes]) -> None:
-        self.happened.append("keep")
+    async def keep(self, organisation: str, contents: Mapping[str, bytes], *, brief: bool = False) -> None:
+        self.happened.append("keep briefly" if brief else "keep")
         if self.away:
             raise Unavailable("The message bus is away.")
         self.contents |= {(organisation, digest): content for digest, content in contents.items()}
 
     async def filled(self, organisation: str, text: bytes) -> Filled:
         heads: Any = {
-            digest.encode(): SimpleNamespace(size=len(content), parts=1)
+            digest.encode(): SimpleNamespace(size=len(content), parts=1, brief=False)
             for (owner, digest), content in self.contents.items()
             if owner == organisation
         }
@@ -77,6 +78,11 @@ async def client(blobs: HandmadeBlobs) -> AsyncIterator[httpx.AsyncClient]:
     async def said(body: Asked, request: Request) -> dict[str, Any]:
         blobs.happened.append("route")
         return {"said": body.url, "length": len(body.url), "keys": request.state.provider_api_keys}
+
+    async def record(body: Asked) -> int:
+        return len(body.url)
+
+    router.add_api_route("/record", record, methods=["POST"], route_class_override=RecordingRoute)
 
     @router.get("/read")
     async def read(text: Annotated[str, ""]) -> list[str]:
@@ -116,6 +122,16 @@ async def test_nothing_is_kept_of_what_is_refused(client: httpx.AsyncClient, blo
     del client.headers["X-Organisation"]
     assert (await client.post("/said", json={"url": url()})).status_code == 403
     assert blobs.happened == []
+
+
+async def test_what_shall_not_be_saved_is_kept_briefly_where_it_is_used(
+    client: httpx.AsyncClient, blobs: HandmadeBlobs
+) -> None:
+    body = {"save": False, "inputs": {"picture": url()}}
+    assert (await client.post("/record", json=body)).status_code == 200
+    assert blobs.happened == []
+    assert (await client.post("/said", json=body)).status_code == 200
+    assert blobs.happened == ["keep briefly", "route"]
 
 
 async def test_what_cannot_be_kept_is_not_accepted(client: httpx.AsyncClient, blobs: HandmadeBlobs) -> None:

@@ -67,3 +67,26 @@ def test_different_data_has_different_tokens() -> None:
 
 def test_a_body_that_is_one_value_has_nothing_to_exchange() -> None:
     assert check_in(URL).contents == {}
+
+
+@pytest.mark.parametrize("save", [False, "false", "no", 0])
+def test_what_shall_not_be_saved_is_told_apart(save: Any) -> None:
+    other = DATA[::-1]
+    url = f"data:image/png;base64,{other}"
+    body: Any = {"save": save, "inputs": {"a": URL, "b": url}, "messages": [{"content": URL}], "metadata": {"c": url}}
+    claims = check_in(body)
+    assert (claims.unsaved, set(claims.contents.values())) == ({DIGEST: DATA.encode()}, {other.encode()})
+    assert claims.size == 4 * len(DATA)
+    assert list(body) == ["save", "inputs", "messages", "metadata"]
+    assert body["messages"] == [{"content": CHECKED_IN}]
+
+
+@pytest.mark.parametrize("save", [True, None, "yes", "nonsense", []])
+def test_everything_else_is_saved(save: Any) -> None:
+    claims = check_in([{"save": save, "output": URL}, {"save": False, "project": URL}])
+    assert (claims.unsaved, claims.contents) == ({}, {DIGEST: DATA.encode()})
+
+
+def test_of_several_logs_each_says_for_itself() -> None:
+    claims = check_in([{"save": False, "output": URL}, {"save": True, "output": URL[:-2] + "++"}])
+    assert (list(claims.unsaved), len(claims.contents)) == ([DIGEST], 1)
