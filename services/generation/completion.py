@@ -116,7 +116,7 @@ class Joined:
 
     def __init__(self) -> None:
         self._text: list[str] = []
-        self._tool_calls: dict[int, list[ToolCallPart]] = {}
+        self._tool_calls: list[list[ToolCallPart]] = []
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
         self.about: Json = {}
@@ -126,11 +126,18 @@ class Joined:
         if chunk.text:
             self._text.append(chunk.text)
         for part in chunk.tool_calls:
-            index = len(self._tool_calls) if part.index is None else part.index
-            self._tool_calls.setdefault(index, []).append(part)
+            self._parts_of_its_call(part).append(part)
         self.finish_reason = chunk.finish_reason or self.finish_reason
         self.usage = _merged(self.usage, chunk.usage)
         self.about.update(chunk.about)
+
+    def _parts_of_its_call(self, part: ToolCallPart) -> list[ToolCallPart]:
+        """Some servers count every call 0: a name under another id is another call. Some make a new id a piece."""
+        known = next((parts for parts in reversed(self._tool_calls) if parts[0].index == part.index), None)
+        begins = part.index is None or (part.name and part.id and known and known[0].id not in {None, part.id})
+        if known is None or begins:
+            self._tool_calls.append(known := [])
+        return known
 
     @property
     def whole_usage(self) -> Usage | None:
@@ -139,7 +146,9 @@ class Joined:
 
     def choice(self) -> Choice:
         """The sample so far, in the form a whole answer has."""
-        calls = [_tool_call(index, parts) for index, parts in sorted(self._tool_calls.items())]
+        # Deltas that belong to no name are of something else that the provider streams so: a search of its own.
+        named = [parts for parts in self._tool_calls if any(part.name for part in parts)]
+        calls = [_tool_call(index, parts) for index, parts in enumerate(sorted(named, key=_position))]
         return Choice("".join(self._text), calls or None, self.finish_reason)
 
 
@@ -152,12 +161,20 @@ def _merged(known: Usage | None, told: Usage | None) -> Usage | None:
     return Usage(prompt_tokens=prompt, generation_tokens=generated, total_tokens=prompt + generated)
 
 
+def _position(parts: list[ToolCallPart]) -> int:
+    return parts[0].index or 0
+
+
 def _tool_call(index: int, parts: list[ToolCallPart]) -> ToolCall:
     """A call without arguments has an empty object, which some providers do not stream."""
+    name = ""
+    for part in parts:
+        if part.name != name:  # some servers repeat it with every piece
+            name += part.name or ""
     return ToolCall(
         id=next((part.id for part in parts if part.id), f"call_{index}"),
         function=FunctionCall(
-            name="".join(part.name or "" for part in parts),
+            name=name,
             arguments="".join(part.arguments for part in parts) or "{}",
         ),
     )

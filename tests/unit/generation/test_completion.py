@@ -39,7 +39,45 @@ def test_parts_of_parallel_tool_calls_may_be_interleaved() -> None:
 def test_a_call_without_id_gets_one() -> None:
     joined = Joined()
     joined.add(Chunk(tool_calls=(ToolCallPart(3, name="f"),)))
-    assert [call.id for call in joined.choice().tool_calls or ()] == ["call_3"]
+    assert [call.id for call in joined.choice().tool_calls or ()] == ["call_0"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "calls"),
+    [
+        (
+            [
+                ToolCallPart(0, id="a", name="weather", arguments="{}"),
+                ToolCallPart(0, id="b", name="clock", arguments='{"at":'),
+                ToolCallPart(0, id="b", arguments="1}"),
+            ],
+            [("a", "weather", "{}"), ("b", "clock", '{"at":1}')],
+        ),
+        (
+            [ToolCallPart(0, id="a", name="clock", arguments="{"), ToolCallPart(0, name="clock", arguments="}")],
+            [("a", "clock", "{}")],
+        ),
+        (
+            [ToolCallPart(0, id="a", name="clock", arguments="{"), ToolCallPart(0, id="b", arguments="}")],
+            [("a", "clock", "{}")],
+        ),
+        (
+            [ToolCallPart(0, id="a", name="get_"), ToolCallPart(0, name="time")],
+            [("a", "get_time", "{}")],
+        ),
+        (
+            [ToolCallPart(0, arguments='{"query": "Oslo"}'), ToolCallPart(1, id="a", name="clock")],
+            [("a", "clock", "{}")],
+        ),
+    ],
+    ids=["all counted 0", "name in every piece", "new id for every piece", "name in pieces", "nobody's deltas"],
+)
+def test_what_servers_do_to_calls_in_pieces(parts: list[ToolCallPart], calls: list[tuple[str, str, str]]) -> None:
+    joined = Joined()
+    for part in parts:
+        joined.add(Chunk(tool_calls=(part,)))
+    made = joined.choice().tool_calls or []
+    assert [(call.id, call.function.name, call.function.arguments) for call in made] == calls
 
 
 def test_usage_and_reason_come_with_different_events() -> None:
