@@ -1,57 +1,27 @@
 """One call to a model: what was asked, and what has come of it so far. It can be written down at any moment."""
 
-import asyncio
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
-from services.generation import models, tokens
-from services.generation.completion import Choice, Completion, CompletionRequest, Joined, Json
+from services.generation.completion import Choice, Completion, CompletionRequest, Json
+from services.generation.outcome import Asked, Outcome, total
+from services.generation.providers import errors
 from services.generation.providers.base import Call
 from shared import telemetry
-from shared.contracts.chat import ChatMessage, ToolResult, Usage
+from shared.contracts.chat import ChatMessage, ToolResult
 from shared.contracts.generations import Chat, Chunk, Complete, Generation, Sample
 from shared.contracts.logs import LogRecord
 from shared.contracts.projects import ModelConfig, Resolved
-from shared.errors import Problem, UpstreamFailed
+from shared.errors import Problem
 
-_KEPT_BYTES = 2 * 1024 * 1024
-_LEFT_OUT = "Left out because of its size: see the messages of the log."
 _MOST_TOKENS = 2**53
 """A provider that claims more is mistaken, and more than 64 bits could not be stored."""
 _STREAMED_BYTES = 16 * 1024
 """Results of tools stand on the events of a stream if they are no longer: clients limit the length of a line."""
 ABANDONED = "The call ended before its answer was complete: its caller left, or Everloop was stopped."
 DEFECT = "Something went wrong on our side; the service's log has the details."
-
-
-@dataclass
-class Outcome:
-    """What came of one sample."""
-
-    call: Call | None = None
-    """The one it is from, or would have been: the last that was tried."""
-    counts: bool = False
-    """Whether the tokens of that call stand here: on the first of the samples it is for."""
-    choice: Choice | None = None
-    joined: Joined | None = None
-    """Of a streamed sample, from its first event on."""
-    usage: Usage | None = None
-    """Of the request this sample was the first of: with several samples in one request the provider counts them
-    together, so their sum stands on the first sample's log and the others have none."""
-    response: Json | None = None
-    own_response: Json | None = None
-    """For its log: of a response that several samples share, its own choice alone."""
-    latency: float | None = None
-    """Seconds."""
-    problem: Problem | None = None
-    error: str | None = None
-
-    @property
-    def may_be_helped(self) -> bool:
-        """Whether another model may be asked: this one failed, and nothing of its answer was passed on."""
-        return self.problem is not None and self.problem.retryable and self.joined is None
 
 
 @dataclass
@@ -75,32 +45,44 @@ class Attempt:
 
     # What happens to it
 
-    def sending(self, first: int, call: Call) -> None:
-        """The samples from `first` on are asked for with this call."""
-        for outcome in self.outcomes[first : first + call.request.samples]:
-            outcome.call, outcome.problem, outcome.counts = call, None, False
-        self.outcomes[first].counts = True
+    def asking(self, first: int, call: Call) -> Asked:
+        """The samples from `first` on are asked for with this call; what came of others before is only paid for."""
+        asked = Asked(call)
+        for outcome in self._of(first, call):
+            outcome.asked = asked
+            outcome.choice = outcome.response = outcome.own_response = outcome.problem = None
+        self.outcomes[first].paid.append(asked)
+        return asked
 
-    def completed(self, first: int, completion: Completion, started: float) -> None:
-        """A provider's answer holds the samples from `first` on."""
-        latency = time.monotonic() - started
-        for index, (outcome, choice) in enumerate(zip(self.outcomes[first:], completion.choices, strict=False)):
+    def answered(self, first: int, asked: Asked, completion: Completion) -> None:
+        """A provider's answer holds the samples from `first` on, or as many of them as it has."""
+        asked.answered(completion)
+        latency = time.monotonic() - asked.started
+        answers = zip(self._of(first, asked.call), completion.choices, strict=False)
+        for index, (outcome, choice) in enumerate(answers):
             outcome.choice, outcome.response, outcome.latency = choice, completion.raw, latency
             outcome.own_response = _only(completion.raw, index)
-        self.outcomes[first].usage = completion.usage
 
-    def refused(self, first: int, call: Call, problem: Problem, started: float) -> None:
-        """The samples from `first` on do not come from this call."""
-        for outcome in self.outcomes[first : first + call.request.samples]:
-            outcome.problem, outcome.latency = problem, time.monotonic() - started
+    def failed_call(self, first: int, asked: Asked, problem: Problem) -> None:
+        """The samples from `first` on do not come from this call, except those that came with the problem."""
+        sent = errors.sent_with(problem) or Completion([], {})
+        self.answered(first, asked, sent)
+        for outcome in self._of(first, asked.call):
+            outcome.latency = time.monotonic() - asked.started
+            if outcome.choice is None or len(sent.choices) >= asked.call.request.samples:
+                outcome.problem = problem
 
-    def ended(self, index: int, call: Call, started: float) -> None:
+    def ended(self, index: int, asked: Asked, problem: Problem | None) -> None:
         """The stream of a sample is over, for whatever reason."""
-        outcome = self.outcomes[index]
-        outcome.latency = time.monotonic() - started
-        if (joined := outcome.joined) is not None:
-            outcome.choice, outcome.response = joined.choice(), call.dialect.write_reply(call.request, joined)
-            outcome.own_response, outcome.usage = outcome.response, joined.whole_usage
+        outcome, request = self.outcomes[index], asked.call.request
+        outcome.problem, outcome.latency = problem, time.monotonic() - asked.started
+        asked.ended(problem)
+        if asked.progress.begun:
+            outcome.choice = asked.joined.choice()
+            outcome.response = outcome.own_response = asked.call.dialect.write_reply(request, asked.joined)
+
+    def _of(self, first: int, call: Call) -> list[Outcome]:
+        return self.outcomes[first : first + call.request.samples]
 
     def failed(self, problem: Problem) -> None:
         """Nothing more comes, for this reason."""
@@ -115,15 +97,10 @@ class Attempt:
                 outcome.error = outcome.error or error
 
     async def count(self) -> None:
-        """Fill in the tokens that no provider told. A call that failed counts if it may have cost something."""
-        for first, outcome in enumerate(self.outcomes):
-            refused = outcome.problem is not None and not isinstance(outcome.problem, UpstreamFailed)
-            if outcome.usage is None and outcome.call and outcome.counts and (outcome.choice or not refused):
-                request = outcome.call.request
-                answers = self.outcomes[first : first + request.samples]
-                choices = [answer.choice for answer in answers if answer.choice]
-                told = outcome.joined.usage if outcome.joined else None
-                outcome.usage = await asyncio.to_thread(tokens.used, request, choices, told)
+        """Fill in the tokens that no provider told."""
+        for outcome in self.outcomes:
+            for asked in outcome.paid:
+                await asked.count()
 
     @property
     def problem(self) -> Problem | None:
@@ -176,7 +153,7 @@ class Attempt:
 
     def generation(self) -> Generation:
         """The whole answer."""
-        used = [outcome.usage for outcome in self.outcomes if outcome.usage]
+        used, first = [outcome.usage for outcome in self.outcomes if outcome.usage], self.outcomes[0].asked
         # Samples of one request share its response; it is told once.
         responses = {id(outcome.response): outcome.response for outcome in self.outcomes if outcome.response}
         return Generation(
@@ -186,13 +163,9 @@ class Attempt:
             samples=[self._sample(index) for index in range(len(self.outcomes))],
             messages=self.messages,
             tool_results=self.tool_results,
-            usage=Usage(
-                prompt_tokens=sum(usage.prompt_tokens for usage in used),
-                generation_tokens=sum(usage.generation_tokens for usage in used),
-                total_tokens=sum(usage.total_tokens for usage in used),
-            ),
+            usage=total(used),
             provider_responses=list(responses.values()),
-            provider_request=_body(self.outcomes[0]) or {},
+            provider_request=first.body() if first else {},
         )
 
     async def records(self) -> list[LogRecord]:
@@ -204,10 +177,9 @@ class Attempt:
 
     def _record(self, index: int, duration: float, trace: str | None) -> LogRecord:
         command, outcome = self.command, self.outcomes[index]
-        choice, usage = outcome.choice, outcome.usage
+        choice, usage, costs = outcome.choice, outcome.usage, outcome.costs
         chat = isinstance(command, Chat)
-        served = outcome.call.request.config if outcome.call else None
-        costs = served and usage and models.costs(served.provider, served.model, usage)
+        served = outcome.asked.call.request.config if outcome.asked else None
         record = LogRecord(
             id=command.log_ids[index],
             organisation=command.organisation,
@@ -239,7 +211,7 @@ class Attempt:
             tokens=usage and min(usage.total_tokens, 2 * _MOST_TOKENS),
             prompt_cost=costs and costs.prompt,
             output_cost=costs and costs.output,
-            provider_request=_body(outcome),
+            provider_request=outcome.asked and outcome.asked.body(),
             provider_response=outcome.own_response,
             finish_reason=choice and choice.finish_reason,
             tools=self.tool_results or None,
@@ -249,20 +221,13 @@ class Attempt:
         return record if command.save else record.without_content()
 
 
-def _body(outcome: Outcome) -> Json | None:
-    """The request as it went out, its large images as tokens, but not a second copy of very long text."""
-    if (call := outcome.call) is None:
-        return None
-    if call.text_bytes > _KEPT_BYTES and "messages" in call.body:
-        return call.body | {"messages": _LEFT_OUT}
-    return call.body
-
-
 def _only(response: Json, index: int) -> Json:
+    """With the choice of one sample; they may stand in any order."""
     choices = response.get("choices")
     if not isinstance(choices, list) or len(choices) < 2:
         return response
-    return response | {"choices": choices[index : index + 1]}
+    ordered = sorted(choices, key=lambda choice: choice.get("index", 0))
+    return response | {"choices": ordered[index : index + 1]}
 
 
 def _message(choice: Choice) -> ChatMessage:

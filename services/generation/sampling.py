@@ -1,13 +1,11 @@
 """From a plan to samples: every call at the same time, whole or streamed, and someone else's where one fails."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from services.generation.attempt import Attempt
-from services.generation.completion import Joined
 from services.generation.providers.base import Call
 from services.generation.providers.dispatch import Dispatch
 from shared.contracts.generations import Chunk
@@ -46,17 +44,23 @@ class Sampling:
 
     async def _answers(self, first: int, call: Call) -> None:
         await self._answer(first, call)
-        for index in range(first, first + call.request.samples):
-            async for other in self._others(index):
-                await self._answer(index, other)
+        async with asyncio.TaskGroup() as group:
+            for index in range(first, first + call.request.samples):
+                if self._attempt.outcomes[index].may_be_helped:
+                    group.create_task(self._helped(index))
+
+    async def _helped(self, index: int) -> None:
+        async for other in self._others(index):
+            await self._answer(index, other)
 
     async def _answer(self, first: int, call: Call) -> None:
-        self._attempt.sending(first, call)
-        started = time.monotonic()
+        attempt = self._attempt
+        asked = attempt.asking(first, call)
         try:
-            self._attempt.completed(first, await self._dispatch.complete(call), started)
+            completion = await self._dispatch.complete(attempt.command.organisation, call, asked.progress)
+            attempt.answered(first, asked, completion)
         except Problem as problem:
-            self._attempt.refused(first, call, problem, started)
+            attempt.failed_call(first, asked, problem)
 
     async def stream(self) -> AsyncGenerator[Chunk, None]:
         """Every sample's events as they come, among one another."""
@@ -85,20 +89,20 @@ class Sampling:
             self._arrived.put_nowait(self._attempt.last_chunk(index))
 
     async def _one(self, index: int, call: Call) -> None:
-        attempt, started = self._attempt, time.monotonic()
-        outcome = attempt.outcomes[index]
-        attempt.sending(index, call)
+        attempt, failure = self._attempt, None
+        asked = attempt.asking(index, call)
         try:
-            async with aclosing(self._dispatch.stream(call)) as chunks:
+            chunks = self._dispatch.stream(attempt.command.organisation, call, asked.progress)
+            async with aclosing(chunks):
                 async for chunk in chunks:
-                    outcome.joined = outcome.joined or Joined()
-                    outcome.joined.add(chunk)
+                    asked.joined.add(chunk)
                     if chunk.text:
+                        attempt.outcomes[index].said = True
                         self._arrived.put_nowait(attempt.chunk(index, chunk.text))
         except Problem as problem:
-            outcome.problem = problem
+            failure = problem
         finally:
-            attempt.ended(index, call, started)
+            attempt.ended(index, asked, failure)
 
     async def _others(self, index: int) -> AsyncGenerator[Call, None]:
         """Whom to ask for this sample now, as long as one may be asked."""

@@ -52,7 +52,7 @@ class Settings(ServiceSettings):
     provider_at_once: int = Field(256, ge=1)
     """Calls at a time to one provider's address; more wait."""
     provider_failures: int = Field(10, ge=1)
-    """Calls in a row that fail before a provider's address is left alone."""
+    """An organisation's calls in a row that fail before a model is left alone."""
     provider_rest_seconds: float = Field(15.0, gt=0)
     """For how long it is left alone."""
     outbound_allow: str = ""

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,13 +12,15 @@ from services.generation.completion import Completion, CompletionRequest
 from services.generation.providers.base import Call
 from services.generation.providers.calls import Providers
 from services.generation.providers.client import Client
-from services.generation.providers.dispatch import Dispatch, Patience
+from services.generation.providers.dispatch import Dispatch, Patience, Progress
+from services.generation.providers.registry import IN_PROCESS
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid, Problem, RateLimited, Unavailable, UpstreamFailed
 from tests.standins import openai as standins
 from tests.standins.server import StandIn
 
+ORGANISATION = "tm_1"
 QUICK = Patience(wait_initial_seconds=0.01, rest_seconds=0.3)
 
 
@@ -34,18 +37,21 @@ async def client(upstream: StandIn) -> AsyncIterator[Client]:
     await client.close()
 
 
-def call(upstream: StandIn, *, stream: bool = False) -> Call:
-    config = ModelConfig(model="gpt-4", endpoint="chat")
+def call(upstream: StandIn, *, stream: bool = False, model: str = "gpt-4") -> Call:
+    config = ModelConfig(model=model, endpoint="chat")
     request = CompletionRequest(config, messages=[ChatMessage(role="user", content="hi")], stream=stream)
     (made,) = Providers({"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "sk-1"}, None).calls(request, {})
     return made
 
 
-async def text(dispatch: Dispatch, call: Call) -> str:
+async def text(
+    dispatch: Dispatch, call: Call, organisation: str = ORGANISATION, progress: Progress | None = None
+) -> str:
+    progress = progress or Progress()
     if not call.request.stream:
-        completion: Completion = await dispatch.complete(call)
+        completion: Completion = await dispatch.complete(organisation, call, progress)
         return completion.choices[0].text
-    return "".join([chunk.text async for chunk in dispatch.stream(call)])
+    return "".join([chunk.text async for chunk in dispatch.stream(organisation, call, progress)])
 
 
 async def settled(upstream: StandIn) -> None:
@@ -133,28 +139,118 @@ async def test_waiting_has_an_end(client: Client, upstream: StandIn, stream: boo
     await settled(upstream)
 
 
-async def test_an_address_that_always_fails_is_left_alone_for_a_while(client: Client, upstream: StandIn) -> None:
-    dispatch = Dispatch(client, Patience(tries=1, failures=3, rest_seconds=0.3))
+async def opened(client: Client, upstream: StandIn, **patience: Any) -> Dispatch:
+    """With a circuit that three failures have just opened."""
+    dispatch = Dispatch(client, Patience(tries=1, failures=3, rest_seconds=0.3, **patience))
     for _ in range(3):
         upstream.reply(status=500)
         with pytest.raises(UpstreamFailed):
             await text(dispatch, call(upstream))
+    return dispatch
+
+
+async def test_a_model_that_always_fails_is_left_alone_for_a_while(client: Client, upstream: StandIn) -> None:
+    dispatch, progress = await opened(client, upstream), Progress()
     with pytest.raises(Unavailable, match="3 calls in a row") as caught:
-        await text(dispatch, call(upstream))
+        await text(dispatch, call(upstream), progress=progress)
     assert caught.value.origin == "OpenAI"
+    assert caught.value.retry_after_seconds == pytest.approx(0.3, abs=0.2)
+    assert not progress.may_have_cost
     assert len(upstream.requests) == 3
     await asyncio.sleep(0.4)
     assert await text(dispatch, call(upstream)) == "Fine, thank you."
     assert await text(dispatch, call(upstream)) == "Fine, thank you."
 
 
-async def test_refusals_do_not_count_against_an_address(client: Client, upstream: StandIn) -> None:
+async def test_others_are_not_left_alone(client: Client, upstream: StandIn) -> None:
+    dispatch = await opened(client, upstream)
+    assert await text(dispatch, call(upstream), "tm_2") == "Fine, thank you."
+    assert await text(dispatch, call(upstream, model="gpt-4o")) == "Fine, thank you."
+    with pytest.raises(Unavailable):
+        await text(dispatch, call(upstream))
+
+
+async def test_after_the_rest_one_call_tries_and_the_others_wait_for_it(client: Client, upstream: StandIn) -> None:
+    dispatch = await opened(client, upstream)
+    await asyncio.sleep(0.4)
+    upstream.reply(status=500, delay_seconds=0.1)
+    results = await asyncio.gather(*(text(dispatch, call(upstream)) for _ in range(5)), return_exceptions=True)
+    assert [type(result) for result in results] == [UpstreamFailed, *[Unavailable] * 4]
+    assert len(upstream.requests) == 4
+
+
+async def test_a_try_that_nobody_waited_for_says_nothing(client: Client, upstream: StandIn) -> None:
+    dispatch = await opened(client, upstream)
+    await asyncio.sleep(0.4)
+    upstream.reply(delay_seconds=1.0)
+    left = asyncio.create_task(text(dispatch, call(upstream)))
+    await asyncio.sleep(0.1)
+    left.cancel()
+    with pytest.raises(Unavailable):
+        await text(dispatch, call(upstream))
+    await asyncio.sleep(0.4)
+    upstream.clear()
+    assert await text(dispatch, call(upstream)) == "Fine, thank you."
+
+
+async def test_refusals_do_not_count_against_a_model(client: Client, upstream: StandIn) -> None:
     dispatch = Dispatch(client, Patience(tries=1, failures=2))
-    for status in (400, 401, 429, 404, 400):
+    for status in (400, 401, 429, 404, 429, 429):
         upstream.reply(status=status)
         with pytest.raises((Invalid, Problem)):
             await text(dispatch, call(upstream))
     assert await text(dispatch, call(upstream)) == "Fine, thank you."
+
+
+async def test_what_the_call_itself_may_have_brought_about_does_not_count(client: Client, upstream: StandIn) -> None:
+    dispatch = Dispatch(client, Patience(tries=1, failures=2, at_once=1, place_seconds=0.01))
+    for _ in range(3):
+        upstream.reply(garbage=True)
+        with pytest.raises(UpstreamFailed):
+            await text(dispatch, call(upstream))
+    upstream.reply(delay_seconds=0.3)
+    slow = asyncio.create_task(text(dispatch, call(upstream)))
+    await asyncio.sleep(0.05)
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="Too many"):
+            await text(dispatch, call(upstream))
+    assert await slow == "Fine, thank you."
+    assert await text(dispatch, call(upstream)) == "Fine, thank you."
+
+
+async def test_a_provider_that_fails_as_it_is_asked_to_goes_on_failing() -> None:
+    client = Client(5.0, IN_PROCESS)
+    dispatch = Dispatch(client, Patience(tries=1, failures=2))
+    config = ModelConfig(provider="mock", model="mock-error-500", endpoint="chat")
+    request = CompletionRequest(config, messages=[ChatMessage(role="user", content="hi")])
+    (made,) = Providers({}, None).calls(request, {})
+    for _ in range(4):
+        with pytest.raises(UpstreamFailed, match="as asked"):
+            await text(dispatch, made)
+
+
+@pytest.mark.parametrize(
+    ("reply", "cost"),
+    [
+        ({}, True),
+        ({"status": 400}, False),
+        ({"status": 429}, False),
+        ({"status": 503}, False),
+        ({"status": 500}, True),
+        ({"garbage": True}, True),
+        ({"break_after_chunks": 0}, True),
+    ],
+    ids=["answered", "refused", "limited", "overloaded", "failed", "garbage", "died"],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_who_asks_knows_whether_it_may_have_cost_something(
+    client: Client, upstream: StandIn, reply: dict[str, Any], cost: bool, stream: bool
+) -> None:
+    upstream.reply(**reply)
+    progress = Progress()
+    with suppress(Problem):
+        await text(Dispatch(client, Patience(tries=1)), call(upstream, stream=stream), progress=progress)
+    assert progress.may_have_cost == cost
 
 
 async def test_so_many_calls_at_a_time_and_no_more(client: Client, upstream: StandIn) -> None:
@@ -187,17 +283,31 @@ async def test_who_finds_no_place_is_told(client: Client, upstream: StandIn) -> 
     upstream.reply(delay_seconds=0.6)
     first = asyncio.create_task(text(dispatch, call(upstream)))
     await asyncio.sleep(0.05)
+    progress = Progress()
     with pytest.raises(Unavailable, match="Too many calls"):
-        await text(dispatch, call(upstream))
+        await text(dispatch, call(upstream), progress=progress)
+    assert not progress.may_have_cost
     assert await first == "Fine, thank you."
     assert len(upstream.requests) == 1
+
+
+async def test_an_organisation_leaves_places_for_the_others(client: Client, upstream: StandIn) -> None:
+    dispatch = Dispatch(client, Patience(at_once=4, place_seconds=0.05))
+    for _ in range(3):
+        upstream.reply(delay_seconds=0.6)
+    slow = [asyncio.create_task(text(dispatch, call(upstream))) for _ in range(3)]
+    await asyncio.sleep(0.1)
+    with pytest.raises(Unavailable, match="Too many"):
+        await text(dispatch, call(upstream))
+    assert await text(dispatch, call(upstream), "tm_2") == "Fine, thank you."
+    assert await asyncio.gather(*slow) == ["Fine, thank you."] * 3
 
 
 async def test_who_leaves_frees_the_place_and_the_connection(client: Client, upstream: StandIn) -> None:
     dispatch = Dispatch(client, Patience(at_once=1))
     for _ in range(5):
         upstream.reply(content="word " * 200, chunk_delay_seconds=0.01)
-        stream = dispatch.stream(call(upstream, stream=True))
+        stream = dispatch.stream(ORGANISATION, call(upstream, stream=True), Progress())
         await anext(stream)
         await stream.aclose()
     await settled(upstream)

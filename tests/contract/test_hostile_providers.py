@@ -14,7 +14,7 @@ from services.generation.providers import replies
 from services.generation.providers.base import Call
 from services.generation.providers.calls import Providers
 from services.generation.providers.client import Client
-from services.generation.providers.dispatch import Dispatch, Patience
+from services.generation.providers.dispatch import Dispatch, Patience, Progress
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid, Problem, UpstreamFailed
@@ -53,8 +53,8 @@ def call(web: Web, *, stream: bool = False, **config: Any) -> Call:
 
 async def ask(dispatch: Dispatch, call: Call) -> str:
     if not call.request.stream:
-        return (await dispatch.complete(call)).choices[0].text
-    return "".join([chunk.text async for chunk in dispatch.stream(call)])
+        return (await dispatch.complete("tm_1", call, Progress())).choices[0].text
+    return "".join([chunk.text async for chunk in dispatch.stream("tm_1", call, Progress())])
 
 
 both = pytest.mark.parametrize("stream", [False, True])
@@ -149,7 +149,7 @@ async def test_work_that_goes_on_is_asked_for_with_pauses(dispatch: Dispatch, we
     web.paths["/v1/models/a/b/predictions"] = as_json(pending, 201)
     web.paths["/stream"] = as_json(pending)
     web.paths["/cancel"] = as_json({})
-    stream = dispatch.stream(call(web, stream=True, provider="replicate", model="a/b"))
+    stream = dispatch.stream("tm_1", call(web, stream=True, provider="replicate", model="a/b"), Progress())
     started = time.monotonic()
 
     def ended(_: Asked) -> Answer:
@@ -169,4 +169,4 @@ async def test_a_host_that_is_none_is_the_callers_mistake(dispatch: Dispatch) ->
     request = CompletionRequest(config, messages=[ChatMessage(role="user", content="hi")])
     (made,) = Providers({}, None).calls(request, given)
     with pytest.raises(Invalid, match="no address"):
-        await dispatch.complete(made)
+        await dispatch.complete("tm_1", made, Progress())

@@ -1,6 +1,8 @@
 """Who answers for a model, and with whose key."""
 
+import json
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import httpx
@@ -27,13 +29,17 @@ def as_role(console: httpx.Client, role: str) -> dict[str, str]:
     return {"X-API-KEY": made["api_key"]}
 
 
-def chat(api: httpx.Client, model: str, **fields: Any) -> httpx.Response:
-    body: Json = {
+def body(model: str, **fields: Any) -> Json:
+    return {
         "project": "routing",
         "model_config": {"model": model, "chat_template": [{"role": "system", "content": "Be brief."}]},
         "messages": [{"role": "user", "content": "Hi"}],
+        **fields,
     }
-    return api.post("/chat", json=body | fields)
+
+
+def chat(api: httpx.Client, model: str, **fields: Any) -> httpx.Response:
+    return api.post("/chat", json=body(model, **fields))
 
 
 def log_of(api: httpx.Client, answer: Json) -> Json:
@@ -73,6 +79,25 @@ def test_another_model_answers_when_the_first_one_fails(
     if not stream:
         log = log_of(api, answer.json())
         assert (log["served_model"], log["error"], log["output"]) == ("gpt-4o-mini", None, "Fine, thank you.")
+
+
+@pytest.mark.parametrize(("broken_after", "helped"), [(1, True), (2, False)], ids=["before a word", "after a word"])
+def test_a_stream_that_breaks_off_is_taken_to_another_model_if_nothing_was_passed_on(
+    api: httpx.Client, console: httpx.Client, openai: OpenAIStandIn, broken_after: int, helped: bool
+) -> None:
+    ok(console.put("/redirects", json={"asked": {"model": "gpt-4-0613"}, "fallbacks": [{"model": "gpt-4o"}]}))
+    openai.reply(break_after_chunks=broken_after)
+    with api.stream("POST", "/chat", json=body("gpt-4-0613", stream=True)) as answer:
+        lines = answer.iter_lines()
+        first = next(lines)
+        with nullcontext() if helped else pytest.raises(httpx.RemoteProtocolError):
+            list(lines)
+    log = ok(api.get(f"/logs/{json.loads(first.removeprefix('data: '))['data'][0]['id']}"))
+    assert [request.body["model"] for request in openai.requests] == ["gpt-4-0613", "gpt-4o"][: 1 + helped]
+    assert (log["output"], log["error"] is None) == (("Fine, thank you.", True) if helped else ("Fine,", False))
+    own_prompt = 12 if helped else 0  # told by the second; that of the first is counted
+    assert log["prompt_tokens"] > own_prompt
+    assert log["prompt_cost"] > 0
 
 
 def test_a_refusal_is_not_taken_to_another_model(

@@ -4,7 +4,9 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from pydantic_core import from_json, to_json
@@ -46,6 +48,10 @@ class Client:
         """Close every connection."""
         await self._connections.aclose()
 
+    def is_in_process(self, call: Call) -> bool:
+        """Whether it goes nowhere: such a provider fails when it is asked to."""
+        return urlsplit(call.url).hostname in self._in_process
+
     async def complete(self, call: Call) -> Completion:
         """The whole answer. Errors: those of `providers/errors.py`."""
         with spans.of(call) as span, _problems(call):
@@ -57,13 +63,14 @@ class Client:
                 read = await reply.parsed()
                 detail = call.dialect.error_detail(read)  # some write 200 above an error
                 if detail is not None:
-                    raise errors.broken(call.title, f"could not answer: {errors.masked(detail, call.key)}")
+                    said = errors.masked(detail, call.key)
+                    raise errors.broken(call.title, f"could not answer: {said}", _beside_error(call, read))
                 completion = call.dialect.read_reply(call.request, read)
             except _UNREADABLE as error:
                 raise errors.broken(call.title, "sent an answer that cannot be read.") from error
             if len(completion.choices) < call.request.samples:
                 had, wanted = len(completion.choices), call.request.samples
-                raise errors.broken(call.title, f"gave {had} of the {wanted} samples it was asked for.")
+                raise errors.broken(call.title, f"gave {had} of the {wanted} samples it was asked for.", completion)
             span.completed(completion)
             return completion
 
@@ -149,6 +156,14 @@ class Client:
             raise Invalid(f"The address of {call.title} is no address.") from error
         transport = self._in_process.get(request.url.host) or self._connections
         return await transport.handle_async_request(request)
+
+
+def _beside_error(call: Call, reply: Any) -> Completion | None:  # noqa: ANN401
+    """As far as the samples came: none of them ended."""
+    with suppress(Problem, *_UNREADABLE):
+        read = call.dialect.read_reply(call.request, reply)
+        return replace(read, choices=[replace(choice, finish_reason=None) for choice in read.choices])
+    return None
 
 
 async def _next(call: Call, reply: Reply) -> Next | None:

@@ -162,8 +162,10 @@ def read_reply(request: CompletionRequest, reply: Any) -> Completion:  # noqa: A
         )
         for index, call in enumerate(message.get("tool_calls") or ())
     ]
-    choice = Choice((message.get("tool_plan") or "") + text, calls or None, _finish_reason(reply["finish_reason"]))
-    return Completion([choice], reply, _usage(reply))
+    usage = _usage(reply)
+    with errors.telling(reply, usage):
+        reason = _finish_reason(reply["finish_reason"])
+    return Completion([Choice((message.get("tool_plan") or "") + text, calls or None, reason)], reply, usage)
 
 
 def _finish_reason(reason: str | None) -> FinishReason | None:
@@ -199,7 +201,9 @@ def read_event(request: CompletionRequest, event: Any) -> Chunk:  # noqa: ANN401
     if kind == "message-start":
         return Chunk(about=_present(id=event.get("id")))
     if kind == "message-end":
-        return Chunk(finish_reason=_finish_reason(delta["finish_reason"]), usage=_usage(delta))
+        usage = _usage(delta)
+        with errors.telling(event, usage):
+            return Chunk(finish_reason=_finish_reason(delta["finish_reason"]), usage=usage)
     message = delta.get("message") or {}
     if kind in {"content-start", "content-delta"}:
         return Chunk(text=message["content"].get("text") or "")

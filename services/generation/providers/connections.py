@@ -6,7 +6,7 @@ it spends 3.6 ms of processor time a call. Here a call takes a free connection f
 
 import ssl
 import time
-from collections import defaultdict, deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from typing import cast
 from urllib.request import getproxies, proxy_bypass
@@ -28,13 +28,13 @@ class Connections(httpx.AsyncBaseTransport):
     def __init__(self) -> None:
         self._tls = ssl.create_default_context()
         self._proxies = getproxies()
-        self._free: defaultdict[_Origin, deque[tuple[float, httpx.AsyncHTTPTransport]]] = defaultdict(deque)
+        self._free: OrderedDict[_Origin, deque[tuple[float, httpx.AsyncHTTPTransport]]] = OrderedDict()
+        """By origin, the one that got a connection back last at the end; none without a connection."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send; the connection is free again when the response is closed."""
         origin = (request.url.scheme, request.url.host, request.url.port)
-        free = self._free[origin]
-        connection = free.pop()[1] if free else self._open(origin)
+        connection = self._take(origin)
         try:
             response = await connection.handle_async_request(request)
         except BaseException:
@@ -42,6 +42,14 @@ class Connections(httpx.AsyncBaseTransport):
             raise
         response.stream = _Borrowed(cast("httpx.AsyncByteStream", response.stream), connection, self, origin)
         return response
+
+    def _take(self, origin: _Origin) -> httpx.AsyncHTTPTransport:
+        if (free := self._free.get(origin)) is None:
+            return self._open(origin)
+        _, connection = free.pop()
+        if not free:
+            del self._free[origin]
+        return connection
 
     def _open(self, origin: _Origin) -> httpx.AsyncHTTPTransport:
         scheme, host, _ = origin
@@ -51,17 +59,31 @@ class Connections(httpx.AsyncBaseTransport):
         return httpx.AsyncHTTPTransport(verify=self._tls, limits=_ONE, proxy=proxy)
 
     async def give_back(self, origin: _Origin, connection: httpx.AsyncHTTPTransport) -> None:
-        """Keep it for the next call; close those that nobody took for long."""
-        free, now = self._free[origin], time.monotonic()
+        """Keep it for the next call; close those that nobody took for long, whomever they lead to."""
+        now = time.monotonic()
+        free = self._free.setdefault(origin, deque())
         free.append((now, connection))
-        while free and (len(free) > _IDLE_CONNECTIONS or free[0][0] < now - _IDLE_SECONDS):
-            await free.popleft()[1].aclose()
+        self._free.move_to_end(origin)
+        for old in self._outdated(now - _IDLE_SECONDS):
+            await old.aclose()
+
+    def _outdated(self, moment: float) -> list[httpx.AsyncHTTPTransport]:
+        """Taken out: what was given back before `moment`, and what is too much."""
+        ours = next(reversed(self._free.values()))
+        outdated = [ours.popleft()[1] for _ in range(len(ours) - _IDLE_CONNECTIONS)]
+        while ours[0][0] < moment:
+            outdated.append(ours.popleft()[1])
+        # Whoever stands first got its last connection back longest ago; the newest of all is ours.
+        while next(iter(self._free.values()))[-1][0] < moment:
+            _, unused = self._free.popitem(last=False)
+            outdated += [connection for _, connection in unused]
+        return outdated
 
     async def aclose(self) -> None:
         """Close the free ones; the others close with their calls."""
-        for free in self._free.values():
-            while free:
-                await free.pop()[1].aclose()
+        while self._free:
+            for _, connection in self._free.popitem()[1]:
+                await connection.aclose()
 
 
 class _Borrowed(httpx.AsyncByteStream):

@@ -1,28 +1,28 @@
 """Calls with patience: a place among those to the same provider, tries that are worth repeating, an end to waiting.
 
-place     at most so many calls at a time to one address; the others wait for one to end
-circuit   an address that failed so many calls in a row gets no more of them for a while
+place     at most so many calls at a time to one address, and three quarters of them for one organisation; the others
+          wait for one to end
+circuit   a model that failed so many calls of an organisation in a row gets no more of them for a while
 tries     refused for load (429, 503, 529), failed with 5xx, not connected: again, after a growing time with jitter,
           or after what Retry-After says. Never once a word of the answer has arrived
 end       all of it within the total time
 """
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 import stamina
-from purgatory import AsyncCircuitBreakerFactory
-from purgatory.domain.model import OpenedState
 
 from services.generation.completion import Chunk, Completion
 from services.generation.providers import errors
 from services.generation.providers.base import Call
+from services.generation.providers.circuits import Circuits, Resting
 from services.generation.providers.client import Client
-from shared.errors import Problem, Unavailable, UpstreamFailed
+from shared.errors import Problem, Unavailable
 
 _JITTER_SECONDS = 0.5
 
@@ -43,9 +43,29 @@ class Patience:
     place_seconds: float = 30.0
     """How long a call waits for its place."""
     failures: int = 10
-    """Calls in a row that fail before an address is left alone."""
+    """Calls in a row that fail before a model is left alone."""
     rest_seconds: float = 15.0
     """For so long; then one may try."""
+
+
+@dataclass
+class Progress:
+    """How far a call came, for whoever made it and may have left it."""
+
+    begun: bool = False
+    """Whether a word of the answer was passed on."""
+    may_have_cost: bool = False
+    """Whether it was sent, and not refused."""
+
+    @contextmanager
+    def of_a_try(self) -> Iterator[None]:
+        """From now on it is sent."""
+        self.may_have_cost = True
+        try:
+            yield
+        except Problem as problem:
+            self.may_have_cost = errors.may_have_cost(problem)
+            raise
 
 
 class Dispatch:
@@ -54,61 +74,62 @@ class Dispatch:
     def __init__(self, client: Client, patience: Patience) -> None:
         self._client = client
         self._patience = patience
-        self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(patience.at_once))
-        self._circuits = AsyncCircuitBreakerFactory(
-            patience.failures, patience.rest_seconds, [(BaseException, _not_its_fault)]
-        )
+        self._places = _Places(patience.at_once)
+        self._circuits = Circuits(patience.failures, patience.rest_seconds)
 
-    async def complete(self, call: Call) -> Completion:
+    async def complete(self, organisation: str, call: Call, progress: Progress) -> Completion:
         """The whole answer. Errors: those of `providers/errors.py`."""
-        async with self._limits(call):
-            async for attempt in self._attempts(_Progress()):
-                with attempt:
-                    async with self._place(call):
-                        return await self._client.complete(call)
-        raise AssertionError("the last try returns or raises")
-
-    async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
-        """The answer as it comes. Errors: those of `providers/errors.py`, at any point."""
-        progress = _Progress()
-        async with self._limits(call):
+        async with self._limits(organisation, call):
             async for attempt in self._attempts(progress):
                 with attempt:
-                    async with self._place(call), aclosing(self._client.stream(call)) as chunks:
-                        async for chunk in chunks:
-                            progress.begun = True
-                            yield chunk
+                    async with self._place(organisation, call):
+                        with progress.of_a_try():
+                            return await self._client.complete(call)
+        raise AssertionError("the last try returns or raises")
+
+    async def stream(self, organisation: str, call: Call, progress: Progress) -> AsyncGenerator[Chunk, None]:
+        """The answer as it comes. Errors: those of `providers/errors.py`, at any point."""
+        async with self._limits(organisation, call):
+            async for attempt in self._attempts(progress):
+                with attempt:
+                    async with self._place(organisation, call), aclosing(self._client.stream(call)) as chunks:
+                        with progress.of_a_try():
+                            async for chunk in chunks:
+                                progress.begun = True
+                                yield chunk
 
     @asynccontextmanager
-    async def _limits(self, call: Call) -> AsyncIterator[None]:
+    async def _limits(self, organisation: str, call: Call) -> AsyncIterator[None]:
         """The circuit and the end of all waiting."""
-        circuit = await self._circuits.get_breaker(_address(call))
+        whom = (organisation, _address(call), call.request.config.model)
         try:
-            async with circuit, asyncio.timeout(self._patience.total_seconds):
-                yield
-        except TimeoutError as error:
-            raise errors.silent(call.title) from error
-        except OpenedState as error:
+            with nullcontext() if self._client.is_in_process(call) else self._circuits.through(whom):
+                try:
+                    async with asyncio.timeout(self._patience.total_seconds):
+                        yield
+                except TimeoutError as error:
+                    raise errors.silent(call.title) from error
+        except Resting as resting:
             raise Unavailable(
                 f"{call.title} failed {self._patience.failures} calls in a row; it is left alone for a moment.",
                 origin=call.title,
-                retry_after_seconds=self._patience.rest_seconds,
-            ) from error
+                retry_after_seconds=resting.seconds,
+            ) from None
 
     @asynccontextmanager
-    async def _place(self, call: Call) -> AsyncIterator[None]:
-        place = self._places[_address(call)]
-        try:
-            async with asyncio.timeout(self._patience.place_seconds if place.locked() else None):
-                await place.acquire()
-        except TimeoutError:
-            raise _Crowded(f"Too many calls to {call.title} are under way. Try again.", origin=call.title) from None
-        try:
+    async def _place(self, organisation: str, call: Call) -> AsyncIterator[None]:
+        places = self._places.of(organisation, _address(call))
+        async with AsyncExitStack() as taken:
+            try:
+                wait = any(place.locked() for place in places)
+                async with asyncio.timeout(self._patience.place_seconds if wait else None):
+                    for place in places:
+                        await taken.enter_async_context(place)
+            except TimeoutError:
+                raise _Crowded(f"Too many calls to {call.title} are under way. Try again.", origin=call.title) from None
             yield
-        finally:
-            place.release()
 
-    def _attempts(self, progress: "_Progress") -> AsyncIterator[stamina.Attempt]:
+    def _attempts(self, progress: Progress) -> AsyncIterator[stamina.Attempt]:
         patience = self._patience
 
         def again(error: Exception) -> bool | float:
@@ -130,10 +151,22 @@ class Dispatch:
         )
 
 
-@dataclass
-class _Progress:
-    begun: bool = False
-    """Whether a word of the answer was passed on."""
+class _Places:
+    """Of the addresses that are called right now."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._share = -(-3 * at_once // 4)
+        self._semaphores: WeakValueDictionary[tuple[str | None, str], asyncio.Semaphore] = WeakValueDictionary()
+
+    def of(self, organisation: str, address: str) -> tuple[asyncio.Semaphore, ...]:
+        """What a call takes, one after the other; hold them for as long as they may be waited for."""
+        return self._named((organisation, address), self._share), self._named((None, address), self._at_once)
+
+    def _named(self, key: tuple[str | None, str], most: int) -> asyncio.Semaphore:
+        if (known := self._semaphores.get(key)) is None:
+            known = self._semaphores[key] = asyncio.Semaphore(most)
+        return known
 
 
 class _Crowded(Unavailable):
@@ -142,8 +175,3 @@ class _Crowded(Unavailable):
 
 def _address(call: Call) -> str:
     return f"{call.provider} {urlsplit(call.url).netloc}"
-
-
-def _not_its_fault(error: BaseException) -> bool:
-    """Whether the address answered in order, be it with a refusal, or nobody waited for its answer."""
-    return not isinstance(error, Unavailable | UpstreamFailed | TimeoutError)

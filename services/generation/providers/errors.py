@@ -1,6 +1,7 @@
 """Failures of providers → problems a caller can act on. The HTTP status decides (behaviour.md §1.5).
 
-400 404 409 413 422 …   Invalid 422            the provider refuses this request (a wrong key, with Google: 401)
+400 404 409 413 422 …   Invalid 422            the provider refuses this request (a wrong key, with Google: 401), or
+                                               withholds its answer (which may have cost something)
 401 403                 Unauthenticated 401    the key is wrong, or may not use this model
 429                     RateLimited 429        with the provider's Retry-After
 503 529, no connection  Unavailable 503        overloaded or not there: nothing was generated, try again
@@ -9,9 +10,13 @@ silence                                        (424: the model behind AWS Bedroc
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from services.generation.completion import Completion, Json
+from shared.contracts.chat import Usage
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
 
 
@@ -21,6 +26,15 @@ class _Silent(UpstreamFailed):
 
 class _Broken(UpstreamFailed):
     """What it sent is no answer, and what it wrote is paid for."""
+
+    sent: Completion | None = None
+    """As much of it as can be read."""
+
+
+class _Withheld(Invalid):
+    """The model answered and we do not get it; what it wrote is paid for."""
+
+    sent: Completion | None = None
 
 
 _LONGEST_DETAIL = 2_000
@@ -65,6 +79,11 @@ def worth_repeating(problem: Problem) -> bool:
     return type(problem) in {RateLimited, Unavailable, UpstreamFailed}
 
 
+def in_trouble(problem: Problem) -> bool:
+    """Whether the provider fails whatever it is sent. An answer that makes no sense may be due to the question."""
+    return type(problem) in {Unavailable, UpstreamFailed, _Silent}
+
+
 def masked(text: str, key: str | None) -> str:
     """`text` without the key, which some servers repeat in their errors; of a key of several parts, without each."""
     for part in (key, *key.split(":")) if key else ():
@@ -89,6 +108,33 @@ def silent(title: str) -> Problem:
     return _Silent(f"{title} did not answer in time.", origin=title)
 
 
-def broken(title: str, what: str) -> Problem:
-    """The answer is not what the provider's documentation promises."""
-    return _Broken(f"{title} {what}", origin=title)
+def broken(title: str, what: str, sent: Completion | None = None) -> Problem:
+    """The answer is not what the provider's documentation promises; `sent` is what could be read of it."""
+    problem = _Broken(f"{title} {what}", origin=title)
+    problem.sent = sent
+    return problem
+
+
+def withheld(title: str, what: str) -> Problem:
+    """The provider does not give us what its model wrote."""
+    return _Withheld(f"{title} {what}", origin=title)
+
+
+@contextmanager
+def telling(reply: Json, usage: Usage | None) -> Iterator[None]:
+    """A problem found while reading `reply` knows the tokens it told."""
+    try:
+        yield
+    except (_Broken, _Withheld) as problem:
+        problem.sent = problem.sent or Completion([], reply, usage)
+        raise
+
+
+def sent_with(problem: Problem) -> Completion | None:
+    """As much of an answer as came with it."""
+    return problem.sent if isinstance(problem, _Broken | _Withheld) else None
+
+
+def may_have_cost(problem: Problem) -> bool:
+    """Whether the model may have worked before it came to this."""
+    return isinstance(problem, UpstreamFailed | _Withheld)

@@ -221,7 +221,9 @@ def _read_object(text: str) -> Json | None:
 def read_reply(request: CompletionRequest, reply: Any) -> Completion:  # noqa: ANN401, ARG001
     """A whole answer."""
     _refuse_blocked(reply)
-    return Completion([_choice(candidate) for candidate in reply["candidates"]], reply, _usage(reply))
+    usage = _usage(reply)
+    with errors.telling(reply, usage):
+        return Completion([_choice(candidate) for candidate in reply["candidates"]], reply, usage)
 
 
 def _refuse_blocked(reply: Json) -> None:
@@ -276,7 +278,7 @@ def _finish_reason(candidate: Json) -> FinishReason | None:
     said = candidate.get("finishMessage")
     why = f"({reason})" + (f": {said}" if said else ".")
     if reason in _WITHHELD or reason.startswith("IMAGE_"):
-        raise Invalid(f"Google withheld the answer {why}", origin=_TITLE)
+        raise errors.withheld(_TITLE, f"withheld the answer {why}")
     if reason in _MALFORMED:
         raise errors.broken(_TITLE, f"stopped because of what the model wrote {why}")
     return _FINISH_REASONS.get(reason, "stop")
@@ -314,7 +316,9 @@ def read_event(request: CompletionRequest, event: Any) -> Chunk:  # noqa: ANN401
     """One event: a whole answer's form with the next pieces in it. A function call is never cut."""
     _refuse_blocked(event)
     candidate = (event.get("candidates") or [{}])[0]
-    parts = _said(candidate)
+    parts, usage = _said(candidate), _usage(event)
+    with errors.telling(event, usage):
+        finish_reason = _finish_reason(candidate)
     return Chunk(
         text=_text(parts),
         tool_calls=tuple(
@@ -322,8 +326,8 @@ def read_event(request: CompletionRequest, event: Any) -> Chunk:  # noqa: ANN401
             for part in parts
             if "functionCall" in part
         ),
-        finish_reason=_finish_reason(candidate),
-        usage=_usage(event),
+        finish_reason=finish_reason,
+        usage=usage,
         about={key: event[key] for key in ("modelVersion", "responseId") if key in event},
     )
 
