@@ -7,11 +7,19 @@ second answer of the name server changes nothing (docs/decisions/0010).
 import asyncio
 import ipaddress
 import socket
+import threading
 from collections.abc import Iterable
+from contextlib import suppress
 
 import httpcore
 
-from shared.errors import Invalid, UpstreamFailed
+from shared.errors import Invalid, Unavailable, UpstreamFailed
+
+LOOK_UP_SECONDS = 5.0
+"""How long a name may take to look up, waiting for a thread included."""
+LOOK_UPS = 32
+"""At a time. A name server that answers takes milliseconds; of one that hangs, every look-up holds a thread for long
+(resolv.conf(5): 5 s a try, two tries a server)."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -52,6 +60,66 @@ def _unwrapped(address: Address) -> Address:
     return address
 
 
+class _LookUps:
+    """Addresses by name, in threads of their own.
+
+    The event loop's threads (of uvloop's, two look names up) belong to everybody who connects: callers name hosts
+    whose name servers hang, and that must not keep the providers waiting. Threads of an executor would be waited for
+    at the end of the process; nothing can end a look-up that hangs, so these are daemons.
+    """
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(LOOK_UPS)
+
+    async def addresses(self, host: str, port: int) -> list[str]:
+        """Each once. Errors: OSError, ValueError (there is none), UpstreamFailed, Unavailable (it takes too long)."""
+        answer: asyncio.Future[list[str]] | None = None
+        try:
+            async with asyncio.timeout(LOOK_UP_SECONDS):
+                await self._free.acquire()
+                answer = self._begin(host, port)
+                return await answer
+        except TimeoutError as late:
+            if answer is None:
+                raise Unavailable(
+                    f"{host!r} could not be looked up: look-ups of other names hang. Try again."
+                ) from late
+            raise UpstreamFailed(
+                f"There is no address for {host!r}: its name server did not answer within {LOOK_UP_SECONDS:g} seconds."
+            ) from late
+
+    def _begin(self, host: str, port: int) -> asyncio.Future[list[str]]:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[str]] = loop.create_future()
+
+        def look_up() -> None:
+            found: list[str] | Exception
+            try:
+                entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                found = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who asked
+                found = error
+            with suppress(RuntimeError):  # the loop is closed: nobody asks any more
+                loop.call_soon_threadsafe(self._end, answer, found)
+
+        try:
+            threading.Thread(target=look_up, name="look up", daemon=True).start()
+        except RuntimeError:  # there are no more threads to be had
+            self._free.release()
+            raise
+        return answer
+
+    def _end(self, answer: asyncio.Future[list[str]], found: list[str] | Exception) -> None:
+        """A thread is free when it has ended, not when nobody waits for it any more."""
+        self._free.release()
+        if answer.done():
+            return
+        if isinstance(found, Exception):
+            answer.set_exception(found)
+        else:
+            answer.set_result(found)
+
+
 class Fence:
     """Which hosts may be called.
 
@@ -63,14 +131,17 @@ class Fence:
         entries = [entry.strip().lower() for entry in allow.split(",") if entry.strip()]
         self._hosts = {entry.strip("[]") for entry in entries if "/" not in entry}
         self._networks: list[Network] = [ipaddress.ip_network(entry) for entry in entries if "/" in entry]
+        self._look_ups = _LookUps()
 
     async def addresses(self, host: str, port: int) -> list[str]:
-        """Every address of the host, each of which may be called. Errors: Invalid, UpstreamFailed (it has none)."""
+        """Every address of the host, each of which may be called.
+
+        Errors: Invalid, UpstreamFailed (it has none, its name server is silent), Unavailable (look-ups of others hang).
+        """
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = await self._look_ups.addresses(host, port)
         except (OSError, ValueError) as error:
             raise UpstreamFailed(f"There is no address for the host {host!r}.") from error
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         if host.lower().rstrip(".") not in self._hosts and not all(self._passes(address) for address in addresses):
             raise Invalid(
                 f"Everloop does not call {host!r}: it is not on the public internet. "
@@ -98,13 +169,11 @@ class FencedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """To the first address that answers. Errors: those of `Fence.addresses`, httpcore's."""
-        try:
-            async with asyncio.timeout(timeout):
-                addresses = await self._fence.addresses(host, port)
-        except TimeoutError as error:
-            raise httpcore.ConnectTimeout from error
-        *others, last = addresses
+        """To the first address that answers. `timeout` is for each; looking them up has its own.
+
+        Errors: those of `Fence.addresses`, httpcore's.
+        """
+        *others, last = await self._fence.addresses(host, port)
         for address in others:
             try:
                 return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)

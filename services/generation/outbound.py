@@ -51,7 +51,10 @@ class Fetched:
 
 
 class Outbound:
-    """HTTP to addresses callers name. Errors of every call: Invalid (address), UpstreamFailed (what happens there)."""
+    """HTTP to addresses callers name.
+
+    Errors of every call: Invalid (address), UpstreamFailed (what happens there), Unavailable (see `fence.py`).
+    """
 
     def __init__(self, allow: str = "", *, tls: ssl.SSLContext | None = None) -> None:
         self._pool = httpcore.AsyncConnectionPool(
@@ -63,7 +66,7 @@ class Outbound:
         )
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection. Look-ups that hang are not waited for."""
         await self._pool.aclose()
 
     async def get(

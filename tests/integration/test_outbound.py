@@ -3,6 +3,8 @@
 import asyncio
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -22,6 +24,7 @@ from services.generation.tools.base import Invocation, World
 from services.generation.tools.registry import KINDS
 from shared.contracts.tools import TOOL_SETTINGS
 from shared.errors import Invalid, RateLimited, Unauthenticated, UpstreamFailed
+from tests.integration.servers import ROOT
 from tests.standins.web import Answer, Asked, Web, as_json, redirect, serving
 
 EMBEDDING = {
@@ -203,11 +206,11 @@ def secure(tmp_path: Path) -> Iterator[tuple[int, ssl.SSLContext]]:
 async def test_tls_verifies_the_name_although_the_connection_goes_to_an_address(
     secure: tuple[int, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def look_up(host: str, port: int, **_: Any) -> list[Any]:
+    def look_up(host: str, port: int, **_: Any) -> list[Any]:
         assert host.endswith(".example"), "an address is not looked up again"
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up, raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     port, trusting = secure
     outbound = Outbound("127.0.0.0/8", tls=trusting)
     assert (await outbound.get(f"https://good.example:{port}/")).text == "hello good.example"
@@ -218,6 +221,38 @@ async def test_tls_verifies_the_name_although_the_connection_goes_to_an_address(
     with pytest.raises(UpstreamFailed, match="cannot be reached"):
         await suspicious.get(f"https://good.example:{port}/")
     await suspicious.close()
+
+
+_HANGING = """
+import asyncio, socket, time
+from services.generation import fence
+from services.generation.outbound import Outbound
+
+async def main():
+    outbound = Outbound()
+    try:
+        await outbound.get("http://slow.example/")
+    except Exception as error:
+        print(error)
+    await outbound.close()
+
+fence.LOOK_UP_SECONDS = 0.1
+socket.getaddrinfo = lambda *_, **__: time.sleep(60)
+asyncio.run(main())
+"""
+
+
+def test_a_service_stops_although_a_look_up_hangs() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", _HANGING],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert "name server did not answer" in ended.stdout
+    assert ended.stderr == ""
 
 
 class TestTools:

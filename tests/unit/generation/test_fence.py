@@ -3,6 +3,9 @@
 import asyncio
 import ipaddress
 import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpcore
@@ -10,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.generation import fence
 from services.generation.fence import Fence, FencedBackend, is_public
-from shared.errors import Invalid, UpstreamFailed
+from shared.errors import Invalid, Unavailable, UpstreamFailed
 
 INSIDE = [
     *("127.0.0.1", "127.255.255.254", "0.0.0.1", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1"),
@@ -104,11 +108,33 @@ class Names:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
         self.asked: list[str] = []
         self._answers = list(answers)
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", self._look_up, raising=False)
+        monkeypatch.setattr(socket, "getaddrinfo", self._look_up)
 
-    async def _look_up(self, host: str, port: int, **_: Any) -> list[Any]:
+    def _look_up(self, host: str, port: int, **_: Any) -> list[Any]:
         self.asked.append(host)
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, port)) for address in self._answers.pop(0)]
+
+
+class SlowNames:
+    """A name server that is silent about `slow.example` until `answer` is set, and knows every other name."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.answer = threading.Event()
+        self.threads: set[threading.Thread] = set()
+        monkeypatch.setattr(socket, "getaddrinfo", self._look_up)
+
+    def _look_up(self, host: str, port: int, **_: Any) -> list[Any]:
+        self.threads.add(threading.current_thread())
+        if host == "slow.example":
+            self.answer.wait(30)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("93.184.216.34", port))]
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowNames]:
+    names = SlowNames(monkeypatch)
+    yield names
+    names.answer.set()
 
 
 class Wire(httpcore.AsyncNetworkBackend):
@@ -157,22 +183,65 @@ async def test_the_next_address_is_tried_when_one_does_not_answer(monkeypatch: p
 
 
 async def test_a_name_without_an_address_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def unknown(*_: Any, **__: Any) -> list[Any]:
+    def unknown(*_: Any, **__: Any) -> list[Any]:
         raise socket.gaierror(-2, "Name or service not known")
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown, raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(UpstreamFailed, match=r"no address for the host 'nowhere\.example'"):
         await Fence().addresses("nowhere.example", 80)
 
 
-async def test_a_name_server_that_is_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def silent(*_: Any, **__: Any) -> list[Any]:
-        await asyncio.sleep(60)
-        return []
+async def test_a_name_server_that_is_silent_is_not_waited_for(slow: SlowNames, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fence, "LOOK_UP_SECONDS", 0.05)
+    with pytest.raises(UpstreamFailed, match=r"'slow\.example': its name server did not answer within 0\.05 seconds"):
+        await backend(Wire()).connect_tcp("slow.example", 80)
+    assert all(thread.daemon for thread in slow.threads), "nothing waits for them when the process ends"
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", silent, raising=False)
-    with pytest.raises(httpcore.ConnectTimeout):
-        await backend(Wire()).connect_tcp("slow.example", 80, timeout=0.01)
+
+async def test_look_ups_that_hang_leave_everybody_elses_threads_alone(
+    slow: SlowNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fence, "LOOK_UP_SECONDS", 2.0)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    guarded = Fence()
+    hanging = [asyncio.create_task(guarded.addresses("slow.example", 80)) for _ in range(fence.LOOK_UPS - 1)]
+    async with asyncio.timeout(1):
+        assert await asyncio.to_thread(len, "abc") == 3
+        assert await guarded.addresses("fast.example", 80) == ["93.184.216.34"]
+    slow.answer.set()
+    await asyncio.gather(*hanging)
+
+
+async def test_look_ups_have_a_bound_and_who_gets_no_place_is_told_to_try_again(
+    slow: SlowNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fence, "LOOK_UP_SECONDS", 0.05)
+    monkeypatch.setattr(fence, "LOOK_UPS", 2)
+    guarded = Fence()
+    for _ in range(2):
+        with pytest.raises(UpstreamFailed):
+            await guarded.addresses("slow.example", 80)
+    with pytest.raises(Unavailable, match=r"'fast\.example' could not be looked up: .* Try again"):
+        await guarded.addresses("fast.example", 80)
+    assert len(slow.threads) == 2, "nobody waits for them any more, but they are still taken"
+    monkeypatch.setattr(fence, "LOOK_UP_SECONDS", 2.0)
+    slow.answer.set()
+    assert await guarded.addresses("fast.example", 80) == ["93.184.216.34"]
+
+
+async def test_who_leaves_while_a_name_is_looked_up_leaves_nothing_behind(
+    slow: SlowNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fence, "LOOK_UPS", 1)
+    guarded = Fence()
+    leaving = [asyncio.create_task(guarded.addresses("slow.example", 80)) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    for task in leaving:  # one looks up, two wait for their place
+        task.cancel()
+    await asyncio.gather(*leaving, return_exceptions=True)
+    assert all(task.cancelled() for task in leaving)
+    slow.answer.set()
+    assert await guarded.addresses("fast.example", 80) == ["93.184.216.34"]
 
 
 async def test_a_socket_file_is_never_opened() -> None:
