@@ -6,7 +6,7 @@ Proxies of the environment are not used: what a proxy connects to cannot be judg
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
@@ -77,19 +77,20 @@ class Outbound:
         limit_bytes: int = LIMIT_BYTES,
         seconds: float = TOTAL_SECONDS,
         leave: bool = True,
+        arrived: Callable[[int], None] | None = None,
     ) -> Fetched:
         """Follows up to three redirects; `headers` may be secret and go to the first origin alone.
 
         Without `leave` a redirect to another origin is the answer: for addresses that hold a secret, as a server may
-        repeat the query in it.
+        repeat the query in it. `arrived` is told of the bytes of every piece of the answer, and may raise to end it.
         """
-        target, own = _parsed(url), dict(headers or {})
+        target, own = parsed(url), dict(headers or {})
         async with _within(seconds, target):
             for _ in range(_MOST_REDIRECTS + 1):
-                fetched, location = await self._send("GET", target, own, None, limit_bytes)
+                fetched, location = await self._send("GET", target, own, None, limit_bytes, arrived)
                 if location is None:
                     return fetched
-                following = _parsed(location, target.geturl())
+                following = parsed(location, target.geturl())
                 if _origin(following) != _origin(target):
                     if not leave:
                         return fetched
@@ -107,14 +108,20 @@ class Outbound:
         seconds: float = TOTAL_SECONDS,
     ) -> Fetched:
         """Redirects are not followed: they are the answer."""
-        target = _parsed(url)
+        target = parsed(url)
         own = {"Content-Type": "application/json", **(headers or {})}
         async with _within(seconds, target):
             fetched, _ = await self._send("POST", target, own, to_json(payload), limit_bytes)
         return fetched
 
     async def _send(
-        self, method: str, target: SplitResult, headers: Mapping[str, str], content: bytes | None, limit_bytes: int
+        self,
+        method: str,
+        target: SplitResult,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        limit_bytes: int,
+        arrived: Callable[[int], None] | None = None,
     ) -> tuple[Fetched, str | None]:
         """The answer, and where it points if it is a redirect."""
         sent = {
@@ -139,7 +146,7 @@ class Outbound:
                 location = answered.get(b"location") if response.status in _REDIRECTS else None
                 if answered.get(b"content-encoding", "identity").strip().lower() not in {"", "identity"}:
                     raise UpstreamFailed(f"{host!r} compressed its answer, which it was asked not to.")
-                received = b"" if location else await _read(response, host, limit_bytes)
+                received = b"" if location else await _read(response, host, limit_bytes, arrived)
         except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
             raise UpstreamFailed(f"{host!r} cannot be reached.") from error
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
@@ -147,12 +154,16 @@ class Outbound:
         return Fetched(response.status, answered.get(b"content-type", ""), received), location
 
 
-async def _read(response: httpcore.Response, host: str, limit_bytes: int) -> bytes:
+async def _read(
+    response: httpcore.Response, host: str, limit_bytes: int, arrived: Callable[[int], None] | None
+) -> bytes:
     received = bytearray()
     async for piece in response.aiter_stream():
         received += piece
         if len(received) > limit_bytes:
             raise UpstreamFailed(f"{host!r} answered with more than {limit_bytes} bytes.")
+        if arrived:
+            arrived(len(piece))
     return bytes(received)
 
 
@@ -165,8 +176,8 @@ async def _within(seconds: float, target: SplitResult) -> AsyncIterator[None]:
         raise UpstreamFailed(f"{target.hostname!r} did not answer within {seconds:g} seconds.") from late
 
 
-def _parsed(url: str, base: str = "") -> SplitResult:
-    """A redirect may be relative to `base`. Errors: Invalid."""
+def parsed(url: str, base: str = "") -> SplitResult:
+    """An address that may be called, as far as its form goes; it may be relative to `base`. Errors: Invalid."""
     try:
         parts = urlsplit(urljoin(base, url))
         usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
@@ -184,7 +195,7 @@ def same_origin(one: str | None, other: str | None) -> bool:
     if one is None or other is None:
         return one is other
     try:
-        return _origin(_parsed(_complete(one))) == _origin(_parsed(_complete(other)))
+        return _origin(parsed(_complete(one))) == _origin(parsed(_complete(other)))
     except Invalid:
         return False
 

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.e2e.calls import Json, ok, reference
+from tests.stack import Stack
 from tests.standins.server import StandIn
 from tests.standins.web import Answer, Web
 
@@ -72,3 +73,54 @@ def test_what_cannot_be_fetched_is_a_422_and_a_log(
     found = ok(api.get("/projects", params={"filter": project}))["records"][0]
     (log,) = ok(api.get("/logs", params={"project_id": found["id"]}))["records"]
     assert log["error"] == refused.json()["detail"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("model", "role", "words"),
+    [
+        ({"provider": "bedrock", "model": "meta.llama3-8b-instruct-v1:0"}, "user", "cannot do images"),
+        ({"provider": "google", "model": MODELS["google"]}, "system", "cannot do images in the system message"),
+    ],
+)
+def test_for_what_is_refused_anyway_nothing_is_fetched(
+    api: httpx.Client, elsewhere: dict[str, StandIn], web: Web, model: Json, role: str, words: str
+) -> None:
+    images = [{"type": "image_url", "image_url": {"url": f"{web.url}/{number}.png"}} for number in range(50)]
+    messages = [{"role": role, "content": images}, {"role": "user", "content": "What is it?"}]
+    refused = ask(api, model["provider"], "", model_config=model, messages=messages)
+    assert refused.status_code == 422
+    assert words in refused.json()["detail"]["message"]
+    assert web.asked == []
+    assert elsewhere[model["provider"]].requests == []
+
+
+def test_images_that_are_too_much_together_are_refused(
+    api: httpx.Client, elsewhere: dict[str, StandIn], web: Web
+) -> None:
+    large = Answer(b"x" * 15 * 1024 * 1024, headers={"Content-Type": "image/png"})
+    web.paths |= {f"/{number}.png": large for number in range(10)}
+    images = [{"type": "image_url", "image_url": {"url": f"{web.url}/{number}.png"}} for number in range(10)]
+    refused = ask(api, "google", "", messages=[{"role": "user", "content": images}])
+    assert refused.status_code == 413
+    assert "name fewer, or smaller ones" in refused.json()["detail"]["message"]
+    assert len(web.asked) < 10
+    assert elsewhere["google"].requests == []
+
+
+def test_a_model_that_is_asked_instead_gets_what_was_fetched_before(
+    api: httpx.Client, stack: Stack, elsewhere: dict[str, StandIn], web: Web
+) -> None:
+    web.paths["/cat.png"] = PICTURE
+    google, asked = elsewhere["google"], {"provider": "google", "model": MODELS["google"]}
+    for _ in range(3):  # as often as a model is tried
+        google.reply(status=503, error={"message": "overloaded"})
+    with httpx.Client(base_url=f"{stack.base}/api", headers=api.headers, timeout=60) as console:
+        fallback = {"provider": "google", "model": "gemini-2.5-pro"}
+        ok(console.put("/redirects", json={"asked": asked, "fallbacks": [fallback]}))
+        try:
+            ok(ask(api, "google", f"{web.url}/cat.png"))
+        finally:
+            console.delete("/redirects", params=asked)
+    assert "gemini-2.5-pro" in google.last.path
+    assert base64.b64encode(PNG).decode() in str(google.last.body)
+    assert [seen.path for seen in web.asked] == ["/cat.png"]

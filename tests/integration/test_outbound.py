@@ -23,7 +23,7 @@ from services.generation.outbound import Outbound
 from services.generation.tools.base import Invocation, World
 from services.generation.tools.registry import KINDS
 from shared.contracts.tools import TOOL_SETTINGS
-from shared.errors import Invalid, RateLimited, Unauthenticated, UpstreamFailed
+from shared.errors import Invalid, RateLimited, TooLarge, Unauthenticated, UpstreamFailed
 from tests.integration.servers import ROOT
 from tests.standins.web import Answer, Asked, Web, as_json, redirect, serving
 
@@ -115,6 +115,21 @@ class TestRequests:
         assert len((await outbound.get(f"{web.url}/fits", limit_bytes=1000)).content) == 1000
         with pytest.raises(UpstreamFailed, match="more than 1000 bytes"):
             await outbound.get(f"{web.url}/large", limit_bytes=1000)
+
+    async def test_who_reads_may_end_an_answer_while_it_arrives(self, web: Web, outbound: Outbound) -> None:
+        web.paths |= {"/long": Answer(b"x" * 5_000_000), "/short": Answer(b"x" * 1000)}
+        arrived: list[int] = []
+
+        def enough(count: int) -> None:
+            arrived.append(count)
+            if sum(arrived) > 1_000_000:
+                raise TooLarge("enough")
+
+        with pytest.raises(TooLarge, match="enough"):
+            await outbound.get(f"{web.url}/long", limit_bytes=10_000_000, arrived=enough)
+        assert sum(arrived) < 2_000_000
+        arrived.clear()
+        assert len((await outbound.get(f"{web.url}/short", arrived=enough)).content) == sum(arrived)
 
     @pytest.mark.parametrize(
         "slow", [{"delay_seconds": 1.0}, {"piece_delay_seconds": 0.02}], ids=["silent", "dripping"]

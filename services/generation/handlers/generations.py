@@ -81,6 +81,8 @@ async def _prepare(attempt: Attempt, deps: Deps) -> Plan:
     request = attempt.request = await _render(attempt, deps)
     keys = await deps.credentials.of(command.organisation, command.sealed_keys)
     served, *fallbacks = await deps.routing.configs(command.organisation, request.config)
+    keep = partial(deps.blobs.keep, command.organisation, brief=not command.save)
+    by_address = images.ByAddress(deps.outbound, keep)
 
     async def instead() -> AsyncGenerator[Call, None]:
         for config in fallbacks:
@@ -89,8 +91,7 @@ async def _prepare(attempt: Attempt, deps: Deps) -> Plan:
 
     async def calls(request: CompletionRequest) -> list[Call]:
         if deps.providers.row(request.config).inline_images:
-            keep = partial(deps.blobs.keep, command.organisation, brief=not command.save)
-            request = await images.inlined(request, deps.outbound, keep)
+            request = await by_address.inlined(request, partial(deps.providers.calls, keys=keys))
         if deps.providers.needs_budget(request):
             request = replace(request, rest_tokens=await asyncio.to_thread(models.rest_tokens, request))
         return await claims.redeem(deps.providers.calls(request, keys), command.organisation, deps.blobs)
