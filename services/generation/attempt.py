@@ -198,7 +198,7 @@ class Attempt:
             output=choice and choice.text.strip(),
             raw_output=choice and choice.text,
             output_message=_message(choice) if chat and choice else None,
-            error=outcome.problem.message if outcome.problem else outcome.error,
+            error=_told(outcome.problem, save=command.save) if outcome.problem else outcome.error,
             source=command.source,
             metadata=command.metadata,
             source_datapoint_id=command.source_datapoint_id,
@@ -228,6 +228,13 @@ def _only(response: Json, index: int) -> Json:
         return response
     ordered = sorted(choices, key=lambda choice: choice.get("index", 0))
     return response | {"choices": ordered[index : index + 1]}
+
+
+def _told(problem: Problem, *, save: bool) -> str:
+    """Its words may quote what was sent."""
+    if save:
+        return problem.message
+    return f"{problem.origin}: {problem.code} ({problem.status}). What it said is not kept: save is false."
 
 
 def _message(choice: Choice) -> ChatMessage:

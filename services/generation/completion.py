@@ -37,6 +37,8 @@ class CompletionRequest:
     user: str | None = None
     logprobs: int | None = None
     suffix: str | None = None
+    save: bool = True
+    """False: its content is for the provider and the caller alone, not for logs and traces."""
     rest_tokens: int | None = None
     """What the model may write at most when `config.max_tokens` is -1; None when its limits are not known."""
 

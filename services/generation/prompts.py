@@ -40,6 +40,7 @@ def request(command: Chat | Complete, config: ModelConfig, results: Mapping[str,
             response_format=command.response_format or config.response_format,
             seed=seed,
             user=command.user,
+            save=command.save,
         )
     return CompletionRequest(
         config=config,
@@ -49,6 +50,7 @@ def request(command: Chat | Complete, config: ModelConfig, results: Mapping[str,
         response_format=config.response_format,
         seed=seed,
         user=command.user,
+        save=command.save,
         logprobs=command.logprobs,
         suffix=command.suffix,
     )

@@ -1,5 +1,6 @@
 """Bad input gets an error that names the field, stores nothing, and is never a 500; failures are logs too."""
 
+import json
 from typing import Any
 
 import httpx
@@ -212,6 +213,24 @@ def test_save_false_keeps_no_content(api: httpx.Client, openai: OpenAIStandIn) -
     assert (log["inputs"], log["output"], log["messages"], log["provider_request"]) == ({}, None, None, None)
     assert log["provider_response"] is None
     assert (log["metadata"], log["tokens"], log["save"]) == ({"kept": True}, 17, False)
+
+
+def test_a_failure_that_is_not_saved_keeps_none_of_its_words(api: httpx.Client, openai: OpenAIStandIn) -> None:
+    openai.reply(status=400, error={"message": "I will not discuss a secret"})
+    refused = api.post("/chat", json=CHAT | {"project": "unsaved", "inputs": {"a": "b"}, "save": False})
+    assert "a secret" in refused.json()["detail"]["message"]
+    project = next(it for it in ok(api.get("/projects"))["records"] if it["name"] == "unsaved")
+    (log, *_) = ok(api.get("/logs", params={"project_id": project["id"]}))["records"]
+    assert (log["save"], log["error"][:11]) == (False, "OpenAI: unp")
+    assert "secret" not in json.dumps(log)
+
+
+def test_an_output_that_comes_later_is_saved_as_little(api: httpx.Client) -> None:
+    body = {"project": "unsaved", "config": TOOL, "save": False}
+    made = ok(api.post("/logs", json=body))
+    log = ok(api.patch(f"/logs/{made['id']}", json={"output": "a secret", "duration": 1.5}))
+    assert (log["output"], log["duration"]) == (None, 1.5)
+    assert "a secret" not in json.dumps(ok(api.get(f"/logs/{made['id']}")))
 
 
 def test_provider_keys_are_used_and_left_nowhere(api: httpx.Client, openai: OpenAIStandIn, stack: Stack) -> None:

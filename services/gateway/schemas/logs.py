@@ -128,15 +128,17 @@ class UpdateLogRequest(Body):
     duration: float | None = Field(None, description="Seconds.")
 
     def update(self, log: StoredLog) -> LogUpdate | None:
-        """The change as it goes into the stream; None when there is nothing to change."""
-        if self.output is None and self.error is None and self.duration is None:
+        """The change as it goes into the stream; None when there is nothing to change. What a log that was not to be
+        saved would have said is not saved later either."""
+        output = self.output if log.save else None
+        if output is None and self.error is None and self.duration is None:
             return None
         return LogUpdate(
             id=log.id,
             organisation=log.organisation,
             project_id=log.project_id,
             at=datetime.now(UTC),
-            output=self.output,
+            output=output,
             error=self.error,
             duration=self.duration,
             trace=telemetry.outgoing().get("traceparent"),

@@ -1,6 +1,7 @@
 """A CLIENT span for each call, with the attributes of OpenTelemetry's GenAI conventions.
 
-https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/, 2025-10. Message text only if it is asked for.
+https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/, 2025-10. Message text only if it is asked for, and
+never of a call that shall not be saved.
 """
 
 from collections.abc import Iterator
@@ -21,8 +22,9 @@ from shared.errors import Problem
 class CallSpan:
     """What is known of the answer goes on the span at its end."""
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: Span, *, with_content: bool) -> None:
         self._span = span
+        self._with_content = with_content
         self._joined: Joined | None = None
 
     def add(self, chunk: Chunk) -> None:
@@ -53,7 +55,7 @@ class CallSpan:
         if usage:
             attributes["gen_ai.usage.input_tokens"] = usage.prompt_tokens
             attributes["gen_ai.usage.output_tokens"] = usage.generation_tokens
-        if telemetry.content_wanted():
+        if self._with_content:
             attributes["gen_ai.output.messages"] = to_json([choice.text for choice in choices]).decode()
         self._span.set_attributes(attributes)
 
@@ -63,9 +65,10 @@ def of(call: Call) -> Iterator[CallSpan]:
     """The span of a call. It is not made current: a stream's consumer runs between its events."""
     operation = "chat" if call.request.messages is not None else "text_completion"
     span = telemetry.tracer.start_span(f"{operation} {call.request.config.model}", kind=SpanKind.CLIENT)
+    with_content = call.request.save and telemetry.content_wanted()
     if span.is_recording():
-        span.set_attributes(_asked(call, operation))
-    recorded = CallSpan(span)
+        span.set_attributes(_asked(call, operation, with_content=with_content))
+    recorded = CallSpan(span, with_content=with_content)
     try:
         yield recorded
     except BaseException as error:
@@ -77,7 +80,7 @@ def of(call: Call) -> Iterator[CallSpan]:
         recorded.end()
 
 
-def _asked(call: Call, operation: str) -> dict[str, AttributeValue]:
+def _asked(call: Call, operation: str, *, with_content: bool) -> dict[str, AttributeValue]:
     config, address = call.request.config, urlsplit(call.url)
     attributes: dict[str, AttributeValue] = {
         "gen_ai.operation.name": operation,
@@ -92,7 +95,7 @@ def _asked(call: Call, operation: str) -> dict[str, AttributeValue]:
         attributes["server.port"] = address.port
     if config.max_tokens != -1:
         attributes["gen_ai.request.max_tokens"] = config.max_tokens
-    if telemetry.content_wanted():
+    if with_content:
         attributes["gen_ai.input.messages"] = to_json(_given(call.request)).decode()
     return attributes
 
