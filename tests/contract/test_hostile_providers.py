@@ -10,12 +10,12 @@ import pytest
 
 from services.generation.completion import CompletionRequest
 from services.generation.providers import client as client_module
-from services.generation.providers import replies
+from services.generation.providers import errors, replies
 from services.generation.providers.base import Call
 from services.generation.providers.calls import Providers
 from services.generation.providers.client import Client
 from services.generation.providers.dispatch import Dispatch, Patience, Progress
-from shared.contracts.chat import ChatMessage
+from shared.contracts.chat import ChatMessage, Usage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid, Problem, UpstreamFailed
 from tests.standins.web import Answer, Asked, Web, as_json, serving
@@ -101,12 +101,18 @@ async def test_an_error_beside_an_answer_is_an_error(
     dispatch: Dispatch, web: Web, stream: bool, error: dict[str, Any]
 ) -> None:
     choice = CHOICE | {"finish_reason": "error", "delta": {"content": "half an"}} | error.get("choice", {})
-    payload = {"id": "x", "choices": [choice]} | ({"error": error["error"]} if "error" in error else {})
+    counts = {"prompt_tokens": 9, "completion_tokens": 4}
+    payload = {"id": "x", "choices": [choice], "usage": counts}
+    payload |= {"error": error["error"]} if "error" in error else {}
     body = json.dumps(payload).encode()
     web.paths[CHAT] = Answer(b"data: " + body + b"\n\ndata: [DONE]\n\n" if stream else body)
-    with pytest.raises(UpstreamFailed, match="it broke"):
+    with pytest.raises(UpstreamFailed, match="it broke") as caught:
         await ask(dispatch, call(web, stream=stream))
     assert len(web.asked) == 1
+    sent = errors.sent_with(caught.value)
+    assert sent
+    assert sent.usage == Usage(prompt_tokens=9, generation_tokens=4, total_tokens=13)
+    assert [(it.text, it.finish_reason) for it in sent.choices] == ([] if stream else [("half an", None)])
 
 
 async def test_a_reason_error_alone_is_an_error(dispatch: Dispatch, web: Web) -> None:

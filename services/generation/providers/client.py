@@ -166,6 +166,12 @@ def _beside_error(call: Call, reply: Any) -> Completion | None:  # noqa: ANN401
     return None
 
 
+def _told_beside(call: Call, event: Any) -> Completion | None:  # noqa: ANN401
+    with suppress(Problem, *_UNREADABLE):
+        return Completion([], event, call.dialect.read_event(call.request, event).usage)
+    return None
+
+
 async def _next(call: Call, reply: Reply) -> Next | None:
     if call.follow is None or not reply.is_success or _EVENTS in (reply.header("content-type") or ""):
         return None
@@ -206,7 +212,8 @@ def _read(call: Call, data: bytes) -> Chunk:
         event: Any = from_json(data)
         detail = call.dialect.error_detail(event)
         if detail is not None:
-            raise errors.broken(call.title, f"failed in the middle of its answer: {errors.masked(detail, call.key)}")
+            said = errors.masked(detail, call.key)
+            raise errors.broken(call.title, f"failed in the middle of its answer: {said}", _told_beside(call, event))
         return call.dialect.read_event(call.request, event)
     except _UNREADABLE as error:
         raise errors.broken(call.title, "sent an event that cannot be read.") from error

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.generation.completion import Choice, Chunk, CompletionRequest, Joined, ToolCallPart
-from services.generation.providers import cohere
+from services.generation.providers import cohere, errors
 from shared.contracts.chat import ChatMessage, FinishReason, FunctionChoice, FunctionName, Usage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid, UpstreamFailed
@@ -108,9 +108,17 @@ class TestReply:
 
     @pytest.mark.parametrize("reason", ["ERROR", "TIMEOUT"])
     def test_a_failure_is_no_answer(self, reason: str) -> None:
-        with pytest.raises(UpstreamFailed) as caught:
-            cohere.read_reply(chat(), {"finish_reason": reason, "message": {}})
-        assert caught.value.origin == "Cohere"
+        told = {"finish_reason": reason, "usage": {"tokens": {"input_tokens": 9, "output_tokens": 4}}}
+        for read, sent in (
+            (cohere.read_reply, told | {"message": {}}),
+            (cohere.read_event, {"type": "message-end", "delta": told}),
+        ):
+            with pytest.raises(UpstreamFailed) as caught:
+                read(chat(), sent)
+            assert caught.value.origin == "Cohere"
+            came = errors.sent_with(caught.value)
+            assert came
+            assert came.usage == Usage(prompt_tokens=9, generation_tokens=4, total_tokens=13)
 
     @pytest.mark.parametrize(
         ("usage", "expected"),

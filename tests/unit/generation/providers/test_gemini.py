@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.generation.completion import Choice, Chunk, CompletionRequest, Joined, ToolCallPart
-from services.generation.providers import gemini
+from services.generation.providers import errors, gemini
 from shared.contracts.chat import ChatMessage, FinishReason, ToolCall, Usage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid, Problem, UpstreamFailed
@@ -231,16 +231,22 @@ class TestReply:
     )
     def test_what_is_not_said_is_an_error(self, reason: str, kind: type[Problem]) -> None:
         candidate = {"finishReason": reason, "finishMessage": "because."}
+        counts = {"promptTokenCount": 9, "candidatesTokenCount": 4}
         for read in (gemini.read_reply, gemini.read_event):
             with pytest.raises(kind, match=rf"\({reason}\): because\.$") as caught:
-                read(chat(), {"candidates": [candidate]})
+                read(chat(), {"candidates": [candidate], "usageMetadata": counts})
             assert caught.value.origin == "Google"
+            assert errors.may_have_cost(caught.value)
+            sent = errors.sent_with(caught.value)
+            assert sent
+            assert sent.usage == Usage(prompt_tokens=9, generation_tokens=4, total_tokens=13)
 
     def test_a_blocked_prompt_is_an_error(self) -> None:
         blocked = {"promptFeedback": {"blockReason": "OTHER", "blockReasonMessage": "not this."}}
         for read in (gemini.read_reply, gemini.read_event):
-            with pytest.raises(Invalid, match=r"blocked the prompt \(OTHER\): not this\.$"):
+            with pytest.raises(Invalid, match=r"blocked the prompt \(OTHER\): not this\.$") as caught:
                 read(chat(), blocked)
+            assert not errors.may_have_cost(caught.value)
 
     @pytest.mark.parametrize(
         "reply",
