@@ -1,5 +1,6 @@
 """Projects and config versions as generation knows them, remembered: a log is accepted without touching a database."""
 
+import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -31,10 +32,13 @@ _PROJECT_FRESH_SECONDS = 30.0
 """Changes are heard of; this bounds how long one would stay unseen whose event was lost."""
 _FOR_EVER = 10.0**9
 _MOST_LOGS = 20_000
+_MOST_BYTES = 32 * 1024 * 1024
+"""Of JSON, in each memory whose entries may be large: a config may take 4 MiB. 20,000 configs of 1.6 kB."""
 
 logger = logging.getLogger(__name__)
 
-_Wanted = tuple[str, str | None, str | None, str, bool]
+_Wanted = tuple[str, str | None, str | None, str | bytes | None, bool]
+"""Organisation, project by name and id, config by id or by the digest of its text, may deploy."""
 
 
 class Catalogue:
@@ -44,16 +48,16 @@ class Catalogue:
         self._bus = bus
         stale = settings.stale_seconds
         self._resolved: Memory[_Wanted, Resolved] = Memory(
-            most=20_000, fresh_seconds=_PROJECT_FRESH_SECONDS, stale_seconds=stale
+            most=20_000, fresh_seconds=_PROJECT_FRESH_SECONDS, stale_seconds=stale, most_bytes=_MOST_BYTES
         )
         self._projects: Memory[tuple[str, str], Project] = Memory(
             most=10_000, fresh_seconds=_PROJECT_FRESH_SECONDS, stale_seconds=stale
         )
         self._versions: Memory[tuple[str, str], ConfigVersion] = Memory(
-            most=20_000, fresh_seconds=_FOR_EVER, stale_seconds=_FOR_EVER
+            most=20_000, fresh_seconds=_FOR_EVER, stale_seconds=_FOR_EVER, most_bytes=_MOST_BYTES
         )
         self._feedback_types: Memory[tuple[str, str], dict[str, FeedbackType]] = Memory(
-            most=10_000, fresh_seconds=_PROJECT_FRESH_SECONDS, stale_seconds=stale
+            most=10_000, fresh_seconds=_PROJECT_FRESH_SECONDS, stale_seconds=stale, most_bytes=_MOST_BYTES
         )
         self._logs: dict[tuple[str, str], str] = {}
 
@@ -61,21 +65,21 @@ class Catalogue:
         """Hear of changes. Some may be missed while offline, so coming back forgets everything that can change."""
         await self._bus.hear(ProjectChanged, self._changed)
 
-    def forget(self, project_id: str) -> None:
+    def forget(self, organisation: str, project_id: str) -> None:
         """The project changed: ask again."""
-        self._resolved.forget(lambda _, known: known.project.id == project_id)
-        self._projects.forget(lambda key, _: key[1] == project_id)
-        self._versions.forget(lambda _, known: known.project_id == project_id)
-        self._feedback_types.forget(lambda key, _: key[1] == project_id)
+        self._resolved.forget(lambda key, known: key[0] == organisation and known.project.id == project_id)
+        self._projects.forget(lambda key, _: key == (organisation, project_id))
+        self._versions.forget(lambda key, known: key[0] == organisation and known.project_id == project_id)
+        self._feedback_types.forget(lambda key, _: key == (organisation, project_id))
 
     def _changed(self, change: ProjectChanged | None) -> None:
         if change is None:
             for memory in (self._resolved, self._projects, self._versions, self._feedback_types):
                 memory.forget(lambda _, __: True)
         elif change.what == "feedback types":
-            self._feedback_types.forget(lambda key, _: key[1] == change.project_id)
+            self._feedback_types.forget(lambda key, _: key == (change.organisation, change.project_id))
         elif change.project_id is not None:
-            self.forget(change.project_id)
+            self.forget(change.organisation, change.project_id)
 
     async def resolve(
         self,
@@ -88,7 +92,7 @@ class Catalogue:
     ) -> Resolved:
         """The project and version, created when unknown. Errors as of `Resolve`."""
         # The key is the config as sent: what makes two of them the same version is generation's rule alone.
-        wanted = (config_id or "") if config is None else config.model_dump_json(exclude_defaults=True)
+        wanted = config_id if config is None else _digest(config)
         key = (caller.organisation, project.name, project.id, wanted, may_deploy)
         return await self._resolved.get(
             key,
@@ -137,7 +141,7 @@ class Catalogue:
     async def define_feedback(self, organisation: str, project_id: str, types: list[FeedbackType]) -> None:
         """Add types of feedback, or labels, to a project. Errors as of `DefineFeedbackTypes`."""
         await self._bus.ask(DefineFeedbackTypes(organisation=organisation, project_id=project_id, types=types))
-        self._feedback_types.forget(lambda key, _: key[1] == project_id)
+        self._feedback_types.forget(lambda key, _: key == (organisation, project_id))
 
     def note_log(self, organisation: str, log_id: str, project_id: str | None) -> None:
         """Note where a log belongs that callers hear of now: it may not be stored yet, nor even accepted."""
@@ -188,6 +192,11 @@ class Catalogue:
             logger.warning("tools that configs link to are not shown: %s", problem)
             return list(versions)
         return [version.model_copy(update={"config": _filled(version.config, known)}) for version in versions]
+
+
+def _digest(config: Config) -> bytes:
+    """Remembered in its place, because it may be large."""
+    return hashlib.sha256(config.model_dump_json(exclude_defaults=True).encode()).digest()
 
 
 def _links(config: Config) -> list[LinkedTool]:

@@ -52,7 +52,7 @@ class Catalogue:
             most=20_000, fresh_seconds=_FRESH_SECONDS, stale_seconds=_FOR_EVER
         )
         self._versions: Memory[_VersionKey, ConfigVersion] = Memory(
-            most=20_000, fresh_seconds=_FOR_EVER, stale_seconds=_FOR_EVER
+            most=20_000, fresh_seconds=_FOR_EVER, stale_seconds=_FOR_EVER, most_bytes=32 * 1024 * 1024
         )
         self._deployed: Memory[tuple[str, str, str | None], _Deployed] = Memory(
             most=20_000, fresh_seconds=_FRESH_SECONDS, stale_seconds=_FOR_EVER

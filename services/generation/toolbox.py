@@ -37,7 +37,7 @@ class Toolbox:
         self._world = world
         self._bus = bus
         self._tools: Memory[_Key, StoredTool] = Memory(
-            most=2_000, fresh_seconds=_FRESH_SECONDS, stale_seconds=_FOR_EVER
+            most=2_000, fresh_seconds=_FRESH_SECONDS, stale_seconds=_FOR_EVER, most_bytes=16 * 1024 * 1024
         )
 
     async def listen(self) -> None:

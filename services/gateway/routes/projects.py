@@ -98,7 +98,7 @@ async def update(
     command = UpdateProject(organisation=caller.organisation, id=id, by=caller.author, **fields)
     members = await _members(caller, gateway)
     found = await gateway.bus.ask(command)
-    gateway.catalogue.forget(id)
+    gateway.catalogue.forget(caller.organisation, id)
     return await _changed(found, members, caller, gateway)
 
 
@@ -109,7 +109,7 @@ async def delete(id: str, caller: CallerDep, gateway: GatewayDep) -> Response:  
     """
     may_undeploy = await gateway.may_deploy(caller)
     await gateway.bus.ask(DeleteProject(organisation=caller.organisation, id=id, may_undeploy=may_undeploy))
-    gateway.catalogue.forget(id)
+    gateway.catalogue.forget(caller.organisation, id)
     return Response(status_code=204)
 
 

@@ -49,7 +49,7 @@ class Others:
     @property
     def gateway(self) -> Gateway:
         """What a route gets."""
-        catalogue = SimpleNamespace(forget=lambda _: None, with_tools=_as_they_are)
+        catalogue = SimpleNamespace(forget=lambda *_: None, with_tools=_as_they_are)
         return cast("Gateway", SimpleNamespace(bus=self, catalogue=catalogue))
 
 

@@ -6,16 +6,29 @@ from typing import Any, cast
 
 import pytest
 
+from services.gateway import catalogue as module
 from services.gateway.catalogue import Catalogue
 from services.gateway.settings import Settings
 from shared.bus import Bus
+from shared.contracts.access import Caller
 from shared.contracts.chat import LinkedTool
 from shared.contracts.message import Request
-from shared.contracts.projects import ConfigVersion, GetVersions, ModelConfig, Versions
+from shared.contracts.projects import (
+    ConfigVersion,
+    GetVersions,
+    ModelConfig,
+    Project,
+    ProjectChanged,
+    ProjectRef,
+    Resolve,
+    Resolved,
+    Versions,
+)
 from shared.contracts.tools import GetTools, JsonSchema, Tool, Tools
 from shared.errors import Internal, Problem, TooLarge, Unavailable
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
+CALLER = Caller(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
 
 
 class HandmadeBus:
@@ -23,12 +36,18 @@ class HandmadeBus:
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
+        self.resolved: list[Resolve] = []
         self.most = 1000
         self.problem: Problem | None = None
 
     async def ask(self, request: Request[Any]) -> Any:
         if isinstance(request, GetVersions):
             return Versions(versions=[version(config_id) for config_id in request.ids])
+        if isinstance(request, Resolve):
+            self.resolved.append(request)
+            assert isinstance(request.config, ModelConfig)
+            made = ConfigVersion(id=request.config.model, project_id="pr_1", created_at=NOW, config=request.config)
+            return Resolved(project=Project(id="pr_1", name="p", created_at=NOW, updated_at=NOW), version=made)
         assert isinstance(request, GetTools)
         self.asked.append(request.ids)
         if self.problem:
@@ -87,3 +106,40 @@ async def test_what_cannot_be_had_of_a_tool_keeps_no_config_away(
 ) -> None:
     bus.problem = problem("no")
     assert await catalogue.version("tm_1", "c1") == version("c1")
+
+
+def large(name: str) -> ModelConfig:
+    """A config of ten kilobytes."""
+    return ModelConfig(model=name, endpoint="complete", prompt_template="x" * 10_000)
+
+
+async def resolve(catalogue: Catalogue, config: ModelConfig) -> None:
+    await catalogue.resolve(CALLER, ProjectRef(name="p"), config=config, may_deploy=True)
+
+
+async def test_large_configs_are_remembered_up_to_a_size(bus: HandmadeBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_BYTES", 55_000)
+    catalogue = Catalogue(cast("Bus", bus), Settings(secret="s" * 43 + "="))  # type: ignore[arg-type]
+    for name in "abcdefgh":
+        await resolve(catalogue, large(name))
+    for name in "hgfed":
+        await resolve(catalogue, large(name))
+    assert len(bus.resolved) == 8
+    await resolve(catalogue, large("a"))
+    assert len(bus.resolved) == 9
+
+
+async def test_what_is_remembered_of_a_config_does_not_hold_its_text_twice(catalogue: Catalogue) -> None:
+    await resolve(catalogue, large("a"))
+    (key,) = catalogue._resolved._entries
+    assert len(str(key)) < 300
+
+
+async def test_a_change_is_about_the_projects_of_its_organisation(bus: HandmadeBus, catalogue: Catalogue) -> None:
+    await resolve(catalogue, large("a"))
+    catalogue._changed(ProjectChanged(organisation="tm_2", project_id="pr_1", what="renamed"))
+    await resolve(catalogue, large("a"))
+    assert len(bus.resolved) == 1
+    catalogue._changed(ProjectChanged(organisation="tm_1", project_id="pr_1", what="renamed"))
+    await resolve(catalogue, large("a"))
+    assert len(bus.resolved) == 2

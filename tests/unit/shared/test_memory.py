@@ -1,11 +1,14 @@
 """Answers of others, remembered."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from shared.errors import NotFound, Unavailable
 from shared.memory import Memory
+
+LARGE = "x" * 100
 
 
 class Source:
@@ -91,6 +94,51 @@ async def test_what_was_asked_before_a_change_is_not_remembered_after_it() -> No
     assert await remembered.get("a", source) == 2
 
 
+async def under_way(remembered: Memory[str, int], key: str, source: Source) -> "asyncio.Task[int]":
+    """A question that is asked and not answered: `source.gate` is for that."""
+    source.gate.clear()
+    task = asyncio.create_task(remembered.get(key, source))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_a_change_of_something_else_leaves_a_question_under_way() -> None:
+    remembered, source = memory(), Source()
+    early = await under_way(remembered, "a", source)
+    remembered.forget(lambda key, value: key == "b" and value == 1)
+    late = await under_way(remembered, "a", source)
+    source.gate.set()
+    assert [await early, await late, await remembered.get("a", source)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "concerns",
+    [
+        lambda key, _: key == "a",
+        lambda _, value: value == 7,
+        lambda _, value: 7 == value,  # noqa: SIM300 - the other way round
+        lambda _, value: value in (7, 8),
+        lambda _, value: value in {7, 8},
+        lambda _, value: bool(value) and False,
+        lambda _, value: value > 7,
+        lambda _, value: value.real == 7,
+    ],
+    ids=range(8),
+)
+async def test_a_question_under_way_that_a_change_may_concern_is_answered_and_not_remembered(
+    concerns: Callable[[str, int], bool],
+) -> None:
+    remembered, source = memory(), Source()
+    early = await under_way(remembered, "a", source)
+    remembered.forget(concerns)
+    late = await under_way(remembered, "a", source)
+    source.gate.set()
+    assert await late == 2, "who asks after the change is not told what was true before it"
+    assert await early == 1
+    assert await remembered.get("a", source) == 2
+
+
 async def test_only_what_a_change_concerns_is_forgotten() -> None:
     remembered, source = memory(), Source()
     await remembered.get("a", source)
@@ -106,3 +154,46 @@ async def test_the_longest_unused_is_forgotten_first() -> None:
         await remembered.get(key, source)
     assert await remembered.get("a", source) == 1
     assert await remembered.get("b", source) == 4
+
+
+def said(text: str) -> Callable[[], Awaitable[str]]:
+    """A source that always gives the text."""
+
+    async def ask() -> str:
+        return text
+
+    return ask
+
+
+def asked(*_: object) -> Awaitable[str]:
+    """The source of what should be remembered."""
+    raise AssertionError("asked again")
+
+
+async def test_many_large_answers_are_bounded_by_their_size() -> None:
+    remembered: Memory[str, str] = Memory(most=1000, fresh_seconds=60, stale_seconds=60, most_bytes=350)
+    for key in "abcd":
+        await remembered.get(key, said(LARGE))
+    assert [await remembered.get(key, asked) for key in "bcd"] == [LARGE] * 3
+    assert await remembered.get("a", said("new")) == "new"
+
+
+async def test_what_is_dropped_makes_room_again() -> None:
+    remembered: Memory[str, str] = Memory(most=1000, fresh_seconds=60, stale_seconds=60, most_bytes=350)
+    for _ in range(10):
+        for key in "abc":
+            await remembered.get(key, said(LARGE))
+        remembered.forget(lambda key, _: key != "a")
+    assert await remembered.get("a", asked) == LARGE
+    aging: Memory[str, str] = Memory(most=1000, fresh_seconds=0, stale_seconds=60, most_bytes=350)
+    for _ in range(10):
+        await aging.get("a", said(LARGE))
+    assert aging._bytes == len(LARGE) + 2
+
+
+async def test_what_is_larger_than_all_may_be_drives_nothing_out() -> None:
+    remembered: Memory[str, str] = Memory(most=1000, fresh_seconds=60, stale_seconds=60, most_bytes=350)
+    await remembered.get("a", said(LARGE))
+    assert await remembered.get("b", said(LARGE * 4)) == LARGE * 4
+    assert await remembered.get("a", asked) == LARGE
+    assert await remembered.get("b", said("again")) == "again"
