@@ -3,8 +3,6 @@
 import math
 from collections.abc import Awaitable, Callable
 
-from nats.aio.msg import Msg
-
 from services.authz.settings import Settings
 from shared.bus import Bus
 from shared.contracts.access import AccessChanged, Caller
@@ -29,8 +27,7 @@ class Callers:
 
     async def listen(self, bus: Bus) -> None:
         """Hear of changes made by other replicas. Some may be missed while offline, so coming back forgets all."""
-        await bus.client.subscribe(AccessChanged.everywhere(), cb=self._changed)
-        bus.on_reconnect(self.forget_all)
+        await bus.hear(AccessChanged, self._changed)
 
     async def who(self, key_hash: str) -> Caller:
         """The caller; Unauthenticated in the same words whether the key never was or is no more."""
@@ -40,15 +37,11 @@ class Callers:
         """Something changed in the organisation: ask the database again."""
         self._memory.forget(lambda _, caller: caller.organisation == organisation)
 
-    def forget_all(self) -> None:
-        """Trust nothing remembered."""
-        self._memory.forget(lambda _, __: True)
-
     async def _ask(self, key_hash: str) -> Caller:
         caller = await self._look_up(key_hash)
         if caller is None:
             raise Unauthenticated("The API key is missing, wrong or revoked.")
         return caller
 
-    async def _changed(self, message: Msg) -> None:
-        self.forget(AccessChanged.model_validate_json(message.data).organisation)
+    def _changed(self, change: AccessChanged | None) -> None:
+        self._memory.forget(lambda _, caller: change is None or caller.organisation == change.organisation)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,7 +17,7 @@ from nats.errors import (
 )
 from nats.errors import TimeoutError as NatsTimeoutError
 from opentelemetry.trace import SpanKind
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from shared import telemetry
@@ -28,6 +29,8 @@ from shared.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from nats.aio.subscription import Subscription
+
+logger = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=BaseModel)
 E = TypeVar("E", bound=Event)
@@ -176,11 +179,22 @@ class Bus(Connection):
 
     async def hear(self, event: type[E], heard: Callable[[E | None], None]) -> None:
         """Have `heard` called with every such event from now on, in every process that asks: to forget what it says is
-        void. Events are not repeated here; None stands for all that may have been missed while NATS was away.
+        void. Events are not repeated here; None stands for what nobody can name: an event that cannot be read (a newer
+        sender's, perhaps), or all that may have been missed while NATS was away.
         """
+        warned = False
 
         async def arrived(message: Msg) -> None:
-            heard(event.model_validate_json(message.data))
+            nonlocal warned
+            said: E | None = None
+            try:
+                said = event.model_validate_json(message.data)
+            except ValidationError as error:
+                if not warned:
+                    warned = True
+                    wrong = [(item["loc"], item["type"]) for item in error.errors()]
+                    logger.warning("%s cannot be read, all it may be about is forgotten: %s", message.subject, wrong)
+            heard(said)
 
         await (await self.online()).subscribe(event.everywhere(), cb=arrived)
         self.on_reconnect(lambda: heard(None))

@@ -172,4 +172,5 @@ class AccessChanged(Event):
     noun: ClassVar[str] = "access"
     happened: ClassVar[str] = "changed"
 
-    what: Literal["organisation created", "key created", "key revoked", "role changed", "member removed"]
+    what: str
+    """`key created`, `key revoked` or `role changed`. Open: whatever it is, the same is void."""

@@ -320,6 +320,9 @@ class ProjectChanged(Event):
     what: Literal[
         "created", "renamed", "configured", "feedback types", "deployed", "undeployed", "deleted", "environments"
     ]
-    """`configured`: its first config gave it its kind. `environments` is about all projects of the organisation."""
+    """`configured`: its first config gave it its kind. `environments` is about all projects of the organisation.
+
+    Closed, because it decides what is void: who does not know the word cannot read the event and forgets everything.
+    """
     project_id: str | None = None
     """None when it is about all."""

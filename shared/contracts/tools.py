@@ -258,4 +258,5 @@ class ToolChanged(Event):
     happened: ClassVar[str] = "changed"
 
     tool_id: str
-    what: Literal["created", "updated", "deleted"]
+    what: str
+    """`created`, `updated` or `deleted`. Open: whatever it is, the same is void."""

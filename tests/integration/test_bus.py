@@ -16,6 +16,7 @@ from shared.appender import Appender
 from shared.bus import Batch, Bus, StreamSpec, client, connection, consume, consumer, ensure_stream, wire
 from shared.bus import router as routing
 from shared.contracts.access import AccessChanged
+from shared.contracts.projects import ProjectChanged
 from shared.errors import Conflict, Internal, TooLarge, Unavailable
 from tests.integration.authz_probe import Count, Number, Refuse, Said, Say, Seen, router
 from tests.integration.servers import ROOT, SECRET, Nats, Process, connected, running, settings, until_ready
@@ -329,6 +330,21 @@ async def test_an_event_is_announced_once(bus: Bus) -> None:
         await bus.announce(event, message_id="caused by the same")
     info = await bus.client.jetstream().stream_info("EVENTS")
     assert info.state.messages == 1
+
+
+async def test_an_event_that_cannot_be_read_is_heard_as_any_change(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[ProjectChanged | None] = []
+    await bus.hear(ProjectChanged, heard.append)
+    subject = "events.tm_1.project.changed"
+    change = ProjectChanged(organisation="tm_1", project_id="pr_1", what="renamed")
+    newer = b'{"organisation": "tm_1", "what": "moved to the moon", "project_id": "pr_1"}'
+    for payload in (newer, b"\xff", newer, change.model_dump_json().encode()):
+        await bus.client.publish(subject, payload)
+    await until(lambda: len(heard) == 4)
+    assert heard == [None, None, None, change]
+    (warning,) = [record.getMessage() for record in caplog.records if "cannot be read" in record.getMessage()]
+    assert subject in warning
+    assert "what" in warning
 
 
 async def until(condition: object, seconds: float = 5.0) -> None:
