@@ -24,7 +24,9 @@ from shared.bus import Batch, Bus, Progress, StreamSpec, ensure_stream
 from shared.contracts.logs import (
     LOGS_SUBJECT,
     ConfigUse,
+    FeedbackOfLogs,
     GetConfigUse,
+    GetFeedback,
     GetLog,
     GetSession,
     GetTree,
@@ -298,6 +300,9 @@ async def test_storing_does_not_wait_for_the_removal_and_nobody_sees_what_is_lef
     for log_id in ("data_1", "data_4"):
         with pytest.raises(NotFound):
             await questions.get_log(GetLog(organisation=ORGANISATION, id=log_id), unremoved)
+    asked = GetFeedback(organisation=ORGANISATION, log_ids=["data_1", "data_3", "data_4"], types=["rating"])
+    about = seen(FeedbackOfLogs, await questions.get_feedback(asked, unremoved))
+    assert [one.log_id for one in about.logs] == ["data_3"]
     search = SearchLogs(organisation=ORGANISATION, project_id="pr_gone")
     assert (seen(Logs, await questions.search_logs(search, unremoved))).total == 0
     uses = seen(Uses, await questions.get_uses(wanted, unremoved))

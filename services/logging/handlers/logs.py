@@ -42,8 +42,9 @@ async def search_logs(query: SearchLogs, deps: Deps) -> Logs:
 async def get_feedback(query: GetFeedback, deps: Deps) -> FeedbackOfLogs:
     """Where logs belong, and what is said about them."""
     complete = await deps.position.caught_up()
+    hidden = await deps.deletions.hidden(query.organisation)
     logs = await deps.logs.feedback(query.organisation, query.log_ids, query.types)
-    return FeedbackOfLogs(logs=logs, complete=complete)
+    return FeedbackOfLogs(logs=[log for log in logs if log.project_id not in hidden], complete=complete)
 
 
 @router.answers(GetConfigUse)
