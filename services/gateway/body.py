@@ -3,14 +3,17 @@
 `provider_api_keys`: clients of the seed era put that field, with real secrets, into nearly every body (behaviour.md
 §1.2). It is taken out wherever it stands; what stood at the top is kept beside the body for the routes that call a
 provider. Large images: a token of each is left in the body, and answers have the image again.
+
+A large body costs memory, so it is read for callers with a good key only, and while there is room for it.
 """
 
 import asyncio
 import functools
 import json
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from contextvars import ContextVar
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,7 +23,9 @@ from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
 from services.gateway.claims import Claims, check_in
-from shared.blobs import LEAST_BYTES, TOKEN, Blobs
+from services.gateway.deps import KEY_HEADER, Gateway
+from services.gateway.limits import SMALL_BYTES, declared_length
+from shared.blobs import LEAST_BYTES, TOKEN
 from shared.errors import TooLarge
 
 SECRETS = "provider_api_keys"
@@ -44,10 +49,38 @@ class _Read(NamedTuple):
 class CleanRequest(Request):
     """A request whose JSON has no provider keys and no large images in it."""
 
+    _room = 0
+    """Bytes that were taken of what all large bodies may have."""
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """The body as it comes.
+
+        Errors: of one that is large, or does not say how large, Unauthenticated before anything is read; Unavailable,
+        there are too many.
+        """
+        declared = declared_length(self.headers)
+        if declared is None or declared > SMALL_BYTES:
+            await self._gateway.callers.identify(self.headers.get(KEY_HEADER))
+            self._take_room(declared or 0)
+        async with aclosing(super().stream()) as pieces:
+            async for piece in pieces:
+                if declared is None:
+                    self._take_room(len(piece))
+                yield piece
+
+    def _take_room(self, size: int) -> None:
+        self._gateway.large_bodies.take(size)
+        self._room += size
+
+    def give_back_room(self) -> None:
+        """The body is stored, or will not be."""
+        self._gateway.large_bodies.give_back(self._room)
+        self._room = 0
+
     async def body(self) -> bytes:
         """The body. Of a large one, read at once, a byte: FastAPI holds what it is given until it has answered.
 
-        Errors: JSONDecodeError; TooLarge, its text alone is over the limit.
+        Errors: JSONDecodeError; TooLarge, its text alone is over the limit; those of `stream`.
         """
         raw = await super().body()
         if len(raw) > _LARGE_BYTES:
@@ -71,26 +104,25 @@ class CleanRequest(Request):
         those that shall not be saved. Unavailable: nothing was accepted.
         """
         claims: Claims | None = getattr(self.state, "claims", None)
-        if claims is None:
-            return
         self.state.claims = None
-        if claims.contents:
-            await self._blobs.keep(self.state.organisation, claims.contents)
-        if unsaved and claims.unsaved:
-            await self._blobs.keep(self.state.organisation, claims.unsaved, brief=True)
+        if claims and claims.contents:
+            await self._gateway.blobs.keep(self.state.organisation, claims.contents)
+        if claims and unsaved and claims.unsaved:
+            await self._gateway.blobs.keep(self.state.organisation, claims.unsaved, brief=True)
+        self.give_back_room()
 
     async def filled(self, response: Response) -> Response:
         """The answer with the images its tokens stand for, piece by piece."""
         if _TOKEN not in getattr(response, "body", b""):
             return response
-        filled = await self._blobs.filled(self.state.organisation, bytes(response.body))
+        filled = await self._gateway.blobs.filled(self.state.organisation, bytes(response.body))
         headers = {**response.headers, "content-length": str(filled.size)}
         return StreamingResponse(filled.pieces(), response.status_code, headers, background=response.background)
 
     @property
-    def _blobs(self) -> Blobs:
-        blobs: Blobs = self.app.state.gateway.blobs
-        return blobs
+    def _gateway(self) -> Gateway:
+        gateway: Gateway = self.app.state.gateway
+        return gateway
 
 
 def _read(raw: bytes) -> _Read:
@@ -153,7 +185,11 @@ class CleanRoute(APIRoute):
         async def handle_clean(request: Request) -> Response:
             clean = CleanRequest(request.scope, request.receive)
             _current.set(clean)
-            return await clean.filled(await handle(clean))
+            try:
+                response = await handle(clean)
+            finally:
+                clean.give_back_room()
+            return await clean.filled(response)
 
         return handle_clean
 

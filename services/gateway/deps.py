@@ -9,6 +9,7 @@ from fastapi.security import APIKeyHeader
 
 from services.gateway.caller import Callers
 from services.gateway.catalogue import Catalogue
+from services.gateway.limits import LargeBodies
 from shared.appender import Appender
 from shared.blobs import Blobs
 from shared.bus import Bus
@@ -17,7 +18,8 @@ from shared.errors import Denied
 from shared.permissions import CHANGE_DEPLOYMENTS, Permission
 from shared.sealing import Seal
 
-_key_header = APIKeyHeader(name="X-API-KEY", scheme_name="APIKeyHeader", auto_error=False)
+KEY_HEADER = "X-API-KEY"
+_key_header = APIKeyHeader(name=KEY_HEADER, scheme_name="APIKeyHeader", auto_error=False)
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Gateway:
     catalogue: Catalogue
     logs: Appender
     blobs: Blobs
+    large_bodies: LargeBodies
     seal: Seal
 
     async def insist(self, caller: Caller, permission: Permission) -> None:

@@ -10,7 +10,7 @@ from services.gateway import errors
 from services.gateway.caller import Callers
 from services.gateway.catalogue import Catalogue
 from services.gateway.deps import Gateway
-from services.gateway.limits import DeclaredLength
+from services.gateway.limits import DeclaredLength, LargeBodies
 from services.gateway.routes import include
 from services.gateway.settings import Settings
 from services.gateway.tracing import TELEMETRY, TraceId
@@ -44,6 +44,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         catalogue=catalogue,
         logs=Appender(bus, LOGS_SUBJECT),
         blobs=Blobs(bus),
+        large_bodies=LargeBodies(max(settings.large_bodies_bytes, settings.body_limit_bytes)),
         seal=Seal(settings.secret),
     )
     yield

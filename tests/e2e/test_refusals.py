@@ -1,6 +1,7 @@
 """Bad input gets an error that names the field, stores nothing, and is never a 500; failures are logs too."""
 
 import json
+import socket
 from typing import Any
 
 import httpx
@@ -128,6 +129,27 @@ def test_a_body_over_the_limit_is_a_413(api: httpx.Client) -> None:
     refused = api.post("/logs", content=chunks(), headers={"Content-Type": "application/json"})
     assert refused.status_code == 413
     assert refused.json()["detail"]["type"] == "payload_too_large_error"
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 40000000", "Transfer-Encoding: chunked"])
+def test_a_stranger_is_told_before_sending_much(stack: Stack, length: str) -> None:
+    head = "POST /v4/logs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-API-KEY: hl_wrong\r\n"
+    there = httpx.URL(stack.url)
+    with socket.create_connection((there.host, there.port or 80), timeout=10) as connection:
+        connection.sendall(f"{head}{length}\r\n\r\n".encode())
+        answer = b""
+        while b"}}" not in answer and (piece := connection.recv(65_536)):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b'"authentication_error"' in answer
+
+
+def test_a_stranger_that_sends_all_the_same_can_read_the_answer(api: httpx.Client) -> None:
+    with httpx.Client(base_url=api.base_url, headers={"X-API-KEY": "hl_wrong"}, timeout=30) as stranger:
+        for _ in range(2):  # on one connection
+            refused = stranger.post("/logs", json={"project": "big", "config": TOOL, "output": "x" * 20_000_000})
+            assert refused.status_code == 401
+            assert refused.json()["detail"]["code"] == 401
 
 
 def test_nesting_up_to_the_limit_is_read_back(api: httpx.Client) -> None:

@@ -1,5 +1,6 @@
 """How a body is read, kept and answered, with blobs written by hand."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from types import SimpleNamespace
@@ -13,12 +14,15 @@ from pydantic import BaseModel
 from services.gateway import body as module
 from services.gateway import errors
 from services.gateway.body import CleanRoute, RecordingRoute
+from services.gateway.limits import SMALL_BYTES, LargeBodies
 from shared.blobs import Blobs, Filled
-from shared.errors import Denied, Internal, Unavailable
+from shared.errors import Denied, Internal, Unauthenticated, Unavailable
 
 DATA = "QUJD" * 20_000
 LARGE = "QUJD" * 300_000
 """Its body is read beside the others."""
+ROOM = 3_000_000
+"""For two of them, and not for three."""
 
 
 class Asked(BaseModel):
@@ -36,9 +40,12 @@ class HandmadeBlobs:
         self.contents: dict[tuple[str, str], bytes] = {}
         self.happened: list[str] = []
         self.away = self.damaged = False
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def keep(self, organisation: str, contents: Mapping[str, bytes], *, brief: bool = False) -> None:
         self.happened.append("keep briefly" if brief else "keep")
+        await self.gate.wait()
         if self.away:
             raise Unavailable("The message bus is away.")
         self.contents |= {(organisation, digest): content for digest, content in contents.items()}
@@ -58,6 +65,14 @@ class HandmadeBlobs:
         yield self.contents[name.organisation, name.digest]
 
 
+class HandmadeCallers:
+    """Know one key."""
+
+    async def identify(self, key: str | None) -> None:
+        if key != "good":
+            raise Unauthenticated("Who are you?")
+
+
 def _guard(request: Request) -> None:
     organisation = request.headers.get("X-Organisation")
     if organisation is None:
@@ -71,7 +86,12 @@ def blobs() -> HandmadeBlobs:
 
 
 @pytest.fixture
-async def client(blobs: HandmadeBlobs) -> AsyncIterator[httpx.AsyncClient]:
+def room() -> LargeBodies:
+    return LargeBodies(ROOM)
+
+
+@pytest.fixture
+async def client(blobs: HandmadeBlobs, room: LargeBodies) -> AsyncIterator[httpx.AsyncClient]:
     router = APIRouter(route_class=CleanRoute, dependencies=[Depends(_guard)])
 
     @router.post("/said")
@@ -84,16 +104,20 @@ async def client(blobs: HandmadeBlobs) -> AsyncIterator[httpx.AsyncClient]:
 
     router.add_api_route("/record", record, methods=["POST"], route_class_override=RecordingRoute)
 
+    @router.post("/room")
+    async def left(body: Asked) -> int:  # noqa: ARG001 - that it was read matters
+        return room._free
+
     @router.get("/read")
     async def read(text: Annotated[str, ""]) -> list[str]:
         return [text, text]
 
     app = FastAPI()
-    app.state.gateway = SimpleNamespace(blobs=blobs)
+    app.state.gateway = SimpleNamespace(blobs=blobs, callers=HandmadeCallers(), large_bodies=room)
     errors.install(app)
     app.include_router(router, prefix="/v4")
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    headers = {"X-Organisation": "tm_1"}
+    headers = {"X-Organisation": "tm_1", "X-API-KEY": "good"}
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway/v4", headers=headers) as client:
         yield client
 
@@ -182,3 +206,80 @@ async def test_what_does_not_say_that_it_is_json_is_a_422(client: httpx.AsyncCli
     content = json.dumps({"url": "x" * size})
     refused = await client.post("/said", content=content, headers={"Content-Type": "text/plain"})
     assert refused.status_code == 422
+
+
+async def pieces(pulled: list[int], *, size: int = 2_000_000) -> AsyncIterator[bytes]:
+    """A body that notes how much of it was read."""
+    text = json.dumps({"url": "x" * size}).encode()
+    for start in range(0, len(text), 50_000):
+        pulled.append(start)
+        yield text[start : start + 50_000]
+
+
+@pytest.mark.parametrize("declared", [{"Content-Length": "2000011"}, {}], ids=["declared", "unknown"])
+@pytest.mark.parametrize("key", ["", "bad"], ids=["no key", "wrong key"])
+async def test_nothing_is_read_of_a_strangers_large_body(
+    client: httpx.AsyncClient, room: LargeBodies, declared: dict[str, str], key: str
+) -> None:
+    pulled: list[int] = []
+    headers = {"Content-Type": "application/json", "X-API-KEY": key, **declared}
+    refused = await client.post("/said", content=pieces(pulled), headers=headers)
+    assert refused.status_code == 401
+    assert set(refused.json()["detail"]) == {"type", "message", "code", "origin"}
+    assert refused.json()["detail"]["type"] == "authentication_error"
+    assert pulled == []
+    assert room._free == ROOM
+    headers["X-API-KEY"] = "good"
+    assert (await client.post("/said", content=pieces(pulled), headers=headers)).status_code == 200
+    assert pulled
+
+
+async def test_of_a_small_body_the_first_error_stays_the_first(client: httpx.AsyncClient) -> None:
+    headers = {"Content-Type": "application/json", "X-API-KEY": "bad"}
+    raw = b"{" + b" " * (SMALL_BYTES - 1)
+    assert (await client.post("/said", content=raw, headers=headers)).status_code == 422
+    assert (await client.post("/said", content=raw + b" ", headers=headers)).status_code == 401
+
+
+async def test_large_bodies_in_hand_are_bounded_in_bytes(
+    client: httpx.AsyncClient, blobs: HandmadeBlobs, room: LargeBodies
+) -> None:
+    blobs.gate.clear()
+    body = {"url": url(LARGE)}
+    stored = [asyncio.create_task(client.post("/said", json=body)) for _ in range(2)]
+    async with asyncio.timeout(10):
+        while len(blobs.happened) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    refused = await client.post("/said", json=body)
+    assert refused.status_code == 503
+    assert refused.json()["detail"]["type"] == "service_unavailable_error"
+    assert int(refused.headers["Retry-After"]) >= 1
+    headers = {"Content-Type": "application/json"}
+    grown: list[int] = []
+    assert (await client.post("/said", content=pieces(grown), headers=headers)).status_code == 503
+    assert len(grown) < 20, "one that does not say how large it is, is read as far as there is room"
+    assert (await client.post("/said", json={"url": "small"})).status_code == 200
+    blobs.gate.set()
+    assert [answer.status_code for answer in await asyncio.gather(*stored)] == [200, 200]
+    assert (await client.post("/said", json=body)).status_code == 200
+    assert room._free == ROOM
+
+
+async def test_room_is_given_back_when_the_images_are_stored(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/room", json={"url": url(LARGE)})).json() == ROOM
+
+
+async def test_room_is_given_back_whatever_goes_wrong(
+    client: httpx.AsyncClient, blobs: HandmadeBlobs, room: LargeBodies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    json_type = {"Content-Type": "application/json"}
+    assert (await client.post("/said", content=b" " * 2_000_000, headers=json_type)).status_code == 422
+    assert (await client.post("/said", json={"url": url(LARGE), "number": "many"})).status_code == 422
+    assert (await client.post("/said", content=LARGE, headers={"Content-Type": "text/plain"})).status_code == 422
+    blobs.away = True
+    assert (await client.post("/said", json={"url": url(LARGE)})).status_code == 503
+    monkeypatch.setattr(module, "MOST_TEXT_BYTES", 1000)
+    assert (await client.post("/said", json={"url": "x" * 100_000})).status_code == 413
+    del client.headers["X-Organisation"]
+    assert (await client.post("/said", json={"url": url(LARGE)})).status_code == 403
+    assert room._free == ROOM
