@@ -250,7 +250,8 @@ async def test_large_bodies_in_hand_are_bounded_in_bytes(
     async with asyncio.timeout(10):
         while len(blobs.happened) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    refused = await client.post("/said", json=body)
+    async with asyncio.timeout(10):
+        refused = await client.post("/said", json=body)
     assert refused.status_code == 503
     assert refused.json()["detail"]["type"] == "service_unavailable_error"
     assert int(refused.headers["Retry-After"]) >= 1
