@@ -78,7 +78,7 @@ class Catalogue:
             self._versions.forget(lambda key, _: key == made)
         version = await self._versions.get(made, make)
         if first:
-            self._projects.forget(lambda _, known: known.id == project.id)
+            self._projects.forget(lambda key, known: key[0] == organisation and known.id == project.id)
             project = await self._project(organisation, ref, make=True)
         return Resolved(project=project, version=version)
 
@@ -180,11 +180,11 @@ class Catalogue:
             self._versions.forget(lambda _, __: True)
             self._deployed.forget(lambda _, __: True)
             return
-        project_id = change.project_id
+        organisation, project_id = change.organisation, change.project_id
         if change.what == "environments":
-            self._deployed.forget(lambda key, _: key[0] == change.organisation)
+            self._deployed.forget(lambda key, _: key[0] == organisation)
             return
-        self._projects.forget(lambda _, known: known.id == project_id)
-        self._deployed.forget(lambda _, known: known.project_id == project_id)
+        self._projects.forget(lambda key, known: key[0] == organisation and known.id == project_id)
+        self._deployed.forget(lambda key, _: key[:2] == (organisation, project_id))
         if change.what == "deleted":
-            self._versions.forget(lambda _, known: known.project_id == project_id)
+            self._versions.forget(lambda key, known: key[0] == organisation and known.project_id == project_id)

@@ -74,7 +74,9 @@ class ToolStore:
         wanted = {"_id": tool.id, "organisation": organisation}
         try:
             await self._tools.update_one(wanted, {"$setOnInsert": _document(tool)}, upsert=True)
-        except DuplicateKeyError:
+        except DuplicateKeyError:  # the name is another tool's, or a repeat at the same moment was first
+            if stored := await self.get(organisation, tool.id):
+                return stored
             raise _taken(tool.name) from None
         return await self.get(organisation, tool.id) or tool
 
