@@ -26,6 +26,9 @@ _REMEDIES: dict[Feature, str] = {
 }
 
 
+_IMAGES = ("https://", "http://", "data:")
+
+
 def needed(request: CompletionRequest) -> list[Feature]:
     """The features this request uses, in the order of `Feature`."""
     config = request.config
@@ -57,7 +60,14 @@ def _has_image(message: ChatMessage) -> bool:
 
 
 def check(request: CompletionRequest) -> None:
-    """What no provider could do, because the request contradicts itself. Errors: Invalid, naming the field."""
+    """What no provider could do: it contradicts itself, or names no image. Errors: Invalid, naming the field."""
+    for message in request.messages or ():
+        for part in message.content if isinstance(message.content, list) else ():
+            if isinstance(part, Image) and not part.image_url.url.lower().startswith(_IMAGES):
+                raise Invalid(
+                    "messages: image_url.url must be an address (https://… or http://…) or data "
+                    f"(data:image/…;base64,…); {part.image_url.url[:80]!r} is neither."
+                )
     names = [tool.name for tool in request.config.tools or ()]
     choice = request.tool_choice
     if choice == "required" and not names:

@@ -1,4 +1,5 @@
-"""The template language (behaviour.md §3): `{{ name }}` is an input, `{{ tool(arguments) }}` a call of a tool.
+"""The template language (behaviour.md §3): `{{ name }}` is an input, `{{ tool(arguments) }}` a call of a tool. With two
+spaces inside the braces it is text, as it always was.
 
 Values and results of tools are put in by one pass over the template: they are never read as template text again. A
 missing input is an error, never an empty string. Nothing is executed here: `calls` says what is to be called, and
@@ -15,10 +16,10 @@ from shared.contracts.chat import ChatMessage, Image, Text
 from shared.errors import Invalid
 
 _PLACEHOLDER = re.compile(
-    r"\{\{\s*(?:"
+    r"\{\{\s?(?:"
     r"(?P<name>[a-zA-Z_\d.\[\]]+)"
     r"|(?P<call>(?P<tool>[a-zA-Z_\-\d]+)\((?P<arguments>(?:[a-zA-Z_\-\d,.\s]|\"[^\"]*\")+)\))"
-    r")\s*\}\}"
+    r")\s?\}\}"
 )
 _ARGUMENT = re.compile(
     r"\s*(?:\"(?P<literal>[^\"]*)\"|(?P<number>-?\d+(?:\.\d+)?)|(?P<name>[^\s,\"]+))\s*(?P<more>,|$)"

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from shared.contracts.message import Value
 
@@ -115,6 +115,19 @@ class LinkedTool(Value):
     description: str | None = None
     strict: bool | None = None
     parameters: dict[str, Any] | None = None
+
+
+def _how_a_tool_is_given(value: Any) -> str:  # noqa: ANN401 - anything may arrive
+    """By its id and `source` alone: a link that was read has all the fields of an inline tool beside it."""
+    if isinstance(value, dict):
+        return "linked" if value.get("source") == "organization" and value.get("id") else "inline"
+    return "linked" if isinstance(value, LinkedTool) else "inline"
+
+
+ConfigTool = Annotated[
+    Annotated[LinkedTool, Tag("linked")] | Annotated[InlineTool, Tag("inline")], Discriminator(_how_a_tool_is_given)
+]
+"""A tool of a config (behaviour.md §14.3)."""
 
 
 class Usage(Value):

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from shared import ids
 from shared.contracts.access import Author
-from shared.contracts.chat import ChatMessage, InlineTool, LinkedTool, ResponseFormat
+from shared.contracts.chat import ChatMessage, ConfigTool, ResponseFormat
 from shared.contracts.logs import Page
 from shared.contracts.message import Command, Done, Event, Query, Value
 
@@ -47,7 +47,7 @@ class ModelConfig(Value):
     endpoint: Endpoint = "complete"
     prompt_template: str | None = None
     chat_template: list[ChatMessage] | None = None
-    tools: list[LinkedTool | InlineTool] | None = None
+    tools: list[ConfigTool] | None = None
 
 
 class ToolConfig(Value):

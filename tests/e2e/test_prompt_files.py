@@ -7,6 +7,7 @@ import pytest
 
 from tests.conftest import SdkRun
 from tests.e2e.calls import Json, ok, reference
+from tests.stack import Stack
 
 CHAT: Json = {
     "model": "gpt-4-1106-preview",
@@ -63,8 +64,9 @@ AWKWARD: Json = {
 }
 COMPLETION: Json = {"model": "gpt-3.5-turbo-instruct", "prompt_template": "Question: {{question}}\nAnswer:\n"}
 TAKEN = {
-    "name", "description", "provider", "model", "max_tokens", "temperature", "top_p", "stop", "presence_penalty",
-    "frequency_penalty", "other", "seed", "response_format", "endpoint", "prompt_template", "chat_template", "tools",
+    "name", "description", "provider", "provider_name", "model", "max_tokens", "temperature", "top_p", "stop",
+    "presence_penalty", "frequency_penalty", "other", "seed", "response_format", "endpoint", "prompt_template",
+    "chat_template", "tools",
 }  # fmt: skip
 
 
@@ -79,7 +81,10 @@ def as_request(response: Json) -> Json:
     return {name: value for name, value in response.items() if name in TAKEN and value is not None}
 
 
-@pytest.mark.parametrize("config", [CHAT | {"endpoint": "chat"}, AWKWARD | {"endpoint": "chat"}, COMPLETION])
+OLLAMA: Json = {"provider": "ollama", "model": "llama3", "endpoint": "chat"}
+
+
+@pytest.mark.parametrize("config", [CHAT | {"endpoint": "chat"}, AWKWARD | {"endpoint": "chat"}, COMPLETION, OLLAMA])
 def test_exported_read_written_and_registered_again(api: httpx.Client, config: Json) -> None:
     project = f"prompt-files-{reference()}"
     config_id = register(api, project, config)
@@ -91,6 +96,28 @@ def test_exported_read_written_and_registered_again(api: httpx.Client, config: J
     assert register(api, project, as_request(again)) == config_id
     assert register(api, project, as_request(ok(api.get(f"/model-configs/{config_id}")))) == config_id
     assert api.get(f"/model-configs/{read['id']}").status_code == 404, "nothing is stored"
+
+
+def test_a_link_that_was_read_is_still_a_link(api: httpx.Client, stack: Stack) -> None:
+    settings = {"kind": "json_schema", "description": "old", "parameters": {"type": "object"}}
+    name = f"linked_{reference()}"
+    tool = ok(api.post(f"{stack.base}/api/tools", json={"name": name, "settings": settings}), 201)
+    project = f"prompt-files-{reference()}"
+    config = {"model": "gpt-4", "endpoint": "chat", "tools": [{"id": tool["id"], "source": "organization"}]}
+    config_id = register(api, project, config)
+    read = ok(api.get(f"/model-configs/{config_id}"))
+    assert (read["tools"][0]["name"], read["tools"][0]["description"]) == (name, "old")
+    assert register(api, project, as_request(read)) == config_id
+    file = ok(api.post(f"/model-configs/{config_id}/export"))
+    again = ok(api.post("/model-configs/deserialize", json={"config": file}))
+    assert register(api, project, as_request(again)) == config_id
+
+
+def test_a_provider_is_named_once(api: httpx.Client) -> None:
+    both = {"model": "m", "provider": "openai", "provider_name": "ollama"}
+    refused = api.post("/model-configs/serialize", json=both)
+    assert refused.status_code == 422
+    assert "provider_name" in refused.text
 
 
 @pytest.mark.parametrize(

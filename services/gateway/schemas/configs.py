@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, Discriminator, Field, Tag
+from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
 from services.gateway.schemas.bodies import Body, StrictBody
 from shared import ids
-from shared.contracts.chat import ChatMessage, InlineTool, LinkedTool, ResponseFormat
+from shared.contracts.chat import ChatMessage, ConfigTool, InlineTool, LinkedTool, ResponseFormat
 from shared.contracts.logs import ConfigUse
 from shared.contracts.projects import (
     Config,
@@ -31,6 +31,9 @@ class _ModelConfigFields(StrictBody):
     name: str | None = None
     description: str | None = None
     provider: Provider = "openai"
+    provider_name: Provider | None = Field(
+        None, description="Instead of `provider`: as configs are answered whose provider the published contract lacks."
+    )
     model: str = Field(min_length=1)
     max_tokens: int = Field(-1, ge=-1, description="-1: what is left of the model's context window.")
     temperature: float = 1
@@ -41,6 +44,14 @@ class _ModelConfigFields(StrictBody):
     other: dict[str, Any] = {}
     seed: int | None = None
     response_format: ResponseFormat | None = None
+
+    @model_validator(mode="after")
+    def _one_provider(self) -> "_ModelConfigFields":
+        if self.provider_name is not None:
+            if "provider" in self.model_fields_set and self.provider != self.provider_name:
+                raise ValueError("provider and provider_name are not the same: send one of them")
+            self.provider = self.provider_name
+        return self
 
     def config(self) -> ModelConfig:
         """The config as the platform keeps it."""
@@ -54,7 +65,7 @@ class ModelConfigChatRequest(_ModelConfigFields):
 
     endpoint: Endpoint = "chat"
     chat_template: list[ChatMessage] | None = None
-    tools: list[LinkedTool | InlineTool] | None = None
+    tools: list[ConfigTool] | None = None
 
 
 class ModelConfigCompletionRequest(_ModelConfigFields):
@@ -71,7 +82,7 @@ class ModelConfigRequest(_ModelConfigFields):
     endpoint: Endpoint = "complete"
     prompt_template: str | None = None
     chat_template: list[ChatMessage] | None = None
-    tools: list[LinkedTool | InlineTool] | None = None
+    tools: list[ConfigTool] | None = None
 
 
 class ProjectModelConfigRequest(_ModelConfigFields):
@@ -82,7 +93,7 @@ class ProjectModelConfigRequest(_ModelConfigFields):
     endpoint: Endpoint = "complete"
     prompt_template: str | None = None
     chat_template: list[ChatMessage] | None = None
-    tools: list[LinkedTool | InlineTool] | None = None
+    tools: list[ConfigTool] | None = None
 
     def project_ref(self) -> ProjectRef:
         """How the caller named the project."""
@@ -95,7 +106,7 @@ class PromptConfigRequest(_ModelConfigFields):
     endpoint: Endpoint | None = Field(None, description="By default `complete` with a prompt alone, else `chat`.")
     prompt_template: str | None = None
     chat_template: list[ChatMessage] | None = None
-    tools: list[LinkedTool | InlineTool] | None = None
+    tools: list[ConfigTool] | None = None
 
     def config(self) -> ModelConfig:
         """The config as the platform keeps it."""
@@ -184,6 +195,7 @@ class ModelConfigResponse(BaseModel):
     name: str | None = None
     description: str | None = None
     provider: PublicProvider | None = None
+    provider_name: str | None = Field(None, description="The provider, if it is none that `provider` can name.")
     model: str
     max_tokens: int
     temperature: float
@@ -234,14 +246,14 @@ def config_response(config_id: str, config: Config) -> ModelConfigResponse | Too
     return model_response(config_id, config)
 
 
-def _tool_response(tool: LinkedTool | InlineTool) -> ToolResponse:
+def _tool_response(tool: ConfigTool) -> ToolResponse:
     fields = tool.model_dump(exclude_none=True) | {"id": _tool_id(tool)}
     if isinstance(tool, LinkedTool):
         return ToolResponse.model_validate({"name": tool.id} | fields)
     return ToolResponse.model_validate(fields | {"source": "inline"})
 
 
-def _tool_id(tool: LinkedTool | InlineTool) -> str:
+def _tool_id(tool: ConfigTool) -> str:
     if isinstance(tool, LinkedTool):
         return tool.id
     return ids.derive("config", "tool", tool.model_dump_json(exclude_none=True))
@@ -263,7 +275,7 @@ def model_response(config_id: str, config: ModelConfig) -> ModelConfigResponse:
     """A model config as clients read it."""
     fields = config.model_dump(exclude={"tools", "type"}, exclude_none=True)
     if config.provider not in get_args(PublicProvider):
-        del fields["provider"]
+        fields["provider_name"] = fields.pop("provider")
     tools = config.tools or ()
     inline = [_tool_response(tool) for tool in tools if isinstance(tool, InlineTool)]
     return ModelConfigResponse(

@@ -88,7 +88,7 @@ def _chat_only(request: CompletionRequest) -> Json:
     sent = _present(
         response_format=response_format and response_format.model_dump(exclude_none=True),
         tools=tools or None,
-        tool_choice=chosen or ("auto" if tools else None),
+        tool_choice=(chosen or "auto") if tools else None,  # refused without tools, even if it is `none`
     )
     if request.logprobs is not None:
         sent |= {"logprobs": True, "top_logprobs": request.logprobs}

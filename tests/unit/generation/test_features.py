@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from services.generation.completion import CompletionRequest
-from services.generation.features import needed, refuse
+from services.generation.features import check, needed, refuse
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid
@@ -38,3 +38,17 @@ def test_a_history_of_calls_needs_tools_even_if_none_is_offered(message: dict[st
 
 def test_what_is_not_lacking_is_not_refused() -> None:
     refuse(chat(tools=[{"name": "f"}]), frozenset({"images"}), "X")
+
+
+@pytest.mark.parametrize("url", ["ftp://example.test/a.png", "file:///etc/passwd", "a.png", ""])
+def test_what_names_no_image_is_refused_by_name(url: str) -> None:
+    part = {"type": "image_url", "image_url": {"url": url}}
+    with pytest.raises(Invalid, match=r"image_url\.url"):
+        check(chat({"role": "user", "content": [part]}))
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.test/a.png", "HTTP://example.test/a.png", "DATA:image/png;base64,AAAA"]
+)
+def test_what_names_an_image_is_not(url: str) -> None:
+    check(chat({"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}))

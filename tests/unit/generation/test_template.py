@@ -26,12 +26,18 @@ def populate_chat(template: list[ChatMessage], inputs: dict[str, Any]) -> list[C
 NAMES = st.text(string.ascii_letters + string.digits + "_", min_size=1)
 
 
-@pytest.mark.parametrize("placeholder", ["{{a}}", "{{ a }}", "{{  a}}", "{{\ta\n}}"])
-def test_any_white_space_is_allowed_inside_the_braces(placeholder: str) -> None:
+@pytest.mark.parametrize("placeholder", ["{{a}}", "{{ a }}", "{{ a}}", "{{\ta\n}}"])
+def test_one_white_space_is_allowed_inside_the_braces(placeholder: str) -> None:
     assert populate(f"<{placeholder}>", {"a": "b"}) == "<b>"
 
 
-@pytest.mark.parametrize("text", ["{{a-b}}", "{a}", "{{}}", "{{ a b }}", "{{ünicode}}", "{{tool()}}", "{% if a %}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{{a-b}}", "{{  a }}", "{{ a  }}", "{a}", "{{}}", "{{ a b }}", "{{ünicode}}", "{{tool()}}", "{% if a %}"),
+        '{{  tool("a") }}',
+    ],
+)
 def test_what_is_no_placeholder_stays_as_it_is(text: str) -> None:
     assert populate(text, {"a": "b"}) == text
 

@@ -1,6 +1,6 @@
 """The wire language of OpenAI, with plain dicts."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -66,6 +66,11 @@ class TestBody:
             "type": "function",
             "function": {"name": "f"},
         }
+
+    @pytest.mark.parametrize("choice", ["none", "auto"])
+    def test_without_tools_there_is_nothing_to_choose(self, choice: Literal["none", "auto"]) -> None:
+        """OpenAI: "tool_choice is only allowed when tools are specified"."""
+        assert "tool_choice" not in openai.body(chat(config(), tool_choice=choice))
 
     def test_a_stream_asks_for_its_usage(self) -> None:
         assert openai.body(chat(stream=True))["stream_options"] == {"include_usage": True}
