@@ -1,5 +1,6 @@
 """One call to a model: what was asked, and what has come of it so far. It can be written down at any moment."""
 
+import logging
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,8 +17,8 @@ from shared.contracts.logs import LogRecord
 from shared.contracts.projects import ModelConfig, Resolved
 from shared.errors import Problem
 
-_MOST_TOKENS = 2**53
-"""A provider that claims more is mistaken, and more than 64 bits could not be stored."""
+logger = logging.getLogger(__name__)
+
 _STREAMED_BYTES = 16 * 1024
 """Results of tools stand on the events of a stream if they are no longer: clients limit the length of a line."""
 ABANDONED = "The call ended before its answer was complete: its caller left, or Everloop was stopped."
@@ -50,7 +51,7 @@ class Attempt:
         asked = Asked(call)
         for outcome in self._of(first, call):
             outcome.asked = asked
-            outcome.choice = outcome.response = outcome.own_response = outcome.problem = None
+            outcome.choice = outcome.response = outcome.own_response = outcome.problem = outcome.latency = None
         self.outcomes[first].paid.append(asked)
         return asked
 
@@ -69,7 +70,7 @@ class Attempt:
         self.answered(first, asked, sent)
         for outcome in self._of(first, asked.call):
             outcome.latency = time.monotonic() - asked.started
-            if outcome.choice is None or len(sent.choices) >= asked.call.request.samples:
+            if outcome.choice is None or outcome.choice.finish_reason is None:
                 outcome.problem = problem
 
     def ended(self, index: int, asked: Asked, problem: Problem | None) -> None:
@@ -99,8 +100,7 @@ class Attempt:
     async def count(self) -> None:
         """Fill in the tokens that no provider told."""
         for outcome in self.outcomes:
-            for asked in outcome.paid:
-                await asked.count()
+            await outcome.count()
 
     @property
     def problem(self) -> Problem | None:
@@ -169,14 +169,20 @@ class Attempt:
         )
 
     async def records(self) -> list[LogRecord]:
-        """One log a sample, with the tokens it took."""
+        """One log a sample, with the tokens it took; without what came of it if that cannot be written down."""
         duration = time.monotonic() - self.started
-        await self.count()
-        trace = telemetry.outgoing().get("traceparent")
-        return [self._record(index, duration, trace) for index in range(len(self.outcomes))]
+        records = []
+        for index, outcome in enumerate(self.outcomes):
+            try:
+                await outcome.count()
+                records.append(self._record(index, outcome, duration))
+            except Exception:
+                logger.exception("what came of a call cannot be written down: log %s", self.command.log_ids[index])
+                records.append(self._record(index, Outcome(error=DEFECT), duration))
+        return records
 
-    def _record(self, index: int, duration: float, trace: str | None) -> LogRecord:
-        command, outcome = self.command, self.outcomes[index]
+    def _record(self, index: int, outcome: Outcome, duration: float) -> LogRecord:
+        command = self.command
         choice, usage, costs = outcome.choice, outcome.usage, outcome.costs
         chat = isinstance(command, Chat)
         served = outcome.asked.call.request.config if outcome.asked else None
@@ -206,9 +212,9 @@ class Attempt:
             user=command.user,
             duration=duration,
             provider_latency=outcome.latency,
-            prompt_tokens=usage and min(usage.prompt_tokens, _MOST_TOKENS),
-            output_tokens=usage and min(usage.generation_tokens, _MOST_TOKENS),
-            tokens=usage and min(usage.total_tokens, 2 * _MOST_TOKENS),
+            prompt_tokens=usage and usage.prompt_tokens,
+            output_tokens=usage and usage.generation_tokens,
+            tokens=usage and usage.total_tokens,
             prompt_cost=costs and costs.prompt,
             output_cost=costs and costs.output,
             provider_request=outcome.asked and outcome.asked.body(),
@@ -216,7 +222,7 @@ class Attempt:
             finish_reason=choice and choice.finish_reason,
             tools=self.tool_results or None,
             tool_choice=command.tool_choice if isinstance(command, Chat) else None,
-            trace=trace,
+            trace=telemetry.outgoing().get("traceparent"),
         )
         return record if command.save else record.without_content()
 
@@ -226,7 +232,9 @@ def _only(response: Json, index: int) -> Json:
     choices = response.get("choices")
     if not isinstance(choices, list) or len(choices) < 2:
         return response
-    ordered = sorted(choices, key=lambda choice: choice.get("index", 0))
+    if not all(isinstance(choice, dict) and isinstance(choice.get("index") or 0, int) for choice in choices):
+        return response
+    ordered = sorted(choices, key=lambda choice: choice.get("index") or 0)
     return response | {"choices": ordered[index : index + 1]}
 
 

@@ -1,6 +1,8 @@
 """What every provider takes and gives, and how the pieces of a streamed sample are joined into one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import UnionType
 from typing import Any
 
 from shared.contracts.chat import (
@@ -17,6 +19,9 @@ from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid
 
 Json = dict[str, Any]
+
+_MOST_TOKENS = 2**53
+"""A provider that claims more is mistaken, and more than 64 bits could not be stored."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,8 @@ class Choice:
     """An ordinary end with tool calls is `tool_call`, whatever the provider's word: Gemini always says STOP."""
 
     def __post_init__(self) -> None:
-        """A stream tells calls and end apart, so the rule can only be applied to both together."""
+        """A stream tells calls and end apart, so the rule can only be applied to both together. Errors: TypeError."""
+        _insist(self.text, str)
         if self.tool_calls and self.finish_reason == "stop":
             object.__setattr__(self, "finish_reason", "tool_call")
 
@@ -100,6 +106,13 @@ class ToolCallPart:
     name: str | None = None
     arguments: str = ""
 
+    def __post_init__(self) -> None:
+        """Errors: TypeError."""
+        _insist(self.index, int | None)
+        for text in (self.id, self.name):
+            _insist(text, str | None)
+        _insist(self.arguments, str)
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -111,6 +124,29 @@ class Chunk:
     usage: Usage | None = None
     about: Json = field(default_factory=dict)
     """What the event says about the whole answer: its id, the model that answered."""
+    logprobs: Json | None = None
+    """Of the pieces in it, lists by name."""
+
+    def __post_init__(self) -> None:
+        """Errors: TypeError."""
+        _insist(self.text, str)
+
+
+def _insist(value: object, kind: type | UnionType) -> None:
+    """What providers send is of any type. Here it is found out, and not where a log is written."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{type(value).__name__} where {kind} should be")
+
+
+def told_usage(prompt: Sequence[Any], generated: Sequence[Any]) -> Usage | None:
+    """The sums of what a provider told; null is 0. None if that are no counts: then they are counted here."""
+    sums = []
+    for numbers in (prompt, generated):
+        known = [0 if number is None else number for number in numbers]
+        if not all(isinstance(number, int | float) and 0 <= number <= _MOST_TOKENS for number in known):
+            return None
+        sums.append(sum(int(number) for number in known))
+    return Usage(prompt_tokens=sums[0], generation_tokens=sums[1], total_tokens=sum(sums))
 
 
 class Joined:
@@ -119,9 +155,11 @@ class Joined:
     def __init__(self) -> None:
         self._text: list[str] = []
         self._tool_calls: list[list[ToolCallPart]] = []
+        self._newest: dict[int | None, list[ToolCallPart]] = {}
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
         self.about: Json = {}
+        self.logprobs: dict[str, list[Any]] = {}
 
     def add(self, chunk: Chunk) -> None:
         """Take the next event."""
@@ -132,13 +170,17 @@ class Joined:
         self.finish_reason = chunk.finish_reason or self.finish_reason
         self.usage = _merged(self.usage, chunk.usage)
         self.about.update(chunk.about)
+        for name, values in (chunk.logprobs or {}).items():
+            if isinstance(values, list):
+                self.logprobs.setdefault(name, []).extend(values)
 
     def _parts_of_its_call(self, part: ToolCallPart) -> list[ToolCallPart]:
         """Some servers count every call 0: a name under another id is another call. Some make a new id a piece."""
-        known = next((parts for parts in reversed(self._tool_calls) if parts[0].index == part.index), None)
+        known = self._newest.get(part.index)
         begins = part.index is None or (part.name and part.id and known and known[0].id not in {None, part.id})
         if known is None or begins:
-            self._tool_calls.append(known := [])
+            known = self._newest[part.index] = []
+            self._tool_calls.append(known)
         return known
 
     @property

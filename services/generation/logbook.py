@@ -13,6 +13,8 @@ from shared.errors import Problem, TooLarge
 
 logger = logging.getLogger(__name__)
 
+_LONGEST_ERROR = 10_000
+
 
 class Logbook:
     """Logs go one by one, so that samples with large images need not fit into one message together."""
@@ -65,7 +67,8 @@ class Logbook:
 
     async def _keep_reduced(self, record: LogRecord, reason: str, told: str) -> None:
         logger.warning("a log is kept without its content: %s", reason, extra={"log": record.id})
-        reduced = record.without_content().model_copy(update={"save": record.save, "error": record.error or told})
+        error = (record.error or told)[:_LONGEST_ERROR]
+        reduced = record.without_content().model_copy(update={"save": record.save, "error": error})
         await self._appender.append([reduced.model_dump_json(exclude_none=True).encode()])
 
     async def _reported(self, records: Awaitable[list[LogRecord]], failure: GenerationFailed | None) -> None:

@@ -5,6 +5,8 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import stamina
+
 from services.generation.catalogue import Catalogue
 from services.generation.changes import Changes
 from services.generation.credentials import Credentials
@@ -25,7 +27,7 @@ from services.generation.logbook import Logbook
 from services.generation.outbound import Outbound
 from services.generation.providers.calls import Providers
 from services.generation.providers.client import Client
-from services.generation.providers.dispatch import Dispatch, Patience
+from services.generation.providers.dispatch import Dispatch, Patience, note_retry
 from services.generation.providers.registry import IN_PROCESS, compatible
 from services.generation.routing import Routing
 from services.generation.settings import Settings
@@ -46,6 +48,7 @@ def building(settings: Settings) -> Build:
     @asynccontextmanager
     async def build(bus: Bus) -> AsyncIterator[dict[str, Probe]]:
         database = mongo.connect(settings, bus.service)
+        stamina.instrumentation.set_on_retry_hooks([note_retry])
         seal, kept = Seal(settings.secret), stores(database)
         await mongo.insist(kept.prepare)
         outbound = Outbound(settings.outbound_allow)

@@ -86,6 +86,11 @@ class Outcome:
         """Whether another model may be asked: this one failed, and nothing of its answer was passed on."""
         return self.problem is not None and self.problem.retryable and not self.said
 
+    async def count(self) -> None:
+        """Fill in the tokens that no provider told."""
+        for asked in self.paid:
+            await asked.count()
+
     @property
     def usage(self) -> Usage | None:
         """Of all calls that were made for it; None if none used anything."""

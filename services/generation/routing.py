@@ -19,7 +19,7 @@ class Routing:
 
     def __init__(self, store: RedirectStore) -> None:
         self._store = store
-        self._redirects: Memory[str, dict[Target, Redirect]] = Memory(
+        self._redirects: Memory[str, dict[tuple[str, str], Redirect]] = Memory(
             most=5_000, fresh_seconds=_FRESH_SECONDS, stale_seconds=_STALE_SECONDS
         )
 
@@ -28,11 +28,12 @@ class Routing:
         known = await self._redirects.get(organisation, lambda: self._ask(organisation))
         if not known:
             return [config]
-        redirect = known.get(Target(provider=config.provider, model=config.model))
+        redirect = known.get((config.provider, config.model))
         return [config] if redirect is None else [_aimed(config, target) for target in _targets(redirect)]
 
-    async def _ask(self, organisation: str) -> dict[Target, Redirect]:
-        return {redirect.asked: redirect for redirect in await self._store.all(organisation)}
+    async def _ask(self, organisation: str) -> dict[tuple[str, str], Redirect]:
+        redirects = await self._store.all(organisation)
+        return {(redirect.asked.provider, redirect.asked.model): redirect for redirect in redirects}
 
     async def listed(self, organisation: str) -> list[Redirect]:
         """By provider and model."""

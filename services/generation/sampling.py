@@ -11,6 +11,10 @@ from services.generation.providers.dispatch import Dispatch
 from shared.contracts.generations import Chunk
 from shared.errors import Problem
 
+_PIECE = 3072
+"""Characters of text in one event: old clients read no longer lines than 64 KiB (behaviour.md §4.6), in which the text
+stands three times and a character takes up to six bytes where it is escaped."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -96,9 +100,9 @@ class Sampling:
             async with aclosing(chunks):
                 async for chunk in chunks:
                     asked.joined.add(chunk)
-                    if chunk.text:
+                    for start in range(0, len(chunk.text), _PIECE):
                         attempt.outcomes[index].said = True
-                        self._arrived.put_nowait(attempt.chunk(index, chunk.text))
+                        self._arrived.put_nowait(attempt.chunk(index, chunk.text[start : start + _PIECE]))
         except Problem as problem:
             failure = problem
         finally:

@@ -22,7 +22,7 @@ from shared import telemetry
 from shared.bus.client import ASK_SECONDS, Bus
 from shared.bus.wire import BEAT, BEAT_SECONDS, CANCEL, DONE, END, FAILURE, KIND
 from shared.contracts.message import Request
-from shared.errors import Internal, Problem, TooLarge, Unavailable
+from shared.errors import PLATFORM, Internal, Problem, TooLarge, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +139,9 @@ def _problem(error: BaseException, subject: str) -> Problem:
         logger.error("%s failed", subject, exc_info=error)
         return Internal("Something went wrong on our side; the service's log has the details.")
     if error.level >= logging.WARNING:
-        logger.log(error.level, "%s: %s", subject, error.message, extra={"status": error.status})
+        # Another's words may quote what a caller wants kept nowhere.
+        said = error.message if error.origin == PLATFORM else f"{error.origin}: {error.code}"
+        logger.log(error.level, "%s: %s", subject, said, extra={"status": error.status})
     return error
 
 

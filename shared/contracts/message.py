@@ -16,7 +16,8 @@ R = TypeVar("R", bound=BaseModel)
 class Value(BaseModel):
     """Something messages contain. Immutable; unknown fields of a newer sender are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # What cannot be read may be secret, and the error goes into a service's log.
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class Request(Value, Generic[R]):

@@ -1,18 +1,20 @@
 """Calls with patience, against a server that misbehaves."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
+import stamina
 
 from services.generation.completion import Completion, CompletionRequest
 from services.generation.providers.base import Call
 from services.generation.providers.calls import Providers
 from services.generation.providers.client import Client
-from services.generation.providers.dispatch import Dispatch, Patience, Progress
+from services.generation.providers.dispatch import Dispatch, Patience, Progress, note_retry
 from services.generation.providers.registry import IN_PROCESS
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
@@ -251,6 +253,46 @@ async def test_who_asks_knows_whether_it_may_have_cost_something(
     with suppress(Problem):
         await text(Dispatch(client, Patience(tries=1)), call(upstream, stream=stream), progress=progress)
     assert progress.may_have_cost == cost
+
+
+async def test_what_a_try_may_have_cost_a_later_refusal_does_not_undo(client: Client, upstream: StandIn) -> None:
+    for status in (500, 429, 429):
+        upstream.reply(status=status)
+    progress = Progress()
+    with pytest.raises(RateLimited):
+        await text(Dispatch(client, QUICK), call(upstream), progress=progress)
+    assert progress.may_have_cost
+
+
+async def test_who_leaves_before_there_is_a_connection_has_sent_nothing(client: Client) -> None:
+    with socket.socket() as full:  # a server whose queue of connections is full answers no more of them
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        progress = Progress()
+        nobody = StandIn(url=f"http://127.0.0.1:{full.getsockname()[1]}/v1")
+        left = asyncio.create_task(text(Dispatch(client, QUICK), call(nobody), progress=progress))
+        await asyncio.sleep(0.2)
+        left.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await left
+        for one in waiting:
+            one.close()
+    assert not progress.may_have_cost
+
+
+async def test_our_log_has_no_words_of_a_provider(
+    client: Client, upstream: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    stamina.instrumentation.set_on_retry_hooks([note_retry])
+    caplog.set_level("INFO")
+    upstream.reply(status=500, error={"message": "a secret"})
+    await text(Dispatch(client, QUICK), call(upstream))
+    assert "OpenAI: upstream_error, once more in" in caplog.text
+    assert "secret" not in caplog.text
 
 
 async def test_so_many_calls_at_a_time_and_no_more(client: Client, upstream: StandIn) -> None:

@@ -17,7 +17,7 @@ from services.generation.providers.client import Client
 from services.generation.providers.dispatch import Dispatch, Patience, Progress
 from shared.contracts.chat import ChatMessage, Usage
 from shared.contracts.projects import ModelConfig
-from shared.errors import Invalid, Problem, UpstreamFailed
+from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, UpstreamFailed
 from tests.standins.web import Answer, Asked, Web, as_json, serving
 
 CHAT = "/v1/chat/completions"
@@ -113,6 +113,56 @@ async def test_an_error_beside_an_answer_is_an_error(
     assert sent
     assert sent.usage == Usage(prompt_tokens=9, generation_tokens=4, total_tokens=13)
     assert [(it.text, it.finish_reason) for it in sent.choices] == ([] if stream else [("half an", None)])
+
+
+@pytest.mark.parametrize("content", [5, True, {"a": 1}])
+@both
+async def test_content_that_is_no_text_is_the_providers_failure(
+    dispatch: Dispatch, web: Web, stream: bool, content: Any
+) -> None:
+    choice = {"index": 0, "finish_reason": "stop", "message": {"content": content}, "delta": {"content": content}}
+    body = json.dumps({"choices": [choice]}).encode()
+    web.paths[CHAT] = Answer(b"data: " + body + b"\n\ndata: [DONE]\n\n" if stream else body)
+    with pytest.raises(UpstreamFailed, match="cannot be read"):
+        await ask(dispatch, call(web, stream=stream))
+
+
+@pytest.mark.parametrize("part", [{"function": {"name": "f", "arguments": {"a": 1}}}, {"id": 5}, {"index": "0"}])
+async def test_calls_that_are_none_are_the_providers_failure(
+    dispatch: Dispatch, web: Web, part: dict[str, Any]
+) -> None:
+    body = json.dumps({"choices": [{"index": 0, "delta": {"tool_calls": [part]}}]}).encode()
+    web.paths[CHAT] = Answer(b"data: " + body + b"\n\ndata: [DONE]\n\n")
+    with pytest.raises(UpstreamFailed, match="cannot be read"):
+        await ask(dispatch, call(web, stream=True))
+
+
+@pytest.mark.parametrize("usage", [[1], "many", {"prompt_tokens": 10**400}, {"prompt_tokens": -1}])
+@both
+async def test_an_answer_is_good_whatever_it_says_it_took(
+    dispatch: Dispatch, web: Web, stream: bool, usage: Any
+) -> None:
+    choice = CHOICE | {"delta": {"content": "half an"}}
+    body = json.dumps({"choices": [choice], "usage": usage}).encode()
+    web.paths[CHAT] = Answer(b"data: " + body + b"\n\ndata: [DONE]\n\n" if stream else body)
+    assert await ask(dispatch, call(web, stream=stream)) == "half an"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (Answer(b"\x1f\x8b\x08", 429, {"Content-Encoding": "gzip", "Retry-After": "99"}), RateLimited),
+        (Answer(b"\x1f\x8b\x08", 401, {"Content-Encoding": "gzip"}), Unauthenticated),
+    ],
+)
+async def test_a_refusal_is_one_although_its_words_cannot_be_read(
+    dispatch: Dispatch, web: Web, answer: Answer, kind: type[Problem]
+) -> None:
+    web.paths[CHAT] = answer
+    progress = Progress()
+    with pytest.raises(kind):
+        await dispatch.complete("tm_1", call(web), progress)
+    assert not progress.may_have_cost
 
 
 async def test_a_reason_error_alone_is_an_error(dispatch: Dispatch, web: Web) -> None:

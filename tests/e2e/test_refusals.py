@@ -247,6 +247,16 @@ def test_a_failure_that_is_not_saved_keeps_none_of_its_words(api: httpx.Client, 
     assert "secret" not in json.dumps(log)
 
 
+def test_an_answer_of_another_type_is_the_providers_failure_and_a_log(api: httpx.Client, openai: OpenAIStandIn) -> None:
+    openai.reply(content={"an": "object"})
+    failed = api.post("/chat", json=CHAT | {"project": "odd-answers"})
+    assert (failed.status_code, failed.json()["detail"]["origin"]) == (502, "OpenAI")
+    project = next(it for it in ok(api.get("/projects"))["records"] if it["name"] == "odd-answers")
+    (log,) = ok(api.get("/logs", params={"project_id": project["id"]}))["records"]
+    assert "cannot be read" in log["error"]
+    assert log["prompt_cost"] > 0
+
+
 def test_an_output_that_comes_later_is_saved_as_little(api: httpx.Client) -> None:
     body = {"project": "unsaved", "config": TOOL, "save": False}
     made = ok(api.post("/logs", json=body))

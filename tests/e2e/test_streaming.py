@@ -130,3 +130,12 @@ def test_the_sdks_stream(sdk: str, openai: OpenAIStandIn, request: pytest.Fixtur
     assert "".join(chunk["output"] for chunk in chunks).strip() == "A token with data: in it"
     assert len({chunk["id"] for chunk in chunks}) == 1
     assert chunks[-1]["finish_reason"] == "stop"
+
+
+def test_no_line_is_long_however_long_the_pieces_are(api: httpx.Client, openai: OpenAIStandIn) -> None:
+    word = "\u0001" + "x" * 20_000 + "\u0001" * 4_000
+    openai.reply(content=word)
+    with api.stream("POST", "/chat", json=body()) as response:
+        lines = list(response.iter_lines())
+    assert max(map(len, lines)) < 64 * 1024
+    assert "".join(json.loads(line[6:])["data"][0]["output"] for line in lines if line.startswith("data: {")) == word

@@ -7,7 +7,16 @@ Messages: https://platform.claude.com/docs/en/api/messages · streams: …/build
 import json
 from typing import Any
 
-from services.generation.completion import Choice, Chunk, Completion, CompletionRequest, Joined, Json, ToolCallPart
+from services.generation.completion import (
+    Choice,
+    Chunk,
+    Completion,
+    CompletionRequest,
+    Joined,
+    Json,
+    ToolCallPart,
+    told_usage,
+)
 from services.generation.turns import (
     answer_schema,
     arguments,
@@ -222,15 +231,11 @@ def _usage(usage: Json | None) -> Usage | None:
 
     https://platform.claude.com/docs/en/build-with-claude/prompt-caching, 2026-11. Events may tell the output alone.
     """
-    if not usage:
+    if not isinstance(usage, dict) or not usage:
         return None
-    prompt = sum(
-        usage.get(name) or 0 for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    )
-    if usage.get("input_tokens") is None:
-        prompt = 0
-    generated = usage.get("output_tokens") or 0
-    return Usage(prompt_tokens=prompt, generation_tokens=generated, total_tokens=prompt + generated)
+    names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    prompt = [] if usage.get("input_tokens") is None else [usage.get(name) for name in names]
+    return told_usage(prompt, [usage.get("output_tokens")])
 
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401

@@ -10,7 +10,16 @@ import re
 from typing import Any
 from urllib.parse import quote
 
-from services.generation.completion import Choice, Chunk, Completion, CompletionRequest, Joined, Json, ToolCallPart
+from services.generation.completion import (
+    Choice,
+    Chunk,
+    Completion,
+    CompletionRequest,
+    Joined,
+    Json,
+    ToolCallPart,
+    told_usage,
+)
 from services.generation.turns import (
     answer_schema,
     arguments,
@@ -256,12 +265,10 @@ def _usage(usage: Json | None) -> Usage | None:
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html, 2026-11
     """
-    if not usage:
+    if not isinstance(usage, dict) or not usage:
         return None
     names = ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
-    prompt = sum(usage.get(name) or 0 for name in names)
-    generated = usage.get("outputTokens") or 0
-    return Usage(prompt_tokens=prompt, generation_tokens=generated, total_tokens=prompt + generated)
+    return told_usage([usage.get(name) for name in names], [usage.get("outputTokens")])
 
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401

@@ -24,6 +24,8 @@ class Resting(Exception):  # noqa: N818 - no error: nobody was asked
 @dataclass
 class _Failing:
     failures: int = 0
+    trying: bool = False
+    """Whether the one call after the rest is under way."""
     rests_until: float = 0.0
     """On the clock of `time.monotonic`."""
 
@@ -43,7 +45,7 @@ class Circuits:
         An answer, be it a refusal, closes the circuit. A failure that may be the call's own, and a call that nobody
         waited for, say nothing.
         """
-        self._enter(whom)
+        trial = self._enter(whom)
         try:
             yield
         except Problem as problem:
@@ -54,15 +56,20 @@ class Circuits:
             raise
         else:
             self._failing.pop(whom, None)
+        finally:
+            if trial:
+                trial.trying = False
 
-    def _enter(self, whom: Hashable) -> None:
+    def _enter(self, whom: Hashable) -> _Failing | None:
+        """What is known of `whom`, if this is the call that tries."""
         failing = self._failing.get(whom)
         if failing is None or failing.failures < self._most_failures:
-            return
+            return None
         now = time.monotonic()
-        if now < failing.rests_until:
-            raise Resting(failing.rests_until - now)
-        failing.rests_until = now + self._rest_seconds  # the others wait for what comes of this one
+        if failing.trying or now < failing.rests_until:
+            raise Resting(self._rest_seconds if failing.trying else failing.rests_until - now)
+        failing.trying, failing.rests_until = True, now + self._rest_seconds
+        return failing
 
     def _failed(self, whom: Hashable) -> None:
         failing = self._failing.setdefault(whom, _Failing())

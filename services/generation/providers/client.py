@@ -14,7 +14,7 @@ from pydantic_core import from_json, to_json
 from services.generation.completion import Chunk, Completion, Json
 from services.generation.providers import errors, spans
 from services.generation.providers.base import Call, Canned, Next
-from services.generation.providers.connections import Connections
+from services.generation.providers.connections import SENT, Connections, Sent
 from services.generation.providers.replies import Reply
 from shared.errors import Invalid, Problem
 
@@ -36,6 +36,10 @@ _LAST_BYTES_SECONDS = 0.2
 Answer = Callable[[Json], Canned]
 
 
+def _unheard() -> None:
+    """Nobody wants to know."""
+
+
 class Client:
     """Connections to every provider. `in_process` answers the addresses that need no network."""
 
@@ -52,10 +56,10 @@ class Client:
         """Whether it goes nowhere: such a provider fails when it is asked to."""
         return urlsplit(call.url).hostname in self._in_process
 
-    async def complete(self, call: Call) -> Completion:
+    async def complete(self, call: Call, sent: Sent = _unheard) -> Completion:
         """The whole answer. Errors: those of `providers/errors.py`."""
         with spans.of(call) as span, _problems(call):
-            async with self._answer(call) as reply:
+            async with self._answer(call, sent) as reply:
                 if not reply.is_success:
                     raise await _refused(call, reply)
                 await reply.content()
@@ -74,10 +78,10 @@ class Client:
             span.completed(completion)
             return completion
 
-    async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+    async def stream(self, call: Call, sent: Sent = _unheard) -> AsyncGenerator[Chunk, None]:
         """The answer as it comes. Errors: those of `providers/errors.py`, at any point."""
         with spans.of(call) as span, _problems(call):
-            async with self._answer(call) as reply:
+            async with self._answer(call, sent) as reply:
                 if not reply.is_success:
                     raise await _refused(call, reply)
                 finished = False
@@ -96,9 +100,9 @@ class Client:
                     raise errors.broken(call.title, "broke off in the middle of its answer.")
 
     @asynccontextmanager
-    async def _answer(self, call: Call) -> AsyncIterator[Reply]:
+    async def _answer(self, call: Call, sent: Sent) -> AsyncIterator[Reply]:
         """The reply that holds the answer, or a refusal; closed afterwards."""
-        reply = Reply(call, await self._send(call, "POST", call.url))
+        reply = Reply(call, await self._send(call, "POST", call.url, sent))
         cancel_url = None
         last: Next | None = None
         try:
@@ -138,7 +142,7 @@ class Client:
             async with asyncio.timeout(_CANCEL_SECONDS):
                 await (await self._send(call, "POST", url)).aclose()
 
-    async def _send(self, call: Call, method: str, url: str) -> httpx.Response:
+    async def _send(self, call: Call, method: str, url: str, sent: Sent = _unheard) -> httpx.Response:
         headers = {
             "Accept": _EVENTS if method == "GET" and call.request.stream else "*/*",
             "Accept-Encoding": "identity",
@@ -149,9 +153,8 @@ class Client:
         }
         content = call.content if url == call.url else None
         try:
-            request = httpx.Request(
-                method, url, content=content, headers=headers, extensions={"timeout": self._timeout}
-            )
+            extensions = {"timeout": self._timeout, SENT: sent}
+            request = httpx.Request(method, url, content=content, headers=headers, extensions=extensions)
         except UnicodeError as error:  # of a host name that looks international and is not
             raise Invalid(f"The address of {call.title} is no address.") from error
         transport = self._in_process.get(request.url.host) or self._connections
@@ -201,7 +204,7 @@ async def _read_to_end(events: AsyncIterator[bytes]) -> None:
 async def _refused(call: Call, reply: Reply) -> Problem:
     try:
         detail = call.dialect.error_detail(await reply.parsed())
-    except _UNREADABLE:
+    except (*_UNREADABLE, Problem, httpx.HTTPError):  # the status is known, and decides
         detail = None
     detail = detail and errors.masked(detail, call.key)
     return errors.refused(call.title, reply.status, detail, reply.header("retry-after"))
@@ -239,6 +242,7 @@ class _InProcess(httpx.AsyncBaseTransport):
         self._answer = answer
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        request.extensions[SENT]()
         canned = self._answer(from_json(await request.aread()))
         if canned.delay_seconds:
             await asyncio.sleep(canned.delay_seconds)

@@ -15,6 +15,7 @@ from services.generation.completion import (
     ToolCallPart,
     asked_calls,
     functions,
+    told_usage,
 )
 from services.generation.providers import errors
 from services.generation.turns import answer_schema
@@ -224,12 +225,11 @@ def _tool_call_part(index: int, part: Json) -> ToolCallPart:
 
 def _usage(reply: Json) -> Usage | None:
     """What the model saw and wrote, as other providers count; billed are fewer (without Cohere's own preamble)."""
-    usage = reply.get("usage") or {}
-    told = usage.get("tokens") or usage.get("billed_units")
-    if not told:
+    usage = reply.get("usage")
+    told = (usage.get("tokens") or usage.get("billed_units")) if isinstance(usage, dict) else None
+    if not isinstance(told, dict) or not told:
         return None
-    prompt, generated = int(told.get("input_tokens") or 0), int(told.get("output_tokens") or 0)
-    return Usage(prompt_tokens=prompt, generation_tokens=generated, total_tokens=prompt + generated)
+    return told_usage([told.get("input_tokens")], [told.get("output_tokens")])
 
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401

@@ -7,7 +7,7 @@ it spends 3.6 ms of processor time a call. Here a call takes a free connection f
 import ssl
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import cast
 from urllib.request import getproxies, proxy_bypass
 
@@ -20,6 +20,12 @@ _IDLE_CONNECTIONS = 200
 _ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_IDLE_SECONDS)
 
 _Origin = tuple[str, str, int | None]
+
+Sent = Callable[[], None]
+SENT = "everloop.sent"
+"""Extension of a request: a `Sent`, called when there is a connection and the request goes out on it."""
+_GOING_OUT = "http11.send_request_headers.started"
+"""https://www.encode.io/httpcore/extensions/#trace"""
 
 
 class Connections(httpx.AsyncBaseTransport):
@@ -35,6 +41,12 @@ class Connections(httpx.AsyncBaseTransport):
         """Send; the connection is free again when the response is closed."""
         origin = (request.url.scheme, request.url.host, request.url.port)
         connection = self._take(origin)
+        sent: Sent | None = request.extensions.get(SENT)
+        if sent and connection is None:
+            request.extensions["trace"] = _telling(sent)
+        elif sent:
+            sent()
+        connection = connection or self._open(origin)
         try:
             response = await connection.handle_async_request(request)
         except BaseException:
@@ -43,9 +55,10 @@ class Connections(httpx.AsyncBaseTransport):
         response.stream = _Borrowed(cast("httpx.AsyncByteStream", response.stream), connection, self, origin)
         return response
 
-    def _take(self, origin: _Origin) -> httpx.AsyncHTTPTransport:
+    def _take(self, origin: _Origin) -> httpx.AsyncHTTPTransport | None:
+        """One that is open and free."""
         if (free := self._free.get(origin)) is None:
-            return self._open(origin)
+            return None
         _, connection = free.pop()
         if not free:
             del self._free[origin]
@@ -84,6 +97,14 @@ class Connections(httpx.AsyncBaseTransport):
         while self._free:
             for _, connection in self._free.popitem()[1]:
                 await connection.aclose()
+
+
+def _telling(sent: Sent) -> Callable[[str, object], Awaitable[None]]:
+    async def trace(event: str, _: object) -> None:
+        if event == _GOING_OUT:
+            sent()
+
+    return trace
 
 
 class _Borrowed(httpx.AsyncByteStream):

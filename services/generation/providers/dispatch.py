@@ -9,6 +9,7 @@ end       all of it within the total time
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from services.generation.providers.base import Call
 from services.generation.providers.circuits import Circuits, Resting
 from services.generation.providers.client import Client
 from shared.errors import Problem, Unavailable
+
+logger = logging.getLogger(__name__)
 
 _JITTER_SECONDS = 0.5
 
@@ -48,6 +51,12 @@ class Patience:
     """For so long; then one may try."""
 
 
+def note_retry(details: stamina.instrumentation.RetryDetails) -> None:
+    """To our log, in stamina's place: the provider's words may quote what a caller wants kept nowhere."""
+    if isinstance(problem := details.caused_by, Problem):
+        logger.info("%s: %s, once more in %.1f s", problem.origin, problem.code, details.wait_for)
+
+
 @dataclass
 class Progress:
     """How far a call came, for whoever made it and may have left it."""
@@ -57,14 +66,18 @@ class Progress:
     may_have_cost: bool = False
     """Whether it was sent, and not refused."""
 
+    def sent(self) -> None:
+        """The provider has it now."""
+        self.may_have_cost = True
+
     @contextmanager
     def of_a_try(self) -> Iterator[None]:
-        """From now on it is sent."""
-        self.may_have_cost = True
+        """What a refusal does not cost, earlier tries still may have."""
+        before = self.may_have_cost
         try:
             yield
         except Problem as problem:
-            self.may_have_cost = errors.may_have_cost(problem)
+            self.may_have_cost = before or (self.may_have_cost and errors.may_have_cost(problem))
             raise
 
 
@@ -84,7 +97,7 @@ class Dispatch:
                 with attempt:
                     async with self._place(organisation, call):
                         with progress.of_a_try():
-                            return await self._client.complete(call)
+                            return await self._client.complete(call, progress.sent)
         raise AssertionError("the last try returns or raises")
 
     async def stream(self, organisation: str, call: Call, progress: Progress) -> AsyncGenerator[Chunk, None]:
@@ -92,9 +105,12 @@ class Dispatch:
         async with self._limits(organisation, call):
             async for attempt in self._attempts(progress):
                 with attempt:
-                    async with self._place(organisation, call), aclosing(self._client.stream(call)) as chunks:
+                    async with (
+                        self._place(organisation, call),
+                        aclosing(self._client.stream(call, progress.sent)) as it,
+                    ):
                         with progress.of_a_try():
-                            async for chunk in chunks:
+                            async for chunk in it:
                                 progress.begun = True
                                 yield chunk
 
@@ -137,7 +153,7 @@ class Dispatch:
             if progress.begun or not isinstance(error, Problem) or not errors.worth_repeating(error):
                 return False
             told = error.retry_after_seconds
-            return told is None or (told <= patience.wait_most_seconds and told)
+            return not told or (told <= patience.wait_most_seconds and told)
 
         return aiter(
             stamina.retry_context(

@@ -94,13 +94,15 @@ def masked(text: str, key: str | None) -> str:
 
 def refused(title: str, status: int, detail: str | None, retry_after: str | None = None) -> Problem:
     """The problem for an answer with an error status."""
-    message = (detail or f"{title} answered with status {status} and no explanation.")[:_LONGEST_DETAIL]
-    return kind(status, detail)(message, origin=title, retry_after_seconds=retry_after_seconds(retry_after))
+    if 300 <= status < 400:
+        return Invalid(f"{title} has moved (status {status}): its address is not the right one.", origin=title)
+    message = detail or f"{title} answered with status {status} and no explanation."
+    return kind(status, detail)(_cut(message), origin=title, retry_after_seconds=retry_after_seconds(retry_after))
 
 
 def unreachable(title: str) -> Problem:
     """Nothing was sent."""
-    return Unavailable(f"{title} cannot be reached.", origin=title)
+    return Unavailable(f"{title} cannot be reached.", origin=title, retry_after_seconds=None)
 
 
 def silent(title: str) -> Problem:
@@ -110,14 +112,24 @@ def silent(title: str) -> Problem:
 
 def broken(title: str, what: str, sent: Completion | None = None) -> Problem:
     """The answer is not what the provider's documentation promises; `sent` is what could be read of it."""
-    problem = _Broken(f"{title} {what}", origin=title)
+    problem = _Broken(_cut(f"{title} {what}"), origin=title)
     problem.sent = sent
     return problem
 
 
 def withheld(title: str, what: str) -> Problem:
     """The provider does not give us what its model wrote."""
-    return _Withheld(f"{title} {what}", origin=title)
+    return _Withheld(_cut(f"{title} {what}"), origin=title)
+
+
+def blocked(title: str, what: str) -> Problem:
+    """The provider did not show the prompt to its model."""
+    return Invalid(_cut(f"{title} {what}"), origin=title)
+
+
+def _cut(sentence: str) -> str:
+    """Some explain at length; all of it would go into the log, the answer, and our own log."""
+    return sentence[:_LONGEST_DETAIL]
 
 
 @contextmanager

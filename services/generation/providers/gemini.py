@@ -23,6 +23,7 @@ from services.generation.completion import (
     ToolCallPart,
     asked_calls,
     functions,
+    told_usage,
 )
 from services.generation.providers import errors
 from services.generation.turns import answer_schema
@@ -231,9 +232,7 @@ def _refuse_blocked(reply: Json) -> None:
     feedback = reply.get("promptFeedback") or {}
     if feedback.get("blockReason"):
         said = feedback.get("blockReasonMessage")
-        raise Invalid(
-            f"Google blocked the prompt ({feedback['blockReason']})" + (f": {said}" if said else "."), origin=_TITLE
-        )
+        raise errors.blocked(_TITLE, f"blocked the prompt ({feedback['blockReason']})" + (f": {said}" if said else "."))
 
 
 def _said(candidate: Json) -> list[Json]:
@@ -339,11 +338,12 @@ def _usage(reply: Json) -> Usage | None:
     """Each event tells the totals so far. Thoughts are paid for like what is said, results of Google's tools like the
     prompt."""
     told = reply.get("usageMetadata")
-    if not told:
+    if not isinstance(told, dict) or not told:
         return None
-    prompt = (told.get("promptTokenCount") or 0) + (told.get("toolUsePromptTokenCount") or 0)
-    generated = (told.get("candidatesTokenCount") or 0) + (told.get("thoughtsTokenCount") or 0)
-    return Usage(prompt_tokens=prompt, generation_tokens=generated, total_tokens=prompt + generated)
+    return told_usage(
+        [told.get("promptTokenCount"), told.get("toolUsePromptTokenCount")],
+        [told.get("candidatesTokenCount"), told.get("thoughtsTokenCount")],
+    )
 
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401

@@ -5,7 +5,16 @@ Chat: https://platform.openai.com/docs/api-reference/chat · completions: …/co
 
 from typing import Any
 
-from services.generation.completion import Choice, Chunk, Completion, CompletionRequest, Joined, Json, ToolCallPart
+from services.generation.completion import (
+    Choice,
+    Chunk,
+    Completion,
+    CompletionRequest,
+    Joined,
+    Json,
+    ToolCallPart,
+    told_usage,
+)
 from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, InlineTool, ToolCall, Usage
 
 _FINISH_REASONS: dict[str, FinishReason] = {
@@ -21,7 +30,7 @@ _OURS = frozenset({"model", "messages", "prompt", "n", "stream", "stream_options
 
 
 def _finish_reason(reason: str | None) -> FinishReason | None:
-    return None if reason is None else _FINISH_REASONS.get(reason, "stop")
+    return _FINISH_REASONS.get(reason, "stop") if reason else None
 
 
 # Request
@@ -115,7 +124,7 @@ def _tool(tool: InlineTool) -> Json:
 
 def read_reply(request: CompletionRequest, reply: Any) -> Completion:  # noqa: ANN401
     """A whole answer."""
-    choices = sorted(reply["choices"], key=lambda choice: choice.get("index", 0))
+    choices = sorted(reply["choices"], key=lambda choice: choice.get("index") or 0)
     return Completion([_choice(choice, chat=request.messages is not None) for choice in choices], reply, _usage(reply))
 
 
@@ -157,6 +166,8 @@ def write_reply(request: CompletionRequest, joined: Joined) -> Json:
     else:
         calls = [call.model_dump() for call in choice.tool_calls or ()]
         written["message"] = {"role": "assistant", "content": choice.text} | _present(tool_calls=calls or None)
+    if joined.logprobs:
+        written["logprobs"] = joined.logprobs
     reply: Json = joined.about | {"choices": [written]}
     if joined.usage:
         reply["usage"] = {
@@ -185,6 +196,7 @@ def read_event(request: CompletionRequest, event: Any) -> Chunk:  # noqa: ANN401
         finish_reason=_finish_reason(choice.get("finish_reason")),
         usage=_usage(event),
         about=about,
+        logprobs=choice.get("logprobs") if isinstance(choice.get("logprobs"), dict) else None,
     )
 
 
@@ -203,10 +215,9 @@ def _tool_call_part(position: int, part: Json) -> ToolCallPart:
 
 def _usage(reply: Json) -> Usage | None:
     usage = reply.get("usage")
-    if not usage:
+    if not isinstance(usage, dict) or not usage:
         return None
-    prompt, generation = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
-    return Usage(prompt_tokens=prompt, generation_tokens=generation, total_tokens=prompt + generation)
+    return told_usage([usage.get("prompt_tokens")], [usage.get("completion_tokens")])
 
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401

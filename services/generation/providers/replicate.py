@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic_core import to_json
 
-from services.generation.completion import Choice, Chunk, Completion, CompletionRequest, Joined, Json
+from services.generation.completion import Choice, Chunk, Completion, CompletionRequest, Joined, Json, told_usage
 from services.generation.providers import errors
 from services.generation.providers.base import Call, Next
 from shared.contracts.chat import ChatMessage, Text, Usage
@@ -204,11 +204,10 @@ def read_event(request: CompletionRequest, event: Any) -> Chunk:  # noqa: ANN401
 
 
 def _usage(reply: Json) -> Usage | None:
-    metrics = reply.get("metrics") or {}
-    if "output_token_count" not in metrics:
+    metrics = reply.get("metrics")
+    if not isinstance(metrics, dict) or "output_token_count" not in metrics:
         return None
-    prompt, generation = metrics.get("input_token_count") or 0, metrics["output_token_count"] or 0
-    return Usage(prompt_tokens=prompt, generation_tokens=generation, total_tokens=prompt + generation)
+    return told_usage([metrics.get("input_token_count")], [metrics["output_token_count"]])
 
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401

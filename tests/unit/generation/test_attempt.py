@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from services.generation import tokens
-from services.generation.attempt import ABANDONED, Attempt
+from services.generation.attempt import ABANDONED, DEFECT, Attempt
 from services.generation.completion import Choice, Completion, CompletionRequest
 from services.generation.outcome import Asked
 from services.generation.providers import errors
@@ -155,3 +156,30 @@ async def test_of_a_long_request_the_log_keeps_the_small_parts() -> None:
     assert log.provider_request
     assert log.provider_request["safetySettings"] == ["strict"]
     assert log.provider_request["contents"].startswith("Left out because of its size")
+
+
+async def test_a_sample_that_did_not_end_has_failed_although_it_came() -> None:
+    failed = attempt(samples=3)
+    came = Completion([Choice("half an", finish_reason=None)], {}, used(9, 2))
+    failed.failed_call(0, asked(failed), errors.broken("OpenAI", "it broke", came))
+    assert [outcome.may_be_helped for outcome in failed.outcomes] == [True] * 3
+    first, *_ = await failed.records()
+    assert (first.output, first.error, first.tokens) == ("half an", "OpenAI it broke", 11)
+
+
+async def test_what_cannot_be_written_down_leaves_a_log_all_the_same() -> None:
+    odd = attempt(samples=2)
+    reason: Any = {"no": "reason"}
+    odd.answered(0, asked(odd), Completion([Choice("a", finish_reason=reason), Choice("b")], {}, used(9, 2)))
+    first, second = await odd.records()
+    assert (first.error, first.output, first.messages) == (DEFECT, None, MESSAGES)
+    assert (second.error, second.output) == (None, "b")
+
+
+async def test_the_time_of_a_call_is_not_that_of_the_one_before() -> None:
+    left = attempt()
+    left.failed_call(0, asked(left), errors.broken("OpenAI", "it broke"))
+    asked(left, model="gpt-4")
+    left.stopped(ABANDONED)
+    (log,) = await left.records()
+    assert (log.served_model, log.provider_latency) == ("gpt-4", None)

@@ -40,6 +40,21 @@ def test_what_says_nothing_neither_counts_nor_ends_the_row(neither: Exception) -
     assert 59 < caught.value.seconds <= 60
 
 
+def test_one_call_tries_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(circuits.time, "monotonic", lambda: now)
+    tried = Circuits(1, 60)
+    fail(tried, "a")
+    now = 61.0
+    with tried.through("a"):
+        now = 600.0
+        with pytest.raises(Resting) as caught, tried.through("a"):
+            pytest.fail("went through")
+        assert caught.value.seconds == 60
+    with tried.through("a"), tried.through("a"):
+        pass
+
+
 def test_silence_counts() -> None:
     tried = Circuits(1, 60)
     fail(tried, "a", errors.silent("X"))

@@ -1,10 +1,14 @@
 """Pieces of a streamed sample become the sample."""
 
+import time
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generation.completion import Choice, Chunk, Joined, ToolCallPart, asked_calls, functions
+from services.generation.completion import Choice, Chunk, Joined, ToolCallPart, asked_calls, functions, told_usage
 from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, ToolCall, Usage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid
@@ -140,3 +144,58 @@ def test_a_model_is_told_of_functions_only() -> None:
     assert functions(ModelConfig(model="m")) == []
     with pytest.raises(Invalid, match="oc_1"):
         functions(ModelConfig.model_validate({"model": "m", "tools": [{"id": "oc_1", "source": "organization"}]}))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "generated", "told"),
+    [
+        ([9, None, 3], [4], (12, 4)),
+        ([], [None], (0, 0)),
+        ([9.0], [4], (9, 4)),
+        ([-5], [4], None),
+        (["12"], ["5"], None),
+        ([9], [10**30], None),
+        ([9], [float("nan")], None),
+        ([9], [[1]], None),
+    ],
+)
+def test_what_is_no_count_is_not_believed(
+    prompt: list[Any], generated: list[Any], told: tuple[int, int] | None
+) -> None:
+    usage = told_usage(prompt, generated)
+    assert (usage and (usage.prompt_tokens, usage.generation_tokens)) == told
+    assert usage is None or usage.total_tokens == usage.prompt_tokens + usage.generation_tokens
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Choice,
+        lambda value: Chunk(text=value),
+        lambda value: ToolCallPart(0, id=value),
+        lambda value: ToolCallPart(0, name=value),
+        lambda value: ToolCallPart(0, arguments=value),
+        lambda value: ToolCallPart(str(value)),  # type: ignore[arg-type]
+    ],
+)
+@pytest.mark.parametrize("value", [5, True, {"a": 1}, ["text"], b"text"])
+def test_a_value_of_another_type_is_found_out_at_once(make: Callable[[Any], object], value: Any) -> None:
+    with pytest.raises(TypeError):
+        make(value)
+
+
+def test_many_calls_take_as_long_as_they_are_many() -> None:
+    def seconds(calls: int) -> float:
+        started, joined = time.process_time(), Joined()
+        joined.add(Chunk(tool_calls=tuple(ToolCallPart(index, name="f") for index in range(calls))))
+        return time.process_time() - started
+
+    few = min(seconds(2_000) for _ in range(3))
+    assert min(seconds(40_000) for _ in range(3)) < 100 * few  # 20 times as many; each with each would be 400
+
+
+def test_log_probabilities_are_joined_by_name() -> None:
+    joined = Joined()
+    joined.add(Chunk(text="Hi", logprobs={"tokens": ["Hi"], "text_offset": [0], "refusal": None}))
+    joined.add(Chunk(text="!", logprobs={"tokens": ["!"], "text_offset": [2]}))
+    assert joined.logprobs == {"tokens": ["Hi", "!"], "text_offset": [0, 2]}

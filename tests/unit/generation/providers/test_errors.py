@@ -1,5 +1,6 @@
 """Failures of providers become problems by their status."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.generation.providers import errors
+from shared.errors import Problem
 
 
 @pytest.mark.parametrize(
@@ -28,12 +30,24 @@ from services.generation.providers import errors
         (503, 503),
         (504, 502),
         (529, 503),
-        (302, 502),
     ],
 )
 def test_the_status_decides(theirs: int, ours: int) -> None:
     problem = errors.refused("OpenAI", theirs, "because")
     assert (problem.status, problem.message, problem.origin) == (ours, "because", "OpenAI")
+
+
+def test_a_redirect_says_that_the_address_is_wrong() -> None:
+    problem = errors.refused("OpenAI", 307, None)
+    assert (problem.status, problem.message) == (
+        422,
+        "OpenAI has moved (status 307): its address is not the right one.",
+    )
+
+
+@pytest.mark.parametrize("make", [errors.broken, errors.withheld, errors.blocked])
+def test_long_sentences_are_cut(make: Callable[[str, str], Problem]) -> None:
+    assert len(make("OpenAI", "x" * 1_000_000).message) == 2_000
 
 
 @pytest.mark.parametrize(

@@ -259,7 +259,6 @@ class TestReply:
             {"candidates": [{"content": {"parts": [{"functionCall": {}}]}}]},
             {"candidates": [{"content": {"parts": [{"functionCall": {"name": "f", "args": "{}"}}]}}]},
             {"candidates": [{"finishReason": 1}]},
-            {"candidates": [{}], "usageMetadata": {"promptTokenCount": "1"}},
         ],
     )
     def test_garbage_is_noticed(self, reply: Any) -> None:

@@ -225,3 +225,25 @@ class TestEvents:
 )
 def test_the_sentence_of_an_error(payload: Any, detail: str | None) -> None:
     assert openai.error_detail(payload) == detail
+
+
+def test_log_probabilities_of_a_stream_stand_in_the_whole() -> None:
+    request, joined = completion(stream=True, logprobs=1), Joined()
+    for text, offset in (("Hi", 0), ("!", 2)):
+        logprobs = {"tokens": [text], "token_logprobs": [-0.1], "top_logprobs": [{text: -0.1}], "text_offset": [offset]}
+        event = {"choices": [{"index": 0, "text": text, "logprobs": logprobs, "finish_reason": None}]}
+        joined.add(openai.read_event(request, event))
+    joined.add(openai.read_event(request, {"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]}))
+    (choice,) = openai.write_reply(request, joined)["choices"]
+    assert choice["logprobs"]["tokens"] == ["Hi", "!"]
+    assert choice["logprobs"]["text_offset"] == [0, 2]
+
+
+def test_an_empty_reason_is_none() -> None:
+    event = {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": ""}]}
+    assert openai.read_event(chat(stream=True), event).finish_reason is None
+
+
+def test_choices_without_a_place_keep_the_one_they_have() -> None:
+    choices = [{"index": None, "message": {"content": text}, "finish_reason": "stop"} for text in "ab"]
+    assert [choice.text for choice in openai.read_reply(chat(), {"choices": choices}).choices] == ["a", "b"]
