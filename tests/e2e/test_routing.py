@@ -100,6 +100,12 @@ def test_a_stream_that_breaks_off_is_taken_to_another_model_if_nothing_was_passe
     assert log["prompt_cost"] > 0
 
 
+def test_a_long_name_has_no_redirect(api: httpx.Client, console: httpx.Client, openai: OpenAIStandIn) -> None:
+    ok(console.put("/redirects", json={"asked": {"model": "gpt-4-0613"}, "served": {"model": "gpt-4.1"}}))
+    ok(chat(api, "x" * 300))
+    assert openai.last.body["model"] == "x" * 300
+
+
 def test_a_refusal_is_not_taken_to_another_model(
     api: httpx.Client, console: httpx.Client, openai: OpenAIStandIn
 ) -> None:

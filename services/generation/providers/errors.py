@@ -1,7 +1,7 @@
 """Failures of providers → problems a caller can act on. The HTTP status decides (behaviour.md §1.5).
 
 400 404 409 413 422 …   Invalid 422            the provider refuses this request (a wrong key, with Google: 401), or
-                                               withholds its answer (which may have cost something)
+                                               withholds its answer (which may have cost something), or has moved (3xx)
 401 403                 Unauthenticated 401    the key is wrong, or may not use this model
 429                     RateLimited 429        with the provider's Retry-After
 503 529, no connection  Unavailable 503        overloaded or not there: nothing was generated, try again
