@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from services.generation.providers.base import Call
-from shared.blobs import TOKEN, Blobs
+from shared.blobs import TOKEN, Blobs, Filled
 from shared.errors import Invalid, TooLarge
 
 _TOKEN = TOKEN.encode()
@@ -22,9 +22,21 @@ async def redeem(calls: list[Call], organisation: str, blobs: Blobs) -> list[Cal
     return [redeemed[id(call)] for call in calls]
 
 
+async def check(calls: list[Call], organisation: str, blobs: Blobs) -> None:
+    """Whether they can be redeemed. Errors: as of `redeem`."""
+    for call in {id(call): call for call in calls}.values():
+        await _filled(call, organisation, blobs)
+
+
 async def _redeem(call: Call, organisation: str, blobs: Blobs) -> Call:
+    filled = await _filled(call, organisation, blobs)
+    return call if filled is None else replace(call, content=await filled.whole())
+
+
+async def _filled(call: Call, organisation: str, blobs: Blobs) -> Filled | None:
+    """None: it has no tokens."""
     if _TOKEN not in call.content:
-        return call
+        return None
     filled = await blobs.filled(organisation, call.content)
     if filled.lost:
         raise Invalid(f"There is no data for {filled.lost[0]} in this organisation; send the image itself.")
@@ -32,4 +44,4 @@ async def _redeem(call: Call, organisation: str, blobs: Blobs) -> Call:
         raise TooLarge(
             f"With its images the request to {call.title} takes {filled.size:,} bytes; at most {_MOST_BYTES:,} fit."
         )
-    return replace(call, content=await filled.whole())
+    return filled

@@ -40,7 +40,7 @@ def _tiles(width: int, height: int) -> int:
 def size(url: str) -> tuple[int, int] | None:
     """Width and height in pixels of a PNG, GIF or JPEG in a data URL, from its head. None: not told, or not sound."""
     head, comma, data = url[: _HEAD + 100].partition(",")
-    if not comma or not head.startswith("data:"):
+    if not comma or head[:5].lower() != "data:":
         return None
     try:
         width, height = _read(b64decode(data[: len(data) // 4 * 4]))

@@ -40,7 +40,7 @@ class ByAddress:
         """Data URLs by address, large ones with a token; or why there are none."""
 
     async def inlined(
-        self, request: CompletionRequest, refuse: Callable[[CompletionRequest], object]
+        self, request: CompletionRequest, refuse: Callable[[CompletionRequest], Awaitable[None]]
     ) -> CompletionRequest:
         """The request with every image in it as data.
 
@@ -58,7 +58,7 @@ class ByAddress:
             )
         for address in addresses:
             parsed(address)
-        refuse(_with_data(request, dict.fromkeys(addresses, _STAND_IN)))
+        await refuse(_with_data(request, dict.fromkeys(addresses, _STAND_IN)))
         async with self._fetching:
             if self._fetched is None:
                 try:
@@ -147,7 +147,7 @@ def _addresses(request: CompletionRequest) -> list[str]:
         for part in (message.content if isinstance(message.content, list) else ())
         if isinstance(part, Image)
     )
-    return list(dict.fromkeys(image.image_url.url for image in images if not image.image_url.url.startswith("data:")))
+    return list(dict.fromkeys(image.image_url.url for image in images if image.image_url.url[:5].lower() != "data:"))
 
 
 def _with_data(request: CompletionRequest, found: Mapping[str, str]) -> CompletionRequest:

@@ -4,9 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic_core import from_json
-
 from services.generation.completion import Json
+from services.generation.foreign import read_json
 from shared.contracts.chat import ChatMessage, Image, InlineTool, LinkedTool, Part, Text, ToolCall
 from shared.errors import Invalid
 
@@ -67,7 +66,7 @@ def tool_calls(message: ChatMessage) -> list[ToolCall]:
 def arguments(call: ToolCall) -> Json:
     """A call's arguments as an object. Errors: Invalid (the text is something else)."""
     try:
-        read = from_json((call.function.arguments or "").strip() or "{}")
+        read = read_json((call.function.arguments or "").strip() or "{}")
     except ValueError:
         read = None
     if not isinstance(read, dict):
@@ -84,7 +83,7 @@ def as_sent(text: str | None) -> Any:  # noqa: ANN401 - any JSON
     surrogate pair, a number without end, nesting without end).
     """
     try:
-        return from_json(text or "{}", allow_inf_nan=False)
+        return read_json(text or "{}", allow_inf_nan=False)
     except ValueError:
         return text
 

@@ -1,5 +1,6 @@
 """Servers that mean no good, or that no client was written for: each ends in an error of its own, soon, and small."""
 
+import asyncio
 import gzip
 import json
 import time
@@ -197,6 +198,32 @@ async def test_work_that_was_begun_is_never_begun_again(
             await ask(dispatch, wanted)
         assert web.asked[-1].path == "/cancel"
     assert sum(one.path.endswith("/predictions") for one in web.asked) == 1
+
+
+@pytest.mark.parametrize("which", ["get", "cancel"])
+async def test_work_at_an_address_that_is_none_is_never_begun_again(dispatch: Dispatch, web: Web, which: str) -> None:
+    urls = {"get": f"{web.url}/get", "cancel": f"{web.url}/cancel"}
+    urls[which] += "\u0001"
+    web.paths["/v1/models/a/b/predictions"] = as_json({"id": "p", "status": "starting", "urls": urls}, 201)
+    web.paths["/get"] = Answer(b"{}", delay_seconds=2.0)
+    progress = Progress()
+    asking = asyncio.create_task(dispatch.complete("tm_1", call(web, provider="replicate", model="a/b"), progress))
+    if which == "cancel":
+        await asyncio.sleep(0.9)
+        asking.cancel()
+    with pytest.raises(asyncio.CancelledError if which == "cancel" else UpstreamFailed):
+        await asking
+    assert progress.may_have_cost
+    assert sum(one.path.endswith("/predictions") for one in web.asked) == 1
+
+
+@pytest.mark.parametrize("answer", [b"[" * 190 + b"]" * 190, b"[" + b"[]," * 2_000_000 + b"[]]"])
+async def test_an_answer_deeper_or_wider_than_anybody_needs_is_unreadable(
+    dispatch: Dispatch, web: Web, answer: bytes
+) -> None:
+    web.paths[CHAT] = Answer(b'{"choices": [' + json.dumps(CHOICE).encode() + b'], "more": ' + answer + b"}")
+    with pytest.raises(UpstreamFailed, match="cannot be read"):
+        await ask(dispatch, call(web))
 
 
 async def test_work_that_goes_on_is_asked_for_with_pauses(dispatch: Dispatch, web: Web) -> None:

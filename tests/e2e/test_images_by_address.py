@@ -40,6 +40,21 @@ def test_the_provider_gets_the_data_and_the_log_keeps_the_address(
     assert base64.b64encode(PNG).decode() in str(log["provider_request"])
 
 
+def test_nothing_is_fetched_beside_an_image_that_is_not_there(api: httpx.Client, web: Web) -> None:
+    web.paths["/cat.png"] = PICTURE
+    urls = (f"{web.url}/cat.png", "data:image/png;base64,everloop-blob:" + "0" * 64)
+    content = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    refused = ask(api, "google", "", messages=[{"role": "user", "content": content}])
+    assert (refused.status_code, "There is no data" in refused.text) == (422, True)
+    assert web.asked == []
+
+
+def test_data_may_be_written_in_capitals(api: httpx.Client, elsewhere: dict[str, StandIn]) -> None:
+    data = base64.b64encode(PNG).decode()
+    ok(ask(api, "google", f"DATA:image/png;base64,{data}"))
+    assert data in str(elsewhere["google"].last.body)
+
+
 def test_a_large_image_is_stored_beside_the_log(api: httpx.Client, elsewhere: dict[str, StandIn], web: Web) -> None:
     large = PNG * 20_000
     web.paths["/large.png"] = Answer(large, headers={"Content-Type": "image/png"})

@@ -89,9 +89,12 @@ async def _prepare(attempt: Attempt, deps: Deps) -> Plan:
             with suppress(Problem):  # it cannot do this, there is no key, an image is not there: no help
                 yield (await calls(replace(request, config=config, samples=1)))[0]
 
+    async def refuse(request: CompletionRequest) -> None:
+        await claims.check(deps.providers.calls(request, keys), command.organisation, deps.blobs)
+
     async def calls(request: CompletionRequest) -> list[Call]:
         if deps.providers.row(request.config).inline_images:
-            request = await by_address.inlined(request, partial(deps.providers.calls, keys=keys))
+            request = await by_address.inlined(request, refuse)
         if deps.providers.needs_budget(request):
             request = replace(request, rest_tokens=await asyncio.to_thread(models.rest_tokens, request))
         return await claims.redeem(deps.providers.calls(request, keys), command.organisation, deps.blobs)

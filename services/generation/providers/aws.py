@@ -6,13 +6,17 @@ https://smithy.io/2.0/aws/amazon-eventstream.html (2026-11). Both are read and w
 
 import json
 import re
+from binascii import crc32
 from collections.abc import AsyncIterator, Mapping
 
 from botocore.eventstream import EventStreamBuffer, EventStreamMessage, ParserError
 
 from services.generation.providers.base import Call
+from services.generation.providers.frames import LONGEST_EVENT
 
 _REGION = "us-east-1"
+_PRELUDE_BYTES = 12
+"""Of a message: its length, that of its headers, and a checksum of both."""
 _REGION_OF = re.compile(r"\bbedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.")
 
 
@@ -60,15 +64,29 @@ def sign(call: Call) -> dict[str, str]:
 
 async def frames(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Each message of a binary event stream as `{its type: its payload}`; what is no such stream ends it unreadably."""
-    buffer = EventStreamBuffer()
+    begun = bytearray()
     async for piece in received:
-        buffer.add_data(piece)
-        try:
-            for message in buffer:
-                yield _framed(message)
-        except ParserError:
-            yield b"not an event stream"
-            return
+        begun += piece
+        while len(begun) >= _PRELUDE_BYTES:
+            size = int.from_bytes(begun[:4], "big")
+            if crc32(begun[:8]) != int.from_bytes(begun[8:_PRELUDE_BYTES], "big"):
+                raise ValueError("not a message of an event stream")
+            if size > LONGEST_EVENT:
+                raise ValueError("a message without end")
+            if len(begun) < size:
+                break
+            yield _framed(_message(bytes(begun[:size])))
+            del begun[:size]
+
+
+def _message(raw: bytes) -> EventStreamMessage:
+    """ValueError: it is none. Whole, because botocore copies what it has with every piece."""
+    buffer = EventStreamBuffer()
+    buffer.add_data(raw)
+    try:
+        return next(buffer)
+    except (ParserError, StopIteration) as error:
+        raise ValueError("not a message of an event stream") from error
 
 
 def _framed(message: EventStreamMessage) -> bytes:

@@ -12,6 +12,7 @@ import httpx
 from pydantic_core import from_json, to_json
 
 from services.generation.completion import Chunk, Completion, Json
+from services.generation.foreign import read_json
 from services.generation.providers import errors, spans
 from services.generation.providers.base import Call, Canned, Next
 from services.generation.providers.connections import SENT, Connections, Sent
@@ -128,6 +129,8 @@ class Client:
             except httpx.TransportError as error:
                 logger.info("%s: what came of a call could not be asked: %r", call.title, error)
                 continue
+            except Invalid as error:
+                raise errors.broken(call.title, "sent its answer to an address that is none.") from error
             if reply.is_success:
                 return reply
             refused = await _refused(call, reply)
@@ -138,7 +141,7 @@ class Client:
 
     async def _cancel(self, call: Call, url: str) -> None:
         """Best effort: the caller has left, and the provider would go on at its cost."""
-        with suppress(httpx.HTTPError, TimeoutError):
+        with suppress(httpx.HTTPError, TimeoutError, Invalid):
             async with asyncio.timeout(_CANCEL_SECONDS):
                 await (await self._send(call, "POST", url)).aclose()
 
@@ -155,7 +158,7 @@ class Client:
         try:
             extensions = {"timeout": self._timeout, SENT: sent}
             request = httpx.Request(method, url, content=content, headers=headers, extensions=extensions)
-        except UnicodeError as error:  # of a host name that looks international and is not
+        except (httpx.InvalidURL, UnicodeError) as error:  # a host name may look international and not be it
             raise Invalid(f"The address of {call.title} is no address.") from error
         transport = self._in_process.get(request.url.host) or self._connections
         return await transport.handle_async_request(request)
@@ -212,7 +215,7 @@ async def _refused(call: Call, reply: Reply) -> Problem:
 
 def _read(call: Call, data: bytes) -> Chunk:
     try:
-        event: Any = from_json(data)
+        event: Any = read_json(data)
         detail = call.dialect.error_detail(event)
         if detail is not None:
             said = errors.masked(detail, call.key)

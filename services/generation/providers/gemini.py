@@ -11,8 +11,6 @@ from itertools import groupby
 from typing import Any
 from urllib.parse import quote
 
-from pydantic_core import from_json
-
 from services.generation.completion import (
     Choice,
     Chunk,
@@ -25,6 +23,7 @@ from services.generation.completion import (
     functions,
     told_usage,
 )
+from services.generation.foreign import read_json
 from services.generation.providers import errors
 from services.generation.turns import answer_schema
 from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, Image, Part, ToolCall, Usage
@@ -210,7 +209,7 @@ def _object(text: str) -> Json:
 
 def _read_object(text: str) -> Json | None:
     try:
-        read = from_json(text, allow_inf_nan=False)
+        read = read_json(text, allow_inf_nan=False)
     except ValueError:
         return None
     return read if isinstance(read, dict) else None

@@ -15,6 +15,7 @@ from pydantic_core import to_json
 from services.generation.completion import Choice, Chunk, Completion, CompletionRequest, Joined, Json, told_usage
 from services.generation.providers import errors
 from services.generation.providers.base import Call, Next
+from services.generation.providers.frames import lines
 from shared.contracts.chat import ChatMessage, Text, Usage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid
@@ -166,26 +167,24 @@ def write_reply(request: CompletionRequest, joined: Joined) -> Json:  # noqa: AR
 async def frames(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Named events whose data is text, as JSON: `{"event": …, "data": …}`. A model that cannot stream answers with a
     whole prediction, which is passed on as it is."""
-    rest, name, lines = b"", "", list[str]()
-    async for piece in received:
-        rest += piece
-        if rest[:1] == b"{":
+    whole, name, said = list[bytes](), "", list[str]()
+    async for raw in lines(received):
+        if whole or raw[:1] == b"{":
+            whole.append(raw)
             continue
-        *complete, rest = rest.split(b"\n")
-        for raw in complete:
-            line = raw.rstrip(b"\r").decode()
-            field, _, value = line.partition(":")
-            if field == "event":
-                name = value.strip()
-            elif field == "data":
-                lines.append(value.removeprefix(" "))
-            elif not line and name:
-                yield to_json({"event": name, "data": "\n".join(lines)})
-                if name == "done":
-                    yield b"[DONE]"
-                name, lines = "", []
-    if rest[:1] == b"{":
-        yield rest
+        line = raw.rstrip(b"\r").decode()
+        field, _, value = line.partition(":")
+        if field == "event":
+            name = value.strip()
+        elif field == "data":
+            said.append(value.removeprefix(" "))
+        elif not line and name:
+            yield to_json({"event": name, "data": "\n".join(said)})
+            if name == "done":
+                yield b"[DONE]"
+            name, said = "", []
+    if whole:
+        yield b"\n".join(whole)
 
 
 def read_event(request: CompletionRequest, event: Any) -> Chunk:  # noqa: ANN401

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
-from pydantic_core import from_json
 
+from services.generation.foreign import read_json
 from services.generation.providers import errors
 from services.generation.providers.base import Call
 
@@ -61,8 +61,8 @@ class Reply:
         """The whole body as JSON. ValueError when it is none."""
         content = await self.content()
         if len(content) < _BESIDE_BYTES:
-            return from_json(content)
-        return await asyncio.to_thread(from_json, content)
+            return read_json(content)
+        return await asyncio.to_thread(read_json, content)
 
     async def close(self) -> None:
         """Its connection is free for another call, if the body was read."""

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -80,8 +80,15 @@ def urls(request: CompletionRequest) -> list[str]:
     return [part.image_url.url for part in message.content[1:]]  # type: ignore[union-attr, index]
 
 
-def agree(_: CompletionRequest) -> None:
+async def agree(_: CompletionRequest) -> None:
     """Nothing is to be said against it."""
+
+
+def callable_at(providers: Providers) -> Callable[[CompletionRequest], Awaitable[None]]:
+    async def refuse(request: CompletionRequest) -> None:
+        providers.calls(request, {})
+
+    return refuse
 
 
 async def test_small_images_become_data_and_large_ones_tokens_of_what_was_kept() -> None:
@@ -110,14 +117,14 @@ async def test_what_is_refused_anyway_fetches_nothing(
 ) -> None:
     web, providers = Web(), PROVIDERS if environment is None else Providers(environment, None)
     with pytest.raises(problem):
-        await ByAddress(web, Shelf().keep).inlined(request_, lambda rehearsed: providers.calls(rehearsed, {}))
+        await ByAddress(web, Shelf().keep).inlined(request_, callable_at(providers))
     assert web.asked == []
 
 
 async def test_what_would_not_be_refused_is_not_refused_for_its_stand_ins() -> None:
     for provider, model in (("google", "gemini-2.5-flash"), ("bedrock", "anthropic.claude-3-haiku-20240307-v1:0")):
         request = looking("a", provider=provider, model=model)
-        inlined = await ByAddress(Web(), Shelf().keep).inlined(request, lambda it: PROVIDERS.calls(it, {}))
+        inlined = await ByAddress(Web(), Shelf().keep).inlined(request, callable_at(PROVIDERS))
         assert base64.b64encode(SMALL).decode() in str(PROVIDERS.calls(inlined, {})[0].body)
 
 
@@ -178,10 +185,14 @@ async def test_all_images_together_have_a_time(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_models_asked_instead_use_what_was_fetched() -> None:
-    web, refused = Web(slow=None), []
+    web, refused = Web(slow=None), list[CompletionRequest]()
+
+    async def note(request: CompletionRequest) -> None:
+        refused.append(request)
+
     by_address = ByAddress(web, Shelf().keep)
     several = [
-        asyncio.create_task(by_address.inlined(looking("slow", model=model), refused.append))
+        asyncio.create_task(by_address.inlined(looking("slow", model=model), note))
         for model in ("gemini-2.5-flash", "gemini-2.5-pro", "gemini-2.0-flash")
     ]
     await asyncio.sleep(0.01)

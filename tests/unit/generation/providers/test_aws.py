@@ -120,5 +120,5 @@ async def test_what_ends_a_stream_that_failed() -> None:
 
 @pytest.mark.parametrize("noise", [b"data: <html>no</html>", EVENTS[:-1] + b"x", EVENTS[1:]])
 async def test_what_is_no_stream_is_not_readable(noise: bytes) -> None:
-    with pytest.raises(ValueError, match="Expecting value"):
-        [json.loads(one) for one in await cut(noise)]
+    with pytest.raises(ValueError, match=r"no.* message|without end|not a message"):
+        await cut(noise)
