@@ -5,7 +5,8 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from typing import Any
 
 import boto3
@@ -48,8 +49,8 @@ def nothing_said_yet(standin: StandIn) -> None:
 
 
 @pytest.fixture(scope="module")
-def sdk(standin: StandIn) -> Any:
-    return boto3.client(
+def sdk(standin: StandIn) -> Iterator[Any]:
+    made = boto3.client(
         "bedrock-runtime",
         region_name="us-east-1",
         endpoint_url=standin.url,
@@ -58,6 +59,8 @@ def sdk(standin: StandIn) -> Any:
         aws_session_token=TOKEN,
         config=Config(retries={"total_max_attempts": 1}),
     )
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="module")
@@ -407,7 +410,7 @@ async def test_a_refusal(
 async def test_a_stream_that_fails_in_the_middle(sdk: Any, standin: StandIn, client: Client) -> None:
     standin.reply(stream_error="Too many tokens")
     stream = sdk.converse_stream(modelId=MODEL, messages=THEIR_HI)["stream"]
-    with pytest.raises(EventStreamError, match="Too many tokens"):
+    with closing(stream), pytest.raises(EventStreamError, match="Too many tokens"):
         list(stream)
     standin.reply(stream_error="Too many tokens")
     with pytest.raises(UpstreamFailed, match="Too many tokens"):

@@ -54,7 +54,10 @@ class Reply:
     async def content(self) -> bytes:
         """The whole body."""
         if self._content is None:
-            self._content = b"".join([piece async for piece in self.pieces()])
+            content = bytearray()
+            async for piece in self.pieces():  # each by itself would take many times its bytes if they are small
+                content += piece
+            self._content = bytes(content)
         return self._content
 
     async def parsed(self) -> Any:  # noqa: ANN401 - any JSON

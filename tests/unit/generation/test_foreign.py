@@ -40,7 +40,9 @@ def test_wide_is_not_deep() -> None:
 
 
 def test_values_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(foreign, "_MOST_COMMAS", 10)
+    monkeypatch.setattr(foreign, "_MOST_VALUES", 10)
     assert read_json("[1,2,3]") == [1, 2, 3]
     with pytest.raises(ValueError, match="more values"):
         read_json(b"[" + b"[]," * 11 + b"[]]")
+    with pytest.raises(ValueError, match="more values"):
+        read_json("[" * 11 + "]" * 11)
