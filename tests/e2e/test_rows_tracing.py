@@ -50,6 +50,38 @@ def test_row_115_a_parent_may_arrive_after_its_children(api: httpx.Client) -> No
     )
 
 
+@pytest.mark.parametrize("by", ["id", "reference"])
+def test_an_answer_names_the_session_that_the_log_has_from_its_parent(api: httpx.Client, by: str) -> None:
+    parent = reference()
+    root = search_log(api, session_reference_id=reference(), reference_id=parent)
+    session_id = root["session_id"]
+    under: Json = {"parent_id": root["id"]} if by == "id" else {"parent_reference_id": parent}
+    chat, completion, tool = moderator(api, **under), assistant(api, **under), search_log(api, **under)
+    nested = search_log(api, parent_id=completion["data"][0]["id"])
+    batch = [_step(reference_id=(first := reference()), **under), _step(parent_reference_id=first), _step()]
+    several = ok(api.post("/logs", json=batch))
+    with api.stream("POST", "/chat", json={**_CHAT, **under, "stream": True}) as streamed:
+        events = [json.loads(line.removeprefix("data: ")) for line in streamed.iter_lines() if line]
+    assert {event["session_id"] for event in events} == {session_id}
+    for answer in (chat, completion, tool, nested, *several[:2]):
+        assert answer["session_id"] == session_id
+    assert several[2]["session_id"] is None
+    made = [chat["data"][0]["id"], completion["data"][0]["id"], tool["id"], nested["id"], events[0]["data"][0]["id"]]
+    for log_id in (*made, *(one["id"] for one in several[:2])):
+        assert ok(api.get(f"/logs/{log_id}"))["session_id"] == session_id
+    late = search_log(api, parent_reference_id=(unknown := reference()))
+    assert late["session_id"] is None, "a parent may come later; nobody knows where it will be"
+    search_log(api, reference_id=unknown, session_id=session_id)
+    assert ok(api.get(f"/logs/{late['id']}"))["session_id"] == session_id
+
+
+_CHAT: Json = {"project": "tracing", "model_config": {"model": "gpt-4"}, "messages": []}
+
+
+def _step(**fields: object) -> Json:
+    return {"project": "tracing", "config": {"type": "tool", "name": "step"}, **fields}
+
+
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
 def test_row_117_deferred_output(sdk: str, api: httpx.Client, request: pytest.FixtureRequest) -> None:
     run: SdkRun = request.getfixturevalue(sdk)

@@ -23,6 +23,7 @@ from shared.bus import Bus, progress
 from shared.bus.consumer import ACK_WAIT_SECONDS
 from shared.contracts.logs import (
     LOGS_SUBJECT,
+    GetHomes,
     GetLog,
     GetSession,
     GetTree,
@@ -261,6 +262,32 @@ async def test_children_of_a_log_without_session_wait_for_nothing(running: World
     await running.accept(log("data_1"))
     assert (await running.bus.ask(GetLog(organisation=ORGANISATION, id="data_3"))).session_id is None
     assert await logs.count_documents({"waiting": True}) == 0
+
+
+@pytest.mark.parametrize("told", [False, True])
+async def test_a_log_in_the_session_that_was_told_of_its_parent_is_where_it_would_have_come(
+    running: World, told: bool
+) -> None:
+    await running.accept(log("data_1", session_id="sesh_1"), log("data_alone"), log("data_late", parent_id="data_none"))
+    parents = ["data_1", "data_alone", "data_late", "data_none"]
+    homes = await running.bus.ask(GetHomes(organisation=ORGANISATION, log_ids=parents))
+    assert homes.sessions == {"data_1": "sesh_1", "data_alone": None}
+    assert (await running.bus.ask(GetHomes(organisation="tm_2", log_ids=parents))).sessions == {}
+    for parent in parents:
+        session_id = homes.sessions.get(parent) if told else None
+        await running.accept(log(f"{parent}_child", seconds=1, parent_id=parent, session_id=session_id))
+    await running.accept(log("data_none", session_id="sesh_1", seconds=2))
+    children = [f"{parent}_child" for parent in parents]
+    stored = await running.bus.ask(GetHomes(organisation=ORGANISATION, log_ids=children))
+    assert stored.sessions == {
+        "data_1_child": "sesh_1",
+        "data_alone_child": None,
+        "data_late_child": "sesh_1",
+        "data_none_child": "sesh_1",
+    }
+    shown = await running.bus.ask(GetTree(organisation=ORGANISATION, session_id="sesh_1"))
+    alone, late = ["data_1", ".data_1_child"], ["data_none", ".data_late", "..data_late_child", ".data_none_child"]
+    assert lines(shown.roots) == alone + late
 
 
 async def test_a_message_that_cannot_be_stored_goes_to_dead_with_its_reason_and_alone(running: World) -> None:

@@ -11,6 +11,7 @@ from services.gateway import sse
 from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.leaving import unless_left
+from services.gateway.parents import session_of
 from services.gateway.schemas.generation_answers import (
     ChatResponse,
     CompletionResponse,
@@ -115,7 +116,7 @@ async def _complete(body: AnyCompletion, caller: Caller, gateway: Gateway, reque
 
 
 async def _command(body: GenerateRequest, caller: Caller, gateway: Gateway, request: Request) -> Generate:
-    """The command, with the request's own provider keys under seal."""
+    """The command, with the request's own provider keys under seal, in the session of its parent if it names none."""
     sealed = None
     if given := request.state.provider_api_keys:
         try:
@@ -128,9 +129,13 @@ async def _command(body: GenerateRequest, caller: Caller, gateway: Gateway, requ
             ) from None
         sealed = gateway.seal.close(keys) if keys else None
     may_deploy = await gateway.may_deploy(caller)
-    return body.command(caller).model_copy(
+    command = body.command(caller).model_copy(
         update={"sealed_keys": sealed, "may_deploy": may_deploy, "by": caller.author}
     )
+    if command.session_id is None and command.parent_id is not None:
+        session_id = await session_of(gateway.bus, caller.organisation, command.parent_id)
+        command = command.model_copy(update={"session_id": session_id})
+    return command
 
 
 async def _whole(gateway: Gateway, command: Generate, prepare: Callable[[Generation], BaseModel]) -> Response:

@@ -9,6 +9,7 @@ from services.gateway.body import RecordingRoute
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.feedback import with_feedback
 from services.gateway.paging import PAGE_SECONDS, page_of
+from services.gateway.parents import with_sessions
 from services.gateway.schemas.bodies import PaginatedData, log_id
 from services.gateway.schemas.logs import (
     LARGEST_PAGE,
@@ -67,6 +68,7 @@ async def _records(requests: list[LogRequest], caller: Caller, gateway: Gateway)
             may_deploy=may_deploy,
         )
         records.append(request.record(caller, resolved))
+    records = await with_sessions(gateway.bus, caller.organisation, records)
     given = [one for request, it in zip(requests, records, strict=True) for one in request.given(it)]
     return await with_feedback(gateway.catalogue, caller.organisation, records, given) if given else records
 

@@ -1,14 +1,17 @@
 """Questions about logs."""
 
 from services.logging.deps import Deps
+from services.logging.homes import Key
 from shared.bus import Router
 from shared.contracts.logs import (
     ConfigUse,
     FeedbackOfLogs,
     GetConfigUse,
     GetFeedback,
+    GetHomes,
     GetLog,
     GetUses,
+    Homes,
     Logs,
     SearchLogs,
     StoredLog,
@@ -45,6 +48,14 @@ async def get_feedback(query: GetFeedback, deps: Deps) -> FeedbackOfLogs:
     hidden = await deps.deletions.hidden(query.organisation)
     logs = await deps.logs.feedback(query.organisation, query.log_ids, query.types)
     return FeedbackOfLogs(logs=[log for log in logs if log.project_id not in hidden], complete=complete)
+
+
+@router.answers(GetHomes)
+async def get_homes(query: GetHomes, deps: Deps) -> Homes:
+    """Which sessions logs belong to: what a child that is stored now would be told, so deleted projects count, too."""
+    await deps.position.caught_up()
+    homes = await deps.logs.homes(Key(query.organisation, log_id) for log_id in query.log_ids)
+    return Homes(sessions={key.id: home.session_id for key, home in homes.items()})
 
 
 @router.answers(GetConfigUse)
