@@ -174,9 +174,12 @@ class CleanRoute(APIRoute):
 
     uses_unsaved: ClassVar[bool] = True
     """Whether it works with what `save: false` says shall not be kept."""
+    keeps_itself: ClassVar[bool] = False
+    """Whether its handler calls `keep_images`, because it alone can say whether they shall be."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401 - FastAPI's own
-        super().__init__(path, _after_keeping(endpoint, unsaved=self.uses_unsaved), **options)
+        kept = endpoint if self.keeps_itself else _after_keeping(endpoint, unsaved=self.uses_unsaved)
+        super().__init__(path, kept, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's documented place to exchange the request."""
@@ -198,6 +201,20 @@ class RecordingRoute(CleanRoute):
     """A route that writes down what it is sent, and has no other use for it."""
 
     uses_unsaved = False
+
+
+class CompletingRoute(CleanRoute):
+    """A route that adds to what is there already, which may be something that shall not be saved."""
+
+    keeps_itself = True
+
+
+async def keep_images() -> None:
+    """Store the images of the request in hand: for the handlers of `CompletingRoute`, before anything is accepted.
+
+    Errors: Unavailable.
+    """
+    await _current.get().keep(unsaved=False)
 
 
 def _after_keeping(endpoint: Callable[..., Any], *, unsaved: bool) -> Callable[..., Any]:

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from shared.blobs import LEAST_BYTES, TOKEN
-from shared.contracts.logs import CONTENT
 
+_KEPT = frozenset({"config", "model_config", "metadata", "feedback"})
+"""What is stored of a log, or with it, also with `save: false` (behaviour.md §4.1)."""
 _LONGEST_HEAD = 256
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=-_"
 """Of base64 and its variant for addresses. None of it is escaped in JSON, so data can be put back into JSON text."""
@@ -36,9 +37,9 @@ def check_in(body: Any) -> Claims:  # noqa: ANN401 - any JSON
     size = 0
     for log in body if isinstance(body, list) else [body]:
         if isinstance(log, dict) and not _to_be_saved(log):
-            content = {name: log[name] for name in CONTENT if name in log}
-            size += _exchange(content, unsaved)
-            log.update(content)
+            passing = {name: value for name, value in log.items() if name not in _KEPT}
+            size += _exchange(passing, unsaved)
+            log.update(passing)
     size += _exchange(body, contents)
     return Claims(contents, {digest: unsaved[digest] for digest in unsaved.keys() - contents.keys()}, size)
 

@@ -52,6 +52,11 @@ def test_a_route_is_rid_of_keys_and_images(route: Any) -> None:
     assert isinstance(getattr(route, "original_route", route), CleanRoute)
 
 
+def test_few_routes_decide_themselves_what_images_are_kept() -> None:
+    itself = [route for route in ROUTES if getattr(getattr(route, "original_route", route), "keeps_itself", False)]
+    assert [_label(route) for route in itself] == ["PATCH /v4/logs", "PATCH /v4/logs/{id}"]
+
+
 def test_every_open_path_is_there() -> None:
     assert {route.path for route in ROUTES} >= OPEN_PATHS
 

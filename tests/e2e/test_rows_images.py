@@ -228,6 +228,33 @@ def test_of_logs_that_shall_not_be_saved_no_image_is_stored(api: httpx.Client, s
     assert [kinds(stack, url) for url in (first, second, shared)] == [set(), set(), {"for good"}]
 
 
+@pytest.mark.parametrize("by", ["id", "reference"])
+def test_what_completes_a_log_is_kept_as_the_log_is(api: httpx.Client, stack: Stack, project: str, by: str) -> None:
+    for save, expected in ((True, {"for good"}), (False, set())):
+        name, url = reference(), data_url(MIB, f"{project}-{save}")
+        made = ok(api.post("/logs", json={"project": project, "config": LOGGED, "reference_id": name, "save": save}))
+        path, query = (f"/logs/{made['id']}", {}) if by == "id" else ("/logs", {"reference_id": name})
+        log = ok(api.patch(path, params=query, json={"output": url}))
+        assert log["output"] == (url if save else None)
+        assert kinds(stack, url) == expected
+
+
+def test_of_what_shall_not_be_saved_only_feedback_is_kept(
+    api: httpx.Client, stack: Stack, openai: OpenAIStandIn, project: str
+) -> None:
+    judged, said, asked, schema = (data_url(MIB, f"{project}-{number}") for number in range(4))
+    feedback = {"type": "picture", "value": [said]}
+    log = {"project": project, "config": LOGGED, "judgment": judged, "feedback": feedback, "save": False}
+    made = ok(api.post("/logs", json=log))
+    assert ok(api.get(f"/logs/{made['id']}"))["feedback"][0]["value"] == [said]
+    form = {"type": "json_object", "json_schema": {"its": schema}}
+    config = {"model": "gpt-4-1106-preview"}
+    messages = [{"role": "user", "content": "JSON"}]
+    chat(api, project, messages, model_config=config, user=asked, response_format=form, save=False)
+    assert openai.last.body["user"] == asked
+    assert [kinds(stack, url) for url in (judged, said, asked, schema)] == [set(), {"for good"}, {"brief"}, {"brief"}]
+
+
 def test_a_token_of_nothing_stays_text(api: httpx.Client, openai: OpenAIStandIn, project: str) -> None:
     text = f"What is everloop-blob:{'0' * 64}?"
     answer = chat(api, project, [{"role": "user", "content": text}])

@@ -27,6 +27,7 @@ def include(app: FastAPI) -> None:
     for router in (
         generations.router,
         logs.router,
+        logs.completing,
         feedback.router,
         sessions.router,
         configs.router,

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query, Response
 from pydantic_core import to_json
 
-from services.gateway.body import RecordingRoute
+from services.gateway.body import CompletingRoute, RecordingRoute, keep_images
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.feedback import with_feedback
 from services.gateway.paging import PAGE_SECONDS, page_of
@@ -25,6 +25,7 @@ from shared.contracts.logs import GetLog, LogRecord, LogUpdate, Page, StoredLog
 from shared.errors import Invalid
 from shared.permissions import EDIT_PROMPTS, VIEW_LOGS
 
+completing = APIRouter(tags=["Logs"], route_class=CompletingRoute)
 router = APIRouter(tags=["Logs"], route_class=RecordingRoute)
 
 WriterDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
@@ -110,7 +111,7 @@ async def get_log(id: str, caller: ReaderDep, gateway: GatewayDep) -> LogRespons
     return await _read(id, caller, gateway)
 
 
-@router.patch("/logs", summary="Complete a log by its reference")
+@completing.patch("/logs", summary="Complete a log by its reference")
 async def update_by_reference(
     reference_id: Annotated[str, Query(min_length=1)], body: UpdateLogRequest, caller: WriterDep, gateway: GatewayDep
 ) -> LogResponse:
@@ -118,7 +119,7 @@ async def update_by_reference(
     return await _update(log_id(caller, reference_id), body, caller, gateway)
 
 
-@router.patch("/logs/{id}", summary="Complete a log")
+@completing.patch("/logs/{id}", summary="Complete a log")
 async def update(
     id: str,  # noqa: A002 - the contract's name
     body: UpdateLogRequest,
@@ -128,6 +129,8 @@ async def update(
     """Sets the output, error or duration of a log posted without it."""
     return await _update(id, body, caller, gateway)
 
+    if found.save:
+        await keep_images()
 
 async def _update(identifier: str, body: UpdateLogRequest, caller: Caller, gateway: Gateway) -> LogResponse:
     found = await gateway.bus.ask(GetLog(organisation=caller.organisation, id=identifier))

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from services.gateway import body as module
 from services.gateway import errors
-from services.gateway.body import CleanRoute, RecordingRoute
+from services.gateway.body import CleanRoute, CompletingRoute, RecordingRoute, keep_images
 from services.gateway.limits import SMALL_BYTES, LargeBodies
 from shared.blobs import Blobs, Filled
 from shared.errors import Denied, Internal, Unauthenticated, Unavailable
@@ -104,6 +104,14 @@ async def client(blobs: HandmadeBlobs, room: LargeBodies) -> AsyncIterator[httpx
 
     router.add_api_route("/record", record, methods=["POST"], route_class_override=RecordingRoute)
 
+    async def complete(body: Asked) -> int:
+        blobs.happened.append("route")
+        if body.number:
+            await keep_images()
+        return len(body.url)
+
+    router.add_api_route("/complete", complete, methods=["POST"], route_class_override=CompletingRoute)
+
     @router.post("/room")
     async def left(body: Asked) -> int:  # noqa: ARG001 - that it was read matters
         return room._free
@@ -156,6 +164,17 @@ async def test_what_shall_not_be_saved_is_kept_briefly_where_it_is_used(
     assert blobs.happened == []
     assert (await client.post("/said", json=body)).status_code == 200
     assert blobs.happened == ["keep briefly", "route"]
+
+
+async def test_a_route_may_keep_images_when_it_knows_that_they_shall_be(
+    client: httpx.AsyncClient, blobs: HandmadeBlobs, room: LargeBodies
+) -> None:
+    assert (await client.post("/complete", json={"url": url()})).json() < 200
+    assert (blobs.happened, blobs.contents, room._free) == (["route"], {}, ROOM)
+    assert (await client.post("/complete", json={"url": url(), "number": 1})).json() < 200
+    assert blobs.happened == ["route", "route", "keep"]
+    blobs.away = True
+    assert (await client.post("/complete", json={"url": url(), "number": 1})).status_code == 503
 
 
 async def test_what_cannot_be_kept_is_not_accepted(client: httpx.AsyncClient, blobs: HandmadeBlobs) -> None:

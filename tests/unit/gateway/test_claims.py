@@ -90,3 +90,11 @@ def test_everything_else_is_saved(save: Any) -> None:
 def test_of_several_logs_each_says_for_itself() -> None:
     claims = check_in([{"save": False, "output": URL}, {"save": True, "output": URL[:-2] + "++"}])
     assert (list(claims.unsaved), len(claims.contents)) == ([DIGEST], 1)
+
+
+def test_with_a_log_that_shall_not_be_saved_only_what_is_stored_all_the_same_is_kept() -> None:
+    kept, gone = ["config", "model_config", "metadata", "feedback"], ["judgment", "response_format", "user", "output"]
+    urls = {name: f"data:image/png;base64,{name.replace('_', '/'):x<{LEAST_BYTES}}" for name in kept + gone}
+    claims = check_in({"save": False} | {name: [{"its": url}] for name, url in urls.items()})
+    assert {content[:6] for content in claims.contents.values()} == {b"config", b"model/", b"metada", b"feedba"}
+    assert {content[:6] for content in claims.unsaved.values()} == {b"judgme", b"respon", b"userxx", b"output"}
