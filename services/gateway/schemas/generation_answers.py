@@ -3,10 +3,14 @@
 from typing import Any
 
 from pydantic import BaseModel, Field
+from pydantic_core import to_json
 
 from services.gateway.schemas.generations import DEPRECATED, AnyChat, AnyCompletion, GenerateRequest
 from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, ToolCall, ToolChoice, ToolResult, Usage
 from shared.contracts.generations import Chunk, Generation, Sample
+
+MOST_TWICE_BYTES = 32 * 1024
+"""Of JSON: tool calls that take more stand once on an event, because clients limit the length of a line."""
 
 
 class DataResponse(BaseModel):
@@ -151,9 +155,14 @@ def completion_response(generation: Generation, request: AnyCompletion) -> Compl
 
 
 def stream_event(chunk: Chunk, *, chat: bool) -> StreamEvent:
-    """One event: small, whatever the request was, because clients limit the length of a line."""
+    """One event: small, whatever the request was, because clients limit the length of a line.
+
+    The exception are the tool calls of the last event, which are complete. If they are large, only the message has
+    them: the contract deprecates the other place (behaviour.md §4.5).
+    """
     sample = chunk.sample
-    message = StreamMessage(content=sample.raw_output, tool_calls=sample.tool_calls) if chat else None
+    calls = sample.tool_calls
+    message = StreamMessage(content=sample.raw_output, tool_calls=calls) if chat else None
     data = StreamData(
         id=sample.id,
         index=sample.index,
@@ -162,7 +171,7 @@ def stream_event(chunk: Chunk, *, chat: bool) -> StreamEvent:
         finish_reason=sample.finish_reason,
         model_config_id=chunk.config_id,
         tool_results=chunk.tool_results,
-        tool_calls=sample.tool_calls,
+        tool_calls=None if chat and calls and len(to_json(calls)) > MOST_TWICE_BYTES else calls,
         output_message=message,
     )
     return StreamEvent(project_id=chunk.project_id, session_id=chunk.session_id, data=[data])
