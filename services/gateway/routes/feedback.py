@@ -8,6 +8,7 @@ from pydantic_core import to_json
 from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.feedback import may_come, settled
+from services.gateway.schemas.bodies import OneOrSeveral
 from services.gateway.schemas.feedback import FeedbackRequest, FeedbackResponse, feedback_responses
 from shared.contracts.access import Caller
 from shared.contracts.logs import FeedbackGiven, FeedbackOfLogs, GetFeedback
@@ -21,7 +22,7 @@ CallerDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
 
 @router.post("/feedback", summary="Say something about logs", response_model=FeedbackResponse | list[FeedbackResponse])
 async def feedback(
-    body: Annotated[FeedbackRequest | list[FeedbackRequest], Body()], caller: CallerDep, gateway: GatewayDep
+    body: Annotated[OneOrSeveral[FeedbackRequest], Body()], caller: CallerDep, gateway: GatewayDep
 ) -> Response:
     """200 means durable. Of an array either all is recorded or nothing; the answer has its shape and order."""
     requests = body if isinstance(body, list) else [body]

@@ -10,7 +10,7 @@ from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.feedback import with_feedback
 from services.gateway.paging import PAGE_SECONDS, page_of
 from services.gateway.parents import with_sessions
-from services.gateway.schemas.bodies import PaginatedData, log_id
+from services.gateway.schemas.bodies import OneOrSeveral, PaginatedData, log_id
 from services.gateway.schemas.logs import (
     LARGEST_PAGE,
     CreateLogResponse,
@@ -25,17 +25,15 @@ from shared.contracts.logs import GetLog, LogRecord, LogUpdate, Page, StoredLog
 from shared.errors import Invalid
 from shared.permissions import EDIT_PROMPTS, VIEW_LOGS
 
-completing = APIRouter(tags=["Logs"], route_class=CompletingRoute)
 router = APIRouter(tags=["Logs"], route_class=RecordingRoute)
+completing = APIRouter(tags=["Logs"], route_class=CompletingRoute)
 
 WriterDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
 ReaderDep = Annotated[Caller, Depends(require(VIEW_LOGS))]
 
 
 @router.post("/logs", summary="Record one log or several", response_model=CreateLogResponse | list[CreateLogResponse])
-async def log(
-    body: Annotated[LogRequest | list[LogRequest], Body()], caller: WriterDep, gateway: GatewayDep
-) -> Response:
+async def log(body: Annotated[OneOrSeveral[LogRequest], Body()], caller: WriterDep, gateway: GatewayDep) -> Response:
     """200 means durable. Of an array either all are recorded or none; the answer has its shape and order."""
     requests = body if isinstance(body, list) else [body]
     _no_reference_twice(requests)
@@ -129,11 +127,11 @@ async def update(
     """Sets the output, error or duration of a log posted without it."""
     return await _update(id, body, caller, gateway)
 
-    if found.save:
-        await keep_images()
 
 async def _update(identifier: str, body: UpdateLogRequest, caller: Caller, gateway: Gateway) -> LogResponse:
     found = await gateway.bus.ask(GetLog(organisation=caller.organisation, id=identifier))
+    if found.save:
+        await keep_images()
     change: LogUpdate | None = body.update(found)
     if change is not None:
         await gateway.logs.append([change.model_dump_json(exclude_none=True).encode()])

@@ -1,9 +1,9 @@
 """What several request and response bodies share."""
 
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from shared import ids
 from shared.contracts.access import Caller
@@ -11,6 +11,14 @@ from shared.contracts.projects import ProjectRef
 from shared.errors import Invalid
 
 T = TypeVar("T", bound=BaseModel)
+
+
+def _form(value: Any) -> str:  # noqa: ANN401 - anything may arrive
+    return "several" if isinstance(value, list) else "one"
+
+
+OneOrSeveral = Annotated[Annotated[T, Tag("one")] | Annotated[list[T], Tag("several")], Discriminator(_form)]
+"""An object or an array of them. What is wrong with one is said of it, and not that it is no array, too."""
 
 
 class Body(BaseModel):

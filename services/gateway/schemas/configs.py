@@ -142,11 +142,11 @@ class ToolConfigRequest(Body):
 def _kind(value: Any) -> str:  # noqa: ANN401 - anything may arrive
     """Configs posted without `type` are model configs (behaviour.md §5.1)."""
     kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return "model" if kind is None else str(kind)
+    return "a model config" if kind is None else f"a {kind} config"
 
 
 ConfigRequest = Annotated[
-    Annotated[ModelConfigRequest, Tag("model")] | Annotated[ToolConfigRequest, Tag("tool")],
+    Annotated[ModelConfigRequest, Tag("a model config")] | Annotated[ToolConfigRequest, Tag("a tool config")],
     Discriminator(
         _kind,
         custom_error_type="config_type",

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from services.gateway.schemas.bodies import Body, Placed, log_id, with_zone
+from services.gateway.schemas.bodies import Body, OneOrSeveral, Placed, log_id, with_zone
 from services.gateway.schemas.configs import ConfigRequest, ConfigResponse, version_response
 from services.gateway.schemas.feedback import FeedbackResponse, FeedbackWithLog
 from shared import ids, telemetry
@@ -37,7 +37,7 @@ class LogRequest(Placed, Body):
     config_id: str | None = None
     config: ConfigRequest | None = None
     environment: str | None = None
-    feedback: FeedbackWithLog | list[FeedbackWithLog] | None = None
+    feedback: OneOrSeveral[FeedbackWithLog] | None = None
     created_at: datetime | None = None
     error: str | None = None
     stdout: str | None = None

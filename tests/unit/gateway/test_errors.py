@@ -1,0 +1,98 @@
+"""What validation found is said of what the caller sent (behaviour.md §1.5, shape A)."""
+
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+
+from services.gateway.limits import LargeBodies
+from services.gateway.main import create_app
+from services.gateway.settings import Settings
+from shared.contracts.access import Caller, Decision
+
+TOOL = {"type": "tool", "name": "t"}
+LOG = {"project": "p", "config": TOOL}
+CHAT = {"project": "p", "model_config": {"model": "m"}, "messages": []}
+
+
+class Everybody:
+    """May do everything."""
+
+    async def identify(self, _: str | None) -> Caller:
+        return Caller(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
+
+    async def may(self, *_: Any) -> Decision:
+        return Decision(allowed=True, reason="")
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(Settings(secret="x" * 44))  # type: ignore[arg-type]
+
+    async def insist(*_: Any) -> None:
+        """Allowed."""
+
+    app.state.gateway = SimpleNamespace(callers=Everybody(), insist=insist, large_bodies=LargeBodies(10**6))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway/v4") as client:
+        yield client
+
+
+def part(**fields: Any) -> dict[str, Any]:
+    """A log with one part of a message."""
+    return LOG | {"messages": [{"role": "user", "content": [fields]}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "expected"),
+    [
+        ("/logs", {"project": "p", "config": {"model": ""}}, ["config", "model"]),
+        ("/logs", [LOG, {"project": "p", "config": {"model": ""}}], [1, "config", "model"]),
+        ("/logs", [{"project": "p", "config": {"model": "m", "colour": "red"}}], [0, "config", "colour"]),
+        ("/logs", {"project": "p", "config": {"type": "model", "temperature": 1}}, ["config", "model"]),
+        ("/logs", {"project": "p", "config": {"model": "m", "temperature": "hot"}}, ["config", "temperature"]),
+        ("/logs", {"project": "p", "config": {"type": "car"}}, ["config"]),
+        ("/logs", {"project": "p", "config": {"type": "tool"}}, ["config", "name"]),
+        ("/logs", LOG | {"output": 5}, ["output"]),
+        ("/logs", LOG | {"feedback": {"type": "rating"}}, ["feedback", "value"]),
+        ("/logs", LOG | {"feedback": [{"value": "good"}]}, ["feedback", 0, "type"]),
+        ("/logs", LOG | {"judgment": [True]}, ["judgment", 0]),
+        ("/logs", part(type="text", text=5), ["messages", 0, "content", 0, "text"]),
+        ("/logs", part(type="image_url"), ["messages", 0, "content", 0, "image_url"]),
+        ("/logs", part(type="image_url", image_url={}), ["messages", 0, "content", 0, "image_url", "url"]),
+        ("/logs", {"project": "p"}, []),
+        ("/logs", [LOG, {"project": "p"}], [1]),
+        ("/logs", [LOG, 5], [1]),
+        ("/logs", "just a string", []),
+        ("/feedback", {"type": 5, "value": 1, "data_id": "data_1"}, ["type"]),
+        ("/feedback", {"value": 1, "data_id": "data_1"}, ["type"]),
+        ("/feedback", [{"type": "rating", "value": 1}], [0]),
+        ("/chat", CHAT | {"surprise": 1}, ["surprise"]),
+        ("/chat", {"project": "p", "messages": []}, ["model_config"]),
+        ("/chat", CHAT | {"tool_choice": {"type": "function"}}, ["tool_choice", "function"]),
+    ],
+)
+async def test_what_is_wrong_is_where_the_caller_wrote_it(
+    client: httpx.AsyncClient, path: str, body: Any, expected: list[str | int]
+) -> None:
+    refused = await client.post(path, json=body)
+    assert refused.status_code == 422
+    found = [one["loc"] for one in refused.json()["detail"]]
+    assert ["body", *expected] in found
+    # Of an alternative that was not meant there may be a word, too: of the field, or of what it stands in.
+    assert all(["body", *expected][: len(loc)] == loc for loc in found)
+
+
+@pytest.mark.parametrize("path", ["/logs", "/feedback"])
+@pytest.mark.parametrize("several", [False, True])
+async def test_one_thing_that_is_wrong_is_one_complaint(client: httpx.AsyncClient, path: str, several: bool) -> None:
+    right = LOG if path == "/logs" else {"type": "rating", "value": "good", "data_id": "data_1"}
+    wrong = right | {"created_at": "yesterday"}
+    (only,) = (await client.post(path, json=[right, wrong] if several else wrong)).json()["detail"]
+    assert only["loc"] == (["body", 1, "created_at"] if several else ["body", "created_at"])
+
+
+async def test_of_a_query_the_parameter_is_named(client: httpx.AsyncClient) -> None:
+    (only,) = (await client.get("/sessions", params={"project_id": "pr_1", "size": 0})).json()["detail"]
+    assert only["loc"] == ["query", "size"]
