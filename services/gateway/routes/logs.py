@@ -10,9 +10,8 @@ from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.feedback import with_feedback
 from services.gateway.paging import PAGE_SECONDS, page_of
 from services.gateway.parents import with_sessions
-from services.gateway.schemas.bodies import OneOrSeveral, PaginatedData, log_id
+from services.gateway.schemas.bodies import LARGEST_PAGE, OneOrSeveral, PaginatedData, log_id
 from services.gateway.schemas.logs import (
-    LARGEST_PAGE,
     CreateLogResponse,
     LogRequest,
     LogResponse,

@@ -96,6 +96,10 @@ def with_zone(moment: datetime) -> datetime:
         ) from None
 
 
+LARGEST_PAGE = 1000
+"""The published contract names none."""
+
+
 class PaginatedData(BaseModel, Generic[T]):
     """A page of a listing."""
 

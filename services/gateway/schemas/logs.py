@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from services.gateway.schemas.bodies import Body, OneOrSeveral, Placed, log_id, with_zone
+from services.gateway.schemas.bodies import LARGEST_PAGE, Body, OneOrSeveral, Placed, log_id, with_zone
 from services.gateway.schemas.configs import ConfigRequest, ConfigResponse, version_response
 from services.gateway.schemas.feedback import FeedbackResponse, FeedbackWithLog
 from shared import ids, telemetry
@@ -15,7 +15,6 @@ from shared.contracts.logs import FeedbackGiven, LogRecord, LogUpdate, Page, Sea
 from shared.contracts.projects import ConfigVersion, ModelConfig, Project, Resolved
 from shared.errors import Invalid
 
-LARGEST_PAGE = 1000
 MOST_TOKENS = 2**53
 """What every JSON reader counts exactly; two of them fit into the database's 64 bits."""
 

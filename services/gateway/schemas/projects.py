@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.gateway.schemas.bodies import Body
+from services.gateway.schemas.bodies import LARGEST_PAGE, Body
 from services.gateway.schemas.configs import ProjectConfigResponse, config_response
 from shared.contracts.access import Caller, Member
 from shared.contracts.deployments import Active
@@ -23,8 +23,6 @@ from shared.contracts.projects import (
     ProjectDetails,
     Sentiment,
 )
-
-LARGEST_PAGE = 100
 
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 Directory = Annotated[str, Field(max_length=LONGEST_NAME)]

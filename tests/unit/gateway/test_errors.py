@@ -96,3 +96,9 @@ async def test_one_thing_that_is_wrong_is_one_complaint(client: httpx.AsyncClien
 async def test_of_a_query_the_parameter_is_named(client: httpx.AsyncClient) -> None:
     (only,) = (await client.get("/sessions", params={"project_id": "pr_1", "size": 0})).json()["detail"]
     assert only["loc"] == ["query", "size"]
+
+
+@pytest.mark.parametrize("path", ["/projects", "/sessions?project_id=p", "/logs?project_id=p"])
+async def test_every_list_has_the_same_largest_page(client: httpx.AsyncClient, path: str) -> None:
+    (only,) = (await client.get(path, params={**httpx.URL(path).params, "size": 1001})).json()["detail"]
+    assert (only["loc"], only["msg"]) == (["query", "size"], "Input should be less than or equal to 1000")
