@@ -79,7 +79,7 @@ class Attempt:
         outcome.problem, outcome.latency = problem, time.monotonic() - asked.started
         asked.ended(problem)
         if asked.progress.begun:
-            outcome.choice = asked.joined.choice()
+            (outcome.choice,) = asked.choices
             outcome.response = outcome.own_response = asked.call.dialect.write_reply(request, asked.joined)
 
     def _of(self, first: int, call: Call) -> list[Outcome]:

@@ -24,9 +24,10 @@ _REMEDIES: dict[Feature, str] = {
     "penalties": "leave presence_penalty and frequency_penalty at 0",
     "stop sequences": "remove stop",
 }
-
-
+_OF_CHATS: frozenset[Feature] = frozenset({"tools", "JSON mode", "JSON schemas"})
+"""What only chats have: the APIs for completions know no such fields."""
 _IMAGES = ("https://", "http://", "data:")
+"""How an image's address begins, in any case."""
 
 
 def needed(request: CompletionRequest) -> list[Feature]:
@@ -63,7 +64,7 @@ def check(request: CompletionRequest) -> None:
     """What no provider could do: it contradicts itself, or names no image. Errors: Invalid, naming the field."""
     for message in request.messages or ():
         for part in message.content if isinstance(message.content, list) else ():
-            if isinstance(part, Image) and not part.image_url.url.lower().startswith(_IMAGES):
+            if isinstance(part, Image) and not part.image_url.url[:8].lower().startswith(_IMAGES):
                 raise Invalid(
                     "messages: image_url.url must be an address (https://… or http://…) or data "
                     f"(data:image/…;base64,…); {part.image_url.url[:80]!r} is neither."
@@ -85,10 +86,6 @@ def check(request: CompletionRequest) -> None:
         raise Invalid("response_format: type 'json_schema' needs json_schema, as {'name': …, 'schema': {…}}.")
     if request.prompt is not None:
         refuse(request, _OF_CHATS, "A completion")
-
-
-_OF_CHATS: frozenset[Feature] = frozenset({"tools", "JSON mode", "JSON schemas"})
-"""What only chats have: the APIs for completions know no such fields."""
 
 
 def refuse(request: CompletionRequest, lacking: frozenset[Feature], who: str) -> None:

@@ -100,7 +100,7 @@ class Outcome:
     @property
     def costs(self) -> models.Costs | None:
         """USD, of all calls whose price is known; None if there are none."""
-        known = [asked.costs for asked in self.paid if asked.costs]
+        known = [costs for asked in self.paid if (costs := asked.costs)]
         return models.Costs(sum(cost.prompt for cost in known), sum(cost.output for cost in known)) if known else None
 
 

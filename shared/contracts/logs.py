@@ -21,13 +21,6 @@ class Feedback(Value):
     created_at: datetime
 
 
-CONTENT = (
-    *("inputs", "messages", "output", "raw_output", "output_message", "stdout"),
-    *("provider_request", "provider_response", "tools"),
-)
-"""Fields that `save: false` keeps out of a log."""
-
-
 class LogRecord(Value):
     """One log as accepted. Its id is minted or derived before the append, so storing it twice is storing it once."""
 
@@ -85,7 +78,12 @@ class LogRecord(Value):
 
     def without_content(self) -> "LogRecord":
         """What `save: false` leaves: config, metadata, tokens, latency, cost (behaviour.md §4.1)."""
-        gone: dict[str, Any] = dict.fromkeys(CONTENT)
+        gone: dict[str, Any] = dict.fromkeys(
+            (
+                *("messages", "output", "raw_output", "output_message", "stdout"),
+                *("provider_request", "provider_response", "tools"),
+            )
+        )
         return self.model_copy(update=gone | {"inputs": {}, "save": False})
 
 

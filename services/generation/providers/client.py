@@ -230,7 +230,7 @@ def _problems(call: Call) -> Iterator[None]:
     """What httpx raises, as problems; its own words may hold the address and are kept out."""
     try:
         yield
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
         raise errors.unreachable(call.title) from error
     except httpx.TimeoutException as error:
         raise errors.silent(call.title) from error

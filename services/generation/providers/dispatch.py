@@ -62,7 +62,7 @@ class Progress:
     """How far a call came, for whoever made it and may have left it."""
 
     begun: bool = False
-    """Whether a word of the answer was passed on."""
+    """Whether an event of the answer has come."""
     may_have_cost: bool = False
     """Whether it was sent, and not refused."""
 
