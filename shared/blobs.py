@@ -20,8 +20,8 @@ from dataclasses import dataclass, field, replace
 from pydantic_core import from_json, to_json
 
 from shared.bus import Bus, newest
+from shared.cache import Memory
 from shared.errors import Internal, NotFound
-from shared.memory import Memory
 
 logger = logging.getLogger(__name__)
 

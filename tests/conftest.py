@@ -13,16 +13,16 @@ import httpx
 import pytest
 
 from tests import stack as stacks
-from tests.standins import anthropic as anthropic_standin
-from tests.standins import bedrock as bedrock_standin
-from tests.standins import cohere as cohere_standin
-from tests.standins import gemini as gemini_standin
-from tests.standins import openai as openai_standin
-from tests.standins import replicate as replicate_standin
-from tests.standins import web as web_standin
-from tests.standins.openai import OpenAIStandIn
-from tests.standins.server import StandIn
-from tests.standins.web import Web
+from tests.fake_servers import anthropic as anthropic_standin
+from tests.fake_servers import bedrock as bedrock_standin
+from tests.fake_servers import cohere as cohere_standin
+from tests.fake_servers import gemini as gemini_standin
+from tests.fake_servers import openai as openai_standin
+from tests.fake_servers import replicate as replicate_standin
+from tests.fake_servers import web as web_standin
+from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.server import StandIn
+from tests.fake_servers.web import Web
 
 SDK_SCRIPTS = Path(__file__).parent / "e2e" / "sdk"
 SdkRun = Callable[..., Any]

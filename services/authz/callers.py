@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 from services.authz.settings import Settings
 from shared.bus import Bus
+from shared.cache import Memory
 from shared.contracts.access import AccessChanged, Caller
 from shared.errors import Unauthenticated
-from shared.memory import Memory
 
 LookUp = Callable[[str], Awaitable[Caller | None]]
 """The caller behind a key's hash, from the database; None when there is no such key or it was revoked."""

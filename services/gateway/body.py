@@ -22,8 +22,8 @@ from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
-from services.gateway.claims import Claims, check_in
 from services.gateway.deps import KEY_HEADER, Gateway
+from services.gateway.image_offload import Claims, check_in
 from services.gateway.limits import SMALL_BYTES, declared_length
 from shared.blobs import LEAST_BYTES, TOKEN
 from shared.errors import TooLarge

@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader
 
-from services.gateway.caller import Callers
-from services.gateway.catalogue import Catalogue
+from services.gateway.authentication import Callers
 from services.gateway.limits import LargeBodies
+from services.gateway.project_cache import Catalogue
 from shared.appender import Appender
 from shared.blobs import Blobs
 from shared.bus import Bus

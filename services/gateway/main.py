@@ -7,10 +7,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from services.gateway import errors
-from services.gateway.caller import Callers
-from services.gateway.catalogue import Catalogue
+from services.gateway.authentication import Callers
 from services.gateway.deps import Gateway
 from services.gateway.limits import DeclaredLength, LargeBodies
+from services.gateway.project_cache import Catalogue
 from services.gateway.routes import include
 from services.gateway.settings import Settings
 from services.gateway.tracing import TELEMETRY, TraceId

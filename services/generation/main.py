@@ -7,11 +7,6 @@ from contextlib import asynccontextmanager
 
 import stamina
 
-from services.generation.catalogue import Catalogue
-from services.generation.changes import Changes
-from services.generation.credentials import Credentials
-from services.generation.deletion import Deletion
-from services.generation.deployments import Deployments
 from services.generation.deps import Deps
 from services.generation.handlers import (
     deployments,
@@ -23,17 +18,22 @@ from services.generation.handlers import (
     routing,
     tools,
 )
-from services.generation.logbook import Logbook
-from services.generation.outbound import Outbound
-from services.generation.providers.calls import Providers
-from services.generation.providers.client import Client
-from services.generation.providers.dispatch import Dispatch, Patience, note_retry
+from services.generation.http.guarded_client import Outbound
+from services.generation.log_writer import Logbook
+from services.generation.models.redirects import Routing
+from services.generation.projects.deletion import Deletion
+from services.generation.projects.deployments import Deployments
+from services.generation.projects.invalidation import Changes
+from services.generation.projects.project_cache import Catalogue
+from services.generation.providers.credentials import Credentials
 from services.generation.providers.registry import IN_PROCESS, compatible
-from services.generation.routing import Routing
+from services.generation.providers.requests import Providers
+from services.generation.providers.resilience.dispatch import Dispatch, Patience, note_retry
+from services.generation.providers.transport.client import Client
 from services.generation.settings import Settings
 from services.generation.store import stores
-from services.generation.toolbox import Toolbox
 from services.generation.tools.base import World
+from services.generation.tools.runner import Toolbox
 from shared import mongo
 from shared.blobs import Blobs
 from shared.bus import Bus

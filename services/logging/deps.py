@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from services.logging.position import Position
-from services.logging.removal import Removal
+from services.logging.purge import Removal
+from services.logging.read_barrier import Position
 from services.logging.store import DeletionStore, LogStore, SessionStore
 from shared.bus import Bus
 

@@ -8,8 +8,8 @@ from functools import partial
 
 from services.logging.deps import Deps
 from services.logging.handlers import intake, logs, sessions
-from services.logging.position import Position
-from services.logging.removal import Removal
+from services.logging.purge import Removal
+from services.logging.read_barrier import Position
 from services.logging.settings import LoggingSettings
 from services.logging.store import DeletionStore, LogStore, SessionStore
 from shared import blobs, mongo

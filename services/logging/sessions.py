@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from services.logging.homes import Home, Key
+from services.logging.session_resolution import Home, Key
 from shared.contracts.logs import LogRecord, Session
 
 

@@ -10,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from services.generation.features import Feature
+from services.generation.models.features import Feature
 from services.generation.providers.registry import ROWS, Row
 from shared import contracts
 from shared.contracts.message import Event

@@ -25,7 +25,10 @@ RULES = {
     "8. Layers of generation": ("services/generation/providers/base.py", "services.generation.deps"),
     "8. Layers of logging": ("services/logging/settings.py", "services.logging.store"),
     "8. Handlers and routes": ("services/authz/handlers/keys.py", "services.authz.handlers.access"),
-    "8. Providers do not know": ("services/generation/providers/openai.py", "services.generation.providers.mock"),
+    "8. Providers do not know": (
+        "services/generation/providers/dialects/openai.py",
+        "services.generation.providers.dialects.mock",
+    ),
     "8. Kinds of tools": ("services/generation/tools/google.py", "services.generation.tools.snippet"),
 }
 """By the beginning of a rule's name: a file, and an import that breaks the rule there."""

@@ -18,16 +18,16 @@ from anthropic.types import (
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming, MessageCreateParamsStreaming
 from pydantic import TypeAdapter
 
-from services.generation.completion import Completion, CompletionRequest, Joined
-from services.generation.providers import anthropic as dialect
+from services.generation.models.request import Completion, CompletionRequest, Joined
 from services.generation.providers.base import Call
-from services.generation.providers.calls import Providers
-from services.generation.providers.client import Client
+from services.generation.providers.dialects import anthropic as dialect
+from services.generation.providers.requests import Providers
+from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, ResponseFormat, Usage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
-from tests.standins import anthropic as standin_module
-from tests.standins.server import StandIn
+from tests.fake_servers import anthropic as standin_module
+from tests.fake_servers.server import StandIn
 
 MODEL = "claude-opus-5"
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

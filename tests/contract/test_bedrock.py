@@ -15,16 +15,16 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 from botocore.validate import ParamValidator
 
-from services.generation.completion import Completion, CompletionRequest, Joined
-from services.generation.providers import bedrock as dialect
+from services.generation.models.request import Completion, CompletionRequest, Joined
 from services.generation.providers.base import Call
-from services.generation.providers.calls import Providers
-from services.generation.providers.client import Client
+from services.generation.providers.dialects import bedrock as dialect
+from services.generation.providers.requests import Providers
+from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, ResponseFormat, Usage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
-from tests.standins import bedrock as standin_module
-from tests.standins.server import Recorded, StandIn
+from tests.fake_servers import bedrock as standin_module
+from tests.fake_servers.server import Recorded, StandIn
 
 MODEL = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 PROFILE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123"

@@ -7,12 +7,12 @@ from typing import Any
 import cohere
 import pytest
 
-from services.generation.completion import Choice
+from services.generation.models.request import Choice
 from shared.contracts.chat import ToolCall, Usage
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
-from tests.contract import ours
-from tests.standins import cohere as standin_module
-from tests.standins.server import Json, StandIn
+from tests.contract import client_side
+from tests.fake_servers import cohere as standin_module
+from tests.fake_servers.server import Json, StandIn
 
 MODEL = "command-of-tomorrow"
 """Nobody knows what it cannot do, so nothing is refused for it."""
@@ -53,7 +53,7 @@ def environment(standin: StandIn) -> dict[str, str]:
 
 def asked(**fields: Any) -> Any:
     config = {"provider": "cohere", "model": MODEL} | fields.pop("config", {})
-    return ours.request(config, fields.pop("messages", [USER]), **fields)
+    return client_side.request(config, fields.pop("messages", [USER]), **fields)
 
 
 class TestTheirClientUnderstandsTheStandIn:
@@ -68,10 +68,10 @@ class TestTheirClientUnderstandsTheStandIn:
         assert (answer.id, standin.last.key) == ("gen-1", "co-test")
 
     def test_tool_calls(self, client: cohere.ClientV2, standin: StandIn) -> None:
-        standin.reply(content="I look.", tool_calls=ours.CALLS)
+        standin.reply(content="I look.", tool_calls=client_side.CALLS)
         answer = client.chat(model=MODEL, messages=[HI], tools=THEIR_TOOLS)
         assert (answer.message.tool_plan, answer.finish_reason) == ("I look.", "TOOL_CALL")
-        assert [call.model_dump() for call in answer.message.tool_calls or ()] == ours.CALLS
+        assert [call.model_dump() for call in answer.message.tool_calls or ()] == client_side.CALLS
 
     def test_streamed(self, client: cohere.ClientV2, standin: StandIn) -> None:
         standin.reply(content="It rains here")
@@ -91,7 +91,7 @@ class TestTheirClientUnderstandsTheStandIn:
         assert end.usage.tokens.output_tokens == 5
 
     def test_streamed_tool_calls(self, client: cohere.ClientV2, standin: StandIn) -> None:
-        standin.reply(content="I look there.", tool_calls=ours.CALLS)
+        standin.reply(content="I look there.", tool_calls=client_side.CALLS)
         plan, calls = "", {}
         for event in client.chat_stream(model=MODEL, messages=[HI]):
             if event.type == "tool-plan-delta":
@@ -110,7 +110,7 @@ class TestTheirClientUnderstandsTheStandIn:
                 assert event.delta.message.tool_calls.function is not None
                 calls[event.index]["function"]["arguments"] += event.delta.message.tool_calls.function.arguments
         assert plan == "I look there."
-        assert list(calls.values()) == ours.CALLS
+        assert list(calls.values()) == client_side.CALLS
 
     def test_an_error(self, client: cohere.ClientV2, standin: StandIn) -> None:
         standin.reply(status=400, error={"message": "too long"})
@@ -126,7 +126,7 @@ class Same:
     name: str
     theirs: dict[str, Any] = field(default_factory=dict)
     """Beside `temperature` and `p`, which we always send."""
-    ours: dict[str, Any] = field(default_factory=dict)
+    client_side: dict[str, Any] = field(default_factory=dict)
 
 
 SAME = [
@@ -206,7 +206,7 @@ SAME = [
             "config": {"tools": TOOLS},
             "messages": [
                 USER,
-                {"role": "assistant", "content": "I look.", "tool_calls": ours.CALLS},
+                {"role": "assistant", "content": "I look.", "tool_calls": client_side.CALLS},
                 {"role": "tool", "tool_call_id": "call_a", "content": '{"sky": "grey"}'},
                 {"role": "tool", "tool_call_id": "call_b", "content": [{"type": "text", "text": "wet"}]},
             ],
@@ -226,7 +226,7 @@ SAME = [
     Same(
         "tool_choice by name",
         {"tools": [WEATHER], "tool_choice": "REQUIRED"},
-        {"config": {"tools": TOOLS}, "tool_choice": ours.choice("weather")},
+        {"config": {"tools": TOOLS}, "tool_choice": client_side.choice("weather")},
     ),
     Same(
         "sampling",
@@ -254,12 +254,12 @@ SAME = [
     Same(
         "JSON mode",
         {"response_format": cohere.JsonObjectResponseFormatV2()},
-        {"response_format": ours.json_format()},
+        {"response_format": client_side.json_format()},
     ),
     Same(
         "JSON schema",
         {"response_format": cohere.JsonObjectResponseFormatV2(json_schema=SCHEMA)},
-        {"response_format": ours.json_format(SCHEMA)},
+        {"response_format": client_side.json_format(SCHEMA)},
     ),
     Same(
         "other",
@@ -280,13 +280,15 @@ class TestWeSayWhatTheirClientSays:
             list(client.chat_stream(**theirs))
         else:
             client.chat(**theirs)
-        made = ours.call(environment, asked(**same.ours, stream=stream))
+        made = client_side.call(environment, asked(**same.ours, stream=stream))
         assert made.body == standin.last.body
         assert made.url == standin.url.removesuffix("/v2") + standin.last.path
         assert made.headers["Authorization"] == standin.last.headers["authorization"]
 
     def test_a_completion_is_one_user_message(self, environment: dict[str, str]) -> None:
-        made = ours.call(environment, ours.request({"provider": "cohere", "model": MODEL}, None, prompt="once"))
+        made = client_side.call(
+            environment, client_side.request({"provider": "cohere", "model": MODEL}, None, prompt="once")
+        )
         assert made.body["messages"] == [{"role": "user", "content": "once"}]
 
 
@@ -295,12 +297,12 @@ REPLIES: list[tuple[Json, Choice]] = [
     ({"content": "It", "finish_reason": "STOP_SEQUENCE"}, Choice("It", None, "stop")),
     ({"content": "It", "finish_reason": "length"}, Choice("It", None, "length")),
     (
-        {"content": "I look there.", "tool_calls": ours.CALLS},
-        Choice("I look there.", [ToolCall.model_validate(call) for call in ours.CALLS], "tool_call"),
+        {"content": "I look there.", "tool_calls": client_side.CALLS},
+        Choice("I look there.", [ToolCall.model_validate(call) for call in client_side.CALLS], "tool_call"),
     ),
     (
-        {"content": None, "tool_calls": ours.CALLS[:1]},
-        Choice("", [ToolCall.model_validate(ours.CALLS[0])], "tool_call"),
+        {"content": None, "tool_calls": client_side.CALLS[:1]},
+        Choice("", [ToolCall.model_validate(client_side.CALLS[0])], "tool_call"),
     ),
 ]
 
@@ -310,14 +312,14 @@ class TestWeUnderstandTheStandIn:
     async def test_whole_and_streamed(
         self, client: cohere.ClientV2, standin: StandIn, environment: dict[str, str], reply: Json, choice: Choice
     ) -> None:
-        expected = (choice, ours.USAGE)
+        expected = (choice, client_side.USAGE)
         for _ in range(3):
             standin.reply(**reply)
-        assert await ours.whole(ours.call(environment, asked())) == expected
-        made = ours.call(environment, asked(stream=True))
-        joined = await ours.streamed(made)
+        assert await client_side.whole(client_side.call(environment, asked())) == expected
+        made = client_side.call(environment, asked(stream=True))
+        joined = await client_side.streamed(made)
         assert (joined.choice(), joined.usage) == expected
-        assert ours.read_back(made, joined) == expected
+        assert client_side.read_back(made, joined) == expected
         theirs = client.chat(model=MODEL, messages=[HI])
         said = "".join(part.text for part in theirs.message.content or () if part.type == "text")
         assert (theirs.message.tool_plan or said) == choice.text
@@ -380,5 +382,5 @@ class TestWeUnderstandTheStandIn:
 
 
 async def _answer(environment: dict[str, str], *, stream: bool) -> None:
-    made = ours.call(environment, asked(stream=stream))
-    await (ours.streamed(made) if stream else ours.whole(made))
+    made = client_side.call(environment, asked(stream=stream))
+    await (client_side.streamed(made) if stream else client_side.whole(made))

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from services.generation.providers import connections
-from services.generation.providers.connections import Connections
-from tests.standins import openai as standins
-from tests.standins.server import StandIn
+from services.generation.providers.transport import connections
+from services.generation.providers.transport.connections import Connections
+from tests.fake_servers import openai as standins
+from tests.fake_servers.server import StandIn
 
 
 @pytest.fixture

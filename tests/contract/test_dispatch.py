@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 import stamina
 
-from services.generation.completion import Completion, CompletionRequest
+from services.generation.models.request import Completion, CompletionRequest
 from services.generation.providers.base import Call
-from services.generation.providers.calls import Providers
-from services.generation.providers.client import Client
-from services.generation.providers.dispatch import Dispatch, Patience, Progress, note_retry
 from services.generation.providers.registry import IN_PROCESS
+from services.generation.providers.requests import Providers
+from services.generation.providers.resilience.dispatch import Dispatch, Patience, Progress, note_retry
+from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid, Problem, RateLimited, Unavailable, UpstreamFailed
-from tests.standins import openai as standins
-from tests.standins.server import StandIn
+from tests.fake_servers import openai as standins
+from tests.fake_servers.server import StandIn
 
 ORGANISATION = "tm_1"
 QUICK = Patience(wait_initial_seconds=0.01, rest_seconds=0.3)

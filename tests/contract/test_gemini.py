@@ -11,13 +11,13 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
-from services.generation.completion import Choice
+from services.generation.models.request import Choice
 from shared.contracts.chat import FunctionCall, ToolCall
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
-from tests.contract import ours
-from tests.standins import gemini as standin_module
-from tests.standins.gemini import BLOCKED
-from tests.standins.server import Json, StandIn
+from tests.contract import client_side
+from tests.fake_servers import gemini as standin_module
+from tests.fake_servers.gemini import BLOCKED
+from tests.fake_servers.server import Json, StandIn
 
 MODEL = "gemini-2.5-flash"
 PNG = bytes.fromhex("89504e470d0a1a0a")
@@ -59,12 +59,12 @@ def environment(standin: StandIn) -> dict[str, str]:
 
 def asked(**fields: Any) -> Any:
     config = {"provider": "google", "model": MODEL} | fields.pop("config", {})
-    return ours.request(config, fields.pop("messages", [USER]), **fields)
+    return client_side.request(config, fields.pop("messages", [USER]), **fields)
 
 
 class TestTheirClientUnderstandsTheStandIn:
     def test_whole(self, client: genai.Client, standin: StandIn) -> None:
-        standin.reply(content="Hello.", tool_calls=ours.CALLS)
+        standin.reply(content="Hello.", tool_calls=client_side.CALLS)
         answer = client.models.generate_content(model=MODEL, contents="Hi")
         assert [part.text for part in _parts(answer) if part.text and not part.thought] == ["Hello."]
         assert [(call.id, call.name, call.args) for call in answer.function_calls or ()] == [
@@ -79,7 +79,7 @@ class TestTheirClientUnderstandsTheStandIn:
         assert (answer.model_version, standin.last.key) == (MODEL, "g-test")
 
     def test_streamed(self, client: genai.Client, standin: StandIn) -> None:
-        standin.reply(content="It rains here", tool_calls=ours.CALLS)
+        standin.reply(content="It rains here", tool_calls=client_side.CALLS)
         text, names, finish = "", [], None
         for event in client.models.generate_content_stream(model=MODEL, contents="Hi"):
             for part in _parts(event):
@@ -110,7 +110,7 @@ class Same:
     contents: Any
     config: dict[str, Any] = field(default_factory=dict)
     """Theirs, beside `temperature` and `top_p`, which we always send."""
-    ours: dict[str, Any] = field(default_factory=dict)
+    client_side: dict[str, Any] = field(default_factory=dict)
 
 
 def _text(role: str, text: str) -> types.Content:
@@ -132,7 +132,7 @@ def _choosing(mode: str, names: list[str] | None = None) -> types.ToolConfig:
 
 
 def _two_calls(first_id: str = "call_a") -> list[Json]:
-    first, second = ours.CALLS
+    first, second = client_side.CALLS
     return [
         USER,
         {"role": "assistant", "content": "I look.", "tool_calls": [first | {"id": first_id}, second]},
@@ -234,7 +234,7 @@ SAME = [
         "tool_choice by name",
         [_text("user", "Hi")],
         {"tools": THEIR_TOOLS, "tool_config": _choosing("ANY", ["weather"])},
-        {"config": {"tools": TOOLS}, "tool_choice": ours.choice("weather")},
+        {"config": {"tools": TOOLS}, "tool_choice": client_side.choice("weather")},
     ),
     Same(
         "sampling",
@@ -267,13 +267,13 @@ SAME = [
         "JSON mode",
         [_text("user", "Hi")],
         {"response_mime_type": "application/json"},
-        {"response_format": ours.json_format()},
+        {"response_format": client_side.json_format()},
     ),
     Same(
         "JSON schema",
         [_text("user", "Hi")],
         {"response_mime_type": "application/json", "response_json_schema": SCHEMA},
-        {"response_format": ours.json_format(SCHEMA)},
+        {"response_format": client_side.json_format(SCHEMA)},
     ),
     Same(
         "other",
@@ -325,14 +325,14 @@ class TestWeSayWhatTheirClientSays:
             list(client.models.generate_content_stream(model=MODEL, contents=same.contents, config=config))
         else:
             client.models.generate_content(model=MODEL, contents=same.contents, config=config)
-        made = ours.call(environment, asked(**same.ours, stream=stream))
+        made = client_side.call(environment, asked(**same.ours, stream=stream))
         assert made.body == _spelt(standin.last.body)
         assert made.url == standin.url.removesuffix("/v1beta") + standin.last.path
         assert made.headers.items() <= standin.last.headers.items()
 
     @pytest.mark.parametrize("same", SAME, ids=lambda same: same.name)
     def test_their_types_take_it(self, environment: dict[str, str], same: Same) -> None:
-        body = ours.call(environment, asked(**same.ours)).body
+        body = client_side.call(environment, asked(**same.ours)).body
         contents, settings = body.pop("contents"), body.pop("generationConfig")
         for content in contents:
             types.Content.model_validate(content)
@@ -340,7 +340,9 @@ class TestWeSayWhatTheirClientSays:
         assert (taken.temperature, taken.top_p) == (settings["temperature"], settings["topP"])
 
     def test_a_completion_is_one_user_message(self, environment: dict[str, str]) -> None:
-        made = ours.call(environment, ours.request({"provider": "google", "model": MODEL}, None, prompt="once"))
+        made = client_side.call(
+            environment, client_side.request({"provider": "google", "model": MODEL}, None, prompt="once")
+        )
         assert made.body["contents"] == [{"role": "user", "parts": [{"text": "once"}]}]
 
 
@@ -361,21 +363,21 @@ REPLIES: list[tuple[Json, Choice]] = [
     ({"content": "It rains here."}, Choice("It rains here.", None, "stop")),
     ({"content": "It", "finish_reason": "length"}, Choice("It", None, "length")),
     (
-        {"content": "I look.", "tool_calls": ours.CALLS},
+        {"content": "I look.", "tool_calls": client_side.CALLS},
         Choice("I look.", [_oslo("call_a"), _bergen("call_b")], "tool_call"),
     ),
     # As Gemini 3 does: signed, the first call alone.
     (
-        {"content": None, "tool_calls": [ours.CALLS[0] | {"signature": SIGNATURE}, ours.CALLS[1]]},
+        {"content": None, "tool_calls": [client_side.CALLS[0] | {"signature": SIGNATURE}, client_side.CALLS[1]]},
         Choice("", [_oslo(f"call_a~{SIGNATURE}"), _bergen("call_b")], "tool_call"),
     ),
     # As Gemini 2 does: no ids.
     (
-        {"content": None, "tool_calls": [{"function": call["function"]} for call in ours.CALLS]},
+        {"content": None, "tool_calls": [{"function": call["function"]} for call in client_side.CALLS]},
         Choice("", [_oslo("call_0"), _bergen("call_1")], "tool_call"),
     ),
     (
-        {"content": None, "tool_calls": [{"function": ours.CALLS[0]["function"], "signature": SIGNATURE}]},
+        {"content": None, "tool_calls": [{"function": client_side.CALLS[0]["function"], "signature": SIGNATURE}]},
         Choice("", [_oslo(f"call~{SIGNATURE}")], "tool_call"),
     ),
 ]
@@ -386,14 +388,14 @@ class TestWeUnderstandTheStandIn:
     async def test_whole_and_streamed(
         self, client: genai.Client, standin: StandIn, environment: dict[str, str], reply: Json, choice: Choice
     ) -> None:
-        expected = (choice, ours.USAGE)
+        expected = (choice, client_side.USAGE)
         for _ in range(3):
             standin.reply(**reply)
-        assert await ours.whole(ours.call(environment, asked())) == expected
-        made = ours.call(environment, asked(stream=True))
-        joined = await ours.streamed(made)
+        assert await client_side.whole(client_side.call(environment, asked())) == expected
+        made = client_side.call(environment, asked(stream=True))
+        joined = await client_side.streamed(made)
         assert (joined.choice(), joined.usage) == expected
-        assert ours.read_back(made, joined) == expected
+        assert client_side.read_back(made, joined) == expected
         theirs = client.models.generate_content(model=MODEL, contents="Hi")
         parts = _parts(theirs)
         assert "".join(part.text or "" for part in parts if not part.thought) == choice.text
@@ -466,5 +468,5 @@ class TestWeUnderstandTheStandIn:
 
 
 async def _answer(environment: dict[str, str], *, stream: bool) -> None:
-    made = ours.call(environment, asked(stream=stream))
-    await (ours.streamed(made) if stream else ours.whole(made))
+    made = client_side.call(environment, asked(stream=stream))
+    await (client_side.streamed(made) if stream else client_side.whole(made))

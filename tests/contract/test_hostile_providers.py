@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
-from services.generation.completion import CompletionRequest
-from services.generation.providers import client as client_module
-from services.generation.providers import errors, replies
+from services.generation.models.request import CompletionRequest
+from services.generation.providers import errors
 from services.generation.providers.base import Call
-from services.generation.providers.calls import Providers
-from services.generation.providers.client import Client
-from services.generation.providers.dispatch import Dispatch, Patience, Progress
+from services.generation.providers.requests import Providers
+from services.generation.providers.resilience.dispatch import Dispatch, Patience, Progress
+from services.generation.providers.transport import client as client_module
+from services.generation.providers.transport import response
+from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage, Usage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, UpstreamFailed
-from tests.standins.web import Answer, Asked, Web, as_json, serving
+from tests.fake_servers.web import Answer, Asked, Web, as_json, serving
 
 CHAT = "/v1/chat/completions"
 CHOICE: dict[str, Any] = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "half an"}}
@@ -75,7 +76,7 @@ async def test_a_compressed_answer_is_not_unpacked(dispatch: Dispatch, web: Web,
 async def test_an_answer_has_an_end(
     dispatch: Dispatch, web: Web, stream: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replies, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(response, "MOST_BYTES", 100_000)
     line = b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": "x" * 1000}}]}).encode() + b"\n\n"
     web.paths[CHAT] = Answer(line * 200)
     with pytest.raises(UpstreamFailed, match="more than 100,000 bytes"):

@@ -12,14 +12,14 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic._internal import _generate_schema
 from pydantic_core import core_schema
 
-from services.generation.completion import CompletionRequest
+from services.generation.models.request import CompletionRequest
 from services.generation.providers.base import Call
-from services.generation.providers.calls import Providers
-from services.generation.providers.client import Client
+from services.generation.providers.requests import Providers
+from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, ResponseFormat
 from shared.contracts.projects import ModelConfig
-from tests.standins import openai as standin_module
-from tests.standins.openai import OpenAIStandIn
+from tests.fake_servers import openai as standin_module
+from tests.fake_servers.openai import OpenAIStandIn
 
 MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hi"}]
 CALLS = [

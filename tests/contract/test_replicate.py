@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from replicate.client import Client as Library
 
-from services.generation.completion import CompletionRequest
-from services.generation.providers.calls import Providers
-from services.generation.providers.client import Client
+from services.generation.models.request import CompletionRequest
+from services.generation.providers.requests import Providers
+from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
 from shared.errors import UpstreamFailed
-from tests.standins import replicate as standin_module
-from tests.standins.server import StandIn
+from tests.fake_servers import replicate as standin_module
+from tests.fake_servers.server import StandIn
 
 MODEL = "meta/meta-llama-3-70b-instruct"
 VERSION = f"{MODEL}:{'a1' * 32}"

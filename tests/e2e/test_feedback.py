@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from shared import ids
+from tests.calls import Json, ok, reference
 from tests.conftest import SdkRun
-from tests.e2e.calls import Json, ok, reference
-from tests.standins.openai import OpenAIStandIn
+from tests.fake_servers.openai import OpenAIStandIn
 
 OWN = {"type": "model", "model": "own"}
 

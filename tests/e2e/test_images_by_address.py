@@ -6,10 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.calls import Json, ok, reference
+from tests.calls import Json, ok, reference
+from tests.fake_servers.server import StandIn
+from tests.fake_servers.web import Answer, Web
 from tests.stack import Stack
-from tests.standins.server import StandIn
-from tests.standins.web import Answer, Web
 
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII=")
 PICTURE = Answer(PNG, headers={"Content-Type": "image/png"})

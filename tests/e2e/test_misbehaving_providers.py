@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from tests import stack as stacks
-from tests.e2e.calls import Json, ok, reference
+from tests.calls import Json, ok, reference
+from tests.fake_servers import anthropic, gemini, openai
+from tests.fake_servers.server import StandIn
 from tests.stack import Stack
-from tests.standins import anthropic, gemini, openai
-from tests.standins.server import StandIn
 
 SILENCE_SECONDS = 2.0
 MODELS = {"openai": "gpt-4.1", "anthropic": "claude-sonnet-4-5", "google": "gemini-2.5-flash"}

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 import httpx
 
+from tests.calls import Json, ok, reference, search_log, sessions_of, tree
 from tests.conftest import SdkRun
-from tests.e2e.calls import Json, ok, reference, search_log, sessions_of, tree
+from tests.fake_servers.openai import OpenAIStandIn
 from tests.stack import Stack
-from tests.standins.openai import OpenAIStandIn
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 

@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.calls import Json, ok, reference
 from tests.conftest import SdkRun
-from tests.e2e.calls import Json, ok, reference
 from tests.stack import Stack
 
 CHAT: Json = {

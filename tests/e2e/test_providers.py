@@ -5,9 +5,9 @@ import json
 import httpx
 import pytest
 
-from tests.e2e.calls import Json, ok, reference
-from tests.standins.openai import OpenAIStandIn
-from tests.standins.server import StandIn
+from tests.calls import Json, ok, reference
+from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.server import StandIn
 
 LLAMA = {"provider": "replicate", "model": "llama70b-v2", "max_tokens": 50}
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.calls import reference
+from tests.calls import reference
 from tests.stack import Stack
 
 READERS = 5

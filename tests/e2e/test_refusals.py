@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.calls import Json, moderator, ok, reference
+from tests.calls import Json, moderator, ok, reference
+from tests.fake_servers.openai import OpenAIStandIn
 from tests.stack import Stack
-from tests.standins.openai import OpenAIStandIn
 
 TOOL = {"type": "tool", "name": "t"}
 CHAT: Json = {"model_config": {"model": "gpt-4"}, "messages": []}

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.calls import Json, ok, reference
+from tests.calls import Json, ok, reference
+from tests.fake_servers.openai import OpenAIStandIn
 from tests.stack import Stack
-from tests.standins.openai import OpenAIStandIn
 
 
 @pytest.fixture

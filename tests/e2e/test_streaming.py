@@ -6,9 +6,9 @@ import time
 import httpx
 import pytest
 
+from tests.calls import Json, ok, reference
 from tests.conftest import SdkRun
-from tests.e2e.calls import Json, ok, reference
-from tests.standins.openai import OpenAIStandIn
+from tests.fake_servers.openai import OpenAIStandIn
 
 CALLS = [{"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}]
 

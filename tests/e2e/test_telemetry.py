@@ -7,11 +7,11 @@ import httpx
 import pytest
 
 from tests import stack as stacks
-from tests.e2e.calls import Json, moderator, ok, reference, search_log
+from tests.calls import Json, moderator, ok, reference, search_log
+from tests.fake_servers import otlp
+from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.otlp import Collector, Span
 from tests.stack import Stack
-from tests.standins import otlp
-from tests.standins.openai import OpenAIStandIn
-from tests.standins.otlp import Collector, Span
 
 PROMPT = "a prompt that nobody else may read"
 

@@ -6,10 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.calls import Json, ok, reference
-from tests.e2e.test_rows_snippet_tool import chat, complete, console, new_tool, sent, snippet
-from tests.standins.openai import OpenAIStandIn
-from tests.standins.web import Answer, Web, redirect, serving
+from tests.acceptance.test_snippet_tool import chat, complete, console, new_tool, sent, snippet
+from tests.calls import Json, ok, reference
+from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.web import Answer, Web, redirect, serving
 
 KEY = "wk-very-secret-0123456789"
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

@@ -16,9 +16,9 @@ from shared.contracts.logs import INTAKE, LogRecord
 from shared.contracts.projects import ModelConfig, ProjectRef
 from shared.mongo import Database, connect, initiate_replica_set
 from shared.settings import ServiceSettings
+from tests.fake_servers import openai
+from tests.fake_servers.openai import OpenAIStandIn
 from tests.integration.servers import SECRET, Mongo, Nats, Process, connected, running, service, until_ready
-from tests.standins import openai
-from tests.standins.openai import OpenAIStandIn
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from pydantic import SecretStr
 
-from services.generation.completion import CompletionRequest
-from services.generation.credentials import Credentials
-from services.generation.providers.calls import Providers
+from services.generation.models.request import CompletionRequest
+from services.generation.providers.credentials import Credentials
+from services.generation.providers.requests import Providers
 from services.generation.store import CredentialStore
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig

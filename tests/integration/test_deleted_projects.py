@@ -15,8 +15,8 @@ from services.logging.deps import Deps
 from services.logging.handlers import intake
 from services.logging.handlers import logs as questions
 from services.logging.handlers import sessions as session_questions
-from services.logging.position import Position
-from services.logging.removal import Removal
+from services.logging.purge import Removal
+from services.logging.read_barrier import Position
 from services.logging.store import DeletionStore, LogStore, SessionStore
 from shared import ids
 from shared.appender import Appender

@@ -12,9 +12,9 @@ import pytest_asyncio
 from nats.aio.msg import Msg
 from pydantic import BaseModel
 
-from services.logging.entries import Entry
-from services.logging.feedback import current, said
-from services.logging.homes import Home, Key
+from services.logging.decoding import Entry
+from services.logging.feedback_state import current, said
+from services.logging.session_resolution import Home, Key
 from services.logging.store import LogStore
 from shared.appender import Appender
 from shared.bus import Bus

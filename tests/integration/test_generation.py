@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from services.generation.attempt import ABANDONED
+from services.generation.completions.run import ABANDONED
 from shared import ids
 from shared.contracts.chat import Usage
 from shared.contracts.generations import Chunk

@@ -9,9 +9,9 @@ import pytest
 from shared.contracts.chat import ChatMessage, Usage
 from shared.contracts.generations import Chat, Generation
 from shared.errors import Invalid, RateLimited
+from tests.fake_servers import cohere, gemini
+from tests.fake_servers.server import StandIn
 from tests.integration.generation_fixtures import Place, answers, chat, complete, config, place
-from tests.standins import cohere, gemini
-from tests.standins.server import StandIn
 
 TOOLS = [{"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}]
 CALLS = [

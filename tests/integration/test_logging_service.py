@@ -14,8 +14,8 @@ import pytest_asyncio
 from nats.aio.msg import Msg
 from pydantic import BaseModel
 
-from services.logging.entries import Entry
-from services.logging.homes import Home, Key
+from services.logging.decoding import Entry
+from services.logging.session_resolution import Home, Key
 from services.logging.store import LogStore
 from shared import ids
 from shared.appender import Appender

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from nats.aio.msg import Msg
 
-from services.gateway.catalogue import Catalogue
+from services.gateway.project_cache import Catalogue
 from services.gateway.settings import Settings as GatewaySettings
 from shared import ids
 from shared.contracts.access import Author, Caller

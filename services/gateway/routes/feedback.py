@@ -7,7 +7,7 @@ from pydantic_core import to_json
 
 from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
-from services.gateway.feedback import may_come, settled
+from services.gateway.feedback_validation import may_come, settled
 from services.gateway.schemas.bodies import OneOrSeveral
 from services.gateway.schemas.feedback import FeedbackRequest, FeedbackResponse, feedback_responses
 from shared.contracts.access import Caller

@@ -10,8 +10,7 @@ from pydantic import BaseModel, ValidationError
 from services.gateway import sse
 from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
-from services.gateway.leaving import unless_left
-from services.gateway.parents import session_of
+from services.gateway.disconnect import unless_left
 from services.gateway.schemas.generation_answers import (
     ChatResponse,
     CompletionResponse,
@@ -31,6 +30,7 @@ from services.gateway.schemas.generations import (
     GenerateRequest,
     ProviderApiKeys,
 )
+from services.gateway.session_inheritance import session_of
 from shared.contracts.access import Caller
 from shared.contracts.generations import Chunk, Generate, Generation
 from shared.errors import Internal, Invalid

@@ -7,9 +7,8 @@ from pydantic_core import to_json
 
 from services.gateway.body import CompletingRoute, RecordingRoute, keep_images
 from services.gateway.deps import Gateway, GatewayDep, require
-from services.gateway.feedback import with_feedback
+from services.gateway.feedback_validation import with_feedback
 from services.gateway.paging import PAGE_SECONDS, page_of
-from services.gateway.parents import with_sessions
 from services.gateway.schemas.bodies import LARGEST_PAGE, OneOrSeveral, PaginatedData, log_id
 from services.gateway.schemas.logs import (
     CreateLogResponse,
@@ -19,6 +18,7 @@ from services.gateway.schemas.logs import (
     UpdateLogRequest,
     log_response,
 )
+from services.gateway.session_inheritance import with_sessions
 from shared.contracts.access import Caller
 from shared.contracts.logs import GetLog, LogRecord, LogUpdate, Page, StoredLog
 from shared.errors import Invalid

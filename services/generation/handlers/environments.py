@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from services.generation.deps import Deps
-from services.generation.environments import Environments
+from services.generation.projects.environments import Environments
 from services.generation.store import Place
 from shared.bus import Router
 from shared.contracts import deployments

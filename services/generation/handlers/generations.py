@@ -6,12 +6,13 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import partial
 
-from services.generation import claims, images, models, prompts
-from services.generation.attempt import ABANDONED, DEFECT, Attempt
-from services.generation.completion import CompletionRequest
+from services.generation import models
+from services.generation.completions import image_inlining, remote_images, request_builder
+from services.generation.completions.run import ABANDONED, DEFECT, Attempt
+from services.generation.completions.sampling import Plan, Sampling
 from services.generation.deps import Deps
+from services.generation.models.request import CompletionRequest
 from services.generation.providers.base import Call
-from services.generation.sampling import Plan, Sampling
 from shared.bus import Router
 from shared.contracts.generations import Chat, Chunk, Complete, Generation, GenerationFailed
 from shared.errors import Invalid, Problem
@@ -63,7 +64,7 @@ async def _begin(command: Chat | Complete, deps: Deps) -> Attempt:
             command.organisation, command.project, command.environment
         )
     elif command.config is not None:
-        config = prompts.callable_config(command.config, command)
+        config = request_builder.callable_config(command.config, command)
         resolved = await deps.catalogue.register(
             command.organisation, command.project, config, may_deploy=command.may_deploy, by=command.by
         )
@@ -71,7 +72,7 @@ async def _begin(command: Chat | Complete, deps: Deps) -> Attempt:
         resolved = await deps.catalogue.by_id(command.organisation, command.project, command.config_id)
     else:
         raise Invalid("Name a config: model_config, model_config_id, or a deployed one.")
-    config = prompts.callable_config(resolved.version.config, command)
+    config = request_builder.callable_config(resolved.version.config, command)
     return Attempt(command, resolved, config, environment)
 
 
@@ -82,7 +83,7 @@ async def _prepare(attempt: Attempt, deps: Deps) -> Plan:
     keys = await deps.credentials.of(command.organisation, command.sealed_keys)
     served, *fallbacks = await deps.routing.configs(command.organisation, request.config)
     keep = partial(deps.blobs.keep, command.organisation, brief=not command.save)
-    by_address = images.ByAddress(deps.outbound, keep)
+    by_address = remote_images.ByAddress(deps.outbound, keep)
 
     async def instead() -> AsyncGenerator[Call, None]:
         for config in fallbacks:
@@ -90,14 +91,14 @@ async def _prepare(attempt: Attempt, deps: Deps) -> Plan:
                 yield (await calls(replace(request, config=config, samples=1)))[0]
 
     async def refuse(request: CompletionRequest) -> None:
-        await claims.check(deps.providers.calls(request, keys), command.organisation, deps.blobs)
+        await image_inlining.check(deps.providers.calls(request, keys), command.organisation, deps.blobs)
 
     async def calls(request: CompletionRequest) -> list[Call]:
         if deps.providers.row(request.config).inline_images:
             request = await by_address.inlined(request, refuse)
         if deps.providers.needs_budget(request):
             request = replace(request, rest_tokens=await asyncio.to_thread(models.rest_tokens, request))
-        return await claims.redeem(deps.providers.calls(request, keys), command.organisation, deps.blobs)
+        return await image_inlining.redeem(deps.providers.calls(request, keys), command.organisation, deps.blobs)
 
     return Plan(await calls(replace(request, config=served)), instead)
 
@@ -107,10 +108,10 @@ async def _render(attempt: Attempt, deps: Deps) -> CompletionRequest:
     if config.tools:
         inline = await deps.toolbox.inline(command.organisation, config.tools)
         config = config.model_copy(update={"tools": inline})
-    if tool_calls := prompts.calls(command, config):
+    if tool_calls := request_builder.calls(command, config):
         attempt.tool_results = await deps.toolbox.run_all(command.organisation, tool_calls)
     results = {tool.signature: tool.result for tool in attempt.tool_results}
-    return prompts.request(command, config, results)
+    return request_builder.request(command, config, results)
 
 
 def _announcement(attempt: Attempt, problem: Problem) -> GenerationFailed:

@@ -5,8 +5,8 @@ import random
 from collections.abc import Sequence
 from typing import Literal
 
-from services.generation import feedback_types
 from services.generation.deps import Deps
+from services.generation.projects import feedback_types
 from services.generation.store import Place
 from services.generation.store.projects import Stored
 from shared import ids

@@ -5,8 +5,9 @@ In a thread: a long file takes a while, and other calls should not wait for it.
 
 import asyncio
 
-from services.generation import promptfile, versions
 from services.generation.deps import Deps
+from services.generation.projects import versions
+from services.generation.templates import promptfile
 from shared import ids
 from shared.bus import Router
 from shared.contracts.prompts import DeserializePrompt, PromptFile, SerializePrompt, UnsavedConfig

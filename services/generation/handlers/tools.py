@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from services.generation.deps import Deps
-from services.generation.outbound import same_origin
+from services.generation.http.guarded_client import same_origin
 from services.generation.store import StoredTool
 from services.generation.tools.registry import signature
 from shared.bus import Router

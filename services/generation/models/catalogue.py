@@ -8,7 +8,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any, Literal, NamedTuple
 
-from services.generation.features import Feature
+from services.generation.models.features import Feature
 from shared.contracts.chat import Usage
 
 Kind = Literal["chat", "complete", "any"]

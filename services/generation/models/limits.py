@@ -1,9 +1,9 @@
 """What a model cannot do is refused before anything is sent; how much it may still write is worked out."""
 
-from services.generation import tokens
-from services.generation.completion import CompletionRequest
-from services.generation.features import refuse
+from services.generation.models import tokens
 from services.generation.models.catalogue import find
+from services.generation.models.features import refuse
+from services.generation.models.request import CompletionRequest
 from shared.errors import Invalid
 
 _OWN_NAMES = frozenset({"openai_azure"})

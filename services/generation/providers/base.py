@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from services.generation.completion import Chunk, Completion, CompletionRequest, Joined, Json
-from services.generation.providers import frames
+from services.generation.models.request import Chunk, Completion, CompletionRequest, Joined, Json
+from services.generation.providers.transport import stream_framing
 
 Frames = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
 """Cuts a streamed body into events, each a JSON text (or `[DONE]`)."""
@@ -65,7 +65,7 @@ class Call:
     """Length of that text before large images were put into it."""
     request: CompletionRequest
     key: str | None = field(default=None, repr=False)
-    frames: Frames = frames.data
+    stream_framing: Frames = stream_framing.data
     sign: "Callable[[Call], dict[str, str]] | None" = None
     """Headers that depend on the whole request, beside `headers`."""
     follow: "Callable[[Call, Any], Next | None] | None" = None

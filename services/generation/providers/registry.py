@@ -5,22 +5,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
-from services.generation.completion import CompletionRequest, Json
-from services.generation.features import Feature
-from services.generation.providers import (
+from services.generation.models.features import Feature
+from services.generation.models.request import CompletionRequest, Json
+from services.generation.providers.base import Call, Dialect, Frames, Next
+from services.generation.providers.dialects import (
     anthropic,
     aws,
     azure,
     bedrock,
     cohere,
-    frames,
     gemini,
     mock,
     openai,
     quirks,
     replicate,
 )
-from services.generation.providers.base import Call, Dialect, Frames, Next
+from services.generation.providers.transport import stream_framing
 from services.generation.settings import CompatibleProvider
 from shared.contracts.projects import ModelConfig
 
@@ -60,7 +60,7 @@ class Row:
     """What none of its models can do through this language."""
     inline_images: bool = False
     """Whether it takes images as data only: those named by address are fetched first."""
-    frames: Frames = frames.data
+    stream_framing: Frames = stream_framing.data
     sign: Callable[[Call], dict[str, str]] | None = None
     follow: Callable[[Call, Json], Next | None] | None = None
     quirk: Quirk | None = None
@@ -256,7 +256,7 @@ ROWS: dict[str, Row] = {
             base_url_variable="REPLICATE_BASE_URL",
             key_variable="REPLICATE_API_TOKEN",
             lacks=frozenset(get_args(Feature)) - {"seed", "stop sequences"},
-            frames=replicate.frames,
+            stream_framing=replicate.frames,
             sign=replicate.prefer,
             follow=replicate.follow,
             check=replicate.check,
@@ -283,7 +283,7 @@ ROWS: dict[str, Row] = {
             chat_models=_ANY,
             lacks=frozenset({"images in the system message", "JSON mode", "seed", "logprobs", "suffix", "penalties"}),
             inline_images=True,
-            frames=aws.frames,
+            stream_framing=aws.frames,
             sign=aws.sign,
         ),
         # Images by address need their MIME type, which no address tells, and not every model takes them:

@@ -12,7 +12,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 from pydantic_core import to_json
 
-from services.generation.completion import Choice, Chunk, Completion, CompletionRequest, Joined, Json
+from services.generation.models.request import Choice, Chunk, Completion, CompletionRequest, Joined, Json
 from services.generation.providers.base import Call
 from shared import telemetry
 from shared.contracts.chat import Usage

@@ -6,7 +6,7 @@ atomically.
 
 from pymongo.errors import DuplicateKeyError
 
-from services.generation.environments import Environments, first
+from services.generation.projects.environments import Environments, first
 from shared import mongo
 from shared.contracts.deployments import Environment
 

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic_core import from_json
 
-from services.generation.outbound import Fetched, Outbound
+from services.generation.http.guarded_client import Fetched, Outbound
 from shared.contracts.tools import ToolSettings
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, UpstreamFailed
 

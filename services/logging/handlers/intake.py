@@ -7,10 +7,10 @@ from itertools import islice
 
 from opentelemetry.trace import SpanKind
 
-from services.logging import facts
+from services.logging import announcements
+from services.logging.decoding import Decoded, Entry, Refused, decode, first_of_each, nothing
 from services.logging.deps import Deps
-from services.logging.entries import Decoded, Entry, Refused, decode, first_of_each, nothing
-from services.logging.homes import Home, Key, find_homes, key_of, parents
+from services.logging.session_resolution import Home, Key, find_homes, key_of, parents
 from services.logging.sessions import Presence, presence_of, presences
 from shared import telemetry
 from shared.bus import Batch
@@ -52,7 +52,7 @@ async def _store(decoded: Decoded, deps: Deps) -> None:
         await asyncio.gather(*(deps.bus.announce(fact.event, message_id=fact.message_id) for fact in found))
 
 
-async def _record(decoded: Decoded, deps: Deps) -> list[facts.Fact]:
+async def _record(decoded: Decoded, deps: Deps) -> list[announcements.Fact]:
     """Store new logs and their sessions."""
     logs = first_of_each(decoded.logs)
     homes = find_homes(logs, await deps.logs.homes(parents(logs)))
@@ -74,7 +74,9 @@ async def _record(decoded: Decoded, deps: Deps) -> list[facts.Fact]:
     await deps.deletions.reopen(gone)
     if gone:
         deps.removal.wake()
-    return facts.recorded([one for one in kept if (one.record.organisation, one.record.project_id) not in gone], homes)
+    return announcements.recorded(
+        [one for one in kept if (one.record.organisation, one.record.project_id) not in gone], homes
+    )
 
 
 async def _note(deletions: Iterable[Entry[ProjectDeleted]], deps: Deps) -> None:
@@ -135,7 +137,7 @@ async def _waiting_generations(
     return generations
 
 
-async def _change(updates: list[Entry[LogUpdate]], deps: Deps) -> list[facts.Fact]:
+async def _change(updates: list[Entry[LogUpdate]], deps: Deps) -> list[announcements.Fact]:
     """Apply updates. One whose log is not there yet is no fact: the log will be announced with it."""
     if not updates:
         return []
@@ -144,7 +146,9 @@ async def _change(updates: list[Entry[LogUpdate]], deps: Deps) -> list[facts.Fac
     applied = [entry for index, entry in enumerate(updates) if index not in refused]
     await _drop_late(applied, deps)
     present = await deps.logs.present({Key(update.organisation, update.id) for _, update in applied})
-    return facts.updated([entry for entry in applied if Key(entry.record.organisation, entry.record.id) in present])
+    return announcements.updated(
+        [entry for entry in applied if Key(entry.record.organisation, entry.record.id) in present]
+    )
 
 
 async def _say(feedback: list[Entry[FeedbackGiven]], deps: Deps) -> None:

@@ -1,7 +1,7 @@
 """Questions about logs."""
 
 from services.logging.deps import Deps
-from services.logging.homes import Key
+from services.logging.session_resolution import Key
 from shared.bus import Router
 from shared.contracts.logs import (
     ConfigUse,

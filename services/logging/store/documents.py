@@ -10,10 +10,10 @@ from typing import Any, get_args
 
 from pydantic_core import from_json, to_json
 
-from services.logging.entries import Entry
-from services.logging.feedback import current
-from services.logging.homes import Home, Key
-from services.logging.store import words
+from services.logging.decoding import Entry
+from services.logging.feedback_state import current
+from services.logging.session_resolution import Home, Key
+from services.logging.store import feedback_fields
 from shared.contracts.logs import Feedback, FeedbackGiven, LogRecord, LogUpdate, StoredLog
 from shared.mongo import Document
 
@@ -107,7 +107,7 @@ def log_of(document: Document) -> StoredLog:
 def feedback_of(document: Document) -> list[Feedback]:
     """What is said about the log in a document."""
     with_log = from_json(document["feedback"]) if "feedback" in document else []
-    return current(map(Feedback.model_validate, with_log), words.said_in(document))
+    return current(map(Feedback.model_validate, with_log), feedback_fields.said_in(document))
 
 
 def created_of(document: Document) -> datetime:
@@ -131,7 +131,10 @@ def merging(document: Document) -> list[Document]:
             values["output_at"] = "$output_at"
         kept.append({"$cond": [_present(f"$changes.{name}"), values, {}]})
     later = {"updated_at": _later(document["updated_at"])}
-    kept += [{"$cond": [_present(f"${name}"), {name: f"${name}", **later}, {}]} for name in ("changes", words.FIELD)]
+    kept += [
+        {"$cond": [_present(f"${name}"), {name: f"${name}", **later}, {}]}
+        for name in ("changes", feedback_fields.FIELD)
+    ]
     return [{"$replaceWith": {"$mergeObjects": kept}}]
 
 
@@ -154,7 +157,7 @@ def saying(entries: Sequence[Entry[FeedbackGiven]]) -> list[Document]:
     """Add what people say, or take back, to what is said about one log."""
     at = max(entry.record.at for entry in entries)
     fields = {"organisation": {"$literal": entries[0].record.organisation}, "updated_at": _later(at.astimezone(UTC))}
-    return [{"$set": fields | words.saying(entries)}]
+    return [{"$set": fields | feedback_fields.saying(entries)}]
 
 
 def changes_of(update: LogUpdate) -> Iterable[tuple[str, Any]]:

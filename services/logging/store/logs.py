@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 
-from services.logging.entries import Entry
-from services.logging.homes import Home, Key, key_of
+from services.logging.decoding import Entry
+from services.logging.session_resolution import Home, Key, key_of
 from services.logging.sessions import Tally
 from services.logging.store import documents
 from services.logging.store.searching import condition, order

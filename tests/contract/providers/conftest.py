@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from services.generation.providers import connections
+from services.generation.providers.transport import connections
 
 
 @pytest.fixture(scope="package", autouse=True)

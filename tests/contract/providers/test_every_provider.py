@@ -9,9 +9,9 @@ from typing import Any, get_args
 
 import pytest
 
-from services.generation.completion import CompletionRequest, Joined
-from services.generation.features import Feature, needed
-from services.generation.providers import mock
+from services.generation.models.features import Feature, needed
+from services.generation.models.request import CompletionRequest, Joined
+from services.generation.providers.dialects import mock
 from services.generation.providers.registry import Row
 from shared.contracts.chat import (
     ChatMessage,
@@ -26,7 +26,7 @@ from shared.contracts.chat import (
     Usage,
 )
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
-from tests.contract.providers.standing import DUMMY, EVERY_ROW, KEY, Standing, stand_in, standing
+from tests.contract.providers.served_rows import DUMMY, EVERY_ROW, KEY, Standing, stand_in, standing
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 DATA_URL = f"data:image/png;base64,{PIXEL}"

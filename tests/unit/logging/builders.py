@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from services.logging.entries import Entry
+from services.logging.decoding import Entry
 from shared.contracts.logs import FeedbackGiven, LogRecord, LogUpdate
 
 START = datetime(2023, 11, 28, 10, 0, tzinfo=UTC)

@@ -8,8 +8,8 @@ from bson.codec_options import CodecOptions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.logging.entries import Entry
-from services.logging.homes import WAITING, Home
+from services.logging.decoding import Entry
+from services.logging.session_resolution import WAITING, Home
 from services.logging.store.documents import document_of, log_of
 from shared.contracts.logs import LogRecord, StoredLog
 from tests.unit.logging.builders import START, log

@@ -6,8 +6,8 @@ from typing import get_args
 
 import pytest
 
-from services.generation.features import Feature
 from services.generation.models import KNOWN, Costs, Model, Price, costs, find
+from services.generation.models.features import Feature
 from shared.contracts.chat import Usage
 
 MODELS = list(dict.fromkeys(model for rows in KNOWN.values() for model in rows.values()))

@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from services.generation import tokens
-from services.generation.completion import CompletionRequest
-from services.generation.models import refuse_impossible, rest_tokens
+from services.generation.models import refuse_impossible, rest_tokens, tokens
+from services.generation.models.request import CompletionRequest
 from shared.contracts.chat import ChatMessage, ResponseFormat
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid

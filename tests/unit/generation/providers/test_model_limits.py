@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from services.generation.completion import CompletionRequest
-from services.generation.providers.calls import LOCAL_MODEL, Providers
+from services.generation.models.request import CompletionRequest
+from services.generation.providers.requests import LOCAL_MODEL, Providers
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid

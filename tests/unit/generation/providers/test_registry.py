@@ -5,9 +5,9 @@ from typing import Any, get_args
 import pytest
 
 from services.gateway.schemas.configs import PublicProvider
-from services.generation.completion import CompletionRequest
-from services.generation.providers.calls import LOCAL_MODEL, Providers
+from services.generation.models.request import CompletionRequest
 from services.generation.providers.registry import ROWS, compatible
+from services.generation.providers.requests import LOCAL_MODEL, Providers
 from services.generation.settings import CompatibleProvider
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig

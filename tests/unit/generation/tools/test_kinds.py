@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.generation.outbound import Fetched
+from services.generation.http.guarded_client import Fetched
 from services.generation.tools import google, pinecone
 from services.generation.tools.base import Invocation, World, answered, json_of
 from services.generation.tools.registry import KINDS, signature

@@ -1,0 +1,41 @@
+"""Putting configs into environments: every change is in the history, and everybody hears of it."""
+
+from typing import Literal
+
+from services.generation.projects.invalidation import Changes
+from services.generation.store import DeploymentStore, Place
+from shared.contracts.access import Author
+from shared.contracts.projects import ProjectChanged
+
+
+class Deployments:
+    """The store, and who has to know."""
+
+    def __init__(self, store: DeploymentStore, changes: Changes) -> None:
+        self._store = store
+        self._changes = changes
+
+    async def put(self, place: Place, config_id: str | None, by: Author | None) -> None:
+        """Deploy a config, or leave the place empty.
+
+        What is so already is no change, yet it is told again: a command may be repeated because telling had failed.
+        """
+        while True:
+            last = await self._store.last(place)
+            change = last if last.config_id == config_id else await self._store.add(place, last, config_id, by)
+            if change is not None:
+                break
+        if change.id:
+            await self._tell(place, "undeployed" if config_id is None else "deployed", change.id)
+
+    async def put_first(self, place: Place, config_id: str, by: Author | None) -> None:
+        """Deploy where nothing ever was; what was deployed, or removed, stays so."""
+        last = await self._store.last(place)
+        if last.id:
+            return
+        if change := await self._store.add(place, last, config_id, by):
+            await self._tell(place, "deployed", change.id)
+
+    async def _tell(self, place: Place, what: Literal["deployed", "undeployed"], change_id: str) -> None:
+        event = ProjectChanged(organisation=place.organisation, project_id=place.project_id, what=what)
+        await self._changes.tell(event, change_id)

@@ -1,0 +1,247 @@
+"""The wire language of Anthropic's Messages API.
+
+Messages: https://platform.claude.com/docs/en/api/messages · streams: …/build-with-claude/streaming · errors:
+…/api/errors (2026-11, with the types of their client library 2.12).
+"""
+
+import json
+from typing import Any
+
+from services.generation.models.request import (
+    Choice,
+    Chunk,
+    Completion,
+    CompletionRequest,
+    Joined,
+    Json,
+    ToolCallPart,
+    told_usage,
+)
+from services.generation.providers.dialects.alternating_messages import (
+    answer_schema,
+    arguments,
+    as_sent,
+    inline_image,
+    inline_tool,
+    parts,
+    schema,
+    take_turns,
+    tool_calls,
+)
+from shared.contracts.chat import (
+    ChatMessage,
+    FinishReason,
+    FunctionCall,
+    FunctionChoice,
+    Image,
+    Part,
+    ToolCall,
+    ToolChoice,
+    Usage,
+)
+from shared.errors import Invalid
+
+_VERSION = "2023-06-01"
+"""The newer 2026-10-21 refuses `temperature` and `top_p` for every model, and has nothing else that we need.
+
+https://platform.claude.com/docs/en/api/versioning, 2026-11
+"""
+_FINISH_REASONS: dict[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_call",
+    "pause_turn": "stop",
+    "refusal": "stop",
+}
+_THEIRS: dict[FinishReason, str] = {"stop": "end_turn", "length": "max_tokens", "tool_call": "tool_use"}
+_OURS = frozenset({"model", "messages", "system", "stream"})
+"""Fields that `other` cannot change: the answer could not be read any more."""
+_BUDGET = 4096
+"""Anthropic insists on a budget; every model since Claude 2 may write so much."""
+
+
+def _finish_reason(reason: str | None) -> FinishReason | None:
+    return None if reason is None else _FINISH_REASONS.get(reason, "stop")
+
+
+# Request
+
+
+def url(base_url: str, request: CompletionRequest) -> str:  # noqa: ARG001
+    """Anthropic's own programs read ANTHROPIC_BASE_URL without `/v1`; both forms are understood."""
+    return f"{base_url.removesuffix('/v1')}/v1/messages"
+
+
+def headers(key: str | None) -> dict[str, str]:
+    """The key has a header of its own."""
+    return {"anthropic-version": _VERSION} | ({"x-api-key": key} if key else {})
+
+
+def body(request: CompletionRequest) -> Json:
+    """Everything only when it says something: newer models refuse `temperature` and `top_p` at once, even at 1."""
+    config = request.config
+    system, turns = take_turns(request.messages or [], _blocks)
+    sent: Json = {
+        "model": config.model,
+        "max_tokens": _BUDGET if request.budget is None else request.budget,
+        "messages": [{"role": turn.role, "content": turn.blocks} for turn in turns],
+    }
+    optional: Json = {
+        "system": system or None,
+        "stop_sequences": [config.stop] if isinstance(config.stop, str) else config.stop,
+        "temperature": None if config.temperature == 1 else config.temperature,
+        "top_p": None if config.top_p == 1 else config.top_p,
+        "metadata": request.user and {"user_id": request.user},
+        "output_config": _output(request),
+        "stream": request.stream or None,
+        **_tools(request),
+    }
+    sent |= {key: value for key, value in optional.items() if value is not None}
+    return sent | {key: value for key, value in config.other.items() if key not in _OURS}
+
+
+def _output(request: CompletionRequest) -> Json | None:
+    wanted = request.response_format
+    if wanted is None:
+        return None
+    return {"format": {"type": "json_schema", "schema": answer_schema(wanted.json_schema)["schema"]}}
+
+
+def _tools(request: CompletionRequest) -> Json:
+    tools = [inline_tool(tool) for tool in request.config.tools or ()]
+    if not tools:
+        return {}
+    written = [
+        {"name": tool.name, "input_schema": schema(tool)}
+        | ({"description": tool.description} if tool.description else {})
+        | ({"strict": tool.strict} if tool.strict is not None else {})
+        for tool in tools
+    ]
+    return {"tools": written, "tool_choice": _tool_choice(request.tool_choice)}
+
+
+def _tool_choice(choice: ToolChoice | None) -> Json | None:
+    if choice is None:
+        return None
+    if isinstance(choice, FunctionChoice):
+        return {"type": "tool", "name": choice.function.name}
+    return {"type": "any" if choice == "required" else choice}
+
+
+def _blocks(message: ChatMessage) -> list[Json]:
+    said = [_block(message, part) for part in parts(message)]
+    if message.role == "tool":
+        result = {"type": "tool_result", "tool_use_id": message.tool_call_id}
+        return [result | ({"content": said} if said else {})]
+    if message.role != "assistant":
+        return said
+    calls = [
+        {"type": "tool_use", "id": call.id, "name": call.function.name, "input": arguments(call)}
+        for call in tool_calls(message)
+    ]
+    return said + calls
+
+
+def _block(message: ChatMessage, part: Part) -> Json:
+    if not isinstance(part, Image):
+        return {"type": "text", "text": part.text}
+    if message.role == "assistant":
+        raise Invalid("messages: Anthropic takes images from the user only; put the image into a user message.")
+    if (inline := inline_image(part)) is None:
+        return {"type": "image", "source": {"type": "url", "url": part.image_url.url}}
+    media, data = inline
+    return {"type": "image", "source": {"type": "base64", "media_type": media, "data": data}}
+
+
+# Reply
+
+
+def read_reply(request: CompletionRequest, reply: Any) -> Completion:  # noqa: ANN401, ARG001
+    """A whole answer; thinking and blocks of tools that run at Anthropic are in `raw` alone."""
+    blocks = reply["content"]
+    calls = [_tool_call(block) for block in blocks if block["type"] == "tool_use"]
+    text = "".join(block["text"] for block in blocks if block["type"] == "text")
+    reason = _finish_reason(reply["stop_reason"]) or "stop"
+    return Completion([Choice(text, calls or None, reason)], reply, _usage(reply.get("usage")))
+
+
+def _tool_call(block: Json) -> ToolCall:
+    given = block["input"]
+    text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    return ToolCall(id=block["id"], function=FunctionCall(name=block["name"], arguments=text))
+
+
+def write_reply(request: CompletionRequest, joined: Joined) -> Json:  # noqa: ARG001
+    """The joined events in the form of a whole answer."""
+    choice = joined.choice()
+    content: list[Json] = [{"type": "text", "text": choice.text}] if choice.text else []
+    for call in choice.tool_calls or ():
+        name, given = call.function.name, call.function.arguments
+        content.append({"type": "tool_use", "id": call.id, "name": name, "input": as_sent(given)})
+    stop_reason = _THEIRS[choice.finish_reason] if choice.finish_reason else None
+    reply: Json = joined.about | {"content": content, "stop_reason": stop_reason}
+    if joined.usage:
+        prompt, generated = joined.usage.prompt_tokens, joined.usage.generation_tokens
+        reply["usage"] = {"input_tokens": prompt, "output_tokens": generated}
+    return reply
+
+
+# Stream
+
+
+def read_event(request: CompletionRequest, event: Any) -> Chunk:  # noqa: ANN401, ARG001
+    """One event; kinds that are not listed here say nothing of the answer, and new ones may come at any time."""
+    match event["type"]:
+        case "message_start":
+            message = event["message"]
+            about = {key: message[key] for key in ("id", "type", "role", "model") if key in message}
+            return Chunk(usage=_usage(message.get("usage")), about=about)
+        case "content_block_start":
+            return _block_start(event["index"], event["content_block"])
+        case "content_block_delta":
+            return _block_delta(event["index"], event["delta"])
+        case "message_delta":
+            return Chunk(
+                finish_reason=_finish_reason(event["delta"].get("stop_reason")), usage=_usage(event.get("usage"))
+            )
+        case _:
+            return Chunk()
+
+
+def _block_start(index: int, block: Json) -> Chunk:
+    """The input comes in deltas; here it is empty."""
+    if block["type"] == "tool_use":
+        return Chunk(tool_calls=(ToolCallPart(index, id=block["id"], name=block["name"]),))
+    return Chunk(text=block["text"] if block["type"] == "text" else "")
+
+
+def _block_delta(index: int, delta: Json) -> Chunk:
+    if delta["type"] == "input_json_delta":
+        return Chunk(tool_calls=(ToolCallPart(index, arguments=delta["partial_json"]),))
+    return Chunk(text=delta["text"] if delta["type"] == "text_delta" else "")
+
+
+# Usage and errors
+
+
+def _usage(usage: Json | None) -> Usage | None:
+    """Prompt tokens are the sum of those read, those written to the cache, and those read from it.
+
+    https://platform.claude.com/docs/en/build-with-claude/prompt-caching, 2026-11. Events may tell the output alone.
+    """
+    if not isinstance(usage, dict) or not usage:
+        return None
+    names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    prompt = [] if usage.get("input_tokens") is None else [usage.get(name) for name in names]
+    return told_usage(prompt, [usage.get("output_tokens")])
+
+
+def error_detail(payload: Any) -> str | None:  # noqa: ANN401
+    """`{"type": "error", "error": {"type": …, "message": …}}`, as a reply and as an event."""
+    if not isinstance(payload, dict) or not payload.get("error"):
+        return None
+    error = payload["error"]
+    message = (error.get("message") or error.get("type")) if isinstance(error, dict) else error
+    return str(message) if message else None

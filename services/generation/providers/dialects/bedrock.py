@@ -1,0 +1,291 @@
+"""The wire language of AWS Bedrock's Converse API, which is one for all its models.
+
+Converse: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html · streams:
+…/API_runtime_ConverseStream.html (2026-11, with the service model of botocore 1.44). Framing, signing and addresses:
+`aws.py`.
+"""
+
+import json
+import re
+from typing import Any
+from urllib.parse import quote
+
+from services.generation.models.request import (
+    Choice,
+    Chunk,
+    Completion,
+    CompletionRequest,
+    Joined,
+    Json,
+    ToolCallPart,
+    told_usage,
+)
+from services.generation.providers.dialects.alternating_messages import (
+    answer_schema,
+    arguments,
+    as_sent,
+    inline_image,
+    inline_tool,
+    parts,
+    schema,
+    take_turns,
+    tool_calls,
+)
+from shared.contracts.chat import (
+    ChatMessage,
+    FinishReason,
+    FunctionCall,
+    FunctionChoice,
+    Image,
+    InlineTool,
+    Part,
+    ToolCall,
+    ToolChoice,
+    Usage,
+)
+from shared.errors import Invalid
+
+_FINISH_REASONS: dict[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_call",
+    "content_filtered": "stop",
+    "guardrail_intervened": "stop",
+    "malformed_model_output": "stop",
+    "malformed_tool_use": "stop",
+}
+_THEIRS: dict[FinishReason, str] = {"stop": "end_turn", "length": "max_tokens", "tool_call": "tool_use"}
+_OURS = frozenset({"model", "modelId", "messages", "system", "stream"})
+"""Fields that `other` cannot change: the answer could not be read any more."""
+_CONVERSE = frozenset(
+    {"additionalModelRequestFields", "additionalModelResponseFieldPaths", "guardrailConfig", "inferenceConfig",
+     "outputConfig", "performanceConfig", "promptVariables", "requestMetadata", "serviceTier", "toolConfig"}
+)  # fmt: skip
+"""Fields of `other` that are Converse's own; the rest is for the model."""
+_FORMATS = {"image/png": "png", "image/jpeg": "jpeg", "image/jpg": "jpeg", "image/gif": "gif", "image/webp": "webp"}
+_USER = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{1,256}")
+"""What `requestMetadata` takes."""
+
+
+def _finish_reason(reason: str | None) -> FinishReason | None:
+    return None if reason is None else _FINISH_REASONS.get(reason, "stop")
+
+
+# Request
+
+
+def url(base_url: str, request: CompletionRequest) -> str:
+    """The model may be an ARN, which has slashes."""
+    verb = "converse-stream" if request.stream else "converse"
+    return f"{base_url}/model/{quote(request.config.model, safe='')}/{verb}"
+
+
+def headers(key: str | None) -> dict[str, str]:
+    """A Bedrock API key is a bearer token; an access key and its secret sign the request (`aws.sign`)."""
+    return {"Authorization": f"Bearer {key}"} if key and ":" not in key else {}
+
+
+def body(request: CompletionRequest) -> Json:
+    """`temperature` always, as models differ in what they do by themselves; `top_p` only when it is not 1, as newer
+    models of Anthropic refuse both at once."""
+    config = request.config
+    system, turns = take_turns(request.messages or [], _blocks)
+    inference: Json = {
+        "temperature": config.temperature,
+        "topP": None if config.top_p == 1 else config.top_p,
+        "maxTokens": request.budget,
+        "stopSequences": [config.stop] if isinstance(config.stop, str) else config.stop,
+    }
+    other = {key: value for key, value in config.other.items() if key not in _OURS}
+    optional: Json = {
+        "system": [{"text": system}] if system else None,
+        "inferenceConfig": {key: value for key, value in inference.items() if value is not None},
+        "toolConfig": _tools(request),
+        "outputConfig": _output(request),
+        "requestMetadata": _metadata(request.user),
+        "additionalModelRequestFields": {key: value for key, value in other.items() if key not in _CONVERSE} or None,
+    }
+    sent: Json = {"messages": [{"role": turn.role, "content": turn.blocks} for turn in turns]}
+    sent |= {key: value for key, value in optional.items() if value is not None}
+    sent |= {key: value for key, value in other.items() if key in _CONVERSE}
+    if isinstance(given := other.get("inferenceConfig"), dict):  # what it does not name stays ours
+        sent["inferenceConfig"] = optional["inferenceConfig"] | given
+    return sent
+
+
+def _metadata(user: str | None) -> Json | None:
+    """Bedrock writes it into the invocation log."""
+    if user and not _USER.fullmatch(user):
+        raise Invalid("user: AWS Bedrock takes at most 256 letters, digits, spaces and :_@$#=/+,.- there.")
+    return {"user": user} if user else None
+
+
+def _output(request: CompletionRequest) -> Json | None:
+    if request.response_format is None:
+        return None
+    given = answer_schema(request.response_format.json_schema)
+    written = {"schema": json.dumps(given["schema"])} | {
+        key: given[key] for key in ("name", "description") if given.get(key)
+    }
+    return {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": written}}}
+
+
+def _tools(request: CompletionRequest) -> Json | None:
+    """Converse has no `none`: the tools are withheld, which it does not take while the conversation has calls."""
+    tools = [inline_tool(tool) for tool in request.config.tools or ()]
+    if request.tool_choice == "none":
+        if tools and any(message.tool_calls or message.role == "tool" for message in request.messages or ()):
+            raise Invalid(
+                "tool_choice: AWS Bedrock cannot do 'none' once the conversation has tool calls: leave tool_choice out."
+            )
+        return None
+    if not tools:
+        return None
+    written: Json = {"tools": [{"toolSpec": _tool(tool)} for tool in tools]}
+    if request.tool_choice is not None:
+        written["toolChoice"] = _tool_choice(request.tool_choice)
+    return written
+
+
+def _tool(tool: InlineTool) -> Json:
+    return (
+        {"name": tool.name, "inputSchema": {"json": schema(tool)}}
+        | ({"description": tool.description} if tool.description else {})
+        | ({"strict": tool.strict} if tool.strict is not None else {})
+    )
+
+
+def _tool_choice(choice: ToolChoice) -> Json:
+    if isinstance(choice, FunctionChoice):
+        return {"tool": {"name": choice.function.name}}
+    return {"any" if choice == "required" else "auto": {}}
+
+
+def _blocks(message: ChatMessage) -> list[Json]:
+    said = [_block(message, part) for part in parts(message)]
+    if message.role == "tool":
+        return [{"toolResult": {"toolUseId": message.tool_call_id, "content": said}}]
+    if message.role != "assistant":
+        return said
+    return said + [
+        {"toolUse": {"toolUseId": call.id, "name": call.function.name, "input": arguments(call)}}
+        for call in tool_calls(message)
+    ]
+
+
+def _block(message: ChatMessage, part: Part) -> Json:
+    if not isinstance(part, Image):
+        return {"text": part.text}
+    if message.role == "assistant":
+        raise Invalid("messages: AWS Bedrock takes images from the user only; put the image into a user message.")
+    media, data = inline_image(part) or (None, None)
+    if (format_ := _FORMATS.get(media or "")) is None:
+        raise Invalid(
+            "messages: AWS Bedrock takes images as data URLs of type image/png, image/jpeg, image/gif or image/webp."
+        )
+    return {"image": {"format": format_, "source": {"bytes": data}}}
+
+
+# Reply
+
+
+def read_reply(request: CompletionRequest, reply: Any) -> Completion:  # noqa: ANN401, ARG001
+    """A whole answer; reasoning is in `raw` alone."""
+    blocks = reply["output"]["message"]["content"]
+    calls = [_tool_call(block["toolUse"]) for block in blocks if "toolUse" in block]
+    text = "".join(block["text"] for block in blocks if "text" in block)
+    reason = _finish_reason(reply["stopReason"]) or "stop"
+    return Completion([Choice(text, calls or None, reason)], reply, _usage(reply.get("usage")))
+
+
+def _tool_call(use: Json) -> ToolCall:
+    given = use["input"]
+    text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    return ToolCall(id=use["toolUseId"], function=FunctionCall(name=use["name"], arguments=text))
+
+
+def write_reply(request: CompletionRequest, joined: Joined) -> Json:  # noqa: ARG001
+    """The joined events in the form of a whole answer."""
+    choice = joined.choice()
+    content: list[Json] = [{"text": choice.text}] if choice.text else []
+    for call in choice.tool_calls or ():
+        name, given = call.function.name, call.function.arguments
+        content.append({"toolUse": {"toolUseId": call.id, "name": name, "input": as_sent(given)}})
+    reply: Json = {
+        "output": {"message": {"role": "assistant", "content": content}},
+        "stopReason": _THEIRS[choice.finish_reason] if choice.finish_reason else None,
+    }
+    if joined.usage:
+        reply["usage"] = {
+            "inputTokens": joined.usage.prompt_tokens,
+            "outputTokens": joined.usage.generation_tokens,
+            "totalTokens": joined.usage.total_tokens,
+        }
+    return reply
+
+
+# Stream
+
+
+def read_event(request: CompletionRequest, event: Any) -> Chunk:  # noqa: ANN401, ARG001
+    """One event; kinds that are not listed here say nothing of the answer."""
+    ((kind, payload),) = event.items()
+    match kind:
+        case "contentBlockStart":
+            return _block_start(payload["contentBlockIndex"], payload["start"])
+        case "contentBlockDelta":
+            return _block_delta(payload["contentBlockIndex"], payload["delta"])
+        case "messageStop":
+            return Chunk(finish_reason=_finish_reason(payload["stopReason"]))
+        case "metadata":
+            return Chunk(usage=_usage(payload.get("usage")))
+        case _:
+            return Chunk()
+
+
+def _block_start(index: int, start: Json) -> Chunk:
+    if (use := start.get("toolUse")) is None:
+        return Chunk()
+    return Chunk(tool_calls=(ToolCallPart(index, id=use["toolUseId"], name=use["name"]),))
+
+
+def _block_delta(index: int, delta: Json) -> Chunk:
+    if (use := delta.get("toolUse")) is not None:
+        return Chunk(tool_calls=(ToolCallPart(index, arguments=use["input"]),))
+    return Chunk(text=delta.get("text", ""))
+
+
+# Usage and errors
+
+
+def _usage(usage: Json | None) -> Usage | None:
+    """Prompt tokens are the sum of those read, those written to the cache, and those read from it.
+
+    https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html, 2026-11
+    """
+    if not isinstance(usage, dict) or not usage:
+        return None
+    names = ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
+    return told_usage([usage.get(name) for name in names], [usage.get("outputTokens")])
+
+
+def error_detail(payload: Any) -> str | None:  # noqa: ANN401
+    """`{"message": …}` (`Message` from what stands before the service), and exceptions of a stream as `aws.frames`
+    gives them."""
+    if not isinstance(payload, dict):
+        return None
+    exception = payload.get("exception")
+    if isinstance(exception, dict):
+        return _exception(exception)
+    message = payload.get("message") or payload.get("Message")
+    return str(message) if message else None
+
+
+def _exception(exception: Json) -> str:
+    kind, payload = str(exception.get("type")), str(exception.get("payload"))
+    try:
+        return error_detail(json.loads(payload)) or kind
+    except ValueError:
+        return payload or kind

@@ -1,0 +1,242 @@
+"""The wire language of Cohere's chat API, version 2.
+
+https://docs.cohere.com/reference/chat · streams: …/chat-stream · tools: https://docs.cohere.com/docs/tool-use, 2026-11
+"""
+
+from typing import Any
+
+from services.generation.models.request import (
+    Choice,
+    Chunk,
+    Completion,
+    CompletionRequest,
+    Joined,
+    Json,
+    ToolCallPart,
+    asked_calls,
+    functions,
+    told_usage,
+)
+from services.generation.providers import errors
+from services.generation.providers.dialects.alternating_messages import answer_schema
+from shared.contracts.chat import (
+    ChatMessage,
+    FinishReason,
+    FunctionCall,
+    FunctionChoice,
+    InlineTool,
+    Text,
+    ToolCall,
+    Usage,
+)
+from shared.errors import Invalid
+
+_TITLE = "Cohere"
+_FINISH_REASONS: dict[str, FinishReason] = {
+    "COMPLETE": "stop",
+    "STOP_SEQUENCE": "stop",
+    "MAX_TOKENS": "length",
+    "TOOL_CALL": "tool_call",
+}
+_FAILURES = {"ERROR": "failed in the middle of its answer.", "TIMEOUT": "did not finish its answer in time."}
+_WRITTEN: dict[FinishReason, str] = {"stop": "COMPLETE", "length": "MAX_TOKENS", "tool_call": "TOOL_CALL"}
+_OURS = frozenset({"model", "messages", "stream"})
+"""Fields that `other` cannot change: the answer could not be read any more."""
+_LEAST_P, _MOST_P = 0.01, 0.99
+"""https://docs.cohere.com/reference/chat#request.body.p, 2026-11"""
+
+
+# Request
+
+
+def url(base_url: str, request: CompletionRequest) -> str:  # noqa: ARG001
+    """One for all."""
+    return f"{base_url}/chat"
+
+
+def headers(key: str | None) -> dict[str, str]:
+    """A bearer token."""
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def body(request: CompletionRequest) -> Json:
+    """Temperature and `p` always: their defaults are 0.3 and 0.75. Without `max_tokens` a model writes all it can."""
+    config = request.config
+    tools = [tool for tool in functions(config) if _told(tool, request)]
+    response_format = request.response_format
+    sent: Json = {
+        "model": config.model,
+        "messages": [_message(message) for message in request.messages or ()],
+        "stream": request.stream,
+        "temperature": config.temperature,
+        "p": min(max(config.top_p, _LEAST_P), _MOST_P),
+    }
+    sent |= _present(
+        tools=[_tool(tool) for tool in tools] or None,
+        tool_choice=_tool_choice(request, tools) if config.tools else None,
+        strict_tools=True if any(tool.strict for tool in tools) else None,
+        response_format=response_format
+        and _present(type="json_object", json_schema=_schema(response_format.json_schema)),
+        max_tokens=None if config.max_tokens == -1 else config.max_tokens,
+        stop_sequences=[config.stop] if isinstance(config.stop, str) else config.stop,
+        seed=request.seed,
+        presence_penalty=_penalty("presence_penalty", config.presence_penalty),
+        frequency_penalty=_penalty("frequency_penalty", config.frequency_penalty),
+    )
+    return sent | {key: value for key, value in config.other.items() if key not in _OURS}
+
+
+def _schema(given: Json | None) -> Any:  # noqa: ANN401 - JSON schema
+    return answer_schema(given)["schema"] if given else None
+
+
+def _present(**fields: Any) -> Json:  # noqa: ANN401
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _penalty(name: str, value: float) -> float | None:
+    if not 0 <= value <= 1:
+        raise Invalid(f"Cohere takes a {name} from 0 to 1; this is {value:g}.")
+    return value or None
+
+
+def _told(tool: InlineTool, request: CompletionRequest) -> bool:
+    """Cohere can be made to call a function, but not told which: then it is told of that one alone."""
+    choice = request.tool_choice
+    return not isinstance(choice, FunctionChoice) or tool.name == choice.function.name
+
+
+def _tool_choice(request: CompletionRequest, tools: list[InlineTool]) -> str | None:
+    choice = request.tool_choice
+    if isinstance(choice, FunctionChoice):
+        if not tools:
+            raise Invalid(f"tool_choice names the function {choice.function.name!r}, which is not one of the tools.")
+        return "REQUIRED"
+    return {"required": "REQUIRED", "none": "NONE"}.get(choice or "auto")
+
+
+def _tool(tool: InlineTool) -> Json:
+    """Parameters are not optional there."""
+    parameters = {"type": "object", "properties": {}} if tool.parameters is None else tool.parameters
+    function = _present(name=tool.name, description=tool.description, parameters=parameters)
+    return {"type": "function", "function": function}
+
+
+def _message(message: ChatMessage) -> Json:
+    content = message.content or ""
+    if isinstance(content, list):
+        sent_content: Any = [part.model_dump(exclude_none=True) for part in content]
+    else:
+        sent_content = content
+    if message.role == "tool":
+        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": sent_content}
+    calls = asked_calls(message)
+    if not calls:
+        return {"role": message.role, "content": sent_content}
+    return _present(
+        role=message.role, tool_plan=_plain(message) or None, tool_calls=[_asked_call(call) for call in calls]
+    )
+
+
+def _plain(message: ChatMessage) -> str:
+    """The words beside tool calls are their plan: content is refused there (https://github.com/vercel/ai/issues/5794)."""
+    content = message.content or ""
+    return content if isinstance(content, str) else "".join(part.text for part in content if isinstance(part, Text))
+
+
+def _asked_call(call: ToolCall) -> Json:
+    function = {"name": call.function.name, "arguments": call.function.arguments or "{}"}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+# Reply
+
+
+def read_reply(request: CompletionRequest, reply: Any) -> Completion:  # noqa: ANN401, ARG001
+    """A whole answer. The plan of tool calls is text, as other providers give it."""
+    message = reply["message"]
+    text = "".join(part.get("text") or "" for part in message.get("content") or () if part.get("type") == "text")
+    calls = [
+        ToolCall(
+            id=call.get("id") or f"call_{index}",
+            function=FunctionCall(name=call["function"]["name"], arguments=call["function"].get("arguments") or ""),
+        )
+        for index, call in enumerate(message.get("tool_calls") or ())
+    ]
+    usage = _usage(reply)
+    with errors.telling(reply, usage):
+        reason = _finish_reason(reply["finish_reason"])
+    return Completion([Choice((message.get("tool_plan") or "") + text, calls or None, reason)], reply, usage)
+
+
+def _finish_reason(reason: str | None) -> FinishReason | None:
+    """Errors: UpstreamFailed (the model failed on the way)."""
+    if reason in _FAILURES:
+        raise errors.broken(_TITLE, _FAILURES[reason])
+    return None if reason is None else _FINISH_REASONS.get(reason, "stop")
+
+
+def write_reply(request: CompletionRequest, joined: Joined) -> Json:  # noqa: ARG001
+    """The joined events in the form of a whole answer."""
+    choice = joined.choice()
+    message: Json = {"role": "assistant"}
+    if choice.tool_calls:
+        message |= {"tool_plan": choice.text} if choice.text else {}
+        message["tool_calls"] = [call.model_dump() for call in choice.tool_calls]
+    else:
+        message["content"] = [{"type": "text", "text": choice.text}]
+    reason = choice.finish_reason and _WRITTEN[choice.finish_reason]
+    reply: Json = joined.about | {"finish_reason": reason, "message": message}
+    if (usage := joined.usage) is not None:
+        reply["usage"] = {"tokens": {"input_tokens": usage.prompt_tokens, "output_tokens": usage.generation_tokens}}
+    return reply
+
+
+# Stream
+
+
+def read_event(request: CompletionRequest, event: Any) -> Chunk:  # noqa: ANN401, ARG001
+    """One event. What has neither text nor calls (citations, ends of parts) says nothing to us."""
+    kind = event["type"]
+    delta = event.get("delta") or {}
+    if kind == "message-start":
+        return Chunk(about=_present(id=event.get("id")))
+    if kind == "message-end":
+        usage = _usage(delta)
+        with errors.telling(event, usage):
+            return Chunk(finish_reason=_finish_reason(delta["finish_reason"]), usage=usage)
+    message = delta.get("message") or {}
+    if kind in {"content-start", "content-delta"}:
+        return Chunk(text=message["content"].get("text") or "")
+    if kind == "tool-plan-delta":
+        return Chunk(text=message["tool_plan"] or "")
+    if kind in {"tool-call-start", "tool-call-delta"}:
+        return Chunk(tool_calls=(_tool_call_part(event["index"], message["tool_calls"]),))
+    return Chunk()
+
+
+def _tool_call_part(index: int, part: Json) -> ToolCallPart:
+    function = part.get("function") or {}
+    return ToolCallPart(index, part.get("id"), function.get("name"), function.get("arguments") or "")
+
+
+# Usage and errors
+
+
+def _usage(reply: Json) -> Usage | None:
+    """What the model saw and wrote, as other providers count; billed are fewer (without Cohere's own preamble)."""
+    usage = reply.get("usage")
+    told = (usage.get("tokens") or usage.get("billed_units")) if isinstance(usage, dict) else None
+    if not isinstance(told, dict) or not told:
+        return None
+    return told_usage([told.get("input_tokens")], [told.get("output_tokens")])
+
+
+def error_detail(payload: Any) -> str | None:  # noqa: ANN401
+    """`{"message": "…"}`; a stream that fails on the way says so in its last event."""
+    if not isinstance(payload, dict):
+        return None
+    delta = payload.get("delta")
+    error = delta.get("error") if payload.get("type") == "message-end" and isinstance(delta, dict) else None
+    message = error or payload.get("message")
+    return message if isinstance(message, str) and message else None

@@ -1,0 +1,81 @@
+"""Where a server's OpenAI language differs from OpenAI's own: each a function from what would be sent to what is.
+
+Looked up 2026-11 in the vendors' references and in the request types of their own client libraries.
+"""
+
+import hashlib
+import re
+
+from services.generation.models.request import Json
+
+_DEFAULTS: Json = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
+_PENALTIES = ("presence_penalty", "frequency_penalty")
+_REASONING = re.compile(r"(?:^|[-_.:/])(?:o\d|gpt-?[5-9])")
+"""Also at the end of a longer name: fine-tuned models, and deployments named after their model."""
+_MISTRAL_CALL_ID = re.compile(r"[a-zA-Z0-9]{9}")
+
+
+def _without(sent: Json, *fields: str) -> Json:
+    return {field: value for field, value in sent.items() if field not in fields}
+
+
+def _without_defaults(sent: Json, *fields: str) -> Json:
+    return {field: value for field, value in sent.items() if field not in fields or value != _DEFAULTS[field]}
+
+
+def reasoning(sent: Json) -> Json:
+    """OpenAI's reasoning models refuse sampling parameters, and know `max_completion_tokens` only. What the config asks
+    for beyond the defaults is sent all the same: some take it when they are told not to reason, the others say no.
+
+    They read a system message as a developer message by themselves.
+    https://developers.openai.com/api/docs/guides/reasoning · …/api-reference/chat/create
+    """
+    if "messages" not in sent or not _REASONING.search(sent["model"]):
+        return sent
+    rest = _without_defaults(sent, *_DEFAULTS)
+    return rest if "max_tokens" not in rest else {"max_completion_tokens": rest.pop("max_tokens")} | rest
+
+
+def unpenalised(sent: Json) -> Json:
+    """Some servers, or some of their models, refuse penalties whatever their value; zero is the same as none."""
+    return _without_defaults(sent, *_PENALTIES)
+
+
+def mistral(sent: Json) -> Json:
+    """Mistral refuses fields it does not know, tells the usage of every stream, and wants its own kind of call ids.
+
+    https://docs.mistral.ai/api/endpoint/chat · ids: mistral-common, protocol/instruct/validator.py
+    """
+    rest = _without(sent, "user", "stream_options", "seed")
+    rest["messages"] = [_mistral_ids(message) for message in sent["messages"]]
+    if "seed" in sent:
+        rest["random_seed"] = sent["seed"]
+    if sent.get("tool_choice") == "required":
+        rest["tool_choice"] = "any"
+    return rest
+
+
+def _mistral_ids(message: Json) -> Json:
+    """A history may come from another provider. An id of theirs stays; any other gets the same new one everywhere."""
+    changed = dict(message)
+    if "tool_call_id" in message:
+        changed["tool_call_id"] = _mistral_id(message["tool_call_id"])
+    if "tool_calls" in message:
+        changed["tool_calls"] = [call | {"id": _mistral_id(call["id"])} for call in message["tool_calls"]]
+    return changed
+
+
+def _mistral_id(given: str) -> str:
+    return given if _MISTRAL_CALL_ID.fullmatch(given) else hashlib.sha256(given.encode()).hexdigest()[:9]
+
+
+def together(sent: Json) -> Json:
+    """Together's `logprobs` is the number of them. https://docs.together.ai/reference/chat-completions-1"""
+    if "top_logprobs" not in sent:
+        return sent
+    return _without(sent, "top_logprobs") | {"logprobs": sent["top_logprobs"]}
+
+
+def perplexity(sent: Json) -> Json:
+    """Perplexity knows no users, and tells the usage of every stream. https://docs.perplexity.ai/api-reference/sonar-post"""
+    return _without(unpenalised(sent), "user", "stream_options")

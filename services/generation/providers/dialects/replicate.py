@@ -1,0 +1,230 @@
+"""The wire language of Replicate: a prediction is started, and its answer fetched or followed as a stream.
+
+Predictions: https://replicate.com/docs/reference/http · streams: https://replicate.com/docs/topics/predictions/streaming,
+2026-11. Every model has its own inputs; these are the language models', see for instance
+https://replicate.com/meta/meta-llama-3-70b-instruct/api/schema
+"""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic_core import to_json
+
+from services.generation.models.request import Choice, Chunk, Completion, CompletionRequest, Joined, Json, told_usage
+from services.generation.providers import errors
+from services.generation.providers.base import Call, Next
+from services.generation.providers.transport.stream_framing import lines
+from shared.contracts.chat import ChatMessage, Text, Usage
+from shared.contracts.projects import ModelConfig
+from shared.errors import Invalid
+
+_ALIASES = {"llama70b-v2": "meta/llama-2-70b-chat"}
+"""Names Humanloop had of its own (behaviour.md §16)."""
+_MODEL = re.compile(r"(?P<owner>\w[\w.-]*)/(?P<name>\w[\w.-]*)(?::(?P<version>\w+))?")
+_LLAMA_2 = re.compile(r"[^/]+/llama-2-")
+"""Models that call the budget `max_new_tokens`: https://replicate.com/meta/llama-2-70b-chat/api/schema"""
+_OURS = frozenset({"prompt"})
+_POLL_SECONDS = 0.5
+_WORKING = frozenset({"starting", "processing"})
+_BROKEN = frozenset({"failed", "canceled", "aborted"})
+_SPEAKERS = {"user": "User", "assistant": "Assistant"}
+
+
+def check(config: ModelConfig) -> None:
+    """Errors: Invalid (the model's name has not Replicate's form)."""
+    _parts(config.model)
+
+
+def _parts(model: str) -> re.Match[str]:
+    match = _MODEL.fullmatch(_ALIASES.get(model, model))
+    if match is None:
+        raise Invalid(f"{model!r} is not a model of Replicate: model must be 'owner/name' or 'owner/name:version'.")
+    return match
+
+
+# Request
+
+
+def url(base_url: str, request: CompletionRequest) -> str:
+    """A version is run by its id, a model without one by its name."""
+    parts = _parts(request.config.model)
+    return f"{base_url}/predictions" if parts["version"] else f"{base_url}/models/{parts[1]}/{parts[2]}/predictions"
+
+
+def headers(key: str | None) -> dict[str, str]:
+    """A bearer token."""
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def prefer(call: Call) -> dict[str, str]:
+    """A whole answer is waited for, up to a minute; then it is polled."""
+    return {} if call.request.stream else {"Prefer": "wait"}
+
+
+def body(request: CompletionRequest) -> Json:
+    """The inputs of a language model. Errors: Invalid (a stop sequence that cannot be written down)."""
+    config = request.config
+    parts = _parts(config.model)
+    prompt, system = (request.prompt or "", None) if request.messages is None else _rendered(request.messages)
+    budget = "max_new_tokens" if _LLAMA_2.match(parts[0]) else "max_tokens"
+    inputs = {
+        "prompt": prompt,
+        "system_prompt": system,
+        budget: request.budget,
+        "temperature": config.temperature,
+        "top_p": config.top_p,
+        "stop_sequences": _stops(config.stop),
+        "seed": request.seed,
+    }
+    inputs = {name: value for name, value in inputs.items() if value is not None}
+    inputs |= {name: value for name, value in config.other.items() if name not in _OURS}
+    sent: Json = {"version": parts["version"]} if parts["version"] else {}
+    return sent | {"input": inputs} | ({"stream": True} if request.stream else {})
+
+
+def _stops(stop: str | list[str] | None) -> str | None:
+    stops = [stop] if isinstance(stop, str) else stop or []
+    if any("," in each for each in stops):
+        raise Invalid("Replicate separates stop sequences by commas: none of them can have a comma in it.")
+    return ",".join(stops) or None
+
+
+def _rendered(messages: list[ChatMessage]) -> tuple[str, str | None]:
+    """Prompt and system prompt. One message is sent as it is; a conversation as lines that say who speaks, because the
+    model wraps whatever it gets into its own chat format, which we do not know."""
+    system = "\n\n".join(_text(message) for message in messages if message.role == "system")
+    spoken = [message for message in messages if message.role != "system"]
+    if len(spoken) <= 1 and all(message.role == "user" for message in spoken):
+        return "".join(map(_text, spoken)), system or None
+    lines = [f"{_SPEAKERS[message.role]}: {_text(message)}" for message in spoken]
+    if spoken[-1].role == "user":
+        lines.append("Assistant:")
+    return "\n\n".join(lines), system or None
+
+
+def _text(message: ChatMessage) -> str:
+    if isinstance(message.content, list):
+        return "\n".join(part.text for part in message.content if isinstance(part, Text))
+    return message.content or ""
+
+
+# Where the answer is
+
+
+def follow(call: Call, reply: Any) -> Next | None:  # noqa: ANN401
+    """Errors: UpstreamFailed (the prediction failed, or lies at an address that is not Replicate's)."""
+    status, urls = reply["status"], reply.get("urls") or {}
+    if status in _BROKEN:
+        detail = errors.masked(error_detail(reply) or status, call.key)
+        raise errors.broken(call.title, f"could not answer: {detail}")
+    cancel = urls.get("cancel")
+    if call.request.stream and urls.get("stream"):
+        return Next(_own(call, urls["stream"]), cancel_url=cancel and _own(call, cancel))
+    if status in _WORKING:
+        return Next(_own(call, urls["get"]), _POLL_SECONDS, cancel and _own(call, cancel))
+    return None
+
+
+def _own(call: Call, url: str) -> str:
+    """The key goes there, too."""
+    there, here = urlsplit(url), urlsplit(call.url)
+    host = there.hostname or ""
+    is_replicate = there.scheme == "https" and (host == "replicate.com" or host.endswith(".replicate.com"))
+    if not is_replicate and (there.scheme, there.netloc) != (here.scheme, here.netloc):
+        raise errors.broken(call.title, "sent its answer to an address that is not its own.")
+    return url
+
+
+# Reply
+
+
+def read_reply(request: CompletionRequest, reply: Any) -> Completion:  # noqa: ANN401
+    """A prediction that is done. Replicate does not say why it ended: at its budget, it was cut."""
+    usage = _usage(reply)
+    cut = usage is not None and request.budget is not None and usage.generation_tokens >= request.budget
+    return Completion([Choice(_output(reply["output"]), None, "length" if cut else "stop")], reply, usage)
+
+
+def _output(output: Any) -> str:  # noqa: ANN401
+    """Language models give pieces of text; some give it whole."""
+    return "".join(output) if isinstance(output, list) else "" if output is None else str(output)
+
+
+def write_reply(request: CompletionRequest, joined: Joined) -> Json:  # noqa: ARG001 - part of the language
+    """The joined events as a prediction."""
+    reply = joined.about | {"status": "succeeded", "output": [joined.choice().text]}
+    if joined.usage:
+        prompt, generation = joined.usage.prompt_tokens, joined.usage.generation_tokens
+        reply["metrics"] = {"input_token_count": prompt, "output_token_count": generation}
+    return reply
+
+
+# Stream
+
+
+async def frames(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Named events whose data is text, as JSON: `{"event": …, "data": …}`. A model that cannot stream answers with a
+    whole prediction, which is passed on as it is."""
+    whole, name, said = list[bytes](), "", list[str]()
+    async for raw in lines(received):
+        if whole or raw[:1] == b"{":
+            whole.append(raw)
+            continue
+        line = raw.rstrip(b"\r").decode()
+        field, _, value = line.partition(":")
+        if field == "event":
+            name = value.strip()
+        elif field == "data":
+            said.append(value.removeprefix(" "))
+        elif not line and name:
+            yield to_json({"event": name, "data": "\n".join(said)})
+            if name == "done":
+                yield b"[DONE]"
+            name, said = "", []
+    if whole:
+        yield b"\n".join(whole)
+
+
+def read_event(request: CompletionRequest, event: Any) -> Chunk:  # noqa: ANN401
+    """One event; or the whole prediction."""
+    if "event" not in event:
+        completion = read_reply(request, event)
+        (choice,) = completion.choices
+        about = {field: event[field] for field in ("id", "model", "version") if field in event}
+        return Chunk(choice.text, (), choice.finish_reason, completion.usage, about)
+    if event["event"] == "output":
+        return Chunk(text=event["data"])
+    return Chunk(finish_reason="stop" if event["event"] == "done" else None)
+
+
+# Usage and errors
+
+
+def _usage(reply: Json) -> Usage | None:
+    metrics = reply.get("metrics")
+    if not isinstance(metrics, dict) or "output_token_count" not in metrics:
+        return None
+    return told_usage([metrics.get("input_token_count")], [metrics["output_token_count"]])
+
+
+def error_detail(payload: Any) -> str | None:  # noqa: ANN401
+    """`{"title": …, "detail": …, "status": 422}`, a prediction that failed, or an event that says so."""
+    if not isinstance(payload, dict):
+        return None
+    if "event" in payload:
+        return _event_error(payload["event"], payload["data"])
+    if payload.get("status") in _BROKEN:
+        return str(payload.get("error") or f"the prediction was {payload['status']}")
+    if "output" in payload:
+        return None
+    detail = payload.get("detail") or payload.get("title")
+    return str(detail) if detail else None
+
+
+def _event_error(event: str, data: str) -> str | None:
+    """`done` has a reason unless all went well: `{"reason": "canceled"}`."""
+    if event == "error":
+        return data or "the prediction failed"
+    return f"the prediction ended with {data}" if event == "done" and "reason" in data else None

@@ -1,0 +1,66 @@
+"""What is announced of a batch. A fact's id comes from what it tells, so that telling it again is dropped."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, TypeVar
+
+from services.logging.decoding import Entry
+from services.logging.session_resolution import Home, Key, key_of
+from shared import ids
+from shared.contracts.logs import LogRecord, LogsRecorded, LogsUpdated, LogUpdate, RecordedLog
+from shared.contracts.message import Event
+
+LOGS_PER_EVENT = 500
+R = TypeVar("R", LogRecord, LogUpdate)
+
+
+class Fact(NamedTuple):
+    """An event, and the id under which the stream recognises a repeat."""
+
+    event: Event
+    message_id: str
+
+
+def recorded(logs: Iterable[Entry[LogRecord]], homes: Mapping[Key, Home]) -> list[Fact]:
+    """Logs that were stored."""
+    return [
+        Fact(
+            LogsRecorded(organisation=organisation, logs=[_recorded_log(entry.record, homes) for entry in entries]),
+            _message_id("recorded", entries),
+        )
+        for organisation, entries in _by_organisation(logs)
+    ]
+
+
+def updated(updates: Iterable[Entry[LogUpdate]]) -> list[Fact]:
+    """Logs that were changed."""
+    return [
+        Fact(
+            LogsUpdated(organisation=organisation, ids=list(dict.fromkeys(entry.record.id for entry in entries))),
+            _message_id("updated", entries),
+        )
+        for organisation, entries in _by_organisation(updates)
+    ]
+
+
+def _recorded_log(log: LogRecord, homes: Mapping[Key, Home]) -> RecordedLog:
+    return RecordedLog(
+        id=log.id,
+        project_id=log.project_id,
+        config_id=log.config_id,
+        session_id=homes[key_of(log)].session_id,
+        parent_id=log.parent_id,
+        failed=log.error is not None,
+    )
+
+
+def _by_organisation(entries: Iterable[Entry[R]]) -> Iterable[tuple[str, list[Entry[R]]]]:
+    groups: dict[str, list[Entry[R]]] = {}
+    for entry in entries:
+        groups.setdefault(entry.record.organisation, []).append(entry)
+    for organisation, group in groups.items():
+        for start in range(0, len(group), LOGS_PER_EVENT):
+            yield organisation, group[start : start + LOGS_PER_EVENT]
+
+
+def _message_id(what: str, entries: list[Entry[R]]) -> str:
+    return ids.derive("fact", what, *(str(entry.recorded) for entry in entries))

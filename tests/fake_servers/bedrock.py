@@ -1,0 +1,134 @@
+"""The wire of AWS Bedrock's Converse API. Checked against AWS's own client library."""
+
+import json
+import re
+import struct
+from collections.abc import Iterator
+from zlib import crc32
+
+from tests.fake_servers import server
+from tests.fake_servers.server import Json, Recorded, Reply, StandIn
+
+_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_call": "tool_use"}
+_ERRORS = {
+    400: "ValidationException",
+    403: "AccessDeniedException",
+    404: "ResourceNotFoundException",
+    408: "ModelTimeoutException",
+    424: "ModelErrorException",
+    429: "ThrottlingException",
+    500: "InternalServerException",
+    503: "ServiceUnavailableException",
+}
+
+
+def _reason(reply: Reply) -> str:
+    reason = reply.finish_reason or ("tool_call" if reply.tool_calls else "stop")
+    return _REASONS.get(reason, reason)
+
+
+def _usage(reply: Reply) -> Json:
+    total = reply.prompt_tokens + reply.generation_tokens
+    return {"inputTokens": reply.prompt_tokens, "outputTokens": reply.generation_tokens, "totalTokens": total}
+
+
+def _blocks(reply: Reply) -> list[Json]:
+    text: list[Json] = [{"text": reply.content}] if reply.content else []
+    return text + [
+        {
+            "toolUse": {
+                "toolUseId": call["id"],
+                "name": call["function"]["name"],
+                "input": json.loads(call["function"]["arguments"]),
+            }
+        }
+        for call in reply.tool_calls or ()
+    ]
+
+
+class Bedrock:
+    """Converse and ConverseStream."""
+
+    prefix = ""
+    stream_type = "application/vnd.amazon.eventstream"
+
+    def key(self, headers: dict[str, str]) -> str | None:
+        """The bearer token, or the id of the access key that signed."""
+        shown = headers.get("authorization") or ""
+        signed = re.match(r"AWS4-HMAC-SHA256 Credential=([^/]+)/", shown)
+        return signed[1] if signed else shown.removeprefix("Bearer ") or None
+
+    def streams(self, request: Recorded) -> bool:
+        """As the path says."""
+        return request.path.endswith("/converse-stream")
+
+    def whole(self, request: Recorded, reply: Reply) -> Json:  # noqa: ARG002
+        """Text, then the tool calls."""
+        return {
+            "output": {"message": {"role": "assistant", "content": _blocks(reply)}},
+            "stopReason": _reason(reply),
+            "usage": _usage(reply),
+            "metrics": {"latencyMs": 7},
+        }
+
+    def events(self, request: Recorded, reply: Reply) -> Iterator[bytes]:  # noqa: ARG002
+        """A word an event; the arguments of a tool call in two pieces, none if there are none."""
+        yield event("messageStart", {"role": "assistant"})
+        for index, block in enumerate(_blocks(reply)):
+            yield from _block_events(index, block)
+        if reply.stream_error:
+            yield exception("throttlingException", {"message": reply.stream_error})
+            return
+        yield event("messageStop", {"stopReason": _reason(reply)})
+        yield event("metadata", {"usage": _usage(reply), "metrics": {"latencyMs": 7}})
+
+    def error(self, reply: Reply) -> Json:
+        """`{"message": …}`; its kind is a header."""
+        kind = _ERRORS.get(reply.status, "UnknownException") + ":http://internal/"
+        reply.headers = {"x-amzn-ErrorType": kind} | reply.headers
+        return {"message": "the stand-in refuses"} | (reply.error or {})
+
+
+def _block_events(index: int, block: Json) -> Iterator[bytes]:
+    if (use := block.get("toolUse")) is None:
+        deltas: list[Json] = [{"text": word} for word in re.findall(r"\s*\S+\s*$|\s*\S+", block["text"])]
+    else:
+        start = {"toolUse": {"toolUseId": use["toolUseId"], "name": use["name"]}}
+        yield event("contentBlockStart", {"start": start, "contentBlockIndex": index})
+        text = json.dumps(use["input"]) if use["input"] else ""
+        deltas = [{"toolUse": {"input": piece}} for piece in (text[: len(text) // 2], text[len(text) // 2 :])]
+    for delta in deltas:
+        # Bedrock pads events to hide the lengths of words.
+        yield event("contentBlockDelta", {"delta": delta, "contentBlockIndex": index, "p": "abcdef"})
+    yield event("contentBlockStop", {"contentBlockIndex": index})
+
+
+# Framing: https://smithy.io/2.0/aws/amazon-eventstream.html, 2026-11
+
+
+def event(kind: str, payload: Json) -> bytes:
+    """One message of a binary event stream."""
+    headers = {":event-type": kind, ":content-type": "application/json", ":message-type": "event"}
+    return framed(headers, json.dumps(payload).encode())
+
+
+def exception(kind: str, payload: Json) -> bytes:
+    """The message that ends a stream that failed."""
+    headers = {":exception-type": kind, ":content-type": "application/json", ":message-type": "exception"}
+    return framed(headers, json.dumps(payload).encode())
+
+
+def framed(headers: dict[str, str], payload: bytes) -> bytes:
+    """Lengths, their checksum, headers (7 is the type of strings), payload, checksum of all."""
+    head = b"".join(
+        struct.pack("!B", len(name)) + name.encode() + struct.pack("!BH", 7, len(value.encode())) + value.encode()
+        for name, value in headers.items()
+    )
+    prelude = struct.pack("!II", 16 + len(head) + len(payload), len(head))
+    message = prelude + struct.pack("!I", crc32(prelude)) + head + payload
+    return message + struct.pack("!I", crc32(message))
+
+
+def start() -> StandIn:
+    """Serve on a free port in the background."""
+    return server.start(Bedrock())

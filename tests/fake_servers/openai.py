@@ -1,0 +1,98 @@
+"""The wire of the OpenAI API. Checked against OpenAI's own client library."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from tests.fake_servers import server
+from tests.fake_servers.server import Json, Recorded, Reply, StandIn, sse
+
+OpenAIStandIn = StandIn
+_REASONS = {"tool_call": "tool_calls"}
+
+
+def _reason(reply: Reply) -> str:
+    reason = reply.finish_reason or ("tool_call" if reply.tool_calls else "stop")
+    return _REASONS.get(reason, reason)
+
+
+def _choice(reply: Reply, index: int, *, chat: bool) -> Json:
+    if not chat:
+        return {"index": index, "text": reply.content or "", "finish_reason": _reason(reply), "logprobs": None}
+    message: Json = {"role": "assistant", "content": reply.content, "refusal": None}
+    if reply.tool_calls:
+        message["tool_calls"] = reply.tool_calls
+    return {"index": index, "message": message, "finish_reason": _reason(reply), "logprobs": None}
+
+
+def _envelope(kind: str, model: str) -> Json:
+    return {"id": "gen-1", "object": kind, "created": 1_700_000_000, "model": model}
+
+
+def _usage(reply: Reply) -> Json:
+    total = reply.prompt_tokens + reply.generation_tokens
+    return {
+        "prompt_tokens": reply.prompt_tokens,
+        "completion_tokens": reply.generation_tokens,
+        "total_tokens": total,
+    }
+
+
+class OpenAI:
+    """Chat completions and completions."""
+
+    prefix = "/v1"
+    stream_type = "text/event-stream"
+
+    def key(self, headers: dict[str, str]) -> str | None:
+        """A bearer token; Azure has a header of its own."""
+        return headers.get("api-key") or (headers.get("authorization") or "").removeprefix("Bearer ") or None
+
+    def streams(self, request: Recorded) -> bool:
+        """As the body says."""
+        return bool(request.body.get("stream"))
+
+    def whole(self, request: Recorded, reply: Reply) -> Json:
+        """`n` choices."""
+        chat = _chats(request)
+        choices = [_choice(reply, index, chat=chat) for index in range(request.body.get("n") or 1)]
+        kind = "chat.completion" if chat else "text_completion"
+        return _envelope(kind, request.body.get("model", "")) | {"choices": choices, "usage": _usage(reply)}
+
+    def events(self, request: Recorded, reply: Reply) -> Iterator[bytes]:
+        """A word an event, then the tool calls, the reason, the usage."""
+        for chunk in _chunks(reply, request.body, chat=_chats(request)):
+            yield sse(chunk)
+        yield b"data: [DONE]\n\n"
+
+    def error(self, reply: Reply) -> Json:
+        """`{"error": {...}}`"""
+        return {"error": reply.error or {"message": "the stand-in refuses", "type": "invalid_request_error"}}
+
+
+def _chats(request: Recorded) -> bool:
+    return request.path.partition("?")[0].endswith("/chat/completions")
+
+
+def _chunks(reply: Reply, body: Json, *, chat: bool) -> Iterator[Json]:
+    kind = "chat.completion.chunk" if chat else "text_completion"
+    envelope = _envelope(kind, body.get("model", ""))
+
+    def chunk(delta: Json, finish: str | None = None) -> Json:
+        inner: dict[str, Any] = {"delta": delta} if chat else {"text": delta.get("content", "")}
+        return envelope | {"choices": [{"index": 0, "finish_reason": finish, "logprobs": None, **inner}]}
+
+    if chat:
+        yield chunk({"role": "assistant", "content": ""})
+    for word in re.findall(r"\s*\S+|\s+$", reply.content or ""):
+        yield chunk({"content": word})
+    for index, call in enumerate(reply.tool_calls or ()):
+        yield chunk({"tool_calls": [{"index": index, **call}]})
+    yield chunk({}, _reason(reply))
+    if reply.tells_usage or (body.get("stream_options") or {}).get("include_usage"):
+        yield envelope | {"choices": [], "usage": _usage(reply)}
+
+
+def start() -> StandIn:
+    """Serve on a free port in the background."""
+    return server.start(OpenAI())

@@ -1,0 +1,97 @@
+"""The wire of Replicate's predictions. Checked against Replicate's own client library."""
+
+import itertools
+import re
+from collections.abc import Iterator
+
+from tests.fake_servers import server
+from tests.fake_servers.server import Json, Recorded, Reply, StandIn
+
+
+class Replicate:
+    """Predictions that are waited for, polled, or followed as a stream."""
+
+    prefix = "/v1"
+    stream_type = "text/event-stream"
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._begun: dict[str, tuple[Recorded, Reply]] = {}
+
+    def key(self, headers: dict[str, str]) -> str | None:
+        """A bearer token."""
+        return (headers.get("authorization") or "").removeprefix("Bearer ") or None
+
+    def streams(self, request: Recorded) -> bool:
+        """A prediction is followed at an address of its own."""
+        return "/stream/" in request.path
+
+    def begun(self, request: Recorded, reply: Reply) -> Json | None:
+        """Work that is not waited for is only begun. Cancelling ends nothing here."""
+        if request.method != "POST" or request.path.endswith("/cancel"):
+            return None
+        if request.headers.get("prefer") and not request.body.get("stream"):
+            return None
+        return self._prediction(request, reply, "starting")
+
+    def earlier(self, request: Recorded) -> Reply | None:
+        """By the id in the path."""
+        begun = self._begun.get(request.path.removesuffix("/cancel").rpartition("/")[2])
+        return begun and begun[1]
+
+    def whole(self, request: Recorded, reply: Reply) -> Json:
+        """A prediction that is done."""
+        begun = self._begun.get(request.path.rpartition("/")[2])
+        return self._prediction(begun[0] if begun else request, reply, "succeeded")
+
+    def events(self, request: Recorded, reply: Reply) -> Iterator[bytes]:  # noqa: ARG002 - part of the language
+        """A word an event."""
+        for number, word in enumerate(_words(reply)):
+            yield _event("output", word, number)
+        yield _event("done", "{}", 1_000)
+
+    def error(self, reply: Reply) -> Json:
+        """`{"title": …, "detail": …}`"""
+        detail = (reply.error or {}).get("message", "the stand-in refuses")
+        return {"title": "Refused", "detail": detail, "status": reply.status}
+
+    def _prediction(self, request: Recorded, reply: Reply, status: str) -> Json:
+        number = f"prediction{next(self._numbers)}"
+        self._begun[number] = (request, reply)
+        origin = f"http://{request.headers['host']}/v1"
+        done = status == "succeeded"
+        return {
+            "id": number,
+            "model": "/".join(request.path.split("/")[3:5]),
+            "version": request.body.get("version", "hidden"),
+            "status": status,
+            "input": request.body.get("input"),
+            "output": _words(reply) if done else None,
+            "logs": "",
+            "error": None,
+            "metrics": {"input_token_count": reply.prompt_tokens, "output_token_count": reply.generation_tokens}
+            if done
+            else {},
+            "created_at": "2026-11-01T00:00:00Z",
+            "started_at": None,
+            "completed_at": None,
+            "urls": {
+                "get": f"{origin}/predictions/{number}",
+                "cancel": f"{origin}/predictions/{number}/cancel",
+                "stream": f"{origin}/stream/{number}",
+            },
+        }
+
+
+def _words(reply: Reply) -> list[str]:
+    return re.findall(r"\s*\S+|\s+$", reply.content or "")
+
+
+def _event(name: str, data: str, number: int) -> bytes:
+    lines = "".join(f"data: {line}\n" for line in data.split("\n"))
+    return f"event: {name}\nid: {number}:0\n{lines}\n".encode()
+
+
+def start() -> StandIn:
+    """Serve on a free port in the background."""
+    return server.start(Replicate())

@@ -1,0 +1,80 @@
+"""Images for row tests, and a look at how they are stored."""
+
+import asyncio
+import base64
+import hashlib
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from pydantic import SecretStr
+
+from deploy.local import ports
+from deploy.local.folder import Folder
+from deploy.local.secrets import Secrets
+from shared.blobs import Blobs
+from shared.bus import Bus
+from shared.settings import ServiceSettings
+from tests.calls import Json
+from tests.stack import Stack
+
+MIB = 1024 * 1024
+T = TypeVar("T")
+
+
+def data_url(size: int, seed: str) -> str:
+    """An image nobody else sends, `size` bytes before base64."""
+    return "data:image/png;base64," + base64.b64encode(random.Random(seed).randbytes(size)).decode()  # noqa: S311
+
+
+def part(url: str, detail: str = "auto") -> Json:
+    """A part of a message."""
+    return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
+
+
+def asking(*urls: str, text: str = "What is this?") -> list[Json]:
+    """One message with text and images."""
+    return [{"role": "user", "content": [{"type": "text", "text": text}, *map(part, urls)]}]
+
+
+def urls_of(message: Json) -> list[str]:
+    """Of the images in a message, in their order."""
+    return [it["image_url"]["url"] for it in message["content"] if it["type"] == "image_url"]
+
+
+def stored(stack: Stack, url: str) -> dict[str, int]:
+    """The places where the data of this URL stands in the object store, whoever owns it, and how often."""
+    digest = hashlib.sha256(url.partition(",")[2].encode()).hexdigest()
+
+    async def look(bus: Bus) -> dict[str, int]:
+        info = await bus.client.jetstream().stream_info("BLOBS", subjects_filter=f"blobs.*.{digest}.>")
+        return info.state.subjects or {}
+
+    return asyncio.run(_as_operator(stack, look))
+
+
+def keep_for(stack: Stack, organisation: str, url: str) -> str:
+    """Store the data of this URL for an organisation; returns its token."""
+    content = url.partition(",")[2].encode()
+    digest = hashlib.sha256(content).hexdigest()
+
+    async def keep(bus: Bus) -> None:
+        await Blobs(bus).keep(organisation, {digest: content})
+
+    asyncio.run(_as_operator(stack, keep))
+    return f"everloop-blob:{digest}"
+
+
+async def _as_operator(stack: Stack, work: Callable[[Bus], Awaitable[T]]) -> T:
+    settings = ServiceSettings(
+        nats_url=f"nats://{ports.HOST}:{stack.status()['nats-server']['port']}",
+        nats_user="operator",
+        nats_password=SecretStr(Secrets.of(Folder(stack.folder)).bus_passwords["operator"]),
+        secret=SecretStr("x" * 44),
+    )
+    bus = Bus(settings, "operator")
+    await bus.open()
+    try:
+        return await work(bus)
+    finally:
+        await bus.close()

@@ -1,0 +1,387 @@
+"""Outbound and the tools on it, against a web server of this machine that the fence lets through."""
+
+import asyncio
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from services.generation.http.guarded_client import Outbound
+from services.generation.tools.base import Invocation, World
+from services.generation.tools.registry import KINDS
+from shared.contracts.tools import TOOL_SETTINGS
+from shared.errors import Invalid, RateLimited, TooLarge, Unauthenticated, UpstreamFailed
+from tests.fake_servers.web import Answer, Asked, Web, as_json, redirect, serving
+from tests.integration.servers import ROOT
+
+EMBEDDING = {
+    "object": "list",
+    "model": "text-embedding-ada-002",
+    "data": [{"object": "embedding", "index": 0, "embedding": [0.25, -1.0]}],
+    "usage": {"prompt_tokens": 1, "total_tokens": 1},
+}
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with serving() as web:
+        yield web
+
+
+@pytest.fixture
+async def outbound() -> AsyncIterator[Outbound]:
+    outbound = Outbound("127.0.0.1")
+    yield outbound
+    await outbound.close()
+
+
+class TestRequests:
+    async def test_what_is_there_is_fetched(self, web: Web, outbound: Outbound) -> None:
+        web.paths["/a b/ü"] = Answer(b"no")
+        web.paths["/a%20b/%C3%BC"] = Answer("schön".encode(), 203, {"Content-Type": "text/plain; charset=utf-8"})
+        fetched = await outbound.get(f"{web.url}/a b/ü?q=x y&r=%20#part", headers={"X-Key": "s"})
+        assert (fetched.status, fetched.content_type, fetched.text) == (203, "text/plain; charset=utf-8", "schön")
+        (asked,) = web.asked
+        assert asked.query == {"q": "x y", "r": " "}
+        assert asked.headers["host"] == f"127.0.0.1:{web.port}"
+        assert asked.headers["x-key"] == "s"
+        assert asked.headers["accept-encoding"] == "identity"
+
+    async def test_json_is_posted(self, web: Web, outbound: Outbound) -> None:
+        web.paths["/in"] = as_json({"ok": True}, 201)
+        fetched = await outbound.post_json(f"{web.url}/in", {"a": [1, None]}, headers={"Authorization": "Bearer k"})
+        assert (fetched.status, fetched.text) == (201, '{"ok": true}')
+        assert web.asked[0].body == {"a": [1, None]}
+        assert web.asked[0].headers["authorization"] == "Bearer k"
+
+    @pytest.mark.parametrize(
+        "target",
+        [
+            *("http://localhost:{port}/x", "http://[::1]:{port}/x", "http://127.1:{port}/x", "http://10.0.0.1/x"),
+            *("http://169.254.169.254/latest/meta-data/", "//169.254.169.254/", "http://[::ffff:127.0.0.1]:{port}/x"),
+            *("file:///etc/passwd", "http://[broken/", "http://u:p@127.0.0.1:{port}/x"),
+        ],
+    )
+    async def test_a_redirect_to_the_inside_is_refused(self, web: Web, outbound: Outbound, target: str) -> None:
+        web.paths["/start"] = redirect(target.format(port=web.port))
+        web.paths["/x"] = Answer(b"secret of the inside")
+        with pytest.raises(Invalid):
+            await outbound.get(f"{web.url}/start")
+        assert [asked.path for asked in web.asked] == ["/start"]
+
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    async def test_three_redirects_are_followed(self, web: Web, outbound: Outbound, status: int) -> None:
+        web.paths |= {"/1": redirect("2", status), "/2": redirect("/3", status), "/3": redirect("/4?q=1", status)}
+        web.paths["/4"] = Answer(b"there")
+        assert (await outbound.get(f"{web.url}/1", headers={"X-Key": "s"})).text == "there"
+        assert [asked.headers.get("x-key") for asked in web.asked] == ["s"] * 4
+
+    async def test_a_fourth_redirect_is_not(self, web: Web, outbound: Outbound) -> None:
+        web.paths["/loop"] = redirect("/loop")
+        with pytest.raises(UpstreamFailed, match="more than 3"):
+            await outbound.get(f"{web.url}/loop")
+        assert len(web.asked) == 4
+
+    async def test_headers_stay_with_the_first_host(self, web: Web, outbound: Outbound) -> None:
+        with serving() as other:
+            web.paths["/start"] = redirect(f"{other.url}/back")
+            other.paths["/back"] = redirect(f"{web.url}/end")
+            web.paths["/end"] = Answer(b"there")
+            assert (await outbound.get(f"{web.url}/start", headers={"X-Key": "s"})).text == "there"
+            (elsewhere,) = other.asked
+        assert [asked.headers.get("x-key") for asked in web.asked] == ["s", None]
+        assert "x-key" not in elsewhere.headers
+
+    async def test_a_redirected_post_is_told_and_not_sent_again(self, web: Web, outbound: Outbound) -> None:
+        web.paths["/in"] = redirect("/elsewhere", 307)
+        assert (await outbound.post_json(f"{web.url}/in", {})).status == 307
+        assert len(web.asked) == 1
+
+    async def test_an_answer_has_a_limit(self, web: Web, outbound: Outbound) -> None:
+        web.paths |= {"/fits": Answer(b"x" * 1000), "/large": Answer(b"x" * 1001)}
+        assert len((await outbound.get(f"{web.url}/fits", limit_bytes=1000)).content) == 1000
+        with pytest.raises(UpstreamFailed, match="more than 1000 bytes"):
+            await outbound.get(f"{web.url}/large", limit_bytes=1000)
+
+    async def test_who_reads_may_end_an_answer_while_it_arrives(self, web: Web, outbound: Outbound) -> None:
+        web.paths |= {"/long": Answer(b"x" * 5_000_000), "/short": Answer(b"x" * 1000)}
+        arrived: list[int] = []
+
+        def enough(count: int) -> None:
+            arrived.append(count)
+            if sum(arrived) > 1_000_000:
+                raise TooLarge("enough")
+
+        with pytest.raises(TooLarge, match="enough"):
+            await outbound.get(f"{web.url}/long", limit_bytes=10_000_000, arrived=enough)
+        assert sum(arrived) < 2_000_000
+        arrived.clear()
+        assert len((await outbound.get(f"{web.url}/short", arrived=enough)).content) == sum(arrived)
+
+    @pytest.mark.parametrize(
+        "slow", [{"delay_seconds": 1.0}, {"piece_delay_seconds": 0.02}], ids=["silent", "dripping"]
+    )
+    async def test_an_answer_has_a_time(self, web: Web, outbound: Outbound, slow: dict[str, float]) -> None:
+        web.paths["/slow"] = Answer(b"x" * 100, **slow)  # type: ignore[arg-type]
+        with pytest.raises(UpstreamFailed, match=r"within 0\.3 seconds"):
+            await outbound.get(f"{web.url}/slow", seconds=0.3)
+
+    async def test_a_compressed_answer_is_refused(self, web: Web, outbound: Outbound) -> None:
+        web.paths["/gzip"] = Answer(b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+        with pytest.raises(UpstreamFailed, match="compressed"):
+            await outbound.get(f"{web.url}/gzip")
+
+    async def test_nobody_there_is_told(self, outbound: Outbound) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            with pytest.raises(UpstreamFailed, match="cannot be reached"):
+                await outbound.get(f"http://127.0.0.1:{taken.getsockname()[1]}/")
+
+    async def test_what_is_no_http_is_told(self, outbound: Outbound) -> None:
+        async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"220 mail.example ESMTP\r\n")
+            writer.close()
+            await writer.wait_closed()
+
+        async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+            with pytest.raises(UpstreamFailed, match="as an HTTP server"):
+                await outbound.get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+
+    @pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\nb", "\x00"])
+    async def test_a_header_cannot_begin_another(self, web: Web, outbound: Outbound, value: str) -> None:
+        with pytest.raises(UpstreamFailed):
+            await outbound.get(f"{web.url}/", headers={"X-Key": value})
+        assert web.asked == []
+
+
+def certificate(folder: Path, name: str) -> Path:
+    """A certificate of a host and its key, in one file; it is its own authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "host.pem"
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+class _Hello(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"hello " + (self.headers["Host"] or "").partition(":")[0].encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> Iterator[tuple[int, ssl.SSLContext]]:
+    """The port of a server with a certificate for `good.example`, and a context that trusts it."""
+    path = certificate(tmp_path, "good.example")
+    server = HTTPServer(("127.0.0.1", 0), _Hello)
+    serves = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serves.load_cert_chain(path)
+    server.socket = serves.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server.server_port, ssl.create_default_context(cafile=str(path))
+    server.shutdown()
+    server.server_close()
+
+
+async def test_tls_verifies_the_name_although_the_connection_goes_to_an_address(
+    secure: tuple[int, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look_up(host: str, port: int, **_: Any) -> list[Any]:
+        assert host.endswith(".example"), "an address is not looked up again"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    port, trusting = secure
+    outbound = Outbound("127.0.0.0/8", tls=trusting)
+    assert (await outbound.get(f"https://good.example:{port}/")).text == "hello good.example"
+    with pytest.raises(UpstreamFailed, match="cannot be reached"):
+        await outbound.get(f"https://bad.example:{port}/")
+    await outbound.close()
+    suspicious = Outbound("127.0.0.0/8")
+    with pytest.raises(UpstreamFailed, match="cannot be reached"):
+        await suspicious.get(f"https://good.example:{port}/")
+    await suspicious.close()
+
+
+_HANGING = """
+import asyncio, socket, time
+from services.generation import fence
+from services.generation.http.guarded_client import Outbound
+
+async def main():
+    outbound = Outbound()
+    try:
+        await outbound.get("http://slow.example/")
+    except Exception as error:
+        print(error)
+    await outbound.close()
+
+fence.LOOK_UP_SECONDS = 0.1
+socket.getaddrinfo = lambda *_, **__: time.sleep(60)
+asyncio.run(main())
+"""
+
+
+def test_a_service_stops_although_a_look_up_hangs() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", _HANGING],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert "name server did not answer" in ended.stdout
+    assert ended.stderr == ""
+
+
+class TestTools:
+    """Kinds that call out; the services they call are stand-ins with the answers of the vendors' pages."""
+
+    @pytest.fixture
+    def world(self, web: Web, outbound: Outbound) -> World:
+        return World(outbound, web.url, web.url, f"{web.url}/v1")
+
+    @staticmethod
+    async def run(world: World, settings: dict[str, Any], *arguments: str, **secrets: str) -> str:
+        kind = KINDS[settings["kind"]]
+        assert kind.run
+        return await kind.run(Invocation(TOOL_SETTINGS.validate_python(settings), arguments, secrets), world)
+
+    async def test_arguments_become_query_parameters_in_their_order(self, web: Web, world: World) -> None:
+        web.paths["/v1/rain"] = Answer(b'{"wet": true}')
+        tool = {"kind": "get_api", "url": f"{web.url}/v1/rain?unit=mm", "query_parameters": ["city", "a&b"]}
+        text = await self.run(world, tool | {"key_header": "X-Weather"}, "Århus & Oslo", "{{x}}=1", key="k-1")
+        assert text == '{"wet": true}'
+        assert web.asked[0].query == {"unit": "mm", "city": "Århus & Oslo", "a&b": "{{x}}=1"}
+        assert web.asked[0].headers["x-weather"] == "k-1"
+
+    async def test_without_a_key_no_header_is_sent(self, web: Web, world: World) -> None:
+        web.paths["/"] = Answer(b"ok")
+        assert await self.run(world, {"kind": "get_api", "url": web.url}) == "ok"
+        assert "x-api-key" not in web.asked[0].headers
+
+    @pytest.mark.parametrize(
+        ("status", "problem"), [(401, Unauthenticated), (404, Invalid), (429, RateLimited), (500, UpstreamFailed)]
+    )
+    async def test_a_refusal_is_told(self, web: Web, world: World, status: int, problem: type[Exception]) -> None:
+        web.paths["/"] = Answer(b"k-secret is wrong", status)
+        with pytest.raises(problem, match=str(status)) as caught:
+            await self.run(world, {"kind": "get_api", "url": web.url}, key="k-secret")
+        assert "k-secret" not in str(caught.value)
+
+    async def test_google_answers(self, web: Web, world: World) -> None:
+        web.paths["/search"] = as_json({"answer_box": {"type": "organic_result", "answer": "Sweden"}})
+        text = await self.run(world, {"kind": "google"}, "who won & why?", serpapi_key="s-1")
+        assert text == "Sweden"
+        assert web.asked[0].query == {"engine": "google", "q": "who won & why?", "api_key": "s-1"}
+
+    async def test_an_odd_answer_is_no_defect_of_ours(self, web: Web, world: World) -> None:
+        web.paths["/search"] = as_json({"organic_results": {"a": 1}, "answer_box": "x"})
+        assert await self.run(world, {"kind": "google"}, "q", serpapi_key="s") == "No good search result found."
+        web.paths["/search"] = as_json({"organic_results": 3})
+        with pytest.raises(UpstreamFailed) as caught:
+            await self.run(world, {"kind": "google"}, "q", serpapi_key="s")
+        assert caught.value.origin == "SerpAPI"
+
+    async def test_an_address_with_a_secret_is_not_left(self, web: Web, world: World) -> None:
+        with serving() as other:
+            web.paths["/search"] = redirect(f"{other.url}/search?api_key=s")
+            with pytest.raises(Invalid, match="302"):
+                await self.run(world, {"kind": "google"}, "rain", serpapi_key="s")
+            assert other.asked == []
+        web.paths |= {"/search": redirect("/there"), "/there": as_json({"answer_box": {"answer": "wet"}})}
+        assert await self.run(world, {"kind": "google"}, "rain", serpapi_key="s") == "wet"
+
+    @staticmethod
+    def pinecone(web: Web, **index: Any) -> None:
+        described = {"name": "docs", "host": web.url, "deployment": {"deployment_type": "pod", "environment": "gcp-1"}}
+        matches = [
+            {"id": "1", "score": 0.9, "metadata": {"text": "near"}},
+            {"id": "2", "score": 0.5, "metadata": {"text": "far"}},
+        ]
+        web.paths |= {
+            "/v1/embeddings": as_json(EMBEDDING),
+            "/indexes/docs": as_json(described | index),
+            "/query": as_json({"matches": matches, "namespace": "", "usage": {"readUnits": 1}}),
+        }
+
+    @pytest.mark.parametrize("host", [True, False], ids=["host", "by name"])
+    async def test_pinecone_finds_passages(self, web: Web, world: World, *, host: bool) -> None:
+        self.pinecone(web)
+        tool = {"kind": "pinecone", "index": "docs", "environment": "gcp-1", "openai_model": "ada"}
+        text = await self.run(
+            world, tool | ({"host": web.url} if host else {}), "how?", "2", pinecone_key="p-1", openai_key="o-1"
+        )
+        assert text == "near\n\nfar"
+        embedded, *looked_up, queried = web.asked
+        assert embedded.body == {"model": "ada", "input": "how?", "encoding_format": "float"}
+        assert embedded.headers["authorization"] == "Bearer o-1"
+        assert queried.body == {"vector": [0.25, -1.0], "topK": 2, "includeMetadata": True}
+        assert queried.headers["api-key"] == "p-1"
+        assert [asked.path for asked in looked_up] == ([] if host else ["/indexes/docs"])
+
+    @pytest.mark.parametrize(
+        ("index", "problem", "said"),
+        [
+            ({"deployment": {"environment": "gcp-2"}}, Invalid, "gcp-2"),
+            ({"host": None}, UpstreamFailed, "not ready"),
+            ({"deployment": "pod"}, UpstreamFailed, "expected"),
+        ],
+    )
+    async def test_an_index_that_cannot_be_used_is_told(
+        self, web: Web, world: World, index: dict[str, Any], problem: type[Exception], said: str
+    ) -> None:
+        self.pinecone(web, **index)
+        tool = {"kind": "pinecone", "index": "docs", "environment": "gcp-1"}
+        with pytest.raises(problem, match=said):
+            await self.run(world, tool, "how?", "2", pinecone_key="p", openai_key="o")
+
+    async def test_the_embeddings_stand_in_speaks_as_openais_client_expects(self, web: Web) -> None:
+        seen: list[Asked] = []
+
+        def embed(asked: Asked) -> Answer:
+            seen.append(asked)
+            return as_json(EMBEDDING)
+
+        web.paths["/v1/embeddings"] = embed
+        async with openai.AsyncOpenAI(api_key="o-1", base_url=f"{web.url}/v1") as client:
+            made = await client.embeddings.create(model="ada", input="how?", encoding_format="float")
+        assert made.data[0].embedding == [0.25, -1.0]
+        assert seen[0].body == {"model": "ada", "input": "how?", "encoding_format": "float"}
+        assert seen[0].headers["authorization"] == "Bearer o-1"

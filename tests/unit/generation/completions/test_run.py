@@ -1,0 +1,185 @@
+"""What a call cost stands on its logs, however it ended; tokens nobody told are counted."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from services.generation.completions.run import ABANDONED, DEFECT, Attempt
+from services.generation.completions.sample import Asked
+from services.generation.models import tokens
+from services.generation.models.request import Choice, Completion, CompletionRequest
+from services.generation.providers import errors
+from services.generation.providers.requests import Providers
+from shared.contracts.chat import ChatMessage, Usage
+from shared.contracts.generations import Chat
+from shared.contracts.projects import ConfigVersion, ModelConfig, Project, ProjectRef, Resolved
+from shared.errors import Invalid
+
+MESSAGES = [ChatMessage(role="user", content="tiktoken is great!")]
+PROMPT_TOKENS = 3 + 3 + 1 + 6
+"""The answer's start, a message, its role, its text."""
+PRICE = (10, 30)
+"""USD per million of gpt-4-1106-preview."""
+
+
+def attempt(samples: int = 1, model: str = "gpt-4-1106-preview", *, save: bool = True) -> Attempt:
+    now = datetime.now(UTC)
+    config = ModelConfig(model=model, endpoint="chat")
+    log_ids = [f"data_{index}" for index in range(samples)]
+    command = Chat(organisation="tm_1", project=ProjectRef(name="p"), log_ids=log_ids, messages=MESSAGES, save=save)
+    project = Project(id="pr_1", name="p", created_at=now, updated_at=now)
+    version = ConfigVersion(id="config_1", project_id="pr_1", config=config, created_at=now)
+    made = Attempt(command, Resolved(project=project, version=version), config, None)
+    made.request = CompletionRequest(config=config, messages=MESSAGES, samples=samples)
+    return made
+
+
+def asked(attempt: Attempt, first: int = 0, *, model: str | None = None, samples: int | None = None) -> Asked:
+    """A call that is under way."""
+    assert attempt.request
+    config = attempt.config.model_copy(update={"model": model}) if model else attempt.config
+    request = replace(attempt.request, config=config, samples=samples or attempt.request.samples)
+    (call,) = Providers({"OPENAI_API_KEY": "sk-1"}, None).calls(request, {})
+    made = attempt.asking(first, call)
+    made.progress.may_have_cost = True
+    return made
+
+
+def completion(*texts: str, usage: Usage | None = None) -> Completion:
+    return Completion([Choice(text, finish_reason="stop") for text in texts], {}, usage)
+
+
+def used(prompt: int, generated: int) -> Usage:
+    return Usage(prompt_tokens=prompt, generation_tokens=generated, total_tokens=prompt + generated)
+
+
+async def test_what_the_provider_told_is_charged_and_nothing_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "used", lambda *_: pytest.fail("counted"))
+    done = attempt()
+    done.answered(0, asked(done), completion("hi", usage=used(12, 5)))
+    (log,) = await done.records()
+    assert (log.prompt_cost, log.output_cost) == (12 * PRICE[0] / 1e6, 5 * PRICE[1] / 1e6)
+
+
+async def test_what_nobody_told_is_counted_once_for_all_samples_of_a_request() -> None:
+    done = attempt(samples=2)
+    done.answered(0, asked(done), completion("tiktoken is great!", "2 + 2 = 4"))
+    first, second = await done.records()
+    assert (first.prompt_tokens, first.output_tokens, first.tokens) == (PROMPT_TOKENS, 13, PROMPT_TOKENS + 13)
+    assert first.output_cost == 13 * PRICE[1] / 1e6
+    assert (second.tokens, second.prompt_cost, second.output_cost) == (None, None, None)
+    assert done.generation().usage.total_tokens == PROMPT_TOKENS + 13
+
+
+async def test_a_call_its_caller_left_costs_its_prompt() -> None:
+    left = attempt()
+    asked(left)
+    left.stopped(ABANDONED)
+    (log,) = await left.records()
+    assert (log.error, log.prompt_tokens, log.output_tokens) == (ABANDONED, PROMPT_TOKENS, 0)
+    assert (log.prompt_cost, log.output_cost) == (PROMPT_TOKENS * PRICE[0] / 1e6, 0)
+
+
+async def test_a_call_that_was_not_sent_costs_nothing() -> None:
+    left = attempt()
+    asked(left).progress.may_have_cost = False
+    left.stopped(ABANDONED)
+    (log,) = await left.records()
+    assert (log.error, log.tokens, log.prompt_cost) == (ABANDONED, None, None)
+
+
+async def test_what_was_never_asked_counts_nothing() -> None:
+    refused = attempt()
+    refused.failed(Invalid("no such input"))
+    (log,) = await refused.records()
+    assert (log.tokens, log.prompt_cost) == (None, None)
+
+
+async def test_a_model_without_a_known_price_has_tokens_and_no_costs() -> None:
+    done = attempt(model="my-own-model")
+    done.answered(0, asked(done), completion("hi"))
+    (log,) = await done.records()
+    assert log.tokens
+    assert (log.prompt_cost, log.output_cost) == (None, None)
+
+
+async def test_what_a_failed_model_cost_stays_when_another_answers() -> None:
+    done = attempt(samples=2)
+    done.failed_call(0, asked(done), errors.broken("OpenAI", "broke", completion("a", "b", usage=used(100, 10))))
+    done.answered(0, asked(done, model="gpt-4", samples=1), completion("hi", usage=used(7, 1)))
+    done.answered(1, asked(done, 1, model="gpt-4", samples=1), completion("ho", usage=used(7, 2)))
+    first, second = await done.records()
+    assert (first.prompt_tokens, first.output_tokens, first.served_model) == (107, 11, "gpt-4")
+    assert first.prompt_cost == pytest.approx((100 * 10 + 7 * 30) / 1e6)
+    assert (second.prompt_tokens, second.output_tokens) == (7, 2)
+    assert (first.output, second.output, first.error, second.error) == ("hi", "ho", None, None)
+    assert done.generation().usage.total_tokens == 100 + 10 + 8 + 9
+
+
+async def test_samples_that_came_are_kept_and_only_the_others_have_failed() -> None:
+    short = attempt(samples=3)
+    problem = errors.broken("OpenAI", "gave 2 of the 3 samples", completion("one", "two", usage=used(9, 2)))
+    short.failed_call(0, asked(short), problem)
+    assert [outcome.may_be_helped for outcome in short.outcomes] == [False, False, True]
+    logs = await short.records()
+    assert [(log.output, bool(log.error), log.tokens) for log in logs] == [
+        ("one", False, 11),
+        ("two", False, None),
+        (None, True, None),
+    ]
+
+
+async def test_a_log_has_its_own_choice_in_whatever_order_they_come() -> None:
+    done = attempt(samples=2)
+    raw = {"choices": [{"index": 1, "message": "b"}, {"index": 0, "message": "a"}]}
+    done.answered(0, asked(done), Completion([Choice("a"), Choice("b")], raw))
+    first, second = await done.records()
+    assert first.provider_response == {"choices": [{"index": 0, "message": "a"}]}
+    assert second.provider_response == {"choices": [{"index": 1, "message": "b"}]}
+
+
+async def test_more_samples_than_were_asked_for_are_nobodys() -> None:
+    done = attempt(samples=2)
+    done.answered(1, asked(done, 1, samples=1), completion("second"))
+    done.answered(0, asked(done, 0, samples=1), completion("first", "surplus"))
+    assert [log.output for log in await done.records()] == ["first", "second"]
+
+
+async def test_of_a_long_request_the_log_keeps_the_small_parts() -> None:
+    done = attempt()
+    made = asked(done)
+    body = {"contents": ["a" * 70_000], "safetySettings": ["strict"]}
+    made.call = replace(made.call, body=body, text_bytes=3 * 1024 * 1024)
+    (log,) = await done.records()
+    assert log.provider_request
+    assert log.provider_request["safetySettings"] == ["strict"]
+    assert log.provider_request["contents"].startswith("Left out because of its size")
+
+
+async def test_a_sample_that_did_not_end_has_failed_although_it_came() -> None:
+    failed = attempt(samples=3)
+    came = Completion([Choice("half an", finish_reason=None)], {}, used(9, 2))
+    failed.failed_call(0, asked(failed), errors.broken("OpenAI", "it broke", came))
+    assert [outcome.may_be_helped for outcome in failed.outcomes] == [True] * 3
+    first, *_ = await failed.records()
+    assert (first.output, first.error, first.tokens) == ("half an", "OpenAI it broke", 11)
+
+
+async def test_what_cannot_be_written_down_leaves_a_log_all_the_same() -> None:
+    odd = attempt(samples=2)
+    reason: Any = {"no": "reason"}
+    odd.answered(0, asked(odd), Completion([Choice("a", finish_reason=reason), Choice("b")], {}, used(9, 2)))
+    first, second = await odd.records()
+    assert (first.error, first.output, first.messages) == (DEFECT, None, MESSAGES)
+    assert (second.error, second.output) == (None, "b")
+
+
+async def test_the_time_of_a_call_is_not_that_of_the_one_before() -> None:
+    left = attempt()
+    left.failed_call(0, asked(left), errors.broken("OpenAI", "it broke"))
+    asked(left, model="gpt-4")
+    left.stopped(ABANDONED)
+    (log,) = await left.records()
+    assert (log.served_model, log.provider_latency) == ("gpt-4", None)

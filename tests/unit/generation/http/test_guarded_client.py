@@ -1,0 +1,57 @@
+"""Requests to addresses callers name: which addresses are none, and how an answer is read."""
+
+import pytest
+
+from services.generation.http.guarded_client import Fetched, Outbound, same_origin
+from shared.errors import Invalid
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("file:///etc/passwd", "ftp://example.org/", "gopher://example.org/", "//example.org/", "example.org", ""),
+        *("http://", "http://:80/", "http://example.org:port/", "http://example.org:0/", "http://[::1/", "http://[x]/"),
+        *("http://user:secret@example.org/", "http://secret@example.org/"),
+    ],
+)
+async def test_what_is_no_plain_web_address_is_refused(url: str) -> None:
+    outbound = Outbound()
+    for call in (outbound.get(url), outbound.post_json(url, {})):
+        with pytest.raises(Invalid) as caught:
+            await call
+        assert "secret" not in caught.value.message
+    await outbound.close()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "content", "text"),
+    [
+        ("", b"caf\xc3\xa9", "café"),
+        ("text/plain; charset=latin-1", b"caf\xe9", "café"),
+        ('text/plain; q=1; Charset="ISO-8859-1"', b"caf\xe9", "café"),
+        ("text/plain; charset=klingon", b"caf\xc3\xa9", "café"),
+        ("application/json", b"\xff{}", "\ufffd{}"),
+    ],
+)
+def test_content_is_read_in_its_charset(content_type: str, content: bytes, text: str) -> None:
+    assert Fetched(200, content_type, content).text == text
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://e.org/a?b", "https://E.org:443/c", True),
+        ("e.org", "https://e.org", True),
+        ("http://e.org", "http://e.org:80/x", True),
+        (None, None, True),
+        ("https://e.org", "http://e.org", False),
+        ("https://e.org", "https://e.org:8443", False),
+        ("https://e.org", "https://e.org.evil.org", False),
+        ("e.org", "http://e.org", False),
+        ("e.org", None, False),
+        (None, "e.org", False),
+        ("https://e.org:99999", "https://e.org:99999", False),
+    ],
+)
+def test_a_server_is_a_scheme_a_host_and_a_port(one: str | None, other: str | None, *, same: bool) -> None:
+    assert same_origin(one, other) is same

@@ -1,0 +1,249 @@
+"""The fence: which addresses are public, and what is judged when (docs/decisions/0010)."""
+
+import asyncio
+import ipaddress
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpcore
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.generation.http import ssrf_guard
+from services.generation.http.ssrf_guard import Fence, FencedBackend, is_public
+from shared.errors import Invalid, Unavailable, UpstreamFailed
+
+INSIDE = [
+    *("127.0.0.1", "127.255.255.254", "0.0.0.1", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1"),
+    *("169.254.169.254", "169.254.0.1", "100.64.0.1", "100.100.100.200", "192.0.0.192", "168.63.129.16"),
+    *("192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "192.88.99.1", "224.0.0.1", "239.255.255.250"),
+    *("240.0.0.1", "255.255.255.255"),
+    *("::", "::1", "::7f00:1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "::ffff:0:127.0.0.1"),
+    *("64:ff9b::7f00:1", "64:ff9b::10.0.0.1", "64:ff9b:1::1", "2002:7f00:1::", "2002:a00:1::1", "2001::1"),
+    *("2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:db8::1", "3fff::1", "fc00::1", "fd00:ec2::254", "fe80::1"),
+    *("fec0::1", "ff02::1", "100::1", "5f00::1", "4000::1", "e000::1"),
+]
+OUTSIDE = [
+    *("1.1.1.1", "8.8.8.8", "93.184.216.34", "172.15.255.255", "172.32.0.1", "169.253.255.255", "100.63.255.255"),
+    *("100.128.0.1", "192.0.1.1", "168.63.129.17", "223.255.255.255"),
+    *("2606:4700:4700::1111", "2a00:1450:4001:800::200e", "2001:4860:4860::8888", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8"),
+]
+
+
+@pytest.mark.parametrize("address", INSIDE)
+def test_an_inside_address_is_not_public(address: str) -> None:
+    assert not is_public(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize("address", OUTSIDE)
+def test_an_address_of_the_internet_is_public(address: str) -> None:
+    assert is_public(ipaddress.ip_address(address))
+
+
+@given(st.ip_addresses())
+def test_nothing_is_public_that_the_standard_library_does_not_hold_so(address: Any) -> None:
+    plain = address.ipv4_mapped or address if address.version == 6 else address
+    if plain in ipaddress.ip_network("64:ff9b::/96"):
+        plain = ipaddress.IPv4Address(int(plain) & 0xFFFFFFFF)
+    if is_public(address):
+        assert plain.is_global
+        for inside in ("private", "loopback", "link_local", "multicast", "reserved", "unspecified"):
+            assert not getattr(plain, f"is_{inside}")
+
+
+@given(st.ip_addresses(v=4))
+def test_wrapping_an_address_changes_nothing(address: ipaddress.IPv4Address) -> None:
+    for wrapped in (f"::ffff:{address}", f"64:ff9b::{address}"):
+        assert is_public(ipaddress.ip_address(wrapped)) == is_public(address)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.1", "0", "localhost", "::1", "::ffff:127.0.0.1"]
+)
+async def test_every_way_to_write_this_machine_is_refused(host: str) -> None:
+    with pytest.raises(Invalid, match="EVERLOOP_OUTBOUND_ALLOW") as caught:
+        await Fence().addresses(host, 80)
+    assert repr(host) in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("allow", "host", "passes"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "localhost", False),
+        ("127.0.0.1", "127.1", False),
+        (" LocalHost , 10.0.0.0/8 ", "localhost", True),
+        ("localhost", "LOCALHOST", True),
+        ("127.0.0.0/8", "127.1", True),
+        ("127.0.0.0/8", "::ffff:127.9.9.9", True),
+        ("127.0.0.0/8", "10.0.0.1", False),
+        ("[::1]", "::1", True),
+        ("::1/128", "::1", True),
+        ("", "8.8.8.8", True),
+    ],
+)
+async def test_a_host_is_allowed_as_written_and_a_network_by_the_address(
+    allow: str, host: str, *, passes: bool
+) -> None:
+    try:
+        await Fence(allow).addresses(host, 80)
+    except Invalid:
+        assert not passes
+    else:
+        assert passes
+
+
+def test_a_list_that_cannot_be_read_is_noticed_at_the_start() -> None:
+    with pytest.raises(ValueError, match="10\\.0\\.0\\.0/99"):
+        Fence("10.0.0.0/99")
+
+
+class Names:
+    """A name server in a loop: each look-up gives the next answer."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
+        self.asked: list[str] = []
+        self._answers = list(answers)
+        monkeypatch.setattr(socket, "getaddrinfo", self._look_up)
+
+    def _look_up(self, host: str, port: int, **_: Any) -> list[Any]:
+        self.asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, port)) for address in self._answers.pop(0)]
+
+
+class SlowNames:
+    """A name server that is silent about `slow.example` until `answer` is set, and knows every other name."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.answer = threading.Event()
+        self.threads: set[threading.Thread] = set()
+        monkeypatch.setattr(socket, "getaddrinfo", self._look_up)
+
+    def _look_up(self, host: str, port: int, **_: Any) -> list[Any]:
+        self.threads.add(threading.current_thread())
+        if host == "slow.example":
+            self.answer.wait(30)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("93.184.216.34", port))]
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowNames]:
+    names = SlowNames(monkeypatch)
+    yield names
+    names.answer.set()
+
+
+class Wire(httpcore.AsyncNetworkBackend):
+    """Notes where connections go."""
+
+    def __init__(self, *dead: str) -> None:
+        self.connected: list[str] = []
+        self._dead = dead
+
+    async def connect_tcp(self, host: str, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
+        self.connected.append(host)
+        if host in self._dead:
+            raise httpcore.ConnectError
+        return httpcore.AsyncMockStream([])
+
+
+def backend(wire: Wire) -> FencedBackend:
+    fenced = FencedBackend(Fence())
+    fenced._inner = wire  # type: ignore[assignment]
+    return fenced
+
+
+async def test_the_name_is_looked_up_once_and_the_connection_goes_to_what_was_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names, wire = Names(monkeypatch, ["93.184.216.34"], ["127.0.0.1"]), Wire()
+    await backend(wire).connect_tcp("rebinding.example", 80)
+    assert names.asked == ["rebinding.example"]
+    assert wire.connected == ["93.184.216.34"]
+
+
+async def test_one_inside_address_among_others_is_enough_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    Names(monkeypatch, ["93.184.216.34", "10.0.0.1"])
+    wire = Wire()
+    with pytest.raises(Invalid) as caught:
+        await backend(wire).connect_tcp("mixed.example", 80)
+    assert wire.connected == []
+    assert "10.0.0.1" not in caught.value.message, "what names mean inside is nobody's business"
+
+
+async def test_the_next_address_is_tried_when_one_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    Names(monkeypatch, ["93.184.216.34", "93.184.216.35"])
+    wire = Wire("93.184.216.34")
+    await backend(wire).connect_tcp("two.example", 80)
+    assert wire.connected == ["93.184.216.34", "93.184.216.35"]
+
+
+async def test_a_name_without_an_address_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> list[Any]:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(UpstreamFailed, match=r"no address for the host 'nowhere\.example'"):
+        await Fence().addresses("nowhere.example", 80)
+
+
+async def test_a_name_server_that_is_silent_is_not_waited_for(slow: SlowNames, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssrf_guard, "LOOK_UP_SECONDS", 0.05)
+    with pytest.raises(UpstreamFailed, match=r"'slow\.example': its name server did not answer within 0\.05 seconds"):
+        await backend(Wire()).connect_tcp("slow.example", 80)
+    assert all(thread.daemon for thread in slow.threads), "nothing waits for them when the process ends"
+
+
+async def test_look_ups_that_hang_leave_everybody_elses_threads_alone(
+    slow: SlowNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssrf_guard, "LOOK_UP_SECONDS", 2.0)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    guarded = Fence()
+    hanging = [asyncio.create_task(guarded.addresses("slow.example", 80)) for _ in range(ssrf_guard.LOOK_UPS - 1)]
+    async with asyncio.timeout(1):
+        assert await asyncio.to_thread(len, "abc") == 3
+        assert await guarded.addresses("fast.example", 80) == ["93.184.216.34"]
+    slow.answer.set()
+    await asyncio.gather(*hanging)
+
+
+async def test_look_ups_have_a_bound_and_who_gets_no_place_is_told_to_try_again(
+    slow: SlowNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssrf_guard, "LOOK_UP_SECONDS", 0.05)
+    monkeypatch.setattr(ssrf_guard, "LOOK_UPS", 2)
+    guarded = Fence()
+    for _ in range(2):
+        with pytest.raises(UpstreamFailed):
+            await guarded.addresses("slow.example", 80)
+    with pytest.raises(Unavailable, match=r"'fast\.example' could not be looked up: .* Try again"):
+        await guarded.addresses("fast.example", 80)
+    assert len(slow.threads) == 2, "nobody waits for them any more, but they are still taken"
+    monkeypatch.setattr(ssrf_guard, "LOOK_UP_SECONDS", 2.0)
+    slow.answer.set()
+    assert await guarded.addresses("fast.example", 80) == ["93.184.216.34"]
+
+
+async def test_who_leaves_while_a_name_is_looked_up_leaves_nothing_behind(
+    slow: SlowNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssrf_guard, "LOOK_UPS", 1)
+    guarded = Fence()
+    leaving = [asyncio.create_task(guarded.addresses("slow.example", 80)) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    for task in leaving:  # one looks up, two wait for their place
+        task.cancel()
+    await asyncio.gather(*leaving, return_exceptions=True)
+    assert all(task.cancelled() for task in leaving)
+    slow.answer.set()
+    assert await guarded.addresses("fast.example", 80) == ["93.184.216.34"]
+
+
+async def test_a_socket_file_is_never_opened() -> None:
+    with pytest.raises(httpcore.ConnectError):
+        await backend(Wire()).connect_unix_socket("/run/docker.sock")

@@ -1,0 +1,54 @@
+"""What a request needs of a model."""
+
+from typing import Any
+
+import pytest
+
+from services.generation.models.features import check, needed, refuse
+from services.generation.models.request import CompletionRequest
+from shared.contracts.chat import ChatMessage
+from shared.contracts.projects import ModelConfig
+from shared.errors import Invalid
+
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def chat(*messages: dict[str, Any], **fields: Any) -> CompletionRequest:
+    config = ModelConfig.model_validate({"model": "m", "endpoint": "chat"} | fields)
+    return CompletionRequest(config, [ChatMessage.model_validate(message) for message in messages])
+
+
+def test_a_plain_request_needs_nothing() -> None:
+    assert needed(chat({"role": "user", "content": "hi"})) == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+        {"role": "assistant", "content": "", "tool_call": CALL["function"]},
+        {"role": "tool", "content": "1", "tool_call_id": "c"},
+    ],
+)
+def test_a_history_of_calls_needs_tools_even_if_none_is_offered(message: dict[str, Any]) -> None:
+    assert needed(chat(message)) == ["tools"]
+    with pytest.raises(Invalid, match="X cannot do tools: remove tools from the config, and what was called"):
+        refuse(chat(message), frozenset({"tools"}), "X")
+
+
+def test_what_is_not_lacking_is_not_refused() -> None:
+    refuse(chat(tools=[{"name": "f"}]), frozenset({"images"}), "X")
+
+
+@pytest.mark.parametrize("url", ["ftp://example.test/a.png", "file:///etc/passwd", "a.png", ""])
+def test_what_names_no_image_is_refused_by_name(url: str) -> None:
+    part = {"type": "image_url", "image_url": {"url": url}}
+    with pytest.raises(Invalid, match=r"image_url\.url"):
+        check(chat({"role": "user", "content": [part]}))
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.test/a.png", "HTTP://example.test/a.png", "DATA:image/png;base64,AAAA"]
+)
+def test_what_names_an_image_is_not(url: str) -> None:
+    check(chat({"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}))

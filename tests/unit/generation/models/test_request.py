@@ -1,0 +1,201 @@
+"""Pieces of a streamed sample become the sample."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.generation.models.request import Choice, Chunk, Joined, ToolCallPart, asked_calls, functions, told_usage
+from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, ToolCall, Usage
+from shared.contracts.projects import ModelConfig
+from shared.errors import Invalid
+
+
+@given(st.lists(st.text()))
+def test_text_is_joined_untouched(pieces: list[str]) -> None:
+    joined = Joined()
+    for piece in pieces:
+        joined.add(Chunk(text=piece))
+    assert joined.choice().text == "".join(pieces)
+
+
+def test_parts_of_parallel_tool_calls_may_be_interleaved() -> None:
+    joined = Joined()
+    for part in (
+        ToolCallPart(0, id="call_a", name="weather"),
+        ToolCallPart(1, id="call_b", name="clock", arguments="{}"),
+        ToolCallPart(0, arguments='{"city":'),
+        ToolCallPart(0, arguments='"Oslo"}'),
+    ):
+        joined.add(Chunk(tool_calls=(part,)))
+    joined.add(Chunk(finish_reason="tool_call"))
+    choice = joined.choice()
+    assert [(call.id, call.function.name, call.function.arguments) for call in choice.tool_calls or ()] == [
+        ("call_a", "weather", '{"city":"Oslo"}'),
+        ("call_b", "clock", "{}"),
+    ]
+    assert choice.finish_reason == "tool_call"
+
+
+def test_a_call_without_id_gets_one() -> None:
+    joined = Joined()
+    joined.add(Chunk(tool_calls=(ToolCallPart(3, name="f"),)))
+    assert [call.id for call in joined.choice().tool_calls or ()] == ["call_0"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "calls"),
+    [
+        (
+            [
+                ToolCallPart(0, id="a", name="weather", arguments="{}"),
+                ToolCallPart(0, id="b", name="clock", arguments='{"at":'),
+                ToolCallPart(0, id="b", arguments="1}"),
+            ],
+            [("a", "weather", "{}"), ("b", "clock", '{"at":1}')],
+        ),
+        (
+            [ToolCallPart(0, id="a", name="clock", arguments="{"), ToolCallPart(0, name="clock", arguments="}")],
+            [("a", "clock", "{}")],
+        ),
+        (
+            [ToolCallPart(0, id="a", name="clock", arguments="{"), ToolCallPart(0, id="b", arguments="}")],
+            [("a", "clock", "{}")],
+        ),
+        (
+            [ToolCallPart(0, id="a", name="get_"), ToolCallPart(0, name="time")],
+            [("a", "get_time", "{}")],
+        ),
+        (
+            [ToolCallPart(0, arguments='{"query": "Oslo"}'), ToolCallPart(1, id="a", name="clock")],
+            [("a", "clock", "{}")],
+        ),
+    ],
+    ids=["all counted 0", "name in every piece", "new id for every piece", "name in pieces", "nobody's deltas"],
+)
+def test_what_servers_do_to_calls_in_pieces(parts: list[ToolCallPart], calls: list[tuple[str, str, str]]) -> None:
+    joined = Joined()
+    for part in parts:
+        joined.add(Chunk(tool_calls=(part,)))
+    made = joined.choice().tool_calls or []
+    assert [(call.id, call.function.name, call.function.arguments) for call in made] == calls
+
+
+def test_usage_and_reason_come_with_different_events() -> None:
+    usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
+    joined = Joined()
+    joined.add(Chunk(finish_reason="length", about={"id": "a"}))
+    joined.add(Chunk(usage=usage, about={"model": "m"}))
+    assert (joined.finish_reason, joined.usage, joined.about) == ("length", usage, {"id": "a", "model": "m"})
+
+
+def test_a_count_told_at_the_beginning_is_not_that_of_the_whole() -> None:
+    joined = Joined()
+    joined.add(Chunk(usage=Usage(prompt_tokens=9, generation_tokens=1, total_tokens=10)))
+    for piece in ("a", "b"):
+        joined.add(Chunk(text=piece))
+    assert joined.whole_usage is None
+    assert joined.usage == Usage(prompt_tokens=9, generation_tokens=1, total_tokens=10)
+    joined.add(Chunk(finish_reason="stop", usage=Usage(generation_tokens=7, total_tokens=7)))
+    assert joined.whole_usage == Usage(prompt_tokens=9, generation_tokens=7, total_tokens=16)
+
+
+def test_a_call_without_arguments_has_an_empty_object() -> None:
+    joined = Joined()
+    joined.add(Chunk(tool_calls=(ToolCallPart(0, id="c", name="now"),)))
+    assert [call.function.arguments for call in joined.choice().tool_calls or ()] == ["{}"]
+
+
+def test_whole_calls_that_nobody_counts_stay_apart() -> None:
+    joined = Joined()
+    joined.add(Chunk(tool_calls=(ToolCallPart(None, name="f"), ToolCallPart(None, id="own", name="g"))))
+    joined.add(Chunk(tool_calls=(ToolCallPart(None, name="f"),)))
+    assert [(call.id, call.function.name) for call in joined.choice().tool_calls or ()] == [
+        ("call_0", "f"),
+        ("own", "g"),
+        ("call_2", "f"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("told", "calls", "reason"),
+    [("stop", True, "tool_call"), ("stop", False, "stop"), ("length", True, "length"), (None, True, None)],
+)
+def test_an_ordinary_end_with_calls_is_for_the_calls(
+    told: FinishReason | None, calls: bool, reason: FinishReason | None
+) -> None:
+    call = ToolCall(id="a", function=FunctionCall(name="f"))
+    assert Choice("", [call] if calls else None, told).finish_reason == reason
+
+
+def test_the_calls_of_a_message_in_either_form() -> None:
+    old, new = FunctionCall(name="old"), ToolCall(id="a", function=FunctionCall(name="new"))
+    assert asked_calls(ChatMessage(role="assistant", content="")) == []
+    assert asked_calls(ChatMessage(role="assistant", tool_calls=[new], tool_call=old)) == [new]
+    assert asked_calls(ChatMessage(role="assistant", tool_call=old)) == [ToolCall(id="call_0", function=old)]
+
+
+def test_a_model_is_told_of_functions_only() -> None:
+    config = ModelConfig.model_validate({"model": "m", "tools": [{"name": "f"}, {"name": "g", "source": "inline"}]})
+    assert [tool.name for tool in functions(config)] == ["f", "g"]
+    assert functions(ModelConfig(model="m")) == []
+    with pytest.raises(Invalid, match="oc_1"):
+        functions(ModelConfig.model_validate({"model": "m", "tools": [{"id": "oc_1", "source": "organization"}]}))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "generated", "told"),
+    [
+        ([9, None, 3], [4], (12, 4)),
+        ([], [None], (0, 0)),
+        ([9.0], [4], (9, 4)),
+        ([-5], [4], None),
+        (["12"], ["5"], None),
+        ([9], [10**30], None),
+        ([9], [float("nan")], None),
+        ([9], [[1]], None),
+    ],
+)
+def test_what_is_no_count_is_not_believed(
+    prompt: list[Any], generated: list[Any], told: tuple[int, int] | None
+) -> None:
+    usage = told_usage(prompt, generated)
+    assert (usage and (usage.prompt_tokens, usage.generation_tokens)) == told
+    assert usage is None or usage.total_tokens == usage.prompt_tokens + usage.generation_tokens
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Choice,
+        lambda value: Chunk(text=value),
+        lambda value: ToolCallPart(0, id=value),
+        lambda value: ToolCallPart(0, name=value),
+        lambda value: ToolCallPart(0, arguments=value),
+        lambda value: ToolCallPart(str(value)),  # type: ignore[arg-type]
+    ],
+)
+@pytest.mark.parametrize("value", [5, True, {"a": 1}, ["text"], b"text"])
+def test_a_value_of_another_type_is_found_out_at_once(make: Callable[[Any], object], value: Any) -> None:
+    with pytest.raises(TypeError):
+        make(value)
+
+
+def test_many_calls_take_as_long_as_they_are_many() -> None:
+    def seconds(calls: int) -> float:
+        started, joined = time.process_time(), Joined()
+        joined.add(Chunk(tool_calls=tuple(ToolCallPart(index, name="f") for index in range(calls))))
+        return time.process_time() - started
+
+    few = min(seconds(2_000) for _ in range(3))
+    assert min(seconds(40_000) for _ in range(3)) < 100 * few  # 20 times as many; each with each would be 400
+
+
+def test_log_probabilities_are_joined_by_name() -> None:
+    joined = Joined()
+    joined.add(Chunk(text="Hi", logprobs={"tokens": ["Hi"], "text_offset": [0], "refusal": None}))
+    joined.add(Chunk(text="!", logprobs={"tokens": ["!"], "text_offset": [2]}))
+    assert joined.logprobs == {"tokens": ["Hi", "!"], "text_offset": [0, 2]}

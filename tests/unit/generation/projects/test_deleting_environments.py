@@ -1,0 +1,75 @@
+"""Deleting an environment: it goes first, and what was deployed in it afterwards."""
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from services.generation.deps import Deps
+from services.generation.handlers.environments import delete_environment
+from services.generation.projects.environments import Environments, first
+from services.generation.store import Place
+from shared.contracts.deployments import DeleteEnvironment
+from shared.errors import Conflict, NotFound
+
+COMMAND = DeleteEnvironment(organisation="tm_1", id="env_1")
+
+
+class World:
+    """An organisation with one environment beside the default one, and something deployed there in one project."""
+
+    def __init__(self) -> None:
+        self.kept = first("tm_1").with_new("env_1", "staging", datetime(2024, 5, 20, tzinfo=UTC))
+        self.deployed = ["pr_1"]
+        self.done: list[str] = []
+        self.made_default_while_saving = False
+        stores = SimpleNamespace(environments=self, deployments=self)
+        self.deps = cast("Deps", SimpleNamespace(stores=stores, deployments=self, changes=self))
+
+    async def get(self, _: str) -> Environments:
+        return self.kept
+
+    async def save(self, after: Environments) -> bool:
+        if self.made_default_while_saving:
+            self.made_default_while_saving = False
+            self.kept = self.kept.with_default("env_1")
+        if after.revision != self.kept.revision + 1:
+            return False
+        self.kept = after
+        self.done.append("saved")
+        return True
+
+    async def projects_in(self, *_: str) -> list[str]:
+        return list(self.deployed)
+
+    async def put(self, place: Place, *_: object) -> None:
+        self.deployed.remove(place.project_id)
+        self.done.append(f"emptied {place.project_id}")
+
+    async def tell(self, *_: object) -> None:
+        self.done.append("told")
+
+
+async def test_it_is_deleted_before_it_is_emptied() -> None:
+    world = World()
+    await delete_environment(COMMAND, world.deps)
+    assert world.done == ["saved", "told", "emptied pr_1"]
+
+
+async def test_one_that_becomes_the_default_one_at_this_moment_keeps_what_is_deployed() -> None:
+    world = World()
+    world.made_default_while_saving = True
+    with pytest.raises(Conflict):
+        await delete_environment(COMMAND, world.deps)
+    assert world.deployed == ["pr_1"]
+    assert world.kept.default.id == "env_1"
+
+
+async def test_a_repeat_empties_what_a_crash_left_and_another_finds_nothing() -> None:
+    world = World()
+    world.kept = world.kept.without("env_1")
+    await delete_environment(COMMAND, world.deps)
+    assert world.deployed == []
+    with pytest.raises(NotFound):
+        await delete_environment(COMMAND, world.deps)

@@ -1,0 +1,26 @@
+"""The order in which a deleted project loses what it has."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from services.generation.log_writer import Logbook
+from services.generation.projects.deletion import Deletion
+from services.generation.projects.invalidation import Changes
+from services.generation.store import Stores
+
+
+async def test_others_forget_after_the_versions_are_gone_and_the_project_goes_last() -> None:
+    done: list[str] = []
+
+    def part(name: str, step: str) -> Any:
+        async def work(*_: object) -> None:
+            done.append(f"{step} {name}")
+
+        return SimpleNamespace(**{step: work})
+
+    stores = SimpleNamespace(**{name: part(name, "remove") for name in ("versions", "deployments", "projects")})
+    deletion = Deletion(
+        cast("Stores", stores), cast("Changes", part("others", "tell")), cast("Logbook", part("logs", "close"))
+    )
+    await deletion.finish("tm_1", "pr_1")
+    assert done == ["close logs", "remove versions", "remove deployments", "tell others", "remove projects"]

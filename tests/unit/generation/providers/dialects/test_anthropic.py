@@ -1,0 +1,268 @@
+"""The wire language of Anthropic, with plain dicts."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.generation.models.request import Chunk, CompletionRequest, Joined, ToolCallPart
+from services.generation.providers.dialects import anthropic
+from services.generation.providers.requests import Providers
+from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, ResponseFormat, Usage
+from shared.contracts.projects import ModelConfig
+from shared.errors import Invalid
+
+IMAGE = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
+
+
+def chat(*messages: Any, rest_tokens: int | None = None, **fields: Any) -> CompletionRequest:
+    config = ModelConfig.model_validate({"provider": "anthropic", "model": "claude-2.1", "endpoint": "chat"} | fields)
+    said = messages or ({"role": "user", "content": "hi"},)
+    return CompletionRequest(config, [ChatMessage.model_validate(one) for one in said], rest_tokens=rest_tokens)
+
+
+def told(request: CompletionRequest, **fields: Any) -> CompletionRequest:
+    return CompletionRequest(**{**vars(request), **fields})
+
+
+class TestBody:
+    def test_what_says_nothing_is_left_out(self) -> None:
+        assert anthropic.body(chat()) == {
+            "model": "claude-2.1",
+            "max_tokens": 4096,
+            "messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}],
+        }
+
+    @pytest.mark.parametrize(("fields", "budget"), [({"max_tokens": 5}, 5), ({"rest_tokens": 7}, 7), ({}, 4096)])
+    def test_there_is_always_a_budget(self, fields: dict[str, Any], budget: int) -> None:
+        assert anthropic.body(chat(**fields))["max_tokens"] == budget
+
+    def test_sampling_parameters_that_are_not_the_default(self) -> None:
+        sent = anthropic.body(chat(temperature=0, top_p=0.5, stop="x"))
+        assert (sent["temperature"], sent["top_p"], sent["stop_sequences"]) == (0, 0.5, ["x"])
+
+    def test_other_changes_what_is_asked_but_not_how_it_is_answered(self) -> None:
+        other = {"top_k": 3, "max_tokens": 1, "stream": True, "model": "x", "messages": [], "system": "x"}
+        sent = anthropic.body(chat(other=other))
+        assert (sent["top_k"], sent["max_tokens"], sent["model"]) == (3, 1, "claude-2.1")
+        assert sent["messages"]
+        assert not {"stream", "system"} & set(sent)
+
+    def test_tools(self) -> None:
+        request = chat(tools=[{"name": "f", "parameters": {"a": None}, "strict": False}, {"name": "g"}])
+        sent = anthropic.body(request)
+        assert sent["tools"] == [
+            {"name": "f", "input_schema": {"a": None}, "strict": False},
+            {"name": "g", "input_schema": {"type": "object", "properties": {}}},
+        ]
+        assert "tool_choice" not in sent
+        named = FunctionChoice(function=FunctionName(name="f"))
+        assert anthropic.body(told(request, tool_choice=named))["tool_choice"] == {"type": "tool", "name": "f"}
+        assert "tool_choice" not in anthropic.body(told(chat(), tool_choice="none"))
+
+    def test_results_of_tools_may_be_pictures_or_nothing(self) -> None:
+        sent = anthropic.body(
+            chat(
+                {"role": "tool", "tool_call_id": "1", "content": [IMAGE]},
+                {"role": "tool", "tool_call_id": "2", "content": ""},
+            )
+        )
+        assert sent["messages"] == [
+            {
+                "role": "user",
+                "content": [
+                    {
+                        "type": "tool_result",
+                        "tool_use_id": "1",
+                        "content": [{"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}],
+                    },
+                    {"type": "tool_result", "tool_use_id": "2"},
+                ],
+            }
+        ]
+
+    def test_a_picture_by_the_assistant_is_refused(self) -> None:
+        with pytest.raises(Invalid, match="user message"):
+            anthropic.body(chat({"role": "assistant", "content": [IMAGE]}))
+
+    def test_the_data_of_a_picture_is_not_looked_into(self) -> None:
+        url = "data:image/webp;base64,@image-0@"
+        sent = anthropic.body(chat({"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}))
+        assert sent["messages"][0]["content"][0]["source"] == {
+            "type": "base64",
+            "media_type": "image/webp",
+            "data": "@image-0@",
+        }
+
+    def test_a_schema_that_is_missing(self) -> None:
+        with pytest.raises(Invalid, match="json_schema"):
+            anthropic.body(told(chat(), response_format=ResponseFormat(type="json_schema")))
+
+
+class TestWhereAndWho:
+    @pytest.mark.parametrize("base", ["http://proxy", "http://proxy/v1"])
+    def test_an_address_with_or_without_the_version(self, base: str) -> None:
+        assert anthropic.url(base, chat()) == "http://proxy/v1/messages"
+
+    def test_the_key_has_its_own_header(self) -> None:
+        assert anthropic.headers("sk") == {"anthropic-version": "2023-06-01", "x-api-key": "sk"}
+        assert anthropic.headers(None) == {"anthropic-version": "2023-06-01"}
+
+    def test_a_completion_is_one_user_message(self) -> None:
+        config = ModelConfig(provider="anthropic", model="claude-2.1")
+        (call,) = Providers({"ANTHROPIC_API_KEY": "sk"}, None).calls(CompletionRequest(config, prompt="once"), {})
+        assert call.url == "https://api.anthropic.com/v1/messages"
+        assert call.body["messages"] == [{"role": "user", "content": [{"type": "text", "text": "once"}]}]
+
+    @pytest.mark.parametrize(
+        ("fields", "feature"),
+        [
+            ({"seed": 1}, "seed"),
+            ({"logprobs": 1}, "logprobs"),
+            ({"response_format": ResponseFormat(type="json_object")}, "JSON mode"),
+            ({"messages": [ChatMessage.model_validate({"role": "system", "content": [IMAGE]})]}, "system message"),
+        ],
+    )
+    def test_what_it_cannot_do_is_refused(self, fields: dict[str, Any], feature: str) -> None:
+        with pytest.raises(Invalid, match=f"Anthropic cannot do .*{feature}"):
+            Providers({"ANTHROPIC_API_KEY": "sk"}, None).calls(told(chat(), **fields), {})
+
+
+class TestReply:
+    @pytest.mark.parametrize(
+        ("theirs", "ours"),
+        [
+            ("end_turn", "stop"),
+            ("stop_sequence", "stop"),
+            ("max_tokens", "length"),
+            ("model_context_window_exceeded", "length"),
+            ("tool_use", "tool_call"),
+            ("pause_turn", "stop"),
+            ("refusal", "stop"),
+            ("whatever", "stop"),
+            (None, "stop"),
+        ],
+    )
+    def test_finish_reasons(self, theirs: str | None, ours: str) -> None:
+        assert anthropic.read_reply(chat(), {"content": [], "stop_reason": theirs}).choices[0].finish_reason == ours
+
+    def test_text_and_calls_and_nothing_else(self) -> None:
+        blocks = [
+            {"type": "thinking", "thinking": "hm", "signature": "s"},
+            {"type": "text", "text": "a "},
+            {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}},
+            {"type": "text", "text": "b"},
+            {"type": "tool_use", "id": "t", "name": "f", "input": {"å": 1}},
+        ]
+        read = anthropic.read_reply(chat(), {"content": blocks, "stop_reason": "tool_use"})
+        (choice,) = read.choices
+        assert (choice.text, read.usage) == ("a b", None)
+        assert [(call.id, call.function.name, call.function.arguments) for call in choice.tool_calls or ()] == [
+            ("t", "f", '{"å": 1}')
+        ]
+
+    def test_what_the_cache_took_is_of_the_prompt(self) -> None:
+        usage = {
+            "input_tokens": 1,
+            "cache_creation_input_tokens": 20,
+            "cache_read_input_tokens": 300,
+            "output_tokens": 4,
+        }
+        read = anthropic.read_reply(chat(), {"content": [], "stop_reason": "end_turn", "usage": usage})
+        assert read.usage == Usage(prompt_tokens=321, generation_tokens=4, total_tokens=325)
+
+    @pytest.mark.parametrize("reply", [{}, [], None, "text", {"content": None}, {"content": [{"type": "text"}]}])
+    def test_garbage_is_noticed(self, reply: Any) -> None:
+        with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
+            anthropic.read_reply(chat(), reply)
+
+
+class TestEvents:
+    def test_the_first_tells_of_the_answer_and_the_prompt(self) -> None:
+        message = {"id": "i", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None}
+        usage = {"input_tokens": 9, "output_tokens": 1}
+        chunk = anthropic.read_event(chat(), {"type": "message_start", "message": message | {"usage": usage}})
+        assert chunk.about == {"id": "i", "type": "message", "role": "assistant", "model": "m"}
+        assert chunk.usage == Usage(prompt_tokens=9, generation_tokens=1, total_tokens=10)
+
+    def test_the_last_counts_the_whole_answer(self) -> None:
+        joined = Joined()
+        for event in (
+            {"type": "message_start", "message": {"usage": {"input_tokens": 9, "output_tokens": 1}}},
+            {
+                "type": "message_delta",
+                "delta": {"stop_reason": "max_tokens"},
+                "usage": {"output_tokens": 30, "cache_read_input_tokens": 5},
+            },
+        ):
+            joined.add(anthropic.read_event(chat(), event))
+        assert joined.usage == Usage(prompt_tokens=9, generation_tokens=30, total_tokens=39)
+        assert joined.finish_reason == "length"
+
+    def test_calls_by_their_block(self) -> None:
+        start = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+        begun = anthropic.read_event(chat(), {"type": "content_block_start", "index": 2, "content_block": start})
+        assert begun == Chunk(tool_calls=(ToolCallPart(2, id="t", name="f"),))
+        delta = {"type": "input_json_delta", "partial_json": '{"a'}
+        more = anthropic.read_event(chat(), {"type": "content_block_delta", "index": 2, "delta": delta})
+        assert more == Chunk(tool_calls=(ToolCallPart(2, arguments='{"a'),))
+
+    @pytest.mark.parametrize(
+        "event",
+        [
+            {"type": "ping"},
+            {"type": "message_stop"},
+            {"type": "of the future"},
+            {"type": "content_block_stop", "index": 0},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": ""}},
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "hm"}},
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": "s"}},
+        ],
+    )
+    def test_events_that_say_nothing_of_the_answer(self, event: Any) -> None:
+        assert anthropic.read_event(chat(), event) == Chunk()
+
+    @pytest.mark.parametrize("event", [{}, [], None, {"type": "content_block_delta"}, {"type": "message_start"}])
+    def test_garbage_is_noticed(self, event: Any) -> None:
+        with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
+            anthropic.read_event(chat(), event)
+
+    @given(
+        st.lists(st.text()),
+        st.sampled_from(["stop", "length", "tool_call", None]),
+        st.dictionaries(st.text(), st.integers() | st.text()),
+        st.booleans(),
+    )
+    def test_a_joined_stream_reads_like_a_whole_answer(
+        self, pieces: list[str], reason: Any, given_: dict[str, Any], cut: bool
+    ) -> None:
+        text = json.dumps(given_, ensure_ascii=False)
+        joined = Joined()
+        for piece in pieces:
+            joined.add(Chunk(text=piece, about={"id": "x"}))
+        joined.add(Chunk(tool_calls=(ToolCallPart(1, "c", "f", text[: 1 if cut else None]),)))
+        usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
+        joined.add(Chunk(finish_reason=reason, usage=usage))
+        read = anthropic.read_reply(chat(), anthropic.write_reply(chat(), joined))
+        expected = joined.choice()
+        (choice,) = read.choices
+        assert (choice.text, choice.tool_calls) == (expected.text, expected.tool_calls)
+        assert choice.finish_reason == (expected.finish_reason or "tool_call")
+        assert read.usage == joined.usage
+
+
+@pytest.mark.parametrize(
+    ("payload", "detail"),
+    [
+        ({"type": "error", "error": {"type": "overloaded_error", "message": "m"}}, "m"),
+        ({"type": "error", "error": {"type": "api_error"}}, "api_error"),
+        ({"error": "m"}, "m"),
+        ({"type": "message_stop"}, None),
+        ({}, None),
+        ([], None),
+    ],
+)
+def test_the_sentence_of_an_error(payload: Any, detail: str | None) -> None:
+    assert anthropic.error_detail(payload) == detail

@@ -1,0 +1,245 @@
+"""The wire language of AWS Bedrock's Converse API, with plain dicts."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.generation.models.request import Chunk, CompletionRequest, Joined, ToolCallPart
+from services.generation.providers.dialects import bedrock
+from services.generation.providers.requests import Providers
+from shared.contracts.chat import ChatMessage, ResponseFormat, Usage
+from shared.contracts.projects import ModelConfig
+from shared.errors import Invalid, Unauthenticated
+
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def chat(*messages: Any, **fields: Any) -> CompletionRequest:
+    config = ModelConfig.model_validate({"provider": "bedrock", "model": "a.b-v1:0", "endpoint": "chat"} | fields)
+    said = messages or ({"role": "user", "content": "hi"},)
+    return CompletionRequest(config, [ChatMessage.model_validate(one) for one in said])
+
+
+def told(request: CompletionRequest, **fields: Any) -> CompletionRequest:
+    return CompletionRequest(**{**vars(request), **fields})
+
+
+def picture(url: str) -> Any:
+    return {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}
+
+
+class TestBody:
+    def test_the_temperature_is_always_sent(self) -> None:
+        assert bedrock.body(chat()) == {
+            "messages": [{"role": "user", "content": [{"text": "hi"}]}],
+            "inferenceConfig": {"temperature": 1},
+        }
+
+    def test_everything_else_only_when_it_says_something(self) -> None:
+        sent = bedrock.body(chat({"role": "system", "content": "s"}, {"role": "user", "content": "u"}, max_tokens=0))
+        assert sent["system"] == [{"text": "s"}]
+        assert sent["inferenceConfig"] == {"temperature": 1, "maxTokens": 0}
+        assert bedrock.body(chat(stop="x"))["inferenceConfig"] == {"temperature": 1, "stopSequences": ["x"]}
+        more = {"inferenceConfig": {"topP": 0.5}}
+        assert bedrock.body(chat(stop="x", max_tokens=9, other=more))["inferenceConfig"] == {
+            "temperature": 1,
+            "maxTokens": 9,
+            "stopSequences": ["x"],
+            "topP": 0.5,
+        }
+
+    def test_other_is_for_the_model_unless_it_is_converses_own(self) -> None:
+        other = {"top_k": 3, "serviceTier": {"type": "flex"}, "messages": [], "modelId": "x", "system": []}
+        sent = bedrock.body(chat(other=other))
+        assert sent["additionalModelRequestFields"] == {"top_k": 3}
+        assert sent["serviceTier"] == {"type": "flex"}
+        assert sent["messages"]
+        assert not {"system", "modelId"} & set(sent)
+
+    def test_calls_cannot_be_forbidden_once_there_are_some(self) -> None:
+        tools = [{"name": "f"}]
+        plain, later = chat(tools=tools), chat({"role": "assistant", "tool_calls": [CALL]}, tools=tools)
+        assert "toolConfig" in bedrock.body(plain)
+        assert "toolConfig" not in bedrock.body(told(plain, tool_choice="none"))
+        with pytest.raises(Invalid, match="tool_choice"):
+            bedrock.body(told(later, tool_choice="none"))
+
+    def test_results_of_tools_may_be_empty(self) -> None:
+        sent = bedrock.body(chat({"role": "tool", "tool_call_id": "1", "content": ""}))
+        assert sent["messages"] == [{"role": "user", "content": [{"toolResult": {"toolUseId": "1", "content": []}}]}]
+
+    def test_the_data_of_a_picture_is_not_looked_into(self) -> None:
+        sent = bedrock.body(chat(picture("data:image/webp;base64,@image-0@")))
+        assert sent["messages"][0]["content"] == [{"image": {"format": "webp", "source": {"bytes": "@image-0@"}}}]
+
+    @pytest.mark.parametrize("url", ["https://x/y.png", "data:image/tiff;base64,AAAA"])
+    def test_pictures_it_does_not_take(self, url: str) -> None:
+        with pytest.raises(Invalid, match="image/png"):
+            bedrock.body(chat(picture(url)))
+
+    def test_a_picture_by_the_assistant_is_refused(self) -> None:
+        with pytest.raises(Invalid, match="user message"):
+            bedrock.body(chat(picture("data:image/png;base64,A") | {"role": "assistant"}))
+
+    @pytest.mark.parametrize("user", ["Zoë", "a" * 257, "a;b"])
+    def test_users_it_does_not_take(self, user: str) -> None:
+        with pytest.raises(Invalid, match="user"):
+            bedrock.body(told(chat(), user=user))
+
+    def test_a_schema_is_text(self) -> None:
+        wanted = ResponseFormat(type="json_schema", json_schema={"name": "n", "schema": {"type": "object"}})
+        sent = bedrock.body(told(chat(), response_format=wanted))
+        assert sent["outputConfig"]["textFormat"] == {
+            "type": "json_schema",
+            "structure": {"jsonSchema": {"name": "n", "schema": '{"type": "object"}'}},
+        }
+
+
+class TestWhereAndWho:
+    def test_the_model_is_in_the_path(self) -> None:
+        assert bedrock.url("http://x", chat()) == "http://x/model/a.b-v1%3A0/converse"
+        arn = chat(model="arn:aws:bedrock:eu-west-1:1:inference-profile/p")
+        assert bedrock.url("http://x", told(arn, stream=True)) == (
+            "http://x/model/arn%3Aaws%3Abedrock%3Aeu-west-1%3A1%3Ainference-profile%2Fp/converse-stream"
+        )
+
+    def test_an_api_key_is_shown_and_an_access_key_is_not(self) -> None:
+        assert bedrock.headers("ABSKx") == {"Authorization": "Bearer ABSKx"}
+        assert bedrock.headers("AKIA:secret") == {}
+        assert bedrock.headers(None) == {}
+
+    def test_the_environment_says_where_and_who(self) -> None:
+        environment = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "secret"}
+        (call,) = Providers(environment, None).calls(chat(), {})
+        assert call.url.startswith("https://bedrock-runtime.eu-west-1.amazonaws.com/model/")
+        assert call.key == "AKIA:secret"
+        assert "secret" not in repr(call)
+        with pytest.raises(Unauthenticated, match=r"provider_api_keys\.bedrock .* AWS_BEARER_TOKEN_BEDROCK"):
+            Providers({"AWS_ACCESS_KEY_ID": "AKIA"}, None).calls(chat(), {})
+
+
+class TestReply:
+    @pytest.mark.parametrize(
+        ("theirs", "ours"),
+        [
+            ("end_turn", "stop"),
+            ("stop_sequence", "stop"),
+            ("max_tokens", "length"),
+            ("model_context_window_exceeded", "length"),
+            ("tool_use", "tool_call"),
+            ("content_filtered", "stop"),
+            ("guardrail_intervened", "stop"),
+            ("malformed_tool_use", "stop"),
+            ("whatever", "stop"),
+            (None, "stop"),
+        ],
+    )
+    def test_finish_reasons(self, theirs: str | None, ours: str) -> None:
+        reply = {"output": {"message": {"content": []}}, "stopReason": theirs}
+        assert bedrock.read_reply(chat(), reply).choices[0].finish_reason == ours
+
+    def test_text_and_calls_and_nothing_else(self) -> None:
+        blocks = [
+            {"reasoningContent": {"reasoningText": {"text": "hm"}}},
+            {"text": "a "},
+            {"text": "b"},
+            {"toolUse": {"toolUseId": "t", "name": "f", "input": {"å": 1}}},
+        ]
+        usage = {"inputTokens": 1, "cacheReadInputTokens": 20, "cacheWriteInputTokens": 300, "outputTokens": 4}
+        reply = {"output": {"message": {"content": blocks}}, "stopReason": "tool_use", "usage": usage}
+        read = bedrock.read_reply(chat(), reply)
+        (choice,) = read.choices
+        assert choice.text == "a b"
+        assert [(call.id, call.function.name, call.function.arguments) for call in choice.tool_calls or ()] == [
+            ("t", "f", '{"å": 1}')
+        ]
+        assert read.usage == Usage(prompt_tokens=321, generation_tokens=4, total_tokens=325)
+
+    @pytest.mark.parametrize("reply", [{}, [], None, "text", {"output": None}, {"output": {"message": {}}}])
+    def test_garbage_is_noticed(self, reply: Any) -> None:
+        with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
+            bedrock.read_reply(chat(), reply)
+
+
+class TestEvents:
+    @pytest.mark.parametrize(
+        ("event", "chunk"),
+        [
+            ({"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"text": "a"}, "p": "abc"}}, Chunk(text="a")),
+            (
+                {
+                    "contentBlockStart": {
+                        "contentBlockIndex": 1,
+                        "start": {"toolUse": {"toolUseId": "t", "name": "f"}},
+                    }
+                },
+                Chunk(tool_calls=(ToolCallPart(1, id="t", name="f"),)),
+            ),
+            (
+                {"contentBlockDelta": {"contentBlockIndex": 1, "delta": {"toolUse": {"input": "{"}}}},
+                Chunk(tool_calls=(ToolCallPart(1, arguments="{"),)),
+            ),
+            ({"messageStop": {"stopReason": "tool_use"}}, Chunk(finish_reason="tool_call")),
+            (
+                {"metadata": {"usage": {"inputTokens": 1, "outputTokens": 2}}},
+                Chunk(usage=Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)),
+            ),
+            ({"messageStart": {"role": "assistant"}}, Chunk()),
+            ({"contentBlockStop": {"contentBlockIndex": 0}}, Chunk()),
+            ({"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "hm"}}}}, Chunk()),
+            ({"contentBlockStart": {"contentBlockIndex": 0, "start": {"image": {"format": "png"}}}}, Chunk()),
+            ({"ofTheFuture": {}}, Chunk()),
+        ],
+    )
+    def test_each_kind(self, event: Any, chunk: Chunk) -> None:
+        assert bedrock.read_event(chat(), event) == chunk
+
+    @pytest.mark.parametrize("event", [{}, [], None, {"a": 1, "b": 2}, {"messageStop": {}}, {"contentBlockDelta": {}}])
+    def test_garbage_is_noticed(self, event: Any) -> None:
+        with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
+            bedrock.read_event(chat(), event)
+
+    @given(
+        st.lists(st.text()),
+        st.sampled_from(["stop", "length", "tool_call", None]),
+        st.dictionaries(st.text(), st.integers() | st.text()),
+        st.booleans(),
+    )
+    def test_a_joined_stream_reads_like_a_whole_answer(
+        self, pieces: list[str], reason: Any, given_: dict[str, Any], cut: bool
+    ) -> None:
+        text = json.dumps(given_, ensure_ascii=False)
+        joined = Joined()
+        for piece in pieces:
+            joined.add(Chunk(text=piece))
+        joined.add(Chunk(tool_calls=(ToolCallPart(1, "c", "f", text[: 1 if cut else None]),)))
+        joined.add(Chunk(finish_reason=reason))
+        joined.add(Chunk(usage=Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)))
+        read = bedrock.read_reply(chat(), bedrock.write_reply(chat(), joined))
+        expected = joined.choice()
+        (choice,) = read.choices
+        assert (choice.text, choice.tool_calls) == (expected.text, expected.tool_calls)
+        assert choice.finish_reason == (expected.finish_reason or "tool_call")
+        assert read.usage == joined.usage
+
+
+@pytest.mark.parametrize(
+    ("payload", "detail"),
+    [
+        ({"message": "m"}, "m"),
+        ({"Message": "m"}, "m"),
+        ({"exception": {"type": "throttlingException", "payload": '{"message": "m"}'}}, "m"),
+        ({"exception": {"type": "throttlingException", "payload": "{}"}}, "throttlingException"),
+        ({"exception": {"type": "InternalError", "payload": "it broke"}}, "it broke"),
+        ({"exception": {"type": "InternalError", "payload": ""}}, "InternalError"),
+        ({"messageStop": {"stopReason": "end_turn"}}, None),
+        ({"output": {"message": {"content": []}}}, None),
+        ({}, None),
+        ([], None),
+    ],
+)
+def test_the_sentence_of_an_error(payload: Any, detail: str | None) -> None:
+    assert bedrock.error_detail(payload) == detail

@@ -1,0 +1,236 @@
+"""The wire language of Cohere, with plain dicts. What Cohere's own client says is in `tests/contract`."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.generation.models.request import Choice, Chunk, CompletionRequest, Joined, ToolCallPart
+from services.generation.providers import errors
+from services.generation.providers.dialects import cohere
+from shared.contracts.chat import ChatMessage, FinishReason, FunctionChoice, FunctionName, Usage
+from shared.contracts.projects import ModelConfig
+from shared.errors import Invalid, UpstreamFailed
+
+USER = {"role": "user", "content": "hi"}
+CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": None}}
+
+
+def chat(*messages: dict[str, Any], **fields: Any) -> CompletionRequest:
+    config = ModelConfig.model_validate({"model": "command-a", "endpoint": "chat"} | fields)
+    return CompletionRequest(config, [ChatMessage.model_validate(message) for message in messages or (USER,)])
+
+
+class TestBody:
+    def test_what_says_nothing_is_left_out(self) -> None:
+        assert cohere.body(chat()) == {
+            "model": "command-a",
+            "messages": [{"role": "user", "content": "hi"}],
+            "stream": False,
+            "temperature": 1,
+            "p": 0.99,
+        }
+
+    @pytest.mark.parametrize(("top_p", "p"), [(0, 0.01), (0.5, 0.5), (1, 0.99)])
+    def test_p_keeps_to_their_range(self, top_p: float, p: float) -> None:
+        assert cohere.body(chat(top_p=top_p))["p"] == p
+
+    @pytest.mark.parametrize("penalty", ["presence_penalty", "frequency_penalty"])
+    @pytest.mark.parametrize("value", [-0.5, 1.5])
+    def test_penalties_beyond_their_range_are_refused(self, penalty: str, value: float) -> None:
+        with pytest.raises(Invalid, match=f"{penalty} from 0 to 1; this is {value}"):
+            cohere.body(chat(**{penalty: value}))
+
+    def test_a_call_without_words_or_arguments(self) -> None:
+        history = {"role": "assistant", "content": "", "tool_calls": [CALL]}
+        assert cohere.body(chat(USER, history))["messages"][1] == {
+            "role": "assistant",
+            "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+        }
+
+    def test_the_words_beside_a_call_are_its_plan(self) -> None:
+        parts = [{"type": "text", "text": "I "}, {"type": "text", "text": "look."}]
+        history = {"role": "assistant", "content": parts, "tool_calls": [CALL]}
+        sent = cohere.body(chat(USER, history))["messages"][1]
+        assert sent["tool_plan"] == "I look."
+        assert "content" not in sent
+
+    def test_the_deprecated_form_of_a_call(self) -> None:
+        history = {"role": "assistant", "tool_call": {"name": "f", "arguments": "{}"}}
+        assert cohere.body(chat(USER, history))["messages"][1]["tool_calls"] == [
+            {"id": "call_0", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        ]
+
+    def test_a_choice_of_no_tool_is_refused(self) -> None:
+        request = chat(tools=[{"name": "f"}])
+        named = CompletionRequest(
+            request.config, request.messages, tool_choice=FunctionChoice(function=FunctionName(name="g"))
+        )
+        with pytest.raises(Invalid, match="'g'"):
+            cohere.body(named)
+
+    def test_a_linked_tool_is_refused_by_its_id(self) -> None:
+        with pytest.raises(Invalid, match="oc_1"):
+            cohere.body(chat(tools=[{"id": "oc_1", "source": "organization"}]))
+
+    def test_address_and_key(self) -> None:
+        assert cohere.url("http://x/v2", chat()) == "http://x/v2/chat"
+        assert cohere.headers(None) == {}
+        assert cohere.headers("k") == {"Authorization": "Bearer k"}
+
+
+class TestReply:
+    def test_thinking_is_no_text(self) -> None:
+        content = [
+            {"type": "thinking", "thinking": "hm"},
+            {"type": "text", "text": " a"},
+            {"type": "text", "text": "b"},
+        ]
+        reply = {"finish_reason": "COMPLETE", "message": {"role": "assistant", "content": content}}
+        read = cohere.read_reply(chat(), reply)
+        assert read.choices == [Choice(" ab", None, "stop")]
+        assert read.usage is None
+        assert read.raw is reply
+
+    @pytest.mark.parametrize(
+        ("theirs", "ours"),
+        [
+            ("COMPLETE", "stop"),
+            ("STOP_SEQUENCE", "stop"),
+            ("MAX_TOKENS", "length"),
+            ("TOOL_CALL", "tool_call"),
+            ("SOMETHING_NEW", "stop"),
+        ],
+    )
+    def test_finish_reasons(self, theirs: str, ours: str) -> None:
+        reply = {"finish_reason": theirs, "message": {"tool_plan": "x"}}
+        assert cohere.read_reply(chat(), reply).choices[0].finish_reason == ours
+
+    @pytest.mark.parametrize("reason", ["ERROR", "TIMEOUT"])
+    def test_a_failure_is_no_answer(self, reason: str) -> None:
+        told = {"finish_reason": reason, "usage": {"tokens": {"input_tokens": 9, "output_tokens": 4}}}
+        for read, sent in (
+            (cohere.read_reply, told | {"message": {}}),
+            (cohere.read_event, {"type": "message-end", "delta": told}),
+        ):
+            with pytest.raises(UpstreamFailed) as caught:
+                read(chat(), sent)
+            assert caught.value.origin == "Cohere"
+            came = errors.sent_with(caught.value)
+            assert came
+            assert came.usage == Usage(prompt_tokens=9, generation_tokens=4, total_tokens=13)
+
+    @pytest.mark.parametrize(
+        ("usage", "expected"),
+        [
+            (
+                {"tokens": {"input_tokens": 9.0, "output_tokens": 2.0}, "billed_units": {"input_tokens": 1.0}},
+                Usage(prompt_tokens=9, generation_tokens=2, total_tokens=11),
+            ),
+            (
+                {"billed_units": {"input_tokens": 1.0, "output_tokens": 2.0}},
+                Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3),
+            ),
+            ({}, None),
+            (None, None),
+        ],
+    )
+    def test_usage(self, usage: Any, expected: Usage | None) -> None:
+        reply = {"finish_reason": "COMPLETE", "message": {}, "usage": usage}
+        assert cohere.read_reply(chat(), reply).usage == expected
+
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            {},
+            [],
+            None,
+            "text",
+            {"message": {}},
+            {"finish_reason": "COMPLETE", "message": None},
+            {"finish_reason": "TOOL_CALL", "message": {"tool_calls": [{"id": "x"}]}},
+            {"finish_reason": "COMPLETE", "message": {"content": "text"}},
+        ],
+    )
+    def test_garbage_is_noticed(self, reply: Any) -> None:
+        with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
+            cohere.read_reply(chat(), reply)
+
+
+class TestEvents:
+    @pytest.mark.parametrize(
+        ("event", "chunk"),
+        [
+            (
+                {"type": "message-start", "id": "i", "delta": {"message": {"role": "assistant"}}},
+                Chunk(about={"id": "i"}),
+            ),
+            (
+                {"type": "content-start", "delta": {"message": {"content": {"type": "text", "text": "a"}}}},
+                Chunk(text="a"),
+            ),
+            ({"type": "content-delta", "delta": {"message": {"content": {"thinking": "hm"}}}}, Chunk()),
+            ({"type": "content-end", "index": 0}, Chunk()),
+            ({"type": "citation-start", "delta": {"message": {"citations": {}}}}, Chunk()),
+            ({"type": "something-new"}, Chunk()),
+            (
+                {
+                    "type": "tool-call-delta",
+                    "index": 1,
+                    "delta": {"message": {"tool_calls": {"function": {"arguments": "{"}}}},
+                },
+                Chunk(tool_calls=(ToolCallPart(1, arguments="{"),)),
+            ),
+            ({"type": "message-end", "delta": {"finish_reason": "MAX_TOKENS"}}, Chunk(finish_reason="length")),
+        ],
+    )
+    def test_what_an_event_says(self, event: Any, chunk: Chunk) -> None:
+        assert cohere.read_event(chat(), event) == chunk
+
+    @pytest.mark.parametrize(
+        "event",
+        [
+            {},
+            [],
+            None,
+            "text",
+            {"type": "message-end"},
+            {"type": "content-delta"},
+            {"type": "tool-call-start", "index": 0},
+        ],
+    )
+    def test_garbage_is_noticed(self, event: Any) -> None:
+        with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
+            cohere.read_event(chat(), event)
+
+    @given(st.lists(st.text()), st.booleans(), st.sampled_from(["stop", "length", "tool_call"]))
+    def test_a_joined_stream_reads_like_a_whole_answer(
+        self, pieces: list[str], calls: bool, reason: FinishReason
+    ) -> None:
+        joined = Joined()
+        for piece in pieces:
+            joined.add(Chunk(text=piece, about={"id": "i"}))
+        if calls:
+            joined.add(Chunk(tool_calls=(ToolCallPart(0, "c", "f", "{}"), ToolCallPart(1, "d", "g", "{"))))
+        usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
+        joined.add(Chunk(finish_reason=reason, usage=usage))
+        read = cohere.read_reply(chat(), cohere.write_reply(chat(), joined))
+        assert read.choices == [joined.choice()]
+        assert read.usage == joined.usage
+
+
+@pytest.mark.parametrize(
+    ("payload", "detail"),
+    [
+        ({"message": "m"}, "m"),
+        ({"id": "i", "message": "m"}, "m"),
+        ({"type": "message-end", "delta": {"error": "m", "finish_reason": "ERROR"}}, "m"),
+        ({"type": "message-end", "delta": {"finish_reason": "COMPLETE"}}, None),
+        ({"message": {"role": "assistant"}}, None),
+        ({}, None),
+        ([], None),
+    ],
+)
+def test_the_sentence_of_an_error(payload: Any, detail: str | None) -> None:
+    assert cohere.error_detail(payload) == detail

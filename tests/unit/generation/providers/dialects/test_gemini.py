@@ -1,0 +1,340 @@
+"""The wire language of Gemini, with plain dicts. What Google's own client says is in `tests/contract`."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.generation.models.request import Choice, Chunk, CompletionRequest, Joined, ToolCallPart
+from services.generation.providers import errors
+from services.generation.providers.dialects import gemini
+from shared.contracts.chat import ChatMessage, FinishReason, ToolCall, Usage
+from shared.contracts.projects import ModelConfig
+from shared.errors import Invalid, Problem, UpstreamFailed
+
+USER = {"role": "user", "content": "hi"}
+
+
+def chat(*messages: dict[str, Any], **fields: Any) -> CompletionRequest:
+    config = ModelConfig.model_validate({"model": "gemini-2.5-flash", "endpoint": "chat"} | fields)
+    return CompletionRequest(config, [ChatMessage.model_validate(message) for message in messages or (USER,)])
+
+
+def call(call_id: str, arguments: str | None = "{}", name: str = "f") -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def asks(*calls: dict[str, Any], content: str = "") -> dict[str, Any]:
+    return {"role": "assistant", "content": content, "tool_calls": list(calls)}
+
+
+def result(call_id: str, content: Any = "ok") -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": call_id, "content": content}
+
+
+def contents(*messages: dict[str, Any], **fields: Any) -> list[dict[str, Any]]:
+    sent: list[dict[str, Any]] = gemini.body(chat(*messages, **fields))["contents"]
+    return sent
+
+
+class TestAddress:
+    @pytest.mark.parametrize(
+        ("model", "path"),
+        [
+            ("gemini-2.5-flash", "models/gemini-2.5-flash"),
+            ("models/gemini-2.5-flash", "models/gemini-2.5-flash"),
+            ("tunedModels/mine-1", "tunedModels/mine-1"),
+            ("a?b#c", "models/a%3Fb%23c"),
+        ],
+    )
+    def test_the_model_stands_in_it(self, model: str, path: str) -> None:
+        assert gemini.url("http://x/v1beta", chat(model=model)) == f"http://x/v1beta/{path}:generateContent"
+
+    def test_no_key_no_header(self) -> None:
+        assert gemini.headers(None) == {}
+        assert gemini.headers("k") == {"x-goog-api-key": "k"}
+
+
+class TestBody:
+    def test_what_says_nothing_is_left_out(self) -> None:
+        assert gemini.body(chat()) == {
+            "contents": [{"role": "user", "parts": [{"text": "hi"}]}],
+            "generationConfig": {"temperature": 1, "topP": 1},
+        }
+
+    def test_other_is_merged_at_the_top_and_into_the_settings(self) -> None:
+        other = {
+            "generationConfig": {"temperature": 0.1, "candidateCount": 4, "topK": 2},
+            "cachedContent": "c",
+            "contents": [],
+            "systemInstruction": "x",
+        }
+        sent = gemini.body(chat(other=other))
+        assert sent["generationConfig"] == {"temperature": 0.1, "topP": 1, "topK": 2}
+        assert sent["cachedContent"] == "c"
+        assert sent["contents"]
+        assert "systemInstruction" not in sent
+
+    def test_settings_that_are_none_are_refused(self) -> None:
+        with pytest.raises(Invalid, match=r"other\.generationConfig"):
+            gemini.body(chat(other={"generationConfig": [1]}))
+
+    def test_system_messages_alone_are_refused(self) -> None:
+        with pytest.raises(Invalid, match="role 'user'"):
+            gemini.body(chat({"role": "system", "content": "Be kind."}))
+
+    @pytest.mark.parametrize("content", ["", None, []])
+    def test_a_message_that_says_nothing_has_a_part(self, content: Any) -> None:
+        assert contents({"role": "user", "content": content}) == [{"role": "user", "parts": [{"text": ""}]}]
+        assert len(contents(USER, asks(call("a")) | {"content": content})[1]["parts"]) == 1
+
+    def test_a_linked_tool_is_refused_by_its_id(self) -> None:
+        with pytest.raises(Invalid, match="oc_1"):
+            gemini.body(chat(tools=[{"id": "oc_1", "source": "organization"}]))
+
+    def test_no_tools_no_choice(self) -> None:
+        request = CompletionRequest(
+            ModelConfig(model="m"), [ChatMessage(role="user", content="hi")], tool_choice="none"
+        )
+        assert "toolConfig" not in gemini.body(request)
+
+
+class TestImages:
+    @pytest.mark.parametrize(
+        ("url", "data"),
+        [
+            ("data:image/png;base64,iVBORw==", {"mimeType": "image/png", "data": "iVBORw=="}),
+            ("data:image/png;name=a.png;base64,iVBORw==", {"mimeType": "image/png", "data": "iVBORw=="}),
+            ("DATA:image/jpeg;BASE64,%%blob:1%%", {"mimeType": "image/jpeg", "data": "%%blob:1%%"}),
+        ],
+    )
+    def test_as_data(self, url: str, data: dict[str, str]) -> None:
+        image = {"type": "image_url", "image_url": {"url": url}}
+        assert contents({"role": "user", "content": [image]})[0]["parts"] == [{"inlineData": data}]
+
+    @pytest.mark.parametrize("url", ["https://example.com/cat.png", "data:image/png,raw", "data:;base64,iVBORw=="])
+    def test_nothing_else(self, url: str) -> None:
+        with pytest.raises(Invalid, match=r"image_url\.url"):
+            gemini.body(chat({"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}))
+
+
+class TestToolCalls:
+    def test_the_function_of_a_result_is_that_of_the_newest_call_with_its_id(self) -> None:
+        sent = contents(
+            USER, asks(call("call_0", name="f")), result("call_0"), asks(call("call_0", name="g")), result("call_0")
+        )
+        assert [part["functionResponse"]["name"] for content in sent[2::2] for part in content["parts"]] == ["f", "g"]
+
+    def test_a_result_of_no_call_is_refused(self) -> None:
+        with pytest.raises(Invalid, match="tool_call_id 'call_9'"):
+            gemini.body(chat(USER, asks(call("call_0")), result("call_9")))
+
+    def test_the_deprecated_form_of_a_call(self) -> None:
+        sent = contents(USER, {"role": "assistant", "tool_call": {"name": "f", "arguments": None}}, result("call_0"))
+        assert sent[1]["parts"] == [{"functionCall": {"id": "call_0", "name": "f", "args": {}}}]
+        assert sent[2]["parts"][0]["functionResponse"]["name"] == "f"
+
+    @pytest.mark.parametrize("arguments", ["{", "[1]", '"text"', '{"a": NaN}', "[" * 10_000])
+    def test_arguments_that_are_no_object_are_refused(self, arguments: str) -> None:
+        with pytest.raises(Invalid, match="arguments; those of the call to 'f'"):
+            gemini.body(chat(USER, asks(call("call_0", arguments))))
+
+    @pytest.mark.parametrize(
+        ("content", "response"),
+        [
+            ('{"a": 1}', {"a": 1}),
+            ("wet", {"output": "wet"}),
+            ("[1, 2]", {"output": "[1, 2]"}),
+            ("", {"output": ""}),
+            ([{"type": "text", "text": "{}"}], {}),
+        ],
+    )
+    def test_a_result_is_an_object(self, content: Any, response: dict[str, Any]) -> None:
+        sent = contents(USER, asks(call("call_0")), result("call_0", content))
+        assert sent[2]["parts"] == [{"functionResponse": {"id": "call_0", "name": "f", "response": response}}]
+
+    def test_images_of_a_result(self) -> None:
+        image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}}
+        sent = contents(USER, asks(call("call_0")), result("call_0", [{"type": "text", "text": "seen"}, image]))
+        assert sent[2]["parts"][0]["functionResponse"] == {
+            "id": "call_0",
+            "name": "f",
+            "response": {"output": "seen"},
+            "parts": [{"inlineData": {"mimeType": "image/png", "data": "iVBORw=="}}],
+        }
+
+    def test_a_result_and_the_next_question_are_two_messages(self) -> None:
+        sent = contents(USER, asks(call("a")), result("a"), USER)
+        assert [content["role"] for content in sent] == ["user", "model", "user", "user"]
+
+    @pytest.mark.parametrize(
+        "model", ["gemini-3-pro-preview", "gemini-3.1-flash", "gemini-flash-latest", "models/gemini-4"]
+    )
+    def test_unsigned_calls_are_excused_once_a_step(self, model: str) -> None:
+        sent = contents(USER, asks(call("a"), call("b")), result("a"), result("b"), asks(call("c~c2ln")), model=model)
+        signatures = [part.get("thoughtSignature") for content in sent for part in content["parts"]]
+        assert signatures == [None, "skip_thought_signature_validator", None, None, None, "c2ln"]
+
+    @pytest.mark.parametrize("model", ["gemini-1.5-pro", "gemini-2.0-flash", "models/gemini-2.5-pro", "gemma-3-27b-it"])
+    def test_older_models_ask_for_no_signature(self, model: str) -> None:
+        assert contents(USER, asks(call("a")), model=model)[1]["parts"] == [
+            {"functionCall": {"id": "a", "name": "f", "args": {}}}
+        ]
+
+
+class TestReply:
+    def test_thoughts_are_no_text_but_cost(self) -> None:
+        parts = [{"text": "hm", "thought": True}, {"text": "a"}, {"executableCode": {"code": "1"}}, {"text": "b"}]
+        reply = {
+            "candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}],
+            "usageMetadata": {
+                "promptTokenCount": 1,
+                "toolUsePromptTokenCount": 2,
+                "candidatesTokenCount": 4,
+                "thoughtsTokenCount": 8,
+                "totalTokenCount": 15,
+            },
+        }
+        read = gemini.read_reply(chat(), reply)
+        assert read.choices == [Choice("ab", None, "stop")]
+        assert read.usage == Usage(prompt_tokens=3, generation_tokens=12, total_tokens=15)
+        assert read.raw is reply
+
+    @pytest.mark.parametrize(
+        ("theirs", "ours"),
+        [
+            ("STOP", "stop"),
+            ("MAX_TOKENS", "length"),
+            ("CONTINUATION", "length"),
+            ("OTHER", "stop"),
+            ("FINISH_REASON_UNSPECIFIED", "stop"),
+            (None, "stop"),
+        ],
+    )
+    def test_finish_reasons(self, theirs: str | None, ours: str) -> None:
+        reply = {"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": theirs}]}
+        assert gemini.read_reply(chat(), reply).choices[0].finish_reason == ours
+
+    @pytest.mark.parametrize(
+        ("reason", "kind"),
+        [
+            ("SAFETY", Invalid),
+            ("RECITATION", Invalid),
+            ("PROHIBITED_CONTENT", Invalid),
+            ("IMAGE_OTHER", Invalid),
+            ("MISSING_THOUGHT_SIGNATURE", Invalid),
+            ("MALFORMED_FUNCTION_CALL", UpstreamFailed),
+            ("UNEXPECTED_TOOL_CALL", UpstreamFailed),
+            ("MALFORMED_RESPONSE", UpstreamFailed),
+        ],
+    )
+    def test_what_is_not_said_is_an_error(self, reason: str, kind: type[Problem]) -> None:
+        candidate = {"finishReason": reason, "finishMessage": "because."}
+        counts = {"promptTokenCount": 9, "candidatesTokenCount": 4}
+        for read in (gemini.read_reply, gemini.read_event):
+            with pytest.raises(kind, match=rf"\({reason}\): because\.$") as caught:
+                read(chat(), {"candidates": [candidate], "usageMetadata": counts})
+            assert caught.value.origin == "Google"
+            assert errors.may_have_cost(caught.value)
+            sent = errors.sent_with(caught.value)
+            assert sent
+            assert sent.usage == Usage(prompt_tokens=9, generation_tokens=4, total_tokens=13)
+
+    def test_a_blocked_prompt_is_an_error(self) -> None:
+        blocked = {"promptFeedback": {"blockReason": "OTHER", "blockReasonMessage": "not this."}}
+        for read in (gemini.read_reply, gemini.read_event):
+            with pytest.raises(Invalid, match=r"blocked the prompt \(OTHER\): not this\.$") as caught:
+                read(chat(), blocked)
+            assert not errors.may_have_cost(caught.value)
+
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            {},
+            [],
+            None,
+            "text",
+            {"candidates": [None]},
+            {"candidates": [{"content": {"parts": [{"functionCall": {}}]}}]},
+            {"candidates": [{"content": {"parts": [{"functionCall": {"name": "f", "args": "{}"}}]}}]},
+            {"candidates": [{"finishReason": 1}]},
+        ],
+    )
+    def test_garbage_is_noticed(self, reply: Any) -> None:
+        with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
+            gemini.read_reply(chat(), reply)
+
+
+class TestEvents:
+    def test_what_an_event_says(self) -> None:
+        event = {
+            "candidates": [{"content": {"parts": [{"text": "a"}]}, "index": 0}],
+            "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 1},
+            "modelVersion": "m",
+            "responseId": "r",
+        }
+        assert gemini.read_event(chat(), event) == Chunk(
+            text="a",
+            usage=Usage(prompt_tokens=3, generation_tokens=1, total_tokens=4),
+            about={"modelVersion": "m", "responseId": "r"},
+        )
+        assert gemini.read_event(chat(), {"usageMetadata": {"promptTokenCount": 3}}).finish_reason is None
+
+    def test_calls_of_several_events_stay_apart(self) -> None:
+        joined = Joined()
+        for city in ("Oslo", "Bergen"):
+            part = {"functionCall": {"name": "f", "args": {"city": city}}}
+            joined.add(gemini.read_event(chat(), {"candidates": [{"content": {"parts": [part]}}]}))
+        joined.add(gemini.read_event(chat(), {"candidates": [{"finishReason": "STOP"}]}))
+        assert joined.choice() == Choice(
+            "",
+            [
+                ToolCall.model_validate(call("call_0", '{"city": "Oslo"}')),
+                ToolCall.model_validate(call("call_1", '{"city": "Bergen"}')),
+            ],
+            "tool_call",
+        )
+
+    @given(
+        st.lists(st.text()),
+        st.lists(
+            st.tuples(
+                st.none() | st.text("abc_01", min_size=1),
+                st.text(min_size=1),
+                st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text()),
+            )
+        ),
+        st.sampled_from(["stop", "length"]),
+    )
+    def test_a_joined_stream_reads_like_a_whole_answer(
+        self, pieces: list[str], calls: list[tuple[str | None, str, dict[str, Any]]], reason: FinishReason
+    ) -> None:
+        joined = Joined()
+        for piece in pieces:
+            joined.add(Chunk(text=piece, about={"responseId": "r"}))
+        for own, name, arguments in calls:
+            written = json.dumps(arguments, ensure_ascii=False)
+            joined.add(Chunk(tool_calls=(ToolCallPart(None, own, name, written),)))
+        usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
+        joined.add(Chunk(finish_reason=reason, usage=usage))
+        read = gemini.read_reply(chat(), gemini.write_reply(chat(), joined))
+        assert read.choices == [joined.choice()]
+        assert read.usage == joined.usage
+
+
+@pytest.mark.parametrize(
+    ("payload", "detail"),
+    [
+        ({"error": {"code": 400, "message": "m", "status": "INVALID_ARGUMENT"}}, "m"),
+        ([{"error": {"message": "m"}}], "m"),
+        ({"error": "m"}, "m"),
+        ({"candidates": []}, None),
+        ({}, None),
+        ([], None),
+        ("text", None),
+    ],
+)
+def test_the_sentence_of_an_error(payload: Any, detail: str | None) -> None:
+    assert gemini.error_detail(payload) == detail

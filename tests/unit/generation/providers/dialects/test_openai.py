@@ -1,0 +1,249 @@
+"""The wire language of OpenAI, with plain dicts."""
+
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.generation.models.request import Chunk, CompletionRequest, Joined, ToolCallPart
+from services.generation.providers.dialects import openai
+from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, ResponseFormat, Usage
+from shared.contracts.projects import ModelConfig
+
+USER = ChatMessage(role="user", content="hi")
+
+
+def config(**fields: Any) -> ModelConfig:
+    return ModelConfig.model_validate({"model": "gpt-4", "endpoint": "chat"} | fields)
+
+
+def chat(given: ModelConfig | None = None, **fields: Any) -> CompletionRequest:
+    return CompletionRequest(given or config(), **{"messages": [USER]} | fields)
+
+
+def completion(**fields: Any) -> CompletionRequest:
+    return CompletionRequest(config(endpoint="complete"), **{"prompt": "once"} | fields)
+
+
+class TestBody:
+    def test_sampling_parameters_are_always_sent(self) -> None:
+        assert openai.body(chat()) == {
+            "model": "gpt-4",
+            "messages": [{"role": "user", "content": "hi"}],
+            "n": 1,
+            "stream": False,
+            "temperature": 1,
+            "top_p": 1,
+            "presence_penalty": 0,
+            "frequency_penalty": 0,
+        }
+
+    def test_everything_else_only_when_it_says_something(self) -> None:
+        given = config(max_tokens=5, stop=["x"], other={"logit_bias": {"1": -100}})
+        sent = openai.body(chat(given, seed=0, user="u", samples=3, response_format=ResponseFormat(type="json_object")))
+        assert sent["max_tokens"] == 5
+        assert sent["stop"] == ["x"]
+        assert sent["logit_bias"] == {"1": -100}
+        assert (sent["seed"], sent["user"], sent["n"]) == (0, "u", 3)
+        assert sent["response_format"] == {"type": "json_object"}
+
+    def test_other_changes_what_is_asked_but_not_how_it_is_answered(self) -> None:
+        given = config(other={"temperature": 0.2, "stream": True, "model": "x", "messages": [], "n": 9, "prompt": "x"})
+        sent = openai.body(chat(given))
+        assert (sent["temperature"], sent["stream"], sent["model"], sent["n"]) == (0.2, False, "gpt-4", 1)
+        assert sent["messages"]
+        assert "prompt" not in sent
+
+    def test_tools_are_wrapped_and_chosen_automatically(self) -> None:
+        given = config(tools=[{"name": "f", "parameters": {"a": None}, "source": "inline", "source_code": "x"}])
+        sent = openai.body(chat(given))
+        assert sent["tools"] == [{"type": "function", "function": {"name": "f", "parameters": {"a": None}}}]
+        assert sent["tool_choice"] == "auto"
+        assert openai.body(chat(given, tool_choice="none"))["tool_choice"] == "none"
+        named = FunctionChoice(function=FunctionName(name="f"))
+        assert openai.body(chat(given, tool_choice=named))["tool_choice"] == {
+            "type": "function",
+            "function": {"name": "f"},
+        }
+
+    @pytest.mark.parametrize("choice", ["none", "auto"])
+    def test_without_tools_there_is_nothing_to_choose(self, choice: Literal["none", "auto"]) -> None:
+        """OpenAI: "tool_choice is only allowed when tools are specified"."""
+        assert "tool_choice" not in openai.body(chat(config(), tool_choice=choice))
+
+    def test_a_stream_asks_for_its_usage(self) -> None:
+        assert openai.body(chat(stream=True))["stream_options"] == {"include_usage": True}
+
+    def test_a_message_carries_what_it_says_and_no_more(self) -> None:
+        call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        history = [
+            ChatMessage.model_validate(
+                {
+                    "role": "assistant",
+                    "content": "",
+                    "tool_calls": [call],
+                    "tool_call": {"name": "f", "arguments": "{}"},
+                }
+            ),
+            ChatMessage(role="tool", content="wet", tool_call_id="call_1"),
+            ChatMessage(role="assistant", content="done", tool_calls=[]),
+            ChatMessage.model_validate(
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:x", "detail": "low"}}]}
+            ),
+        ]
+        assert openai.body(chat(messages=history))["messages"] == [
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "content": "wet", "tool_call_id": "call_1"},
+            {"role": "assistant", "content": "done"},
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:x", "detail": "low"}}]},
+        ]
+
+    def test_the_deprecated_call_has_another_name(self) -> None:
+        old = ChatMessage.model_validate({"role": "assistant", "content": "", "tool_call": {"name": "f"}})
+        assert openai.body(chat(messages=[old]))["messages"] == [
+            {"role": "assistant", "content": "", "function_call": {"name": "f", "arguments": ""}}
+        ]
+
+    def test_a_completion_goes_to_its_own_address(self) -> None:
+        request = completion(logprobs=3, suffix="end")
+        sent = openai.body(request)
+        assert openai.url("http://x/v1", request) == "http://x/v1/completions"
+        assert (sent["prompt"], sent["logprobs"], sent["suffix"]) == ("once", 3, "end")
+        assert "messages" not in sent
+        assert openai.url("http://x/v1", chat()) == "http://x/v1/chat/completions"
+
+    def test_a_chat_counts_log_probabilities_otherwise(self) -> None:
+        sent = openai.body(chat(logprobs=2))
+        assert (sent["logprobs"], sent["top_logprobs"]) == (True, 2)
+
+    def test_no_key_no_header(self) -> None:
+        assert openai.headers(None) == {}
+        assert openai.headers("k") == {"Authorization": "Bearer k"}
+
+
+class TestReply:
+    def test_choices_in_their_order_and_usage(self) -> None:
+        reply = {
+            "choices": [
+                {"index": 1, "message": {"content": " b "}, "finish_reason": "length"},
+                {"index": 0, "message": {"content": None}, "finish_reason": "content_filter"},
+            ],
+            "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+        }
+        read = openai.read_reply(chat(samples=2), reply)
+        assert [(choice.text, choice.finish_reason) for choice in read.choices] == [("", "stop"), (" b ", "length")]
+        assert read.usage == Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
+        assert read.raw is reply
+
+    @pytest.mark.parametrize(
+        ("theirs", "ours"),
+        [
+            ("stop", "stop"),
+            ("length", "length"),
+            ("tool_calls", "tool_call"),
+            ("function_call", "tool_call"),
+            ("content_filter", "stop"),
+            ("whatever", "stop"),
+            (None, "stop"),
+        ],
+    )
+    def test_finish_reasons(self, theirs: str | None, ours: str) -> None:
+        reply = {"choices": [{"text": "x", "finish_reason": theirs}]}
+        assert openai.read_reply(completion(), reply).choices[0].finish_reason == ours
+
+    def test_tool_calls(self) -> None:
+        calls = [
+            {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{"}},
+            {"function": {"name": "g"}},
+        ]
+        reply = {"choices": [{"message": {"content": None, "tool_calls": calls}, "finish_reason": "tool_calls"}]}
+        read = openai.read_reply(chat(), reply).choices[0].tool_calls or []
+        assert [(call.id, call.function.name, call.function.arguments) for call in read] == [
+            ("c", "f", "{"),
+            ("call_1", "g", None),
+        ]
+
+    def test_thoughts_are_not_part_of_the_answer(self) -> None:
+        content = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "Yes."}]
+        assert openai.read_reply(chat(), {"choices": [{"message": {"content": content}}]}).choices[0].text == "Yes."
+        assert openai.read_event(chat(), {"choices": [{"delta": {"content": content}}]}).text == "Yes."
+
+    @pytest.mark.parametrize("reply", [{}, [], None, {"choices": [{}]}, {"choices": [{"message": None}]}, "text"])
+    def test_garbage_is_noticed(self, reply: Any) -> None:
+        with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
+            openai.read_reply(chat(), reply)
+
+
+class TestEvents:
+    def test_text(self) -> None:
+        event = {"id": "i", "model": "m", "object": "chat.completion.chunk", "choices": [{"delta": {"content": "a"}}]}
+        assert openai.read_event(chat(), event) == Chunk(text="a", about={"id": "i", "model": "m"})
+        assert openai.read_event(completion(), {"choices": [{"text": "a"}]}) == Chunk(text="a")
+
+    def test_the_first_and_the_last(self) -> None:
+        assert openai.read_event(chat(), {"choices": [{"delta": {"role": "assistant", "content": None}}]}) == Chunk()
+        assert openai.read_event(chat(), {"choices": [{"finish_reason": "tool_calls"}]}).finish_reason == "tool_call"
+        usage = {"prompt_tokens": 1, "completion_tokens": 2}
+        assert openai.read_event(chat(), {"choices": [], "usage": usage}).usage == Usage(
+            prompt_tokens=1, generation_tokens=2, total_tokens=3
+        )
+
+    def test_parts_of_tool_calls(self) -> None:
+        parts = [{"index": 1, "id": "c", "function": {"name": "f"}}, {"function": {"arguments": "{"}}]
+        assert openai.read_event(chat(), {"choices": [{"delta": {"tool_calls": parts}}]}).tool_calls == (
+            ToolCallPart(1, id="c", name="f"),
+            ToolCallPart(1, arguments="{"),
+        )
+
+    @given(st.lists(st.text(), min_size=1), st.sampled_from(["stop", "length", "tool_call"]), st.booleans())
+    def test_a_joined_stream_reads_like_a_whole_answer(self, pieces: list[str], reason: Any, is_chat: bool) -> None:
+        request = chat() if is_chat else completion()
+        joined = Joined()
+        for piece in pieces:
+            joined.add(Chunk(text=piece, about={"id": "x"}))
+        if is_chat:
+            joined.add(Chunk(tool_calls=(ToolCallPart(0, "c", "f", "{}"),)))
+        usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
+        joined.add(Chunk(finish_reason=reason, usage=usage))
+        read = openai.read_reply(request, openai.write_reply(request, joined))
+        assert read.choices == [joined.choice()]
+        assert read.usage == joined.usage
+
+
+@pytest.mark.parametrize(
+    ("payload", "detail"),
+    [
+        ({"error": {"message": "m"}}, "m"),
+        ({"error": "m"}, "m"),
+        ({"message": "m"}, "m"),
+        ({"detail": "m"}, "m"),
+        ({"choices": [], "error": None}, None),
+        ({}, None),
+        ([], None),
+    ],
+)
+def test_the_sentence_of_an_error(payload: Any, detail: str | None) -> None:
+    assert openai.error_detail(payload) == detail
+
+
+def test_log_probabilities_of_a_stream_stand_in_the_whole() -> None:
+    request, joined = completion(stream=True, logprobs=1), Joined()
+    for text, offset in (("Hi", 0), ("!", 2)):
+        logprobs = {"tokens": [text], "token_logprobs": [-0.1], "top_logprobs": [{text: -0.1}], "text_offset": [offset]}
+        event = {"choices": [{"index": 0, "text": text, "logprobs": logprobs, "finish_reason": None}]}
+        joined.add(openai.read_event(request, event))
+    joined.add(openai.read_event(request, {"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]}))
+    (choice,) = openai.write_reply(request, joined)["choices"]
+    assert choice["logprobs"]["tokens"] == ["Hi", "!"]
+    assert choice["logprobs"]["text_offset"] == [0, 2]
+
+
+def test_an_empty_reason_is_none() -> None:
+    event = {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": ""}]}
+    assert openai.read_event(chat(stream=True), event).finish_reason is None
+
+
+def test_choices_without_a_place_keep_the_one_they_have() -> None:
+    choices = [{"index": None, "message": {"content": text}, "finish_reason": "stop"} for text in "ab"]
+    assert [choice.text for choice in openai.read_reply(chat(), {"choices": choices}).choices] == ["a", "b"]

@@ -1,0 +1,103 @@
+"""What is left out or renamed for servers that differ from OpenAI."""
+
+from typing import Any
+
+import pytest
+
+from services.generation.models.request import CompletionRequest, Json
+from services.generation.providers.dialects import openai, quirks
+from shared.contracts.chat import ChatMessage
+from shared.contracts.projects import ModelConfig
+
+SAMPLING = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
+
+
+def body(model: str = "m", **fields: Any) -> Json:
+    """What OpenAI's language says before the quirk."""
+    more = {name: fields.pop(name) for name in ("seed", "user", "stream", "logprobs", "tool_choice") if name in fields}
+    messages = fields.pop("messages", [ChatMessage(role="user", content="hi")])
+    config = ModelConfig.model_validate({"model": model, "endpoint": "chat"} | fields)
+    return openai.body(CompletionRequest(config, messages, **more))
+
+
+@pytest.mark.parametrize(
+    ("model", "reasons"),
+    [
+        ("o1", True),
+        ("o3-mini", True),
+        ("gpt-5", True),
+        ("gpt-5.1-mini", True),
+        ("gpt-6-sol", True),
+        ("ft:o4-mini-2025-04-16:org::1", True),
+        ("team-gpt-5", True),
+        ("gpt-4o", False),
+        ("gpt-4.1", False),
+        ("gpt-35-turbo", False),
+        ("gpt-3.5-turbo", False),
+        ("chatgpt-4o-latest", False),
+    ],
+)
+def test_reasoning_models_are_sent_no_defaults(model: str, reasons: bool) -> None:
+    sent = quirks.reasoning(body(model, max_tokens=9))
+    assert (SAMPLING.keys() & sent.keys() == set()) is reasons
+    assert sent.get("max_completion_tokens" if reasons else "max_tokens") == 9
+    assert ("max_tokens" in sent) is not reasons
+
+
+def test_reasoning_models_are_sent_what_the_config_asks_for() -> None:
+    sent = quirks.reasoning(body("o3", temperature=0.2, presence_penalty=1, other={"max_completion_tokens": 5}))
+    assert (sent["temperature"], sent["presence_penalty"], sent["max_completion_tokens"]) == (0.2, 1, 5)
+    assert "top_p" not in sent
+
+
+def test_other_wins_over_the_budget() -> None:
+    assert quirks.reasoning(body("o3", max_tokens=9, other={"max_completion_tokens": 5}))["max_completion_tokens"] == 5
+
+
+def test_a_completion_does_not_reason() -> None:
+    sent = openai.body(CompletionRequest(ModelConfig(model="o3", max_tokens=9), prompt="once"))
+    assert quirks.reasoning(sent) == sent
+
+
+def test_penalties_of_zero_are_left_out() -> None:
+    assert not {"presence_penalty", "frequency_penalty"} & quirks.unpenalised(body()).keys()
+    assert quirks.unpenalised(body(presence_penalty=0.5))["presence_penalty"] == 0.5
+
+
+def test_mistral() -> None:
+    sent = quirks.mistral(body(seed=0, user="u", stream=True, tools=[{"name": "f"}], tool_choice="required"))
+    assert sent["random_seed"] == 0
+    assert sent["tool_choice"] == "any"
+    assert not {"seed", "user", "stream_options"} & sent.keys()
+    assert "random_seed" not in quirks.mistral(body())
+    assert quirks.mistral(body(tools=[{"name": "f"}]))["tool_choice"] == "auto"
+
+
+def test_mistral_gets_its_own_kind_of_ids_and_they_still_belong_together() -> None:
+    def call(id_: str) -> Json:
+        return {"id": id_, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+    history = [
+        {"role": "assistant", "content": "", "tool_calls": [call("call_abc"), call("aB3dE6gH9")]},
+        {"role": "tool", "content": "1", "tool_call_id": "call_abc"},
+        {"role": "tool", "content": "2", "tool_call_id": "aB3dE6gH9"},
+    ]
+    before = body(messages=[ChatMessage.model_validate(message) for message in history])
+    called, first, second = quirks.mistral(before)["messages"]
+    new, kept = (each["id"] for each in called["tool_calls"])
+    assert (first["tool_call_id"], second["tool_call_id"]) == (new, kept) == (new, "aB3dE6gH9")
+    assert len(new) == 9
+    assert new.isalnum()
+    assert before["messages"][0]["tool_calls"][0]["id"] == "call_abc", "what it was given is not changed"
+
+
+def test_together_counts_log_probabilities() -> None:
+    sent = quirks.together(body(logprobs=3))
+    assert sent["logprobs"] == 3
+    assert "top_logprobs" not in sent
+    assert quirks.together(body()) == body()
+
+
+def test_perplexity() -> None:
+    sent = quirks.perplexity(body(user="u", stream=True))
+    assert not {"user", "stream_options", "presence_penalty", "frequency_penalty"} & sent.keys()

@@ -1,0 +1,39 @@
+"""What a provider's span says of a call."""
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from services.generation.models.request import Choice, Chunk, Completion, CompletionRequest
+from services.generation.providers import spans
+from services.generation.providers.requests import Providers
+from shared import telemetry
+from shared.contracts.chat import ChatMessage
+from shared.contracts.projects import ModelConfig
+
+
+@pytest.mark.parametrize(("wanted", "save", "told"), [(True, True, True), (True, False, False), (False, True, False)])
+@pytest.mark.parametrize("stream", [False, True])
+def test_text_is_told_if_it_is_asked_for_and_may_be_saved(
+    monkeypatch: pytest.MonkeyPatch, wanted: bool, save: bool, told: bool, stream: bool
+) -> None:
+    exported, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    monkeypatch.setattr(telemetry, "tracer", provider.get_tracer("test"))
+    monkeypatch.setattr(telemetry, "content_wanted", lambda: wanted)
+    config = ModelConfig(model="gpt-4", endpoint="chat")
+    messages = [ChatMessage(role="user", content="a secret")]
+    (call,) = Providers({"OPENAI_API_KEY": "sk-1"}, None).calls(
+        CompletionRequest(config, messages=messages, stream=stream, save=save), {}
+    )
+    with spans.of(call) as span:
+        if stream:
+            span.add(Chunk(text="another secret", finish_reason="stop"))
+        else:
+            span.completed(Completion([Choice("another secret", finish_reason="stop")], {}))
+    (span_,) = exported.get_finished_spans()
+    attributes = dict(span_.attributes or {})
+    assert attributes["gen_ai.request.model"] == "gpt-4"
+    assert ("gen_ai.input.messages" in attributes, "gen_ai.output.messages" in attributes) == (told, told)
+    assert ("secret" in str(attributes)) is told

@@ -1,0 +1,66 @@
+"""Streamed bodies are cut the same however they arrive."""
+
+import time
+from binascii import crc32
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.generation.providers.dialects import aws, replicate
+from services.generation.providers.transport import stream_framing
+from tests.fake_servers.bedrock import framed
+
+Cut = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
+
+
+async def pieces(raw: bytes, size: int) -> AsyncIterator[bytes]:
+    for start in range(0, len(raw), size):
+        yield raw[start : start + size]
+
+
+@given(st.lists(st.binary()), st.integers(1, 9))
+async def test_lines_are_cut_wherever_the_pieces_are(given_lines: list[bytes], size: int) -> None:
+    raw = b"\n".join(given_lines)
+    wanted = raw.split(b"\n")
+    if not wanted[-1]:
+        wanted.pop()
+    assert [line async for line in stream_framing.lines(pieces(raw, size))] == wanted
+
+
+async def test_what_has_no_data_says_nothing() -> None:
+    raw = b": hello\nevent: x\ndata:\ndata: \r\ndata: {}\r\n\ndata: [DONE]"
+    assert [data async for data in stream_framing.data(pieces(raw, 3))] == [b"{}", b"[DONE]"]
+
+
+@pytest.mark.parametrize("cut", [stream_framing.data, replicate.frames])
+async def test_a_line_has_an_end(cut: Cut, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_framing, "LONGEST_EVENT", 100)
+    with pytest.raises(ValueError, match="without end"):
+        [event async for event in cut(pieces(b"data: " + b"x" * 200, 7))]
+
+
+async def test_a_message_has_an_end() -> None:
+    checksum = crc32(b"\x7f\xff\xff\xff" + bytes(4)).to_bytes(4, "big")
+    with pytest.raises(ValueError, match="without end"):
+        [event async for event in aws.frames(pieces(b"\x7f\xff\xff\xff" + bytes(4) + checksum + b"x" * 20, 7))]
+
+
+@pytest.mark.parametrize(
+    ("cut", "line"),
+    [
+        (stream_framing.data, lambda size: b"data: " + b"x" * size + b"\n"),
+        (replicate.frames, lambda size: b"event: output\ndata: " + b"x" * size + b"\n\n"),
+        (aws.frames, lambda size: framed({":message-type": "event"}, b'{"a":"' + b"x" * size + b'"}')),
+    ],
+    ids=["data", "replicate", "aws"],
+)
+async def test_many_small_pieces_take_as_long_as_they_are_many(cut: Cut, line: Callable[[int], bytes]) -> None:
+    async def seconds(size: int) -> float:
+        raw, started = line(size), time.process_time()
+        assert len([event async for event in cut(pieces(raw, 1))]) == 1
+        return time.process_time() - started
+
+    few = min([await seconds(20_000) for _ in range(3)])
+    assert await seconds(400_000) < 100 * few  # 20 times as many; copied each time it would be 400

@@ -1,0 +1,109 @@
+"""Reads wait for what was accepted before them, and for nothing else."""
+
+import asyncio
+
+import pytest
+
+from services.logging import read_barrier
+from services.logging.read_barrier import Position
+from shared.bus import Progress
+from shared.errors import Unavailable
+
+
+class Server:
+    """What the stream would say."""
+
+    def __init__(self, last: int = 0, floor: int = 0, *, delay: float = 0) -> None:
+        self.last, self.floor, self.delay = last, floor, delay
+        self.asked = 0
+
+    async def __call__(self) -> Progress:
+        self.asked += 1
+        answer = Progress(1, self.last, self.floor)
+        await asyncio.sleep(self.delay)
+        return answer
+
+
+async def test_nothing_to_wait_for_costs_one_question() -> None:
+    server = Server(last=5, floor=5)
+    assert await Position(server).caught_up()
+    assert server.asked == 1
+
+
+async def test_a_read_goes_on_as_soon_as_this_process_has_stored_what_was_missing() -> None:
+    server = Server(last=5, floor=3)
+    where = Position(server)
+    reading = asyncio.create_task(where.caught_up())
+    await asyncio.sleep(0.001)
+    where.stored([5])
+    await asyncio.sleep(0)
+    assert not reading.done(), "4 is still missing"
+    where.stored([4])
+    await asyncio.wait_for(reading, 0.1)
+
+
+async def test_a_read_does_not_wait_for_what_came_after_it() -> None:
+    server = Server(last=5, floor=3)
+    where = Position(server)
+    reading = asyncio.create_task(where.caught_up())
+    await asyncio.sleep(0.001)
+    server.last = 99
+    where.stored([4, 5])
+    await asyncio.wait_for(reading, 0.1)
+
+
+async def test_what_another_replica_stored_is_heard_from_the_server() -> None:
+    server = Server(last=5, floor=3)
+    reading = asyncio.create_task(Position(server).caught_up())
+    await asyncio.sleep(0.01)
+    assert not reading.done()
+    server.floor = 5
+    await asyncio.wait_for(reading, 0.2)
+
+
+async def test_questions_are_shared_but_never_older_than_the_read() -> None:
+    server = Server(last=1, floor=1, delay=0.02)
+    where = Position(server)
+    first = asyncio.create_task(where.caught_up())
+    await asyncio.sleep(0.01)
+    server.last = 2  # accepted while the first question is under way
+    later = [asyncio.create_task(where.caught_up()) for _ in range(50)]
+    await first
+    assert server.asked <= 2
+    await asyncio.sleep(0.03)
+    assert not any(task.done() for task in later), "they must know of 2"
+    where.stored([2])
+    await asyncio.gather(*later)
+
+
+async def test_patience_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_barrier, "PATIENCE_SECONDS", 0.05)
+    assert await asyncio.wait_for(Position(Server(last=5)).caught_up(), 0.5) is False
+
+
+async def test_a_bus_that_does_not_answer_does_not_stop_reads() -> None:
+    async def away() -> Progress:
+        raise Unavailable("away")
+
+    assert await asyncio.wait_for(Position(away).caught_up(), 0.1) is False
+
+
+async def test_a_stream_made_anew_begins_anew() -> None:
+    server = Server(last=100, floor=100)
+    where = Position(server)
+    await where.caught_up()
+    server.last, server.floor = 2, 1
+    reading = asyncio.create_task(where.caught_up())
+    await asyncio.sleep(0.005)
+    assert not reading.done()
+    where.stored([2])
+    await asyncio.wait_for(reading, 0.1)
+
+
+async def test_a_read_that_is_given_up_does_not_take_the_question_from_the_others() -> None:
+    server = Server(last=1, floor=1, delay=0.02)
+    where = Position(server)
+    given_up, stays = asyncio.create_task(where.caught_up()), asyncio.create_task(where.caught_up())
+    await asyncio.sleep(0.005)
+    given_up.cancel()
+    await asyncio.wait_for(stays, 0.5)
