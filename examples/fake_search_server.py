@@ -1,4 +1,4 @@
-"""A local stand-in for a web search API, so that the example needs no account anywhere.
+"""A local fake server for a web search API, so that the example needs no account anywhere.
 
 It speaks the two fields of SerpAPI's answer that the example reads: `answer_box.answer` and `organic_results`.
 """

@@ -18,9 +18,9 @@ import uuid
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+from fake_search_server import search, start
 from humanloop import Humanloop
 from humanloop.pydantic.completion_response import CompletionResponse
-from search_standin import search, start
 
 CREDENTIALS = Path(os.environ.get("EVERLOOP_CREDENTIALS", ".everloop/credentials.json"))
 STORED = json.loads(CREDENTIALS.read_text()) if CREDENTIALS.exists() else {}

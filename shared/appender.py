@@ -23,7 +23,7 @@ LARGEST_BYTES = 7 * 1024 * 1024
 """Under the server's `max_payload` of 8 MB (deploy/nats.conf), with room for headers."""
 WAITING_BYTES = 64 * 1024 * 1024
 """More than this waiting for the server means it is away or far behind: refuse rather than run out of memory."""
-PATIENCE_SECONDS = 5.0
+RETRY_SECONDS = 5.0
 """How long one append is tried, with the same message id, before its callers are told 503."""
 
 
@@ -63,7 +63,7 @@ class Appender:
             groups = self._take()
             payload = b"[" + b",".join(record for group in groups for record in group.records) + b"]"
             try:
-                sequence = await self._insist(payload, ids.mint("app"))
+                sequence = await self._retry(payload, ids.mint("app"))
             except Exception as error:  # noqa: BLE001 - every waiting caller must hear of it
                 problem = error if isinstance(error, Problem) else Unavailable(f"Not stored: {error}")
                 _refuse(groups, problem)
@@ -86,9 +86,9 @@ class Appender:
         self._waiting_bytes -= size
         return groups
 
-    async def _insist(self, payload: bytes, message_id: str) -> int:
+    async def _retry(self, payload: bytes, message_id: str) -> int:
         """Append, again if it is unclear whether the first try was stored: the message id makes repeats harmless."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + RETRY_SECONDS
         while True:
             try:
                 return await self._bus.append(self._subject, payload, message_id=message_id, timeout_seconds=2.0)

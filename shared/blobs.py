@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pydantic_core import from_json, to_json
 
 from shared.bus import Bus, newest
-from shared.cache import Memory
+from shared.cache import Cache
 from shared.errors import Internal, NotFound
 
 logger = logging.getLogger(__name__)
@@ -74,9 +74,9 @@ class Blobs:
     def __init__(self, bus: Bus, *, remembered_bytes: int = _REMEMBERED_BYTES) -> None:
         self._bus = bus
         self._recent = _Recent(remembered_bytes)
-        self._kept: Memory[Name, _Head] = _names()
-        self._kept_briefly: Memory[Name, _Head] = _names(BRIEF_SECONDS / 2)
-        self._heads: Memory[Name, _Head] = _names()
+        self._kept: Cache[Name, _Head] = _names()
+        self._kept_briefly: Cache[Name, _Head] = _names(BRIEF_SECONDS / 2)
+        self._heads: Cache[Name, _Head] = _names()
         self._sending = asyncio.Semaphore(_AT_ONCE)
         self._fetching = asyncio.Semaphore(_AT_ONCE)
         # The server that is back may have lost what it had, or be another one.
@@ -211,8 +211,8 @@ def _stands_for_data(text: bytes, found: "re.Match[bytes]") -> bool:
     return before.endswith(_LEADS) and text[found.end() : found.end() + 1] == b'"'
 
 
-def _names(seconds: float = _FOR_EVER) -> Memory[Name, _Head]:
-    return Memory(most=_REMEMBERED_NAMES, fresh_seconds=seconds, stale_seconds=seconds)
+def _names(seconds: float = _FOR_EVER) -> Cache[Name, _Head]:
+    return Cache(most=_REMEMBERED_NAMES, fresh_seconds=seconds, stale_seconds=seconds)
 
 
 class _Recent:

@@ -39,7 +39,7 @@ def _heard(task: "asyncio.Task[V]") -> None:
         task.exception()
 
 
-class _Unknown:
+class _Pending:
     """The value of a question under way. It has nothing to look at, so whatever looks at it fails."""
 
     __hash__ = None  # type: ignore[assignment]
@@ -51,7 +51,7 @@ class _Unknown:
         raise TypeError("not known yet")
 
 
-class Memory(Generic[K, V]):
+class Cache(Generic[K, V]):
     """At most `most` answers, the longest unused forgotten first.
 
     Where one may be large, `most_bytes` bounds them all together: bytes of JSON, of which memory takes a few times as
@@ -133,6 +133,6 @@ class Memory(Generic[K, V]):
 
 def _may_concern(concerns: Callable[[K, V], bool], key: K) -> bool:
     try:
-        return concerns(key, cast("V", _Unknown()))
+        return concerns(key, cast("V", _Pending()))
     except Exception:  # noqa: BLE001 - however it fails, it looked at the value
         return True

@@ -85,7 +85,7 @@ async def ping(database: Database) -> bool:
     return bool(answer.get("isWritablePrimary"))
 
 
-async def insist(prepare: Callable[[], Awaitable[None]]) -> None:
+async def retry_until_available(prepare: Callable[[], Awaitable[None]]) -> None:
     """Run `prepare` (indexes, first documents) as soon as the database can, however long that takes."""
     while True:
         try:

@@ -1,4 +1,4 @@
-"""What tests share: one whole stack, the stand-in it takes for OpenAI, and clients for both."""
+"""What tests share: one whole stack, the fake server it takes for OpenAI, and clients for both."""
 
 import json
 import os
@@ -13,48 +13,48 @@ import httpx
 import pytest
 
 from tests import stack as stacks
-from tests.fake_servers import anthropic as anthropic_standin
-from tests.fake_servers import bedrock as bedrock_standin
-from tests.fake_servers import cohere as cohere_standin
-from tests.fake_servers import gemini as gemini_standin
-from tests.fake_servers import openai as openai_standin
-from tests.fake_servers import replicate as replicate_standin
-from tests.fake_servers import web as web_standin
-from tests.fake_servers.openai import OpenAIStandIn
-from tests.fake_servers.server import StandIn
+from tests.fake_servers import anthropic as fake_anthropic
+from tests.fake_servers import bedrock as fake_bedrock
+from tests.fake_servers import cohere as fake_cohere
+from tests.fake_servers import gemini as fake_gemini
+from tests.fake_servers import openai as fake_openai
+from tests.fake_servers import replicate as fake_replicate
+from tests.fake_servers import web as fake_web
+from tests.fake_servers.openai import FakeOpenAI
+from tests.fake_servers.server import FakeServer
 from tests.fake_servers.web import Web
 
-SDK_SCRIPTS = Path(__file__).parent / "e2e" / "sdk"
+SDK_SCRIPTS = Path(__file__).parent / "sdk"
 SdkRun = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def upstream() -> OpenAIStandIn:
+def upstream() -> FakeOpenAI:
     """What the stack calls when it calls OpenAI."""
-    return openai_standin.start()
+    return fake_openai.start()
 
 
 @pytest.fixture(scope="session")
-def vendors() -> dict[str, StandIn]:
+def vendors() -> dict[str, FakeServer]:
     """What the stack calls when it calls the others, by provider."""
     return {
-        "anthropic": anthropic_standin.start(),
-        "bedrock": bedrock_standin.start(),
-        "cohere": cohere_standin.start(),
-        "google": gemini_standin.start(),
-        "replicate": replicate_standin.start(),
+        "anthropic": fake_anthropic.start(),
+        "bedrock": fake_bedrock.start(),
+        "cohere": fake_cohere.start(),
+        "google": fake_gemini.start(),
+        "replicate": fake_replicate.start(),
     }
 
 
 @pytest.fixture(scope="session")
 def stack(
-    upstream: OpenAIStandIn, vendors: dict[str, StandIn], tmp_path_factory: pytest.TempPathFactory
+    upstream: FakeOpenAI, vendors: dict[str, FakeServer], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[stacks.Stack]:
     """A stack with its local model, started once."""
     environment = {
         "OPENAI_BASE_URL": upstream.url,
         "OPENAI_API_KEY": "sk-from-the-environment",
-        "EVERLOOP_OUTBOUND_ALLOW": "127.0.0.1",  # where the stand-ins for other people's servers are
+        "EVERLOOP_OUTBOUND_ALLOW": "127.0.0.1",  # where the fake servers for other people's servers are
         "ANTHROPIC_BASE_URL": vendors["anthropic"].url,
         "ANTHROPIC_API_KEY": "sk-ant-from-the-environment",
         "BEDROCK_BASE_URL": vendors["bedrock"].url,
@@ -73,24 +73,24 @@ def stack(
 
 
 @pytest.fixture
-def openai(upstream: OpenAIStandIn) -> OpenAIStandIn:
-    """The stand-in, without what earlier tests left."""
+def openai(upstream: FakeOpenAI) -> FakeOpenAI:
+    """The fake server, without what earlier tests left."""
     upstream.clear()
     return upstream
 
 
 @pytest.fixture
-def elsewhere(vendors: dict[str, StandIn]) -> dict[str, StandIn]:
+def elsewhere(vendors: dict[str, FakeServer]) -> dict[str, FakeServer]:
     """The other vendors, without what earlier tests left."""
-    for standin in vendors.values():
-        standin.clear()
+    for fake_server in vendors.values():
+        fake_server.clear()
     return vendors
 
 
 @pytest.fixture
 def web() -> Iterator[Web]:
     """A web server that tools of the stack may call."""
-    with web_standin.serving() as web:
+    with fake_web.serving() as web:
         yield web
 
 
@@ -123,7 +123,7 @@ def sdk_of(environment_name: str, stack: stacks.Stack) -> SdkRun:
 
 @pytest.fixture(scope="session")
 def sdk735(stack: stacks.Stack) -> SdkRun:
-    """Runs a script of `tests/e2e/sdk` with humanloop 0.7.35; gives what its last line says, as JSON."""
+    """Runs a script of `tests/sdk` with humanloop 0.7.35; gives what its last line says, as JSON."""
     return sdk_of(".venv-sdk735", stack)
 
 
@@ -143,7 +143,7 @@ def sdk518(stack: stacks.Stack) -> SdkRun:
 class LongCalls:
     """Calls that take minutes; they are made while everything else is tested."""
 
-    upstream: OpenAIStandIn
+    upstream: FakeOpenAI
     row_59: "Future[Any]"
     """320 s, with the client's default time limit."""
     row_60: "Future[Any]"
@@ -161,7 +161,7 @@ def long_calls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     if not any(item.get_closest_marker("last") for item in request.session.items):
         yield None
         return
-    slow, slower = openai_standin.start(), openai_standin.start()
+    slow, slower = fake_openai.start(), fake_openai.start()
     slow.reply(content="At last.", delay_seconds=320)
     slower.reply(content="At long last.", delay_seconds=650)
     environment = {"OPENAI_BASE_URL": slow.url, "GROQ_BASE_URL": slower.url, "GROQ_API_KEY": "gsk-from-the-environment"}
@@ -170,9 +170,9 @@ def long_calls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     with ThreadPoolExecutor() as pool:
         yield LongCalls(
             upstream=slow,
-            row_59=pool.submit(run, "patience.py", project="row-59", model_config={"model": "gpt-4"}),
+            row_59=pool.submit(run, "slow_answer.py", project="row-59", model_config={"model": "gpt-4"}),
             row_60=pool.submit(
-                run, "patience.py", project="row-60", model_config={"model": "m", "provider": "groq"}, timeout=1000
+                run, "slow_answer.py", project="row-60", model_config={"model": "m", "provider": "groq"}, timeout=1000
             ),
         )
     running.stop()

@@ -58,7 +58,7 @@ class Child:
             self._enter(self.state)
             self.last_exit = await self._live(process)
             if not self.was_ready.is_set() and self.restarts + 1 >= STARTS:
-                raise Refused(self._obituary())
+                raise Refused(self._exit_report())
             if time.monotonic() - started > HEALTHY_SECONDS:
                 self.delay_seconds = FIRST_DELAY_SECONDS
             self.restarts += 1
@@ -71,7 +71,7 @@ class Child:
         if self._process is not None and self._process.returncode is None:
             self._signal(signal.SIGTERM)
             try:
-                async with asyncio.timeout(self.component.patience_seconds):
+                async with asyncio.timeout(self.component.start_timeout_seconds):
                     await self._process.wait()
             except TimeoutError:
                 self.kill()
@@ -112,7 +112,7 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signum)
 
-    def _obituary(self) -> str:
+    def _exit_report(self) -> str:
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
         said = f" It said: {lines[-1].strip()[:300]}" if lines else ""
         return (

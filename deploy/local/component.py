@@ -19,7 +19,7 @@ class Component:
     """Components that must have been ready once before this one is started."""
     stop_wave: int = 0
     """The lowest wave is stopped first; the next one when that is gone."""
-    patience_seconds: float = 10.0
+    start_timeout_seconds: float = 10.0
     """Between SIGTERM and SIGKILL."""
     hint: str = ""
     """What to do if it cannot be started at all."""

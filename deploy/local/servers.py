@@ -67,7 +67,7 @@ def mongod(binary: Path, folder: Folder, port: int, caller: Mapping[str, str]) -
         ready=partial(_initiated, port, environment, folder.log("mongod")),
         port=port,
         stop_wave=_LAST_WAVE,
-        patience_seconds=30.0,
+        start_timeout_seconds=30.0,
         hint="Use a MongoDB of your own by setting EVERLOOP_MONGO_URL.",
     )
 
@@ -123,7 +123,7 @@ def model(weights: Path, port: int, caller: Mapping[str, str]) -> Component:
         ready=partial(probes.until, healthy),
         port=port,
         stop_wave=_LAST_WAVE,
-        patience_seconds=3.0,
+        start_timeout_seconds=3.0,
         hint="Start without the local model: everloop up --no-model",
     )
 

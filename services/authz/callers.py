@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from services.authz.settings import Settings
 from shared.bus import Bus
-from shared.cache import Memory
+from shared.cache import Cache
 from shared.contracts.access import AccessChanged, Caller
 from shared.errors import Unauthenticated
 
@@ -13,7 +13,7 @@ LookUp = Callable[[str], Awaitable[Caller | None]]
 """The caller behind a key's hash, from the database; None when there is no such key or it was revoked."""
 
 
-class Callers:
+class CallerCache:
     """Callers by the hash of their key.
 
     An entry outlives its freshness for as long as the database is away: nothing can be revoked in that time.
@@ -21,13 +21,13 @@ class Callers:
 
     def __init__(self, look_up: LookUp, settings: Settings) -> None:
         self._look_up = look_up
-        self._memory: Memory[str, Caller] = Memory(
+        self._memory: Cache[str, Caller] = Cache(
             most=settings.callers_most, fresh_seconds=settings.caller_fresh_seconds, stale_seconds=math.inf
         )
 
     async def listen(self, bus: Bus) -> None:
         """Hear of changes made by other replicas. Some may be missed while offline, so coming back forgets all."""
-        await bus.hear(AccessChanged, self._changed)
+        await bus.subscribe(AccessChanged, self._changed)
 
     async def who(self, key_hash: str) -> Caller:
         """The caller; Unauthenticated in the same words whether the key never was or is no more."""

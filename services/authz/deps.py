@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.authz.callers import Callers
+from services.authz.callers import CallerCache
 from services.authz.store import Store
 from shared.bus import Bus
 
@@ -13,4 +13,4 @@ class Deps:
 
     bus: Bus
     store: Store
-    callers: Callers
+    callers: CallerCache

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from services.authz.bootstrap import first_organisation
-from services.authz.callers import Callers
+from services.authz.callers import CallerCache
 from services.authz.deps import Deps
 from services.authz.handlers import access, keys, members
 from services.authz.settings import Settings
@@ -22,9 +22,9 @@ async def build(settings: Settings, bus: Bus) -> AsyncIterator[dict[str, Probe]]
     """Open what authz needs."""
     database = mongo.connect(settings, bus.service)
     store = Store(database)
-    await mongo.insist(store.prepare)
-    await mongo.insist(partial(first_organisation, settings.bootstrap_file, store))
-    callers = Callers(store.find_caller, settings)
+    await mongo.retry_until_available(store.prepare)
+    await mongo.retry_until_available(partial(first_organisation, settings.bootstrap_file, store))
+    callers = CallerCache(store.find_caller, settings)
     await callers.listen(bus)
     deps = Deps(bus=bus, store=store, callers=callers)
     for router in _ROUTERS:

@@ -23,7 +23,7 @@ from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
 from services.gateway.deps import KEY_HEADER, Gateway
-from services.gateway.image_offload import Claims, check_in
+from services.gateway.image_offload import OffloadedImages, offload_images
 from services.gateway.limits import SMALL_BYTES, declared_length
 from shared.blobs import LEAST_BYTES, TOKEN
 from shared.errors import TooLarge
@@ -43,7 +43,7 @@ _TOKEN = TOKEN.encode()
 class _Read(NamedTuple):
     parsed: Any
     provider_api_keys: Any
-    claims: Claims | None
+    offloaded: OffloadedImages | None
 
 
 class CleanRequest(Request):
@@ -60,7 +60,7 @@ class CleanRequest(Request):
         """
         declared = declared_length(self.headers)
         if declared is None or declared > SMALL_BYTES:
-            await self._gateway.callers.identify(self.headers.get(KEY_HEADER))
+            await self._gateway.authenticator.authenticate(self.headers.get(KEY_HEADER))
             self._take_room(declared or 0)
         async with aclosing(super().stream()) as pieces:
             async for piece in pieces:
@@ -96,19 +96,19 @@ class CleanRequest(Request):
 
     def _take(self, read: "_Read") -> None:
         self.state.provider_api_keys = read.provider_api_keys
-        self.state.claims = read.claims
+        self.state.offloaded = read.offloaded
         self._json = read.parsed
 
     async def keep(self, *, unsaved: bool) -> None:
         """Store the images of this request, for the organisation its guard found; with `unsaved` also, for a while,
         those that shall not be saved. Unavailable: nothing was accepted.
         """
-        claims: Claims | None = getattr(self.state, "claims", None)
-        self.state.claims = None
-        if claims and claims.contents:
-            await self._gateway.blobs.keep(self.state.organisation, claims.contents)
-        if claims and unsaved and claims.unsaved:
-            await self._gateway.blobs.keep(self.state.organisation, claims.unsaved, brief=True)
+        offloaded: OffloadedImages | None = getattr(self.state, "claims", None)
+        self.state.offloaded = None
+        if offloaded and offloaded.contents:
+            await self._gateway.blobs.keep(self.state.organisation, offloaded.contents)
+        if offloaded and unsaved and offloaded.unsaved:
+            await self._gateway.blobs.keep(self.state.organisation, offloaded.unsaved, brief=True)
         self.give_back_room()
 
     async def filled(self, response: Response) -> Response:
@@ -131,14 +131,14 @@ def _read(raw: bytes) -> _Read:
     except ValueError as error:
         raise json.JSONDecodeError(str(error), raw.decode(errors="replace"), 0) from error
     keys = parsed.get(SECRETS) if isinstance(parsed, dict) else None
-    claims = check_in(parsed) if _clean(parsed, raw) else None
-    text = len(raw) - (claims.size if claims else 0)
+    offloaded = offload_images(parsed) if _clean(parsed, raw) else None
+    text = len(raw) - (offloaded.size if offloaded else 0)
     if text > MOST_TEXT_BYTES:
         raise TooLarge(
             f"The text of this request takes {text:,} bytes, at most {MOST_TEXT_BYTES:,} fit; send less. Images "
             f"as base64 data URLs of {LEAST_BYTES:,} bytes and more are not counted."
         )
-    return _Read(parsed, keys, claims)
+    return _Read(parsed, keys, offloaded)
 
 
 def _clean(parsed: Any, raw: bytes) -> bool:  # noqa: ANN401 - any JSON

@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader
 
-from services.gateway.authentication import Callers
+from services.gateway.authentication import Authenticator
 from services.gateway.limits import LargeBodies
-from services.gateway.project_cache import Catalogue
+from services.gateway.project_cache import ProjectCache
 from shared.appender import Appender
 from shared.blobs import Blobs
 from shared.bus import Bus
@@ -27,22 +27,22 @@ class Gateway:
     """What the gateway works with; made once in `main.py`."""
 
     bus: Bus
-    callers: Callers
-    catalogue: Catalogue
+    authenticator: Authenticator
+    project_cache: ProjectCache
     logs: Appender
     blobs: Blobs
     large_bodies: LargeBodies
     seal: Seal
 
-    async def insist(self, caller: Caller, permission: Permission) -> None:
+    async def authorize(self, caller: Caller, permission: Permission) -> None:
         """For what only some requests of a route need. Errors: Denied."""
-        decision = await self.callers.may(caller, permission)
+        decision = await self.authenticator.may(caller, permission)
         if not decision.allowed:
             raise Denied(decision.reason)
 
     async def may_deploy(self, caller: Caller) -> bool:
         """Whether what is deployed may change along with something else that this caller does."""
-        return (await self.callers.may(caller, CHANGE_DEPLOYMENTS)).allowed
+        return (await self.authenticator.may(caller, CHANGE_DEPLOYMENTS)).allowed
 
 
 async def _gateway(request: Request) -> Gateway:
@@ -58,9 +58,9 @@ def require(permission: Permission) -> Callable[..., Awaitable[Caller]]:
     """The dependency every guarded route has: who is calling, and may they."""
 
     async def guard(request: Request, gateway: GatewayDep, key: Annotated[str | None, Depends(_key_header)]) -> Caller:
-        caller = await gateway.callers.identify(key)
+        caller = await gateway.authenticator.authenticate(key)
         request.state.organisation = caller.organisation
-        await gateway.insist(caller, permission)
+        await gateway.authorize(caller, permission)
         return caller
 
     guard.permission = permission  # type: ignore[attr-defined]  # read by the architecture test

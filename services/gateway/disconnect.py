@@ -14,13 +14,13 @@ _UNWATCHED_SECONDS = 0.5
 """Most answers come sooner, and watching costs a task; who leaves earlier is noticed after this."""
 
 
-async def unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """What `work` gives. It is cancelled when the caller leaves; BadRequest then, which nobody reads."""
     task = asyncio.create_task(work)
     try:
         await asyncio.wait({task}, timeout=_UNWATCHED_SECONDS)
         if not task.done():
-            await _until_done_or_left(task, request)
+            await _until_done_or_disconnected(task, request)
         if task.done():
             return task.result()
         raise BadRequest("The caller left before its answer.")
@@ -30,15 +30,15 @@ async def unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:
             await asyncio.wait({task})
 
 
-async def _until_done_or_left(task: "asyncio.Task[Any]", request: Request) -> None:
-    watch = asyncio.create_task(_left(request))
+async def _until_done_or_disconnected(task: "asyncio.Task[Any]", request: Request) -> None:
+    watch = asyncio.create_task(_disconnected(request))
     try:
         await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         watch.cancel()
 
 
-async def _left(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     """The body was read, so the next thing the server has to say is that the connection is gone."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from pydantic_core import to_json
 
-from services.gateway.project_cache import Catalogue
+from services.gateway.project_cache import ProjectCache
 from shared import ids
 from shared.contracts.logs import Feedback, FeedbackGiven, FeedbackValue, LogRecord
 from shared.contracts.projects import STANDARD_FEEDBACK, FeedbackClass, FeedbackLabel, FeedbackType
@@ -39,7 +39,7 @@ def may_come(log_id: str) -> bool:
 
 
 async def settled(
-    catalogue: Catalogue, organisation: str, given: list[FeedbackGiven], projects: Mapping[str, str]
+    project_cache: ProjectCache, organisation: str, given: list[FeedbackGiven], projects: Mapping[str, str]
 ) -> list[FeedbackGiven]:
     """Feedback with the labels it concerns; types and labels that are new are added to the projects.
 
@@ -51,20 +51,20 @@ async def settled(
     for one in given:
         project_id = projects.get(one.log_id)
         if project_id is not None and project_id not in types:
-            types[project_id] = Types((await catalogue.feedback_types(organisation, project_id)).values())
+            types[project_id] = Types((await project_cache.feedback_types(organisation, project_id)).values())
         found.append(one.model_copy(update={"labels": types[project_id].take(one)}))
     for project_id, known in types.items():
         if project_id is not None and (additions := known.additions()):
-            await catalogue.define_feedback(organisation, project_id, additions)
+            await project_cache.define_feedback(organisation, project_id, additions)
     return found
 
 
 async def with_feedback(
-    catalogue: Catalogue, organisation: str, records: list[LogRecord], given: list[FeedbackGiven]
+    project_cache: ProjectCache, organisation: str, records: list[LogRecord], given: list[FeedbackGiven]
 ) -> list[LogRecord]:
     """Logs with what was given together with them; of what replaces each other, the last. Errors as of `settled`."""
     counting: dict[str, dict[tuple[str, ...], Feedback]] = {}
-    for one in await settled(catalogue, organisation, given, {it.id: it.project_id for it in records}):
+    for one in await settled(project_cache, organisation, given, {it.id: it.project_id for it in records}):
         of_log = counting.setdefault(one.log_id, {})
         of_log.pop((one.type, *one.labels), None)
         of_log[one.type, *one.labels] = Feedback.model_validate(one.model_dump(include=set(Feedback.model_fields)))

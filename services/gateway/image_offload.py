@@ -19,7 +19,7 @@ _BOOL = TypeAdapter(bool)
 _SLICE_BYTES = 1024 * 1024
 
 
-class Claims(NamedTuple):
+class OffloadedImages(NamedTuple):
     """What was taken out of a body."""
 
     contents: dict[str, bytes]
@@ -30,7 +30,7 @@ class Claims(NamedTuple):
     """Characters taken out in all; what stood there twice counts twice."""
 
 
-def check_in(body: Any) -> Claims:  # noqa: ANN401 - any JSON
+def offload_images(body: Any) -> OffloadedImages:  # noqa: ANN401 - any JSON
     """Exchange the data of every large data URL in `body` for its token."""
     contents: dict[str, bytes] = {}
     unsaved: dict[str, bytes] = {}
@@ -41,7 +41,7 @@ def check_in(body: Any) -> Claims:  # noqa: ANN401 - any JSON
             size += _exchange(passing, unsaved)
             log.update(passing)
     size += _exchange(body, contents)
-    return Claims(contents, {digest: unsaved[digest] for digest in unsaved.keys() - contents.keys()}, size)
+    return OffloadedImages(contents, {digest: unsaved[digest] for digest in unsaved.keys() - contents.keys()}, size)
 
 
 def _to_be_saved(log: dict[str, Any]) -> bool:

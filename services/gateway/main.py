@@ -7,10 +7,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from services.gateway import errors
-from services.gateway.authentication import Callers
+from services.gateway.authentication import Authenticator
 from services.gateway.deps import Gateway
 from services.gateway.limits import DeclaredLength, LargeBodies
-from services.gateway.project_cache import Catalogue
+from services.gateway.project_cache import ProjectCache
 from services.gateway.routes import include
 from services.gateway.settings import Settings
 from services.gateway.tracing import TELEMETRY, TraceId
@@ -34,14 +34,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     bus = Bus(settings, "gateway")
     await bus.open()
     await bus.serve()
-    callers = Callers(bus, settings)
-    await callers.listen()
-    catalogue = Catalogue(bus, settings)
-    await catalogue.listen()
+    authenticator = Authenticator(bus, settings)
+    await authenticator.listen()
+    project_cache = ProjectCache(bus, settings)
+    await project_cache.listen()
     app.state.gateway = Gateway(
         bus=bus,
-        callers=callers,
-        catalogue=catalogue,
+        authenticator=authenticator,
+        project_cache=project_cache,
         logs=Appender(bus, LOGS_SUBJECT),
         blobs=Blobs(bus),
         large_bodies=LargeBodies(max(settings.large_bodies_bytes, settings.body_limit_bytes)),

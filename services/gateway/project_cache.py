@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from services.gateway.paging import by_ids
 from services.gateway.settings import Settings
 from shared.bus import Bus
-from shared.cache import Memory
+from shared.cache import Cache
 from shared.contracts.access import Caller
 from shared.contracts.chat import LinkedTool
 from shared.contracts.projects import (
@@ -41,29 +41,29 @@ _Wanted = tuple[str, str | None, str | None, str | bytes | None, bool]
 """Organisation, project by name and id, config by id or by the digest of its text, may deploy."""
 
 
-class Catalogue:
+class ProjectCache:
     """What generation said about projects and versions."""
 
     def __init__(self, bus: Bus, settings: Settings) -> None:
         self._bus = bus
         stale = settings.stale_seconds
-        self._resolved: Memory[_Wanted, Resolved] = Memory(
+        self._resolved: Cache[_Wanted, Resolved] = Cache(
             most=20_000, fresh_seconds=_PROJECT_FRESH_SECONDS, stale_seconds=stale, most_bytes=_MOST_BYTES
         )
-        self._projects: Memory[tuple[str, str], Project] = Memory(
+        self._projects: Cache[tuple[str, str], Project] = Cache(
             most=10_000, fresh_seconds=_PROJECT_FRESH_SECONDS, stale_seconds=stale
         )
-        self._versions: Memory[tuple[str, str], ConfigVersion] = Memory(
+        self._versions: Cache[tuple[str, str], ConfigVersion] = Cache(
             most=20_000, fresh_seconds=_FOR_EVER, stale_seconds=_FOR_EVER, most_bytes=_MOST_BYTES
         )
-        self._feedback_types: Memory[tuple[str, str], dict[str, FeedbackType]] = Memory(
+        self._feedback_types: Cache[tuple[str, str], dict[str, FeedbackType]] = Cache(
             most=10_000, fresh_seconds=_PROJECT_FRESH_SECONDS, stale_seconds=stale, most_bytes=_MOST_BYTES
         )
         self._logs: dict[tuple[str, str], str] = {}
 
     async def listen(self) -> None:
         """Hear of changes. Some may be missed while offline, so coming back forgets everything that can change."""
-        await self._bus.hear(ProjectChanged, self._changed)
+        await self._bus.subscribe(ProjectChanged, self._changed)
 
     def forget(self, organisation: str, project_id: str) -> None:
         """The project changed: ask again."""
@@ -96,7 +96,7 @@ class Catalogue:
         key = (caller.organisation, project.name, project.id, wanted, may_deploy)
         return await self._resolved.get(
             key,
-            lambda: self._bus.ask(
+            lambda: self._bus.request(
                 Resolve(
                     organisation=caller.organisation,
                     project=project,
@@ -112,7 +112,7 @@ class Catalogue:
         """One project. Errors: NotFound."""
 
         async def ask() -> Project:
-            answer = await self._bus.ask(GetProjects(organisation=organisation, ids=[project_id]))
+            answer = await self._bus.request(GetProjects(organisation=organisation, ids=[project_id]))
             if not answer.projects:
                 raise NotFound(f"There is no project {project_id!r}.")
             return answer.projects[0]
@@ -133,14 +133,14 @@ class Catalogue:
         """The types of feedback of a project, by name. Errors: NotFound."""
 
         async def ask() -> dict[str, FeedbackType]:
-            found = await self._bus.ask(GetProject(organisation=organisation, id=project_id))
+            found = await self._bus.request(GetProject(organisation=organisation, id=project_id))
             return {one.type: one for one in found.feedback_types}
 
         return await self._feedback_types.get((organisation, project_id), ask)
 
     async def define_feedback(self, organisation: str, project_id: str, types: list[FeedbackType]) -> None:
         """Add types of feedback, or labels, to a project. Errors as of `DefineFeedbackTypes`."""
-        await self._bus.ask(DefineFeedbackTypes(organisation=organisation, project_id=project_id, types=types))
+        await self._bus.request(DefineFeedbackTypes(organisation=organisation, project_id=project_id, types=types))
         self._feedback_types.forget(lambda key, _: key == (organisation, project_id))
 
     def note_log(self, organisation: str, log_id: str, project_id: str | None) -> None:
@@ -170,7 +170,7 @@ class Catalogue:
 
     async def _version(self, organisation: str, config_id: str) -> ConfigVersion:
         async def ask() -> ConfigVersion:
-            answer = await self._bus.ask(GetVersions(organisation=organisation, ids=[config_id]))
+            answer = await self._bus.request(GetVersions(organisation=organisation, ids=[config_id]))
             if not answer.versions:
                 raise NotFound(f"There is no config {config_id!r}.")
             return answer.versions[0]
@@ -181,7 +181,7 @@ class Catalogue:
         """The versions with the tools they link to as they are now. If they cannot be had, links stay bare."""
 
         async def ask(ids: Sequence[str]) -> list[Tool]:
-            return (await self._bus.ask(GetTools(organisation=organisation, ids=list(ids)))).tools
+            return (await self._bus.request(GetTools(organisation=organisation, ids=list(ids)))).tools
 
         linked = dict.fromkeys(tool.id for version in versions for tool in _links(version.config))
         if not linked:

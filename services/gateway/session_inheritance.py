@@ -7,10 +7,10 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from shared.bus import Bus
-from shared.contracts.logs import GetHomes, LogRecord
+from shared.contracts.logs import GetSessionsOfLogs, LogRecord
 from shared.errors import Problem
 
-PATIENCE_SECONDS = 1.0
+LOOKUP_TIMEOUT_SECONDS = 1.0
 """Logs are accepted while nobody can say where their parents are, so this is all they wait for it."""
 
 logger = logging.getLogger(__name__)
@@ -33,9 +33,9 @@ async def with_sessions(bus: Bus, organisation: str, records: list[LogRecord]) -
 
 
 async def _known(bus: Bus, organisation: str, log_ids: Iterable[str]) -> Mapping[str, str | None]:
-    query = GetHomes(organisation=organisation, log_ids=list(dict.fromkeys(log_ids)))
+    query = GetSessionsOfLogs(organisation=organisation, log_ids=list(dict.fromkeys(log_ids)))
     try:
-        return (await bus.ask(query, timeout_seconds=PATIENCE_SECONDS)).sessions
+        return (await bus.request(query, timeout_seconds=LOOKUP_TIMEOUT_SECONDS)).sessions
     except Problem as problem:
         logger.warning("the session of a parent is not told: %s", problem)
         return {}

@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass
 
-from services.generation.http.guarded_client import Outbound
-from services.generation.log_writer import Logbook
-from services.generation.models.redirects import Routing
-from services.generation.projects.deletion import Deletion
-from services.generation.projects.deployments import Deployments
-from services.generation.projects.invalidation import Changes
-from services.generation.projects.project_cache import Catalogue
+from services.generation.http.guarded_client import GuardedClient
+from services.generation.log_writer import LogWriter
+from services.generation.models.redirects import ModelRedirects
+from services.generation.projects.deletion import ProjectDeletion
+from services.generation.projects.deployments import Deployer
+from services.generation.projects.invalidation import Invalidation
+from services.generation.projects.project_cache import ProjectCache
 from services.generation.providers.credentials import Credentials
 from services.generation.providers.requests import Providers
 from services.generation.providers.resilience.dispatch import Dispatch
 from services.generation.store import Stores
-from services.generation.tools.runner import Toolbox
+from services.generation.tools.runner import ToolRunner
 from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.sealing import Seal
@@ -25,16 +25,16 @@ class Deps:
 
     bus: Bus
     stores: Stores
-    changes: Changes
-    deployments: Deployments
-    deletion: Deletion
-    catalogue: Catalogue
+    invalidation: Invalidation
+    deployments: Deployer
+    deletion: ProjectDeletion
+    project_cache: ProjectCache
     credentials: Credentials
-    routing: Routing
+    redirects: ModelRedirects
     providers: Providers
     dispatch: Dispatch
-    logbook: Logbook
+    log_writer: LogWriter
     blobs: Blobs
-    outbound: Outbound
+    guarded_client: GuardedClient
     seal: Seal
-    toolbox: Toolbox
+    tool_runner: ToolRunner

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 _LONGEST_ERROR = 10_000
 
 
-class Logbook:
+class LogWriter:
     """Logs go one by one, so that samples with large images need not fit into one message together."""
 
     def __init__(self, bus: Bus) -> None:
@@ -75,6 +75,6 @@ class Logbook:
         try:
             await self._append(await records)
             if failure:
-                await self._bus.announce(failure, message_id=f"{failure.log_ids[0]}.failed")
+                await self._bus.publish_event(failure, message_id=f"{failure.log_ids[0]}.failed")
         except Problem as problem:
             logger.warning("a failed generation was not recorded: %s", problem)

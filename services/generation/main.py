@@ -18,22 +18,22 @@ from services.generation.handlers import (
     routing,
     tools,
 )
-from services.generation.http.guarded_client import Outbound
-from services.generation.log_writer import Logbook
-from services.generation.models.redirects import Routing
-from services.generation.projects.deletion import Deletion
-from services.generation.projects.deployments import Deployments
-from services.generation.projects.invalidation import Changes
-from services.generation.projects.project_cache import Catalogue
+from services.generation.http.guarded_client import GuardedClient
+from services.generation.log_writer import LogWriter
+from services.generation.models.redirects import ModelRedirects
+from services.generation.projects.deletion import ProjectDeletion
+from services.generation.projects.deployments import Deployer
+from services.generation.projects.invalidation import Invalidation
+from services.generation.projects.project_cache import ProjectCache
 from services.generation.providers.credentials import Credentials
 from services.generation.providers.registry import IN_PROCESS, compatible
 from services.generation.providers.requests import Providers
-from services.generation.providers.resilience.dispatch import Dispatch, Patience, note_retry
+from services.generation.providers.resilience.dispatch import Dispatch, RetryPolicy, note_retry
 from services.generation.providers.transport.client import Client
 from services.generation.settings import Settings
 from services.generation.store import stores
-from services.generation.tools.base import World
-from services.generation.tools.runner import Toolbox
+from services.generation.tools.base import ToolServices
+from services.generation.tools.runner import ToolRunner
 from shared import mongo
 from shared.blobs import Blobs
 from shared.bus import Bus
@@ -50,33 +50,33 @@ def building(settings: Settings) -> Build:
         database = mongo.connect(settings, bus.service)
         stamina.instrumentation.set_on_retry_hooks([note_retry])
         seal, kept = Seal(settings.secret), stores(database)
-        await mongo.insist(kept.prepare)
-        outbound = Outbound(settings.outbound_allow)
-        world = World(outbound, settings.serpapi_url, settings.pinecone_url, settings.embeddings_url)
-        changes = Changes(bus)
-        deploying = Deployments(kept.deployments, changes)
+        await mongo.retry_until_available(kept.prepare)
+        guarded_client = GuardedClient(settings.outbound_allow)
+        services = ToolServices(guarded_client, settings.serpapi_url, settings.pinecone_url, settings.embeddings_url)
+        invalidation = Invalidation(bus)
+        deploying = Deployer(kept.deployments, invalidation)
         client = Client(settings.provider_read_seconds, IN_PROCESS)
-        logbook = Logbook(bus)
+        log_writer = LogWriter(bus)
         deps = Deps(
             bus=bus,
             stores=kept,
-            changes=changes,
+            invalidation=invalidation,
             deployments=deploying,
-            deletion=Deletion(kept, changes, logbook),
-            catalogue=Catalogue(kept, changes, deploying),
+            deletion=ProjectDeletion(kept, invalidation, log_writer),
+            project_cache=ProjectCache(kept, invalidation, deploying),
             credentials=Credentials(kept.credentials, seal),
-            routing=Routing(kept.redirects),
+            redirects=ModelRedirects(kept.redirects),
             providers=Providers(os.environ, settings.local_model_url, compatible(settings.compatible_providers)),
-            dispatch=Dispatch(client, _patience(settings)),
-            logbook=logbook,
+            dispatch=Dispatch(client, _retry_policy(settings)),
+            log_writer=log_writer,
             blobs=Blobs(bus),
-            outbound=outbound,
+            guarded_client=guarded_client,
             seal=seal,
-            toolbox=Toolbox(kept.tools, seal, world, bus),
+            tool_runner=ToolRunner(kept.tools, seal, services, bus),
         )
-        await changes.listen()
-        await deps.toolbox.listen()
-        await bus.hear(RoutingChanged, lambda change: _forget(deps, change))
+        await invalidation.listen()
+        await deps.tool_runner.listen()
+        await bus.subscribe(RoutingChanged, lambda change: _forget(deps, change))
         handlers = (projects, environments, deployments, prompts, models, routing, generations, tools)
         for router in (handler.router for handler in handlers):
             router.attach(bus, deps)
@@ -93,24 +93,24 @@ def building(settings: Settings) -> Build:
         finally:
             deleting.cancel()
             await client.close()
-            await outbound.close()
+            await guarded_client.close()
             database.client.close()
 
     return build
 
 
-def _patience(settings: Settings) -> Patience:
-    return Patience(
+def _retry_policy(settings: Settings) -> RetryPolicy:
+    return RetryPolicy(
         total_seconds=settings.provider_total_seconds,
         tries=settings.provider_tries,
-        at_once=settings.provider_at_once,
-        failures=settings.provider_failures,
-        rest_seconds=settings.provider_rest_seconds,
+        max_concurrency=settings.provider_at_once,
+        failure_threshold=settings.provider_failures,
+        open_seconds=settings.provider_rest_seconds,
     )
 
 
 def _forget(deps: Deps, change: RoutingChanged | None) -> None:
-    for memory in (deps.routing, deps.credentials):
+    for memory in (deps.redirects, deps.credentials):
         memory.forget(None if change is None else change.organisation)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
 from services.logging.decoding import Entry
-from services.logging.session_resolution import Home, Key, key_of
+from services.logging.session_resolution import LogKey, SessionAssignment, key_of
 from shared import ids
 from shared.contracts.logs import LogRecord, LogsRecorded, LogsUpdated, LogUpdate, RecordedLog
 from shared.contracts.message import Event
@@ -13,28 +13,30 @@ LOGS_PER_EVENT = 500
 R = TypeVar("R", LogRecord, LogUpdate)
 
 
-class Fact(NamedTuple):
+class Announcement(NamedTuple):
     """An event, and the id under which the stream recognises a repeat."""
 
     event: Event
     message_id: str
 
 
-def recorded(logs: Iterable[Entry[LogRecord]], homes: Mapping[Key, Home]) -> list[Fact]:
+def recorded(logs: Iterable[Entry[LogRecord]], assignments: Mapping[LogKey, SessionAssignment]) -> list[Announcement]:
     """Logs that were stored."""
     return [
-        Fact(
-            LogsRecorded(organisation=organisation, logs=[_recorded_log(entry.record, homes) for entry in entries]),
+        Announcement(
+            LogsRecorded(
+                organisation=organisation, logs=[_recorded_log(entry.record, assignments) for entry in entries]
+            ),
             _message_id("recorded", entries),
         )
         for organisation, entries in _by_organisation(logs)
     ]
 
 
-def updated(updates: Iterable[Entry[LogUpdate]]) -> list[Fact]:
+def updated(updates: Iterable[Entry[LogUpdate]]) -> list[Announcement]:
     """Logs that were changed."""
     return [
-        Fact(
+        Announcement(
             LogsUpdated(organisation=organisation, ids=list(dict.fromkeys(entry.record.id for entry in entries))),
             _message_id("updated", entries),
         )
@@ -42,12 +44,12 @@ def updated(updates: Iterable[Entry[LogUpdate]]) -> list[Fact]:
     ]
 
 
-def _recorded_log(log: LogRecord, homes: Mapping[Key, Home]) -> RecordedLog:
+def _recorded_log(log: LogRecord, assignments: Mapping[LogKey, SessionAssignment]) -> RecordedLog:
     return RecordedLog(
         id=log.id,
         project_id=log.project_id,
         config_id=log.config_id,
-        session_id=homes[key_of(log)].session_id,
+        session_id=assignments[key_of(log)].session_id,
         parent_id=log.parent_id,
         failed=log.error is not None,
     )

@@ -23,7 +23,7 @@ class Entry(NamedTuple, Generic[R]):
     record: R
 
 
-class Refused(NamedTuple):
+class RejectedRecord(NamedTuple):
     """What can never be stored, and why."""
 
     recorded: int
@@ -39,7 +39,7 @@ class Decoded(NamedTuple):
     sessions: list[Entry[SessionOpened]]
     deletions: list[Entry[ProjectDeleted]]
     feedback: list[Entry[FeedbackGiven]]
-    refused: list[Refused]
+    refused: list[RejectedRecord]
 
     @property
     def size(self) -> int:
@@ -100,17 +100,17 @@ def _decode_one_by_one(first: int, payload: bytes, into: Decoded) -> None:
     try:
         items: Any = json.loads(payload)
     except (ValueError, RecursionError) as error:
-        into.refused.append(Refused(first, f"not JSON: {error}", payload))
+        into.refused.append(RejectedRecord(first, f"not JSON: {error}", payload))
         return
     if not isinstance(items, list):
-        into.refused.append(Refused(first, "not a JSON array", payload))
+        into.refused.append(RejectedRecord(first, "not a JSON array", payload))
         return
     for index, item in enumerate(items):
         try:
             into.add(first + index, _ONE.validate_python(item))
         except ValidationError as error:
             into.refused.append(
-                Refused(first + index, f"not an entry: {_sentence(error)}", json.dumps([item]).encode())
+                RejectedRecord(first + index, f"not an entry: {_sentence(error)}", json.dumps([item]).encode())
             )
 
 

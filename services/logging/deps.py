@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from services.logging.purge import Removal
-from services.logging.read_barrier import Position
+from services.logging.purge import Purge
+from services.logging.read_barrier import ReadBarrier
 from services.logging.store import DeletionStore, LogStore, SessionStore
 from shared.bus import Bus
 
@@ -16,5 +16,5 @@ class Deps:
     logs: LogStore
     sessions: SessionStore
     deletions: DeletionStore
-    position: Position
-    removal: Removal
+    read_barrier: ReadBarrier
+    purge: Purge

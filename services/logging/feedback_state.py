@@ -7,7 +7,7 @@ from services.logging.decoding import Entry
 from shared.contracts.logs import Feedback, FeedbackGiven
 
 
-class Said(NamedTuple):
+class FeedbackState(NamedTuple):
     """The last word on one thing: on a type of feedback, or on one label of a multi-select."""
 
     type: str
@@ -22,13 +22,13 @@ class Said(NamedTuple):
     """None: taken back."""
 
 
-def said(entry: Entry[FeedbackGiven]) -> list[Said]:
+def feedback_states(entry: Entry[FeedbackGiven]) -> list[FeedbackState]:
     """What one entry says, once for each label."""
     given = entry.record
     if not given.labels:
-        return [Said(given.type, None, given.id, entry.recorded, 0, _feedback(given, None))]
+        return [FeedbackState(given.type, None, given.id, entry.recorded, 0, _feedback(given, None))]
     return [
-        Said(given.type, label, given.id, entry.recorded, place, _feedback(given, label))
+        FeedbackState(given.type, label, given.id, entry.recorded, place, _feedback(given, label))
         for place, label in enumerate(dict.fromkeys(given.labels))
     ]
 
@@ -40,24 +40,24 @@ def _feedback(given: FeedbackGiven, label: str | None) -> Feedback | None:
     return Feedback(id=given.id, type=given.type, value=value, user=given.user, created_at=given.created_at)
 
 
-def current(with_log: Iterable[Feedback], words: Iterable[Said]) -> list[Feedback]:
+def current(with_log: Iterable[Feedback], states: Iterable[FeedbackState]) -> list[Feedback]:
     """What counts now: what came with the log first, then the rest in the order it was said."""
     counting = list(with_log)
-    for word in sorted(words, key=lambda one: (one.recorded, one.place)):
-        counting = [left for one in counting if (left := _left(one, word)) is not None]
-        if word.feedback is not None:
-            counting = _joined(counting, word.feedback)
+    for state in sorted(states, key=lambda one: (one.recorded, one.place)):
+        counting = [left for one in counting if (left := _left(one, state)) is not None]
+        if state.feedback is not None:
+            counting = _joined(counting, state.feedback)
     return counting
 
 
-def _left(feedback: Feedback, word: Said) -> Feedback | None:
+def _left(feedback: Feedback, state: FeedbackState) -> Feedback | None:
     """What a later word leaves of it."""
-    if feedback.type != word.type:
+    if feedback.type != state.type:
         return feedback
-    if word.label is None or feedback.value == word.label:
+    if state.label is None or feedback.value == state.label:
         return None
     if isinstance(feedback.value, list):
-        labels = [label for label in feedback.value if label != word.label]
+        labels = [label for label in feedback.value if label != state.label]
         return feedback.model_copy(update={"value": labels}) if labels else None
     return feedback
 

@@ -8,8 +8,8 @@ from functools import partial
 
 from services.logging.deps import Deps
 from services.logging.handlers import intake, logs, sessions
-from services.logging.purge import Removal
-from services.logging.read_barrier import Position
+from services.logging.purge import Purge
+from services.logging.read_barrier import ReadBarrier
 from services.logging.settings import LoggingSettings
 from services.logging.store import DeletionStore, LogStore, SessionStore
 from shared import blobs, mongo
@@ -75,17 +75,17 @@ async def build(bus: Bus, settings: LoggingSettings) -> AsyncIterator[dict[str, 
     for spec in streams(settings):
         await ensure_stream(bus, spec)
     database = mongo.connect(settings, "logging")
-    position = Position(partial(progress, bus, "LOGS", READER))
+    read_barrier = ReadBarrier(partial(progress, bus, "LOGS", READER))
     kept = LogStore(database), SessionStore(database), DeletionStore(database)
     for store in kept:
-        await mongo.insist(store.prepare)
+        await mongo.retry_until_available(store.prepare)
     logs_, sessions_, deletions_ = kept
-    deps = Deps(bus, logs_, sessions_, deletions_, position, Removal(deletions_, logs_, sessions_))
-    reader = await consume(bus, "LOGS", READER, partial(intake.store_batch, deps=deps), hurry=deps.position.wanted)
+    deps = Deps(bus, logs_, sessions_, deletions_, read_barrier, Purge(deletions_, logs_, sessions_))
+    reader = await consume(bus, "LOGS", READER, partial(intake.store_batch, deps=deps), wake=deps.read_barrier.wanted)
     trimming = asyncio.create_task(_trim_behind(bus, settings.logs_trim_seconds), name="trim LOGS")
-    removing = asyncio.create_task(deps.removal.run(), name="remove logs of deleted projects")
+    removing = asyncio.create_task(deps.purge.run(), name="remove logs of deleted projects")
     # A killed predecessor may have left accepted logs to us: who asks before they are stored is told 503, not less.
-    await deps.position.caught_up()
+    await deps.read_barrier.wait_until_stored()
     for router in (logs.router, sessions.router):
         router.attach(bus, deps)
 

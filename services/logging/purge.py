@@ -16,7 +16,7 @@ _LOOK_SECONDS = 10.0
 _AT_ONCE = 100
 
 
-class Removal:
+class Purge:
     """Any number of replicas may be at the same project: removing twice is removing once."""
 
     def __init__(self, deletions: DeletionStore, logs: LogStore, sessions: SessionStore) -> None:

@@ -8,12 +8,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
-from shared.bus import Progress
+from shared.bus import ConsumerProgress
 from shared.errors import Unavailable
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 2.0
+TIMEOUT_SECONDS = 2.0
 """A longer wait means that the database or the bus is in trouble: an older answer is better than none."""
 _FIRST_LOOK_SECONDS = 0.002
 _LONGEST_LOOK_SECONDS = 0.05
@@ -21,10 +21,10 @@ _MOST_AHEAD = 10_000
 """Stored sequences remembered that do not join the floor yet, because another replica has those between."""
 
 
-class Position:
+class ReadBarrier:
     """How far storing is in the stream."""
 
-    def __init__(self, ask: Callable[[], Awaitable[Progress]]) -> None:
+    def __init__(self, ask: Callable[[], Awaitable[ConsumerProgress]]) -> None:
         self._ask = ask
         self.wanted = asyncio.Event()
         """Somebody waits for what is not stored yet."""
@@ -32,8 +32,8 @@ class Position:
         """Everything up to here is stored."""
         self._ahead: set[int] = set()
         self._moved = asyncio.Event()
-        self._flying: asyncio.Task[Progress] | None = None
-        self._next: asyncio.Task[Progress] | None = None
+        self._flying: asyncio.Task[ConsumerProgress] | None = None
+        self._next: asyncio.Task[ConsumerProgress] | None = None
 
     def stored(self, sequences: Iterable[int]) -> None:
         """This process has stored these messages."""
@@ -42,10 +42,10 @@ class Position:
             self._ahead.clear()  # the server knows as well
         self._join()
 
-    async def caught_up(self) -> bool:
-        """Whether everything accepted before this call is stored; waits for that, at most `PATIENCE_SECONDS`."""
+    async def wait_until_stored(self) -> bool:
+        """Whether everything accepted before this call is stored; waits for that, at most `TIMEOUT_SECONDS`."""
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 await self._reach((await self._fresh()).last)
         except (TimeoutError, Unavailable) as error:
             logger.warning("reading without the newest logs: storing is behind", extra={"error": repr(error)})
@@ -64,13 +64,13 @@ class Position:
                 await self._fresh()
                 look = min(2 * look, _LONGEST_LOOK_SECONDS)
 
-    async def _fresh(self) -> Progress:
-        """Progress as of now. Those who ask while a request is under way share the next one."""
+    async def _fresh(self) -> ConsumerProgress:
+        """ConsumerProgress as of now. Those who ask while a request is under way share the next one."""
         if self._next is None:
             self._next = asyncio.create_task(self._look(self._flying))
         return await asyncio.shield(self._next)
 
-    async def _look(self, earlier: "asyncio.Task[Progress] | None") -> Progress:
+    async def _look(self, earlier: "asyncio.Task[ConsumerProgress] | None") -> ConsumerProgress:
         if earlier is not None:
             await asyncio.wait({earlier})
         self._flying, self._next = self._next, None  # who comes from here on waits for another request

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from services.logging.session_resolution import Home, Key
+from services.logging.session_resolution import LogKey, SessionAssignment
 from shared.contracts.logs import LogRecord, Session
 
 
-class Presence(NamedTuple):
+class SessionRecord(NamedTuple):
     """That a session exists, since when, and which projects have logs in it."""
 
     organisation: str
@@ -17,7 +17,7 @@ class Presence(NamedTuple):
     project_ids: frozenset[str] = frozenset()
     reference_id: str | None = None
 
-    def covers(self, other: "Presence") -> bool:
+    def covers(self, other: "SessionRecord") -> bool:
         """Whether `other` says nothing new."""
         return (
             self.created_at <= other.created_at
@@ -25,9 +25,9 @@ class Presence(NamedTuple):
             and (other.reference_id is None or self.reference_id is not None)
         )
 
-    def with_(self, other: "Presence") -> "Presence":
+    def merged_with(self, other: "SessionRecord") -> "SessionRecord":
         """What both say together."""
-        return Presence(
+        return SessionRecord(
             self.organisation,
             self.id,
             min(self.created_at, other.created_at),
@@ -36,25 +36,27 @@ class Presence(NamedTuple):
         )
 
 
-def presences(found: Iterable[Presence]) -> list[Presence]:
+def merge_session_records(found: Iterable[SessionRecord]) -> list[SessionRecord]:
     """One for each session."""
-    together: dict[Key, Presence] = {}
-    for presence in found:
-        key = Key(presence.organisation, presence.id)
+    together: dict[LogKey, SessionRecord] = {}
+    for session_record in found:
+        key = LogKey(session_record.organisation, session_record.id)
         known = together.get(key)
-        together[key] = presence if known is None else known.with_(presence)
+        together[key] = session_record if known is None else known.merged_with(session_record)
     return list(together.values())
 
 
-def presence_of(log: LogRecord, home: Home) -> Presence | None:
+def session_record_of(log: LogRecord, assignment: SessionAssignment) -> SessionRecord | None:
     """What a log says of its session."""
-    if home.session_id is None:
+    if assignment.session_id is None:
         return None
     reference = log.session_reference_id if log.session_id is not None else None
-    return Presence(log.organisation, home.session_id, log.created_at, frozenset({log.project_id}), reference)
+    return SessionRecord(
+        log.organisation, assignment.session_id, log.created_at, frozenset({log.project_id}), reference
+    )
 
 
-class Tally(NamedTuple):
+class SessionStats(NamedTuple):
     """What a session holds of one project."""
 
     session_id: str
@@ -70,26 +72,26 @@ class Tally(NamedTuple):
     updated_at: datetime
 
 
-def summary(presence: Presence, tallies: Sequence[Tally]) -> Session:
+def summary(session_record: SessionRecord, session_stats: Sequence[SessionStats]) -> Session:
     """The session as shown. Without logs it has nothing but its beginning."""
-    if not tallies:
+    if not session_stats:
         return Session(
-            id=presence.id,
-            reference_id=presence.reference_id,
+            id=session_record.id,
+            reference_id=session_record.reference_id,
             project_ids=[],
             datapoints_count=0,
-            created_at=presence.created_at,
-            updated_at=presence.created_at,
+            created_at=session_record.created_at,
+            updated_at=session_record.created_at,
         )
-    by_first = sorted(tallies, key=lambda tally: tally.first)
-    outputs = [(tally.last, tally.last_output) for tally in tallies if tally.last is not None]
+    by_first = sorted(session_stats, key=lambda stats: stats.first)
+    outputs = [(stats.last, stats.last_output) for stats in session_stats if stats.last is not None]
     return Session(
-        id=presence.id,
-        reference_id=presence.reference_id,
-        project_ids=[tally.project_id for tally in by_first],
-        datapoints_count=sum(tally.logs for tally in tallies),
+        id=session_record.id,
+        reference_id=session_record.reference_id,
+        project_ids=[stats.project_id for stats in by_first],
+        datapoints_count=sum(stats.logs for stats in session_stats),
         first_inputs=by_first[0].first_inputs,
         last_output=max(outputs)[1] if outputs else None,
-        created_at=presence.created_at,
-        updated_at=max(presence.created_at, *(tally.updated_at for tally in tallies)),
+        created_at=session_record.created_at,
+        updated_at=max(session_record.created_at, *(stats.updated_at for stats in session_stats)),
     )

@@ -13,7 +13,7 @@ is listed, in order of the tree, after its ancestor on the last level; `parent_i
 State = Literal["attached", "orphan", "loop"]
 
 
-class Member(NamedTuple):
+class TreeLog(NamedTuple):
     """A log of a session, as far as the tree needs it."""
 
     id: str
@@ -22,10 +22,10 @@ class Member(NamedTuple):
     created_at: datetime
 
 
-def tree(members: Sequence[Member]) -> Tree:
+def tree(members: Sequence[TreeLog]) -> Tree:
     """The tree of `members`, which are given first to last."""
     states = _states(members)
-    children: dict[str, list[Member]] = {member.id: [] for member in members}
+    children: dict[str, list[TreeLog]] = {member.id: [] for member in members}
     for member in members:
         if states[member.id] is None and member.parent_id is not None:
             children[member.parent_id].append(member)
@@ -33,13 +33,13 @@ def tree(members: Sequence[Member]) -> Tree:
     return Tree(roots=_nodes(roots, children, states))
 
 
-def _states(members: Sequence[Member]) -> dict[str, State | None]:
+def _states(members: Sequence[TreeLog]) -> dict[str, State | None]:
     """Why a log is a root; None for the others. Of the logs of a loop the first in time becomes its root."""
     place = {member.id: index for index, member in enumerate(members)}
     states: dict[str, State | None] = {}
     for member in members:
         path: dict[str, None] = {}
-        here: Member | None = member
+        here: TreeLog | None = member
         while here is not None and here.id not in states and here.id not in path:
             path[here.id] = None
             here = None if here.parent_id is None or here.parent_id not in place else members[place[here.parent_id]]
@@ -53,10 +53,10 @@ def _states(members: Sequence[Member]) -> dict[str, State | None]:
     return states
 
 
-def _nodes(roots: Sequence[Member], children: dict[str, list[Member]], states: dict[str, State | None]) -> list[Node]:
+def _nodes(roots: Sequence[TreeLog], children: dict[str, list[TreeLog]], states: dict[str, State | None]) -> list[Node]:
     """Nodes are immutable, so a node is made when its children are."""
-    open_levels: list[tuple[Member | None, list[Node]]] = [(None, [])]
-    waiting: list[tuple[int, Member]] = [(1, root) for root in reversed(roots)]
+    open_levels: list[tuple[TreeLog | None, list[Node]]] = [(None, [])]
+    waiting: list[tuple[int, TreeLog]] = [(1, root) for root in reversed(roots)]
     while waiting:
         depth, member = waiting.pop()
         while len(open_levels) > depth:
@@ -69,7 +69,7 @@ def _nodes(roots: Sequence[Member], children: dict[str, list[Member]], states: d
     return open_levels[0][1]
 
 
-def _close(open_levels: list[tuple[Member | None, list[Node]]], states: dict[str, State | None]) -> None:
+def _close(open_levels: list[tuple[TreeLog | None, list[Node]]], states: dict[str, State | None]) -> None:
     member, nodes = open_levels.pop()
     if member is None:
         return

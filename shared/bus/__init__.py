@@ -3,6 +3,17 @@
 from shared.bus.client import Bus
 from shared.bus.consumer import Batch, consume
 from shared.bus.router import Router
-from shared.bus.streams import Progress, StreamSpec, ensure_stream, newest, progress, trim
+from shared.bus.streams import ConsumerProgress, StreamSpec, ensure_stream, newest, progress, trim
 
-__all__ = ["Batch", "Bus", "Progress", "Router", "StreamSpec", "consume", "ensure_stream", "newest", "progress", "trim"]
+__all__ = [
+    "Batch",
+    "Bus",
+    "ConsumerProgress",
+    "Router",
+    "StreamSpec",
+    "consume",
+    "ensure_stream",
+    "newest",
+    "progress",
+    "trim",
+]

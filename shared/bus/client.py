@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 R = TypeVar("R", bound=BaseModel)
 E = TypeVar("E", bound=Event)
 
-ASK_SECONDS = 5.0
+REQUEST_TIMEOUT_SECONDS = 5.0
 SILENCE_SECONDS = 3 * BEAT_SECONDS
 """A call whose service has not even sent a heartbeat for this long is given up."""
 _TOO_LARGE = "This is more than fits into one message of the bus; send less at once."
@@ -52,13 +52,13 @@ class Bus(Connection):
         self._subscription: Subscription | None = None
         self._opening = asyncio.Lock()
 
-    async def ask(self, request: Request[R], *, timeout_seconds: float = ASK_SECONDS) -> R:
+    async def request(self, request: Request[R], *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS) -> R:
         """The answer to a query or a short command; raises what the other service raised.
 
         Unavailable when nobody answers: at once if the service is down, else after `timeout_seconds`.
         """
         owner = request.subject.partition(".")[0]
-        with telemetry.tracer.start_as_current_span(f"ask {request.subject}", kind=SpanKind.CLIENT):
+        with telemetry.tracer.start_as_current_span(f"request {request.subject}", kind=SpanKind.CLIENT):
             client = await self.online()
             try:
                 message = await client.request(
@@ -77,7 +77,9 @@ class Bus(Connection):
             raise problem
         return request.reply_type().model_validate_json(message.data)
 
-    async def call(self, command: Command[R], chunk: type[BaseModel] | None = None) -> AsyncGenerator[BaseModel, None]:
+    async def stream_request(
+        self, command: Command[R], chunk: type[BaseModel] | None = None
+    ) -> AsyncGenerator[BaseModel, None]:
         """Answers of a long command as they come: any number of `chunk`, then the command's reply.
 
         The reply is true only when the iterator has ended: a failure may still follow it.
@@ -91,7 +93,7 @@ class Bus(Connection):
         reply_to = f"{self._inbox}.{token}"
         finished = False
         try:
-            with telemetry.tracer.start_as_current_span(f"call {command.subject}", kind=SpanKind.CLIENT):
+            with telemetry.tracer.start_as_current_span(f"stream_request {command.subject}", kind=SpanKind.CLIENT):
                 headers = telemetry.outgoing()
             await self._send(client, command, reply_to, headers)
             while True:
@@ -177,7 +179,7 @@ class Bus(Connection):
             raise Unavailable(f"The stream refused: {acknowledgement['error'].get('description', 'no reason given')}.")
         return int(acknowledgement["seq"])
 
-    async def hear(self, event: type[E], heard: Callable[[E | None], None]) -> None:
+    async def subscribe(self, event: type[E], heard: Callable[[E | None], None]) -> None:
         """Have `heard` called with every such event from now on, in every process that asks: to forget what it says is
         void. Events are not repeated here; None stands for what nobody can name: an event that cannot be read (a newer
         sender's, perhaps), or all that may have been missed while NATS was away.
@@ -199,6 +201,6 @@ class Bus(Connection):
         await (await self.online()).subscribe(event.everywhere(), cb=arrived)
         self.on_reconnect(lambda: heard(None))
 
-    async def announce(self, event: Event, *, message_id: str) -> None:
+    async def publish_event(self, event: Event, *, message_id: str) -> None:
         """Publish a fact; returns once it is durable. `message_id` comes from its cause, so repeats are dropped."""
         await self.append(event.subject, event.model_dump_json(exclude_none=True).encode(), message_id=message_id)

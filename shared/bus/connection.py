@@ -41,7 +41,7 @@ class Connection:
         self._online = asyncio.Event()
         self._before_close: list[Callable[[], Awaitable[None]]] = []
         self._reconnect_hooks: list[Callable[[], None]] = []
-        self._in_hand: set[asyncio.Task[None]] = set()
+        self._tracked: set[asyncio.Task[None]] = set()
         self.broker = NatsBroker(
             [url.strip() for url in settings.nats_url.split(",")],
             name=f"everloop-{service}",
@@ -81,11 +81,11 @@ class Connection:
         """Have `finish` awaited when the process stops, while the connection still works."""
         self._before_close.append(finish)
 
-    def hold(self, work: Coroutine[Any, Any, None]) -> None:
+    def track_task(self, work: Coroutine[Any, Any, None]) -> None:
         """Do `work` beside everything else; `close` waits for it."""
         task = asyncio.create_task(work)
-        self._in_hand.add(task)
-        task.add_done_callback(self._in_hand.discard)
+        self._tracked.add(task)
+        task.add_done_callback(self._tracked.discard)
 
     async def close(self) -> None:
         """Take no more messages, finish those in hand, then leave.
@@ -97,8 +97,8 @@ class Connection:
             await asyncio.gather(*(self._leave(subscriber) for subscriber in self.broker.subscribers))
         for finish in self._before_close:
             await finish()
-        if self._in_hand:
-            _, late = await asyncio.wait(self._in_hand, timeout=FINISH_SECONDS)
+        if self._tracked:
+            _, late = await asyncio.wait(self._tracked, timeout=FINISH_SECONDS)
             for task in late:
                 task.cancel()
             if late:

@@ -55,11 +55,11 @@ Handle = Callable[[Batch], Awaitable[None]]
 
 
 async def consume(
-    bus: Bus, stream: str, durable: str, handle: Handle, *, most: int = 256, hurry: asyncio.Event | None = None
+    bus: Bus, stream: str, durable: str, handle: Handle, *, most: int = 256, wake: asyncio.Event | None = None
 ) -> "asyncio.Task[None]":
     """Start reading `stream`; `handle` gets up to `most` messages at once, again and again until it succeeds.
 
-    With `hurry`, a small batch is followed by a pause of `GATHER_SECONDS`, in which the next one grows: a batch costs
+    With `wake`, a small batch is followed by a pause of `GATHER_SECONDS`, in which the next one grows: a batch costs
     about the same whatever it holds. Setting the event ends the pause.
 
     Messages come in the stream's order as long as one replica reads and none is redelivered. `handle` must be safe to
@@ -67,7 +67,7 @@ async def consume(
     """
     reader = _Reader(bus, stream, durable)
     await reader.open()
-    task = asyncio.create_task(_read(reader, handle, most, hurry), name=f"read {stream}")
+    task = asyncio.create_task(_read(reader, handle, most, wake), name=f"read {stream}")
 
     async def finish() -> None:
         reader.stop()
@@ -80,7 +80,7 @@ async def consume(
     return task
 
 
-async def _read(reader: "_Reader", handle: Handle, most: int, hurry: asyncio.Event | None) -> None:
+async def _read(reader: "_Reader", handle: Handle, most: int, wake: asyncio.Event | None) -> None:
     while not reader.stopped:
         try:
             messages = await reader.next(most)
@@ -93,20 +93,20 @@ async def _read(reader: "_Reader", handle: Handle, most: int, hurry: asyncio.Eve
         if messages:
             messages.sort(key=lambda message: message.metadata.sequence.stream)
             await _finish(Batch(messages), handle)
-            if hurry is not None and len(messages) < _FEW:
-                await _gather(hurry)
+            if wake is not None and len(messages) < _FEW:
+                await _gather(wake)
 
 
-async def _gather(hurry: asyncio.Event) -> None:
+async def _gather(wake: asyncio.Event) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GATHER_SECONDS):
-            await hurry.wait()
-    hurry.clear()
+            await wake.wait()
+    wake.clear()
 
 
 async def _finish(batch: Batch, handle: Handle) -> None:
     """Handle the batch and acknowledge it, telling the server meanwhile that we are still at it."""
-    work = asyncio.create_task(_insist(batch, handle))
+    work = asyncio.create_task(_retry(batch, handle))
     try:
         while not (await asyncio.wait({work}, timeout=_BEAT_SECONDS))[0]:
             with contextlib.suppress(NatsError):
@@ -130,7 +130,7 @@ async def _give_back(messages: Iterable[Msg]) -> None:
             await message.nak()
 
 
-async def _insist(batch: Batch, handle: Handle) -> None:
+async def _retry(batch: Batch, handle: Handle) -> None:
     """Handle the batch, however long what it needs is away."""
     delay = 0.1
     while True:
@@ -202,7 +202,7 @@ class _Reader:
         waiting = [self._arrived.get_nowait() for _ in range(self._arrived.qsize())]
         await _give_back(message for message in waiting if message is not None and message.reply)
 
-    async def _ask(self, wish: Mapping[str, object], most: int, patience_seconds: float) -> list[Msg]:
+    async def _ask(self, wish: Mapping[str, object], most: int, timeout_seconds: float) -> list[Msg]:
         client = await self._bus.online()
         self._request += 1
         reply = f"{self._inbox}.{self._request}"
@@ -211,7 +211,7 @@ class _Reader:
         messages: list[Msg] = []
         while len(messages) < most:
             try:
-                async with asyncio.timeout(patience_seconds):
+                async with asyncio.timeout(timeout_seconds):
                     message = await self._arrived.get()
             except TimeoutError:
                 break

@@ -19,7 +19,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from pydantic import BaseModel
 
 from shared import telemetry
-from shared.bus.client import ASK_SECONDS, Bus
+from shared.bus.client import REQUEST_TIMEOUT_SECONDS, Bus
 from shared.bus.wire import BEAT, BEAT_SECONDS, CANCEL, DONE, END, FAILURE, KIND
 from shared.contracts.message import Request
 from shared.errors import PLATFORM, Internal, Problem, TooLarge, Unavailable
@@ -124,7 +124,7 @@ def _taking(bus: Bus, work: _Work) -> Callable[[NatsMessage], Awaitable[None]]:
     """
 
     async def take(message: NatsMessage) -> None:
-        bus.hold(work(message.raw_message))
+        bus.track_task(work(message.raw_message))
 
     return take
 
@@ -165,7 +165,7 @@ def _answering(route: _Route, bus: Bus, deps: Any) -> _Work:  # noqa: ANN401
 
     async def answer(raw: Msg, taken_at: float) -> None:
         async with workers:
-            if asyncio.get_running_loop().time() - taken_at > ASK_SECONDS:
+            if asyncio.get_running_loop().time() - taken_at > REQUEST_TIMEOUT_SECONDS:
                 raise Unavailable("The service has more to do than it can at the moment. Try again.")
             reply = await route.function(route.message.model_validate_json(raw.data), deps)
         await _reply(bus, raw, reply)

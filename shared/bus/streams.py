@@ -68,7 +68,7 @@ async def ensure_stream(bus: Bus, spec: StreamSpec) -> None:
 
 
 @dataclass(frozen=True)
-class Progress:
+class ConsumerProgress:
     """How far a durable consumer is in its stream, in sequences."""
 
     first: int
@@ -79,13 +79,13 @@ class Progress:
     """Everything up to here was acknowledged, or is no longer kept."""
 
 
-async def progress(bus: Bus, stream: str, durable: str) -> Progress:
+async def progress(bus: Bus, stream: str, durable: str) -> ConsumerProgress:
     """Where `durable` is. `last` counts every message whose append was confirmed before this was asked."""
     state, consumer = await asyncio.gather(
         _manage(bus, f"STREAM.INFO.{stream}"), _manage(bus, f"CONSUMER.INFO.{stream}.{durable}")
     )
     first, last = int(state["state"]["first_seq"]), int(state["state"]["last_seq"])
-    return Progress(first, last, max(int(consumer["ack_floor"].get("stream_seq", 0)), first - 1))
+    return ConsumerProgress(first, last, max(int(consumer["ack_floor"].get("stream_seq", 0)), first - 1))
 
 
 async def trim(bus: Bus, stream: str, through: int) -> None:

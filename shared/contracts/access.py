@@ -34,7 +34,7 @@ class Caller(Value):
         return Author(user_id=self.user_id, email=self.email)
 
 
-class WhoIsThis(Query[Caller]):
+class Authenticate(Query[Caller]):
     """The caller behind an API key. Errors: Unauthenticated (unknown or revoked)."""
 
     subject: ClassVar[str] = "authz.who_is_this"
@@ -51,7 +51,7 @@ class Decision(Value):
     """A sentence for the caller when refused, else empty."""
 
 
-class MayThey(Query[Decision]):
+class Authorize(Query[Decision]):
     """Whether the caller's role has a permission (a name of `shared/permissions.py`). Errors: Invalid (no such)."""
 
     subject: ClassVar[str] = "authz.may_they"

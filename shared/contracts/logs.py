@@ -210,13 +210,13 @@ class GetFeedback(Query[FeedbackOfLogs]):
     """The types of feedback wanted; none of the others is told."""
 
 
-class Homes(Value):
+class SessionsOfLogs(Value):
     """Sessions by log, of those logs that are stored and whose session is settled; None: it has none and never will."""
 
     sessions: dict[str, str | None]
 
 
-class GetHomes(Query[Homes]):
+class GetSessionsOfLogs(Query[SessionsOfLogs]):
     """Which sessions logs belong to, with every write accepted before this question."""
 
     subject: ClassVar[str] = "logging.get_homes"

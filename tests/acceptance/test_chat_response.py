@@ -7,7 +7,7 @@ import pytest
 
 from tests.calls import Json, ok, reference
 from tests.conftest import SdkRun
-from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.openai import FakeOpenAI
 
 CONFIG: Json = {"model": "gpt-4-1106-preview", "chat_template": [{"role": "system", "content": "Be {{tone}}."}]}
 CALLS = [
@@ -36,7 +36,7 @@ def three_ways(api: httpx.Client, config: Json, **fields: Any) -> dict[str, Json
     }
 
 
-def test_row_27_output_message_on_all_chat_endpoints(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_27_output_message_on_all_chat_endpoints(api: httpx.Client, openai: FakeOpenAI) -> None:
     for _ in range(3):
         openai.reply(content="It rains.")
     answers = three_ways(api, CONFIG)
@@ -52,7 +52,7 @@ def test_row_27_output_message_on_all_chat_endpoints(api: httpx.Client, openai: 
         }
 
 
-def test_row_27_output_message_carries_the_tool_calls(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_27_output_message_carries_the_tool_calls(api: httpx.Client, openai: FakeOpenAI) -> None:
     for _ in range(3):
         openai.reply(content=None, tool_calls=CALLS)
     for answer in three_ways(api, CONFIG | {"tools": TOOLS}).values():
@@ -62,7 +62,7 @@ def test_row_27_output_message_carries_the_tool_calls(api: httpx.Client, openai:
         assert message["tool_calls"] == CALLS
 
 
-def test_row_28_the_older_fields_remain(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_28_the_older_fields_remain(api: httpx.Client, openai: FakeOpenAI) -> None:
     openai.reply(content="Calling.", tool_calls=CALLS)
     answer = three_ways(api, CONFIG | {"tools": TOOLS})["chat"]
     data = answer["data"][0]
@@ -79,7 +79,7 @@ def test_row_28_the_older_fields_remain(api: httpx.Client, openai: OpenAIStandIn
 
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
-def test_row_29_reusable_as_history(sdk: str, openai: OpenAIStandIn, request: pytest.FixtureRequest) -> None:
+def test_row_29_reusable_as_history(sdk: str, openai: FakeOpenAI, request: pytest.FixtureRequest) -> None:
     run: SdkRun = request.getfixturevalue(sdk)
     openai.reply(content="Hello.")
     openai.reply(content=None, tool_calls=CALLS)
@@ -93,7 +93,7 @@ def test_row_29_reusable_as_history(sdk: str, openai: OpenAIStandIn, request: py
     assert [message["tool_call_id"] for message in sent[4:]] == ["call_1", "call_2"]
 
 
-def test_row_30_output_is_trimmed_and_raw_output_is_not(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_30_output_is_trimmed_and_raw_output_is_not(api: httpx.Client, openai: FakeOpenAI) -> None:
     openai.reply(content="\n  It rains.  \n")
     data = three_ways(api, CONFIG)["chat"]["data"][0]
     assert data["output"] == "It rains."

@@ -7,7 +7,7 @@ import pytest
 
 from tests.calls import Json, ok, reference
 from tests.conftest import SdkRun
-from tests.fake_servers.server import StandIn
+from tests.fake_servers.server import FakeServer
 
 CLAUDE: Json = {"provider": "anthropic", "model": "claude-2.1"}
 CONTEXT_TOKENS = 200_000
@@ -15,7 +15,7 @@ OUTPUT_TOKENS = 4_096
 
 
 @pytest.fixture
-def anthropic(elsewhere: dict[str, StandIn]) -> StandIn:
+def anthropic(elsewhere: dict[str, FakeServer]) -> FakeServer:
     return elsewhere["anthropic"]
 
 
@@ -25,7 +25,7 @@ def chat(api: httpx.Client, text: str = "Hi", **fields: Any) -> httpx.Response:
     return api.post("/chat", json={"project": f"claude-{reference()}", "model_config": config, "messages": messages})
 
 
-def test_row_46_claude_2_1_chats_and_completes(api: httpx.Client, anthropic: StandIn) -> None:
+def test_row_46_claude_2_1_chats_and_completes(api: httpx.Client, anthropic: FakeServer) -> None:
     anthropic.reply(content=" Hello. ")
     template = [{"role": "system", "content": "Be brief."}]
     data = ok(chat(api, config={"chat_template": template}))["data"][0]
@@ -47,13 +47,13 @@ def test_row_46_claude_2_1_chats_and_completes(api: httpx.Client, anthropic: Sta
     assert "Tell me about rain." in str(anthropic.last.body["messages"])
 
 
-def test_row_46_through_the_sdk(sdk735: SdkRun, anthropic: StandIn) -> None:
+def test_row_46_through_the_sdk(sdk735: SdkRun, anthropic: FakeServer) -> None:
     anthropic.reply(content="Hello.")
-    said = sdk735("patience.py", project=f"claude-{reference()}", model_config=CLAUDE)
+    said = sdk735("slow_answer.py", project=f"claude-{reference()}", model_config=CLAUDE)
     assert said == {"output": "Hello."}
 
 
-def test_row_47_the_budget_is_what_is_left_of_200000(api: httpx.Client, anthropic: StandIn) -> None:
+def test_row_47_the_budget_is_what_is_left_of_200000(api: httpx.Client, anthropic: FakeServer) -> None:
     long = "rain " * 150_000
     data = ok(chat(api, long))["data"][0]
     assert anthropic.last.body["max_tokens"] == OUTPUT_TOKENS
@@ -65,7 +65,7 @@ def test_row_47_the_budget_is_what_is_left_of_200000(api: httpx.Client, anthropi
     assert anthropic.last.body["max_tokens"] == 7
 
 
-def test_row_48_tools_are_refused_before_they_are_sent(api: httpx.Client, anthropic: StandIn) -> None:
+def test_row_48_tools_are_refused_before_they_are_sent(api: httpx.Client, anthropic: FakeServer) -> None:
     refused = chat(api, config={"tools": [{"name": "weather", "parameters": {"type": "object"}}]})
     assert refused.status_code == 422
     message = refused.json()["detail"]["message"]
@@ -75,7 +75,7 @@ def test_row_48_tools_are_refused_before_they_are_sent(api: httpx.Client, anthro
 
 
 @pytest.mark.parametrize("field", [{"seed": 1}, {"response_format": {"type": "json_object"}}, {"presence_penalty": 1}])
-def test_what_anthropic_cannot_do_is_refused_by_name(api: httpx.Client, anthropic: StandIn, field: Json) -> None:
+def test_what_anthropic_cannot_do_is_refused_by_name(api: httpx.Client, anthropic: FakeServer, field: Json) -> None:
     refused = chat(api, config=field)
     assert refused.status_code == 422
     assert "Anthropic cannot do" in refused.json()["detail"]["message"]
@@ -84,7 +84,7 @@ def test_what_anthropic_cannot_do_is_refused_by_name(api: httpx.Client, anthropi
 
 @pytest.mark.parametrize("provider", ["anthropic", "bedrock"])
 def test_a_call_cut_in_the_middle_of_a_character_has_its_log(
-    api: httpx.Client, elsewhere: dict[str, StandIn], provider: str
+    api: httpx.Client, elsewhere: dict[str, FakeServer], provider: str
 ) -> None:
     broken = '{"text": "\\ud83d"}'
     calls = [{"id": "call_1", "type": "function", "function": {"name": "say", "arguments": broken}}]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.calls import Json, ok, reference
 from tests.conftest import SdkRun
-from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.openai import FakeOpenAI
 from tests.images import MIB, asking, data_url, keep_for, part, stored, urls_of
 from tests.stack import Stack
 
@@ -33,7 +33,7 @@ def chat(api: httpx.Client, project: str, messages: list[Json], **fields: object
 
 
 def test_row_61_text_and_image_parts_reach_the_provider_intact(
-    api: httpx.Client, openai: OpenAIStandIn, project: str
+    api: httpx.Client, openai: FakeOpenAI, project: str
 ) -> None:
     content = [
         {"type": "text", "text": "Compare."},
@@ -47,7 +47,7 @@ def test_row_61_text_and_image_parts_reach_the_provider_intact(
 
 
 def test_row_63_a_base64_image_of_several_megabytes_is_accepted_and_stored(
-    api: httpx.Client, openai: OpenAIStandIn, project: str
+    api: httpx.Client, openai: FakeOpenAI, project: str
 ) -> None:
     messages = asking(data_url(5 * MIB, project))
     answer = chat(api, project, messages)
@@ -56,7 +56,7 @@ def test_row_63_a_base64_image_of_several_megabytes_is_accepted_and_stored(
     assert urls_of(log["messages"][0]) == urls_of(messages[0])
 
 
-def test_row_64_two_images_and_text(api: httpx.Client, openai: OpenAIStandIn, project: str) -> None:
+def test_row_64_two_images_and_text(api: httpx.Client, openai: FakeOpenAI, project: str) -> None:
     messages = asking(data_url(2 * MIB, f"{project}-1"), data_url(3 * MIB, f"{project}-2"), text="Which is older?")
     answer = chat(api, project, messages)
     assert openai.last.body["messages"] == messages
@@ -65,7 +65,7 @@ def test_row_64_two_images_and_text(api: httpx.Client, openai: OpenAIStandIn, pr
     assert log["messages"][0]["content"][0] == messages[0]["content"][0]
 
 
-def test_row_65_the_log_has_the_parts(api: httpx.Client, openai: OpenAIStandIn, project: str) -> None:
+def test_row_65_the_log_has_the_parts(api: httpx.Client, openai: FakeOpenAI, project: str) -> None:
     sent = [
         {"type": "text", "text": "Look."},
         part(data_url(MIB, project), "low"),
@@ -82,7 +82,7 @@ def test_row_65_the_log_has_the_parts(api: httpx.Client, openai: OpenAIStandIn, 
 
 
 def test_the_largest_image_goes_everywhere_and_is_stored_once(
-    api: httpx.Client, stack: Stack, openai: OpenAIStandIn, project: str
+    api: httpx.Client, stack: Stack, openai: FakeOpenAI, project: str
 ) -> None:
     url = data_url(LARGEST, project)
     messages = asking(url)
@@ -100,7 +100,7 @@ def test_the_largest_image_goes_everywhere_and_is_stored_once(
     assert len(places) == PARTS + 1
 
 
-def test_the_largest_image_through_the_sdk(sdk735: SdkRun, openai: OpenAIStandIn, project: str) -> None:
+def test_the_largest_image_through_the_sdk(sdk735: SdkRun, openai: FakeOpenAI, project: str) -> None:
     url = data_url(LARGEST, project)
     done = sdk735("send_image.py", project=project, seed=project, size=LARGEST)
     digest = hashlib.sha256(url.encode()).hexdigest()
@@ -108,7 +108,7 @@ def test_the_largest_image_through_the_sdk(sdk735: SdkRun, openai: OpenAIStandIn
     assert urls_of(openai.last.body["messages"][0]) == [url]
 
 
-def test_a_streamed_call_with_the_largest_image(api: httpx.Client, openai: OpenAIStandIn, project: str) -> None:
+def test_a_streamed_call_with_the_largest_image(api: httpx.Client, openai: FakeOpenAI, project: str) -> None:
     messages = asking(data_url(LARGEST, project))
     body = {"project": project, "model_config": CONFIG, "messages": messages, "stream": True}
     with api.stream("POST", "/chat", json=body) as response:
@@ -122,7 +122,7 @@ def test_a_streamed_call_with_the_largest_image(api: httpx.Client, openai: OpenA
 
 
 def test_a_deployed_config_whose_template_has_a_large_image(
-    api: httpx.Client, openai: OpenAIStandIn, project: str
+    api: httpx.Client, openai: FakeOpenAI, project: str
 ) -> None:
     template = [
         {"role": "user", "content": [{"type": "text", "text": "Like {{it}}?"}, part(data_url(5 * MIB, project))]}
@@ -139,7 +139,7 @@ def test_a_deployed_config_whose_template_has_a_large_image(
 
 
 def test_an_image_in_the_inputs_is_in_the_text_it_is_put_into(
-    api: httpx.Client, openai: OpenAIStandIn, project: str
+    api: httpx.Client, openai: FakeOpenAI, project: str
 ) -> None:
     url = data_url(MIB, project)
     config = CONFIG | {"chat_template": [{"role": "user", "content": "Describe {{picture}}, please."}]}
@@ -202,7 +202,7 @@ def kinds(stack: Stack, url: str) -> set[str]:
 
 
 def test_images_that_shall_not_be_saved_go_by_themselves(
-    api: httpx.Client, stack: Stack, openai: OpenAIStandIn, project: str
+    api: httpx.Client, stack: Stack, openai: FakeOpenAI, project: str
 ) -> None:
     url, kept, template = data_url(MIB, project), data_url(MIB, f"{project}-2"), data_url(MIB, f"{project}-3")
     config = CONFIG | {"chat_template": asking(template)}
@@ -240,7 +240,7 @@ def test_what_completes_a_log_is_kept_as_the_log_is(api: httpx.Client, stack: St
 
 
 def test_of_what_shall_not_be_saved_only_feedback_is_kept(
-    api: httpx.Client, stack: Stack, openai: OpenAIStandIn, project: str
+    api: httpx.Client, stack: Stack, openai: FakeOpenAI, project: str
 ) -> None:
     judged, said, asked, schema = (data_url(MIB, f"{project}-{number}") for number in range(4))
     feedback = {"type": "picture", "value": [said]}
@@ -255,7 +255,7 @@ def test_of_what_shall_not_be_saved_only_feedback_is_kept(
     assert [kinds(stack, url) for url in (judged, said, asked, schema)] == [set(), {"for good"}, {"brief"}, {"brief"}]
 
 
-def test_a_token_of_nothing_stays_text(api: httpx.Client, openai: OpenAIStandIn, project: str) -> None:
+def test_a_token_of_nothing_stays_text(api: httpx.Client, openai: FakeOpenAI, project: str) -> None:
     text = f"What is everloop-blob:{'0' * 64}?"
     answer = chat(api, project, [{"role": "user", "content": text}])
     assert openai.last.body["messages"][0]["content"] == text
@@ -264,7 +264,7 @@ def test_a_token_of_nothing_stays_text(api: httpx.Client, openai: OpenAIStandIn,
 
 
 def test_the_token_of_somebody_elses_image_opens_nothing(
-    api: httpx.Client, stack: Stack, openai: OpenAIStandIn, project: str
+    api: httpx.Client, stack: Stack, openai: FakeOpenAI, project: str
 ) -> None:
     url = data_url(MIB, project)
     token = keep_for(stack, "tm_somebodyElse", url)

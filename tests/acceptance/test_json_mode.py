@@ -5,7 +5,7 @@ import httpx
 import pytest
 
 from tests.calls import Json, ok, reference
-from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.openai import FakeOpenAI
 
 FORMATS: list[Json] = [
     {"type": "json_object"},
@@ -28,7 +28,7 @@ def test_row_73_both_are_set_and_shown_in_the_details_of_the_version(api: httpx.
 
 @pytest.mark.parametrize("provider", ["openai", "mock"])
 def test_row_74_the_missing_word_is_the_providers_own_error(
-    api: httpx.Client, openai: OpenAIStandIn, provider: str
+    api: httpx.Client, openai: FakeOpenAI, provider: str
 ) -> None:
     sentence = "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
     if provider == "openai":

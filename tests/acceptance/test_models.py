@@ -9,7 +9,7 @@ import pytest
 from tests import stack as stacks
 from tests.calls import Json, ok, reference
 from tests.conftest import SdkRun
-from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.openai import FakeOpenAI
 
 PICTURE = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png", "detail": "low"}}
 QUESTION = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, PICTURE]}]
@@ -56,7 +56,7 @@ def test_row_48_claude_2_1_is_listed_without_tools(listed: dict[tuple[str, str],
 
 
 def test_row_62_the_vision_model_is_listed_and_callable_when_deployed(
-    api: httpx.Client, openai: OpenAIStandIn, listed: dict[tuple[str, str], Json], sdk735: SdkRun
+    api: httpx.Client, openai: FakeOpenAI, listed: dict[tuple[str, str], Json], sdk735: SdkRun
 ) -> None:
     assert "images" not in listed["openai", "gpt-4-vision-preview"]["lacks"]
     project = f"rows-models-{reference()}"
@@ -72,12 +72,12 @@ def test_row_62_the_vision_model_is_listed_and_callable_when_deployed(
 
 
 @pytest.mark.parametrize("model", ["gpt-3.5-turbo", "gpt-3.5-turbo-1106", "gpt-4-0613", "gpt-4-1106-preview"])
-def test_row_67_an_image_for_a_model_that_does_not_see(api: httpx.Client, openai: OpenAIStandIn, model: str) -> None:
+def test_row_67_an_image_for_a_model_that_does_not_see(api: httpx.Client, openai: FakeOpenAI, model: str) -> None:
     refused(chat(api, model, messages=QUESTION), f"The model '{model}' cannot do images", "send text only")
     assert openai.requests == []
 
 
-def test_row_67_an_image_in_completion_mode(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_67_an_image_in_completion_mode(api: httpx.Client, openai: FakeOpenAI) -> None:
     config = {"model": "gpt-4-vision-preview", "prompt_template": QUESTION[0]["content"]}
     body = {"project": f"rows-models-{reference()}", "model_config": config, "inputs": {}}
     refused(api.post("/completion", json=body), "prompt_template", "string")
@@ -93,14 +93,14 @@ def test_row_67_an_image_in_completion_mode(api: httpx.Client, openai: OpenAISta
     ],
 )
 def test_row_68_tools_and_json_mode_with_the_vision_model(
-    api: httpx.Client, openai: OpenAIStandIn, fields: Json, feature: str
+    api: httpx.Client, openai: FakeOpenAI, fields: Json, feature: str
 ) -> None:
     answer = chat(api, "gpt-4-vision-preview", messages=QUESTION, **fields)
     refused(answer, f"The model 'gpt-4-vision-preview' cannot do {feature}")
     assert openai.requests == []
 
 
-def test_row_69_an_image_in_the_system_message(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_69_an_image_in_the_system_message(api: httpx.Client, openai: FakeOpenAI) -> None:
     messages = [{"role": "system", "content": [PICTURE]}, {"role": "user", "content": "What is it?"}]
     answer = chat(api, "gpt-4-vision-preview", messages=messages)
     refused(answer, "cannot do images in the system message", "put the image into a user message")
@@ -109,21 +109,21 @@ def test_row_69_an_image_in_the_system_message(api: httpx.Client, openai: OpenAI
     assert openai.requests == []
 
 
-def test_row_70_json_mode_is_forwarded(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_70_json_mode_is_forwarded(api: httpx.Client, openai: FakeOpenAI) -> None:
     openai.reply(content='{"fine": true}')
     answer = ok(chat(api, TURBOS[0], config={"response_format": JSON_MODE}))
     assert openai.last.body["response_format"] == JSON_MODE
     assert answer["data"][0]["output"] == '{"fine": true}'
 
 
-def test_row_71_the_seed_is_forwarded(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_71_the_seed_is_forwarded(api: httpx.Client, openai: FakeOpenAI) -> None:
     ok(chat(api, TURBOS[0], config={"seed": 42}))
     assert openai.last.body["seed"] == 42
 
 
 @pytest.mark.parametrize("model", TURBOS)
 def test_row_102_the_turbos_do_json_mode_parallel_tools_and_seed(
-    api: httpx.Client, openai: OpenAIStandIn, listed: dict[tuple[str, str], Json], model: str
+    api: httpx.Client, openai: FakeOpenAI, listed: dict[tuple[str, str], Json], model: str
 ) -> None:
     assert not {"tools", "JSON mode", "seed"} & set(listed["openai", model]["lacks"])
     calls = [
@@ -143,37 +143,37 @@ def test_row_102_the_turbos_do_json_mode_parallel_tools_and_seed(
     assert sent["tools"][0]["function"]["name"] == "weather"
 
 
-def test_a_completion_model_does_not_chat(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_a_completion_model_does_not_chat(api: httpx.Client, openai: FakeOpenAI) -> None:
     refused(chat(api, "gpt-3.5-turbo-instruct"), "'gpt-3.5-turbo-instruct' cannot chat", "endpoint 'complete'")
     assert openai.requests == []
 
 
-def test_minus_one_leaves_a_completion_the_rest_of_its_context(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_minus_one_leaves_a_completion_the_rest_of_its_context(api: httpx.Client, openai: FakeOpenAI) -> None:
     config = {"model": "gpt-3.5-turbo-instruct", "prompt_template": "one two three"}
     ok(api.post("/completion", json={"project": f"rows-models-{reference()}", "model_config": config, "inputs": {}}))
     assert openai.last.body["max_tokens"] == 4_096 - 3
 
 
-def test_minus_one_is_left_out_of_a_chat(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_minus_one_is_left_out_of_a_chat(api: httpx.Client, openai: FakeOpenAI) -> None:
     ok(chat(api, TURBOS[0]))
     assert "max_tokens" not in openai.last.body
 
 
-def test_what_nobody_knows_is_passed_on(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_what_nobody_knows_is_passed_on(api: httpx.Client, openai: FakeOpenAI) -> None:
     fields = {"tools": TOOLS, "response_format": JSON_MODE, "seed": 1}
     ok(chat(api, "my-own-model", messages=QUESTION, config=fields))
     assert openai.last.body["model"] == "my-own-model"
 
 
 class TestCosts:
-    def test_of_a_call_that_went_well(self, api: httpx.Client, openai: OpenAIStandIn) -> None:
+    def test_of_a_call_that_went_well(self, api: httpx.Client, openai: FakeOpenAI) -> None:
         openai.reply(prompt_tokens=1000, generation_tokens=500)
         answer = ok(chat(api, "gpt-4-1106-preview"))
         log = ok(api.get(f"/logs/{answer['data'][0]['id']}"))
         assert (log["prompt_cost"], log["output_cost"]) == (0.01, 0.015)
 
-    def test_of_a_stream_that_broke(self, api: httpx.Client, openai: OpenAIStandIn) -> None:
-        """The stand-in says a word an event, the first of them empty: "tiktoken is" is what came."""
+    def test_of_a_stream_that_broke(self, api: httpx.Client, openai: FakeOpenAI) -> None:
+        """The fake server says a word an event, the first of them empty: "tiktoken is" is what came."""
         openai.reply(content="tiktoken is great!", break_after_chunks=3)
         log = self._newest(api, "gpt-4-1106-preview", "tiktoken is great!")
         assert log["error"]
@@ -181,7 +181,7 @@ class TestCosts:
         assert log["prompt_cost"] == 13 * 10 / 1e6
         assert log["output_cost"] == 4 * 30 / 1e6
 
-    def test_of_a_stream_its_client_left(self, api: httpx.Client, openai: OpenAIStandIn) -> None:
+    def test_of_a_stream_its_client_left(self, api: httpx.Client, openai: FakeOpenAI) -> None:
         openai.reply(content="tiktoken " * 50, chunk_delay_seconds=0.2)
         log = self._newest(api, "gpt-4-1106-preview", "tiktoken is great!", leave_after=2)
         assert log["error"]
@@ -189,7 +189,7 @@ class TestCosts:
         assert 0 < log["output_tokens"] < 200
         assert log["output_cost"] == pytest.approx(log["output_tokens"] * 30 / 1e6)
 
-    def test_of_a_call_the_provider_refused_there_are_none(self, api: httpx.Client, openai: OpenAIStandIn) -> None:
+    def test_of_a_call_the_provider_refused_there_are_none(self, api: httpx.Client, openai: FakeOpenAI) -> None:
         openai.reply(status=429, headers={"Retry-After": "60"})
         project, project_id = self._project(api)
         assert chat(api, "gpt-4-1106-preview", project=project).status_code == 429
@@ -197,7 +197,7 @@ class TestCosts:
         assert log["error"]
         assert (log["prompt_cost"], log["output_cost"], log["tokens"]) == (None, None, None)
 
-    def test_of_a_model_whose_price_nobody_knows_there_are_none(self, api: httpx.Client, openai: OpenAIStandIn) -> None:
+    def test_of_a_model_whose_price_nobody_knows_there_are_none(self, api: httpx.Client, openai: FakeOpenAI) -> None:
         assert openai.requests == []
         answer = ok(chat(api, "my-own-model"))
         log = ok(api.get(f"/logs/{answer['data'][0]['id']}"))

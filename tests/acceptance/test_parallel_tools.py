@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from tests.calls import Json, ok, reference
-from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.openai import FakeOpenAI
 
 CALLS = [
     {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}},
@@ -25,7 +25,7 @@ def chat(api: httpx.Client, messages: list[Json], tools: list[Json] | None = Non
     return api.post("/chat", json={"project": "parallel-tools", "model_config": config, "messages": messages} | fields)
 
 
-def test_row_49_multiple_calls_in_one_answer(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_49_multiple_calls_in_one_answer(api: httpx.Client, openai: FakeOpenAI) -> None:
     openai.reply(content=None, tool_calls=CALLS)
     data = ok(chat(api, [QUESTION]))["data"][0]
     assert data["tool_calls"] == CALLS
@@ -36,7 +36,7 @@ def test_row_49_multiple_calls_in_one_answer(api: httpx.Client, openai: OpenAISt
         assert isinstance(call["function"]["arguments"], str)
 
 
-def test_row_50_deprecated_tool_call_is_kept(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_50_deprecated_tool_call_is_kept(api: httpx.Client, openai: FakeOpenAI) -> None:
     openai.reply(content=None, tool_calls=CALLS)
     assert ok(chat(api, [QUESTION]))["data"][0]["tool_call"] == CALLS[0]["function"]
     root = str(api.base_url).rstrip("/").removesuffix("/v4")
@@ -54,7 +54,7 @@ def test_row_50_deprecated_tool_call_is_kept(api: httpx.Client, openai: OpenAISt
     ],
 )
 def test_row_50_deprecated_tool_call_still_chooses(
-    api: httpx.Client, openai: OpenAIStandIn, deprecated: object, sent: object
+    api: httpx.Client, openai: FakeOpenAI, deprecated: object, sent: object
 ) -> None:
     ok(chat(api, [QUESTION], tool_call=deprecated))
     assert openai.last.body["tool_choice"] == sent
@@ -62,23 +62,21 @@ def test_row_50_deprecated_tool_call_still_chooses(
     assert openai.last.body["tool_choice"] == "required"
 
 
-def test_row_51_tool_result_messages_keep_their_ids(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_51_tool_result_messages_keep_their_ids(api: httpx.Client, openai: FakeOpenAI) -> None:
     ok(chat(api, [QUESTION, ASKED, *RESULTS]))
     sent = openai.last.body["messages"]
     assert sent[2:] == RESULTS
     assert sent[1]["tool_calls"] == CALLS
 
 
-def test_row_52_a_tool_message_without_its_id_is_refused(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_52_a_tool_message_without_its_id_is_refused(api: httpx.Client, openai: FakeOpenAI) -> None:
     answer = chat(api, [QUESTION, ASKED, {"role": "tool", "content": "wet"}])
     assert answer.status_code == 422
     assert "tool_call_id" in answer.text
     assert openai.requests == []
 
 
-def test_row_53_all_calls_stand_in_one_message_and_each_can_be_answered(
-    api: httpx.Client, openai: OpenAIStandIn
-) -> None:
+def test_row_53_all_calls_stand_in_one_message_and_each_can_be_answered(api: httpx.Client, openai: FakeOpenAI) -> None:
     """What an editor needs: the log has both calls in its one assistant message, and takes an answer to each."""
     openai.reply(content="Let me look.", tool_calls=CALLS)
     data = ok(chat(api, [QUESTION]))["data"][0]
@@ -92,7 +90,7 @@ def test_row_53_all_calls_stand_in_one_message_and_each_can_be_answered(
     assert ok(chat(api, [QUESTION, log["output_message"], *answers]))["data"][0]["output"] == "Wet in both."
 
 
-def test_row_54_tools_are_sent_as_functions_and_make_the_version(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_54_tools_are_sent_as_functions_and_make_the_version(api: httpx.Client, openai: FakeOpenAI) -> None:
     first = ok(chat(api, [QUESTION]))["data"][0]["model_config_id"]
     assert openai.last.body["tools"] == [{"type": "function", "function": TOOLS[0]}]
     assert openai.last.body["tool_choice"] == "auto"
@@ -102,7 +100,7 @@ def test_row_54_tools_are_sent_as_functions_and_make_the_version(api: httpx.Clie
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_row_55_finish_reason(api: httpx.Client, openai: OpenAIStandIn, stream: bool) -> None:
+def test_row_55_finish_reason(api: httpx.Client, openai: FakeOpenAI, stream: bool) -> None:
     openai.reply(content=None, tool_calls=CALLS)
     answer = chat(api, [QUESTION], stream=stream, project=f"parallel-{reference()}")
     if not stream:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.calls import Json, ok, reference
 from tests.conftest import SdkRun
-from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.openai import FakeOpenAI
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 
@@ -19,7 +19,7 @@ def registered(api: httpx.Client, **fields: Any) -> Json:
     return answer
 
 
-def test_row_62_a_vision_model_is_called_through_a_deployed_config(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_62_a_vision_model_is_called_through_a_deployed_config(api: httpx.Client, openai: FakeOpenAI) -> None:
     project = f"row-62-{reference()}"
     made = registered(api, project=project, model="gpt-4-vision-preview")
     image = {"type": "image_url", "image_url": {"url": "https://example.org/cat.png", "detail": "low"}}
@@ -52,7 +52,7 @@ def test_row_72_a_seed_or_a_response_format_makes_a_version(api: httpx.Client) -
 
 
 @pytest.mark.parametrize("given", ["name", "id"])
-def test_row_123_name_and_id_on_every_call(given: str, api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_123_name_and_id_on_every_call(given: str, api: httpx.Client, openai: FakeOpenAI) -> None:
     name = f"row-123-{reference()}"
     chat = registered(api, project=name)
     completion = registered(api, project=name, endpoint="complete", model="gpt-3.5-turbo-instruct", prompt_template="x")
@@ -80,14 +80,14 @@ def test_row_123_name_and_id_on_every_call(given: str, api: httpx.Client, openai
     assert exported["total"] == 7
 
 
-def test_row_123_name_and_id_through_the_sdk(api: httpx.Client, sdk735: SdkRun, openai: OpenAIStandIn) -> None:
+def test_row_123_name_and_id_through_the_sdk(api: httpx.Client, sdk735: SdkRun, openai: FakeOpenAI) -> None:
     name = f"row-123-{reference()}"
     project_id = registered(api, project=name)["project_id"]
     assert sdk735("addressing.py", name=name, id=project_id) == [project_id] * 14
     assert len(openai.requests) == 10
 
 
-def test_row_124_deploying_changes_the_next_call(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_124_deploying_changes_the_next_call(api: httpx.Client, openai: FakeOpenAI) -> None:
     project = f"row-124-{reference()}"
     versions = [registered(api, project=project, temperature=temperature) for temperature in (0, 0.5)]
     project_id = versions[0]["project_id"]
@@ -109,7 +109,7 @@ def test_row_124_deploying_changes_the_next_call(api: httpx.Client, openai: Open
     assert call()["data"][0]["model_config_id"] == versions[1]["config"]["id"]
 
 
-def test_row_125_the_logs_of_a_project_have_all_its_generations(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_125_the_logs_of_a_project_have_all_its_generations(api: httpx.Client, openai: FakeOpenAI) -> None:
     project = f"row-125-{reference()}"
     config = {"model": "gpt-4-1106-preview", "chat_template": [{"role": "system", "content": "Be {{tone}}."}]}
     made = registered(api, project=project, **config)

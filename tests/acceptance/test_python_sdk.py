@@ -7,13 +7,13 @@ import pytest
 
 from tests.calls import Json, ok, reference
 from tests.conftest import LongCalls, SdkRun
-from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.openai import FakeOpenAI
 
 CALLS = [{"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}]
 
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
-def test_row_56_answers_are_models(sdk: str, request: pytest.FixtureRequest, openai: OpenAIStandIn) -> None:
+def test_row_56_answers_are_models(sdk: str, request: pytest.FixtureRequest, openai: FakeOpenAI) -> None:
     openai.reply(content="Hello.")
     seen = request.getfixturevalue(sdk)("models.py", project=f"row-56-{reference()}")
     assert seen["config_id"].startswith("config_")
@@ -25,13 +25,13 @@ def test_row_56_answers_are_models(sdk: str, request: pytest.FixtureRequest, ope
 
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
-def test_row_57_the_raw_namespace(sdk: str, request: pytest.FixtureRequest, openai: OpenAIStandIn) -> None:
+def test_row_57_the_raw_namespace(sdk: str, request: pytest.FixtureRequest, openai: FakeOpenAI) -> None:
     openai.reply(content="Hello.")
     seen = request.getfixturevalue(sdk)("raw.py", project=f"row-57-{reference()}")
     assert seen == {"status": 200, "content_type": "application/json", "output": "Hello."}
 
 
-def test_row_58_the_surface_of_the_oldest_client(sdk518: SdkRun, openai: OpenAIStandIn) -> None:
+def test_row_58_the_surface_of_the_oldest_client(sdk518: SdkRun, openai: FakeOpenAI) -> None:
     openai.reply(content=None, tool_calls=CALLS)
     for content in ("Wet.", "Hi.", "Once upon a time"):
         openai.reply(content=content)
@@ -60,7 +60,7 @@ def test_row_60_a_client_may_wait_longer_than_600_s(long_calls: LongCalls) -> No
 def test_row_60_a_client_that_gives_up_leaves_a_log(sdk735: SdkRun, api: httpx.Client) -> None:
     project = f"row-60-{reference()}"
     slow = {"model": "mock", "provider": "mock", "other": {"delay_seconds": 30}}
-    assert sdk735("patience.py", project=project, model_config=slow, timeout=1)["error"] == "TimeoutError"
+    assert sdk735("slow_answer.py", project=project, model_config=slow, timeout=1)["error"] == "TimeoutError"
     deadline = time.monotonic() + 10
     logs: list[Json] = []
     while not logs and time.monotonic() < deadline:

@@ -5,12 +5,12 @@ import pytest
 
 from tests.calls import assistant, moderator, ok, reference, search_log, sessions_of
 from tests.conftest import SdkRun
-from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.openai import FakeOpenAI
 
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
 def test_row_104_chat_with_inline_config(
-    sdk: str, openai: OpenAIStandIn, api: httpx.Client, request: pytest.FixtureRequest
+    sdk: str, openai: FakeOpenAI, api: httpx.Client, request: pytest.FixtureRequest
 ) -> None:
     run: SdkRun = request.getfixturevalue(sdk)
     openai.reply(content="Yes")
@@ -30,7 +30,7 @@ def test_row_104_chat_with_inline_config(
     assert log["inputs"] == {"user_request": "Which country won Eurovision 2023?"}
 
 
-def test_row_105_max_tokens_and_temperature_are_honoured(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_105_max_tokens_and_temperature_are_honoured(api: httpx.Client, openai: FakeOpenAI) -> None:
     moderator(api)
     assert openai.last.body["max_tokens"] == 1
     assert openai.last.body["temperature"] == 0
@@ -65,7 +65,7 @@ def test_row_107_tool_source_makes_the_version(api: httpx.Client) -> None:
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
 def test_row_108_complete_with_a_prompt_template(
-    sdk: str, openai: OpenAIStandIn, api: httpx.Client, request: pytest.FixtureRequest
+    sdk: str, openai: FakeOpenAI, api: httpx.Client, request: pytest.FixtureRequest
 ) -> None:
     run: SdkRun = request.getfixturevalue(sdk)
     openai.reply(content="Sweden won.")
@@ -76,7 +76,7 @@ def test_row_108_complete_with_a_prompt_template(
     assert ok(api.get(f"/logs/{answer['id']}"))["project"] == "sessions_example_assistant"
 
 
-def test_row_109_log_instead_of_call(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_109_log_instead_of_call(api: httpx.Client, openai: FakeOpenAI) -> None:
     openai.reply(content="Sweden.")
     called = assistant(api)
     config = {
@@ -108,7 +108,7 @@ def test_row_110_without_a_session_none_is_attached(api: httpx.Client) -> None:
     assert chat["session_id"] is tool["session_id"] is completion["session_id"] is None
 
 
-def test_row_111_one_reference_is_one_session(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_111_one_reference_is_one_session(api: httpx.Client, openai: FakeOpenAI) -> None:
     session = reference()
     openai.reply(content="Yes")
     openai.reply(content="Sweden won.")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.calls import Json, ok, reference
 from tests.conftest import SdkRun
-from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.openai import FakeOpenAI
 
 PASSAGES = {"helpful": "You are a helpful assistant.", "grumpy": "You are a grumpy one."}
 MOST_PAIRS = 10
@@ -48,7 +48,7 @@ def complete(api: httpx.Client, template: str, **fields: Any) -> httpx.Response:
     return api.post("/completion", json={"project": f"rows-tools-{reference()}", "model_config": config, **fields})
 
 
-def sent(openai: OpenAIStandIn) -> str:
+def sent(openai: FakeOpenAI) -> str:
     """The system message, or the prompt, as the provider got it last."""
     body = openai.last.body
     return str(body["messages"][0]["content"] if "messages" in body else body["prompt"])
@@ -77,7 +77,7 @@ def test_row_32_ten_pairs_are_accepted_and_the_eleventh_refused(api: httpx.Clien
     assert len(ok(api.get(console(api, f"/tools/{tool['id']}")))["settings"]["pairs"]) == MOST_PAIRS
 
 
-def test_row_33_one_tool_resolves_in_two_projects(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_33_one_tool_resolves_in_two_projects(api: httpx.Client, openai: FakeOpenAI) -> None:
     tool = new_tool(api)
     for _ in range(2):
         ok(chat(api, f'{{{{ {tool["name"]}("grumpy") }}}}', project=f"rows-tools-{reference()}"))
@@ -85,7 +85,7 @@ def test_row_33_one_tool_resolves_in_two_projects(api: httpx.Client, openai: Ope
     assert len(openai.requests) == 2
 
 
-def test_row_34_the_key_is_an_input(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_34_the_key_is_an_input(api: httpx.Client, openai: FakeOpenAI) -> None:
     template = f"Hello. {{{{ {new_tool(api)['name']}(key) }}}}"
     assert "['key']" in chat(api, template).json()["detail"]["message"]
     assert openai.requests == []
@@ -94,12 +94,12 @@ def test_row_34_the_key_is_an_input(api: httpx.Client, openai: OpenAIStandIn) ->
     assert answer["data"][0]["inputs"] == {"key": "helpful"}
 
 
-def test_row_35_a_literal_key_needs_no_input(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_35_a_literal_key_needs_no_input(api: httpx.Client, openai: FakeOpenAI) -> None:
     ok(chat(api, f'{{{{ {new_tool(api)["name"]}("helpful") }}}}', inputs={}))
     assert sent(openai) == PASSAGES["helpful"]
 
 
-def test_row_36_one_edit_changes_every_project_and_no_config(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_36_one_edit_changes_every_project_and_no_config(api: httpx.Client, openai: FakeOpenAI) -> None:
     tool = new_tool(api)
     template = f'{{{{ {tool["name"]}("helpful") }}}}'
     projects = [f"rows-tools-{reference()}" for _ in range(2)]
@@ -112,7 +112,7 @@ def test_row_36_one_edit_changes_every_project_and_no_config(api: httpx.Client, 
             assert new["data"][0]["model_config_id"] == old["data"][0]["model_config_id"]
 
 
-def test_row_37_an_unknown_key_is_named(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_37_an_unknown_key_is_named(api: httpx.Client, openai: FakeOpenAI) -> None:
     tool = new_tool(api)
     template = f"{{{{ {tool['name']}(key) }}}} {{{{ tone }}}}"
     refused = chat(api, template, inputs={"key": "cheerful", "tone": "dry"})
@@ -147,7 +147,7 @@ def test_row_38_the_result_is_on_the_answer_and_the_log(api: httpx.Client, kind:
         assert ok(api.get(f"/logs/{sample['id']}"))["tools"] == expected
 
 
-def test_row_38_the_result_is_on_every_event_of_a_stream(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_38_the_result_is_on_every_event_of_a_stream(api: httpx.Client, openai: FakeOpenAI) -> None:
     tool = new_tool(api)
     openai.reply(content="one two three")
     streamed = chat(api, f'{{{{ {tool["name"]}("grumpy") }}}}', stream=True)
@@ -164,7 +164,7 @@ def test_row_38_a_result_too_long_for_an_event_is_on_the_log(api: httpx.Client) 
     assert log["result"] == passage
 
 
-def test_row_38_a_tool_is_tried_without_a_prompt(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_38_a_tool_is_tried_without_a_prompt(api: httpx.Client, openai: FakeOpenAI) -> None:
     tool = new_tool(api)
     tried = ok(api.post(console(api, f"/tools/{tool['id']}/run"), json={"arguments": ["helpful"]}))
     signature = f'{tool["name"]}("helpful")'
@@ -177,7 +177,7 @@ def test_row_38_a_tool_is_tried_without_a_prompt(api: httpx.Client, openai: Open
     assert openai.requests == []
 
 
-def test_row_39_a_name_may_have_hyphens(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_39_a_name_may_have_hyphens(api: httpx.Client, openai: FakeOpenAI) -> None:
     name = f"assistant-personalities-{reference()[:8]}"
     new_tool(api, {"grumpy-assistant": "Grr."}, name=name)
     ok(chat(api, f'{{{{ {name}("grumpy-assistant") }}}}'))
@@ -187,12 +187,12 @@ def test_row_39_a_name_may_have_hyphens(api: httpx.Client, openai: OpenAIStandIn
 
 
 @pytest.mark.parametrize("kind", [chat, complete])
-def test_row_40_chats_and_completions_substitute(api: httpx.Client, openai: OpenAIStandIn, kind: Any) -> None:
+def test_row_40_chats_and_completions_substitute(api: httpx.Client, openai: FakeOpenAI, kind: Any) -> None:
     ok(kind(api, f"<{{{{ {new_tool(api)['name']}(key) }}}}>", inputs={"key": "helpful"}))
     assert sent(openai) == f"<{PASSAGES['helpful']}>"
 
 
-def test_rows_38_and_40_with_the_old_client(api: httpx.Client, openai: OpenAIStandIn, sdk735: SdkRun) -> None:
+def test_rows_38_and_40_with_the_old_client(api: httpx.Client, openai: FakeOpenAI, sdk735: SdkRun) -> None:
     tool = new_tool(api)
     schema = {"kind": "json_schema", "description": "Rain", "parameters": {"type": "object", "properties": {}}}
     linked = ok(api.post(console(api, "/tools"), json={"name": f"rain_{reference()}", "settings": schema}), 201)

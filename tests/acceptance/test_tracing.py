@@ -8,7 +8,7 @@ import pytest
 
 from tests.calls import Json, assistant, moderator, ok, reference, search_log, sessions_of, tree
 from tests.conftest import SdkRun
-from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.openai import FakeOpenAI
 from tests.stack import Stack
 
 
@@ -169,7 +169,7 @@ def test_row_121_the_guides_script_with_the_local_model(
     assert nested["last_output"]
 
 
-def test_row_123_project_by_name_and_by_id(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_row_123_project_by_name_and_by_id(api: httpx.Client, openai: FakeOpenAI) -> None:
     name = f"row-123-{reference()}"
     by_name = moderator(api, project=name)
     project_id = by_name["project_id"]

@@ -1,9 +1,9 @@
-"""Our side of a conversation with a stand-in: the call a request becomes, and the answer `Client` reads."""
+"""Our side of a conversation with a fake server: the call a request becomes, and the answer `Client` reads."""
 
 from typing import Any
 
-from services.generation.models.request import Choice, CompletionRequest, Joined
-from services.generation.providers.base import Call
+from services.generation.models.request import Choice, ModelRequest, StreamAccumulator
+from services.generation.providers.base import PreparedRequest
 from services.generation.providers.requests import Providers
 from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, ResponseFormat, Usage
@@ -13,24 +13,24 @@ CALLS = [
     {"id": "call_a", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}},
     {"id": "call_b", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Bergen"}'}},
 ]
-"""Two at once, as the stand-ins are told of them."""
+"""Two at once, as the fake servers are told of them."""
 USAGE = Usage(prompt_tokens=12, generation_tokens=5, total_tokens=17)
-"""What the stand-ins claim unless told otherwise."""
+"""What the fake servers claim unless told otherwise."""
 
 
-def request(config: dict[str, Any], messages: list[dict[str, Any]] | None, **fields: Any) -> CompletionRequest:
+def request(config: dict[str, Any], messages: list[dict[str, Any]] | None, **fields: Any) -> ModelRequest:
     """A chat; without messages `prompt` is one of the fields."""
     given = None if messages is None else [ChatMessage.model_validate(message) for message in messages]
-    return CompletionRequest(ModelConfig.model_validate({"endpoint": "chat"} | config), messages=given, **fields)
+    return ModelRequest(ModelConfig.model_validate({"endpoint": "chat"} | config), messages=given, **fields)
 
 
-def call(environment: dict[str, str], asked: CompletionRequest) -> Call:
+def call(environment: dict[str, str], asked: ModelRequest) -> PreparedRequest:
     """What is sent for it."""
     (made,) = Providers(environment, None).calls(asked, {})
     return made
 
 
-async def whole(made: Call) -> tuple[Choice, Usage | None]:
+async def whole(made: PreparedRequest) -> tuple[Choice, Usage | None]:
     """The answer in one piece."""
     client = Client(5, {})
     try:
@@ -41,21 +41,21 @@ async def whole(made: Call) -> tuple[Choice, Usage | None]:
     return choice, completion.usage
 
 
-async def streamed(made: Call) -> Joined:
+async def streamed(made: PreparedRequest) -> StreamAccumulator:
     """The answer as it came, joined."""
-    client, joined = Client(5, {}), Joined()
+    client, accumulator = Client(5, {}), StreamAccumulator()
     try:
         async for chunk in client.stream(made):
-            joined.add(chunk)
+            accumulator.add(chunk)
     finally:
         await client.close()
-    return joined
+    return accumulator
 
 
-def read_back(made: Call, joined: Joined) -> tuple[Choice, Usage | None]:
+def read_back(made: PreparedRequest, accumulator: StreamAccumulator) -> tuple[Choice, Usage | None]:
     """A stream written down whole and read as if it had come so."""
     dialect = made.dialect
-    completion = dialect.read_reply(made.request, dialect.write_reply(made.request, joined))
+    completion = dialect.read_reply(made.request, dialect.write_reply(made.request, accumulator))
     (choice,) = completion.choices
     return choice, completion.usage
 

@@ -1,4 +1,4 @@
-"""Anthropic's own client library says what its wire is: our stand-in and our dialect must agree with it."""
+"""Anthropic's own client library says what its wire is: our fake server and our dialect must agree with it."""
 
 import json
 from collections.abc import AsyncIterator, Iterable
@@ -18,8 +18,8 @@ from anthropic.types import (
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming, MessageCreateParamsStreaming
 from pydantic import TypeAdapter
 
-from services.generation.models.request import Completion, CompletionRequest, Joined
-from services.generation.providers.base import Call
+from services.generation.models.request import ModelRequest, ModelResponse, StreamAccumulator
+from services.generation.providers.base import PreparedRequest
 from services.generation.providers.dialects import anthropic as dialect
 from services.generation.providers.requests import Providers
 from services.generation.providers.transport.client import Client
@@ -27,7 +27,7 @@ from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, Res
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
 from tests.fake_servers import anthropic as standin_module
-from tests.fake_servers.server import StandIn
+from tests.fake_servers.server import FakeServer
 
 MODEL = "claude-opus-5"
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -45,18 +45,18 @@ STREAMED: TypeAdapter[Any] = TypeAdapter(MessageCreateParamsStreaming)
 
 
 @pytest.fixture(scope="module")
-def standin() -> StandIn:
+def fake_server() -> FakeServer:
     return standin_module.start()
 
 
 @pytest.fixture(autouse=True)
-def nothing_said_yet(standin: StandIn) -> None:
-    standin.clear()
+def nothing_said_yet(fake_server: FakeServer) -> None:
+    fake_server.clear()
 
 
 @pytest.fixture(scope="module")
-def sdk(standin: StandIn) -> anthropic.Anthropic:
-    return anthropic.Anthropic(api_key="sk-test", base_url=standin.url.removesuffix("/v1"), max_retries=0)
+def sdk(fake_server: FakeServer) -> anthropic.Anthropic:
+    return anthropic.Anthropic(api_key="sk-test", base_url=fake_server.url.removesuffix("/v1"), max_retries=0)
 
 
 @pytest.fixture(scope="module")
@@ -66,22 +66,22 @@ async def client() -> AsyncIterator[Client]:
     await made.close()
 
 
-def request(messages: list[Any], **fields: Any) -> CompletionRequest:
+def request(messages: list[Any], **fields: Any) -> ModelRequest:
     """Fields of the config and of the request together."""
     told = {"tool_choice", "response_format", "user", "stream"}
     config = ModelConfig.model_validate(
         {"provider": "anthropic", "model": MODEL, "endpoint": "chat"}
         | {key: value for key, value in fields.items() if key not in told}
     )
-    return CompletionRequest(
+    return ModelRequest(
         config,
         [ChatMessage.model_validate(message) for message in messages],
         **{key: value for key, value in fields.items() if key in told},
     )
 
 
-def call(standin: StandIn, asked: CompletionRequest) -> Call:
-    return Providers({"ANTHROPIC_BASE_URL": standin.url}, None).calls(asked, {"anthropic": "sk-test"})[0]
+def call(fake_server: FakeServer, asked: ModelRequest) -> PreparedRequest:
+    return Providers({"ANTHROPIC_BASE_URL": fake_server.url}, None).calls(asked, {"anthropic": "sk-test"})[0]
 
 
 # What is sent
@@ -153,7 +153,7 @@ THEIR_TOOL = ToolParam(name="weather", description="Weather now", input_schema=S
 NAMED = FunctionChoice(function=FunctionName(name="weather"))
 ANSWER = ResponseFormat(type="json_schema", json_schema={"name": "place", "strict": True, "schema": SCHEMA})
 
-CONVERSATIONS: dict[str, tuple[CompletionRequest, dict[str, Any]]] = {
+CONVERSATIONS: dict[str, tuple[ModelRequest, dict[str, Any]]] = {
     "plain": (request(HI), {"messages": [user("Hi")]}),
     "budget": (request(HI, max_tokens=9), {"messages": [user("Hi")], "max_tokens": 9}),
     "system": (request(TALK), {"messages": THEIR_TALK, "system": "Be brief.\n\nBe kind."}),
@@ -192,13 +192,13 @@ CONVERSATIONS: dict[str, tuple[CompletionRequest, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
-def test_we_send_what_the_library_sends(sdk: anthropic.Anthropic, standin: StandIn, name: str) -> None:
+def test_we_send_what_the_library_sends(sdk: anthropic.Anthropic, fake_server: FakeServer, name: str) -> None:
     asked, theirs = CONVERSATIONS[name]
     made = sdk.messages.create(**{"model": MODEL, "max_tokens": 4096} | theirs)
     if asked.stream:
         made.close()
-    sent = standin.last
-    made_by_us = call(standin, asked)
+    sent = fake_server.last
+    made_by_us = call(fake_server, asked)
     assert made_by_us.body == sent.body
     assert made_by_us.url.endswith(f"//{sent.headers['host']}{sent.path}")
     assert sent.key == made_by_us.key
@@ -226,11 +226,11 @@ def materialised(value: Any) -> Any:
     return value
 
 
-async def test_sampling_parameters_are_of_the_version_we_ask_for(standin: StandIn, client: Client) -> None:
+async def test_sampling_parameters_are_of_the_version_we_ask_for(fake_server: FakeServer, client: Client) -> None:
     """The library's own version has none any more; ours is the last that has."""
-    await client.complete(call(standin, request(HI, temperature=0.2)))
-    assert standin.last.body["temperature"] == 0.2
-    assert standin.last.headers["anthropic-version"] == "2023-06-01"
+    await client.complete(call(fake_server, request(HI, temperature=0.2)))
+    assert fake_server.last.body["temperature"] == 0.2
+    assert fake_server.last.headers["anthropic-version"] == "2023-06-01"
 
 
 # What comes back
@@ -248,7 +248,7 @@ REPLIES: dict[str, dict[str, Any]] = {
 OURS = {"end_turn": "stop", "max_tokens": "length", "tool_use": "tool_call"}
 
 
-def same(ours: Completion, theirs: anthropic.types.Message, told: dict[str, Any]) -> None:
+def same(ours: ModelResponse, theirs: anthropic.types.Message, told: dict[str, Any]) -> None:
     """We read what the library reads, and both read what was told."""
     (choice,) = ours.choices
     assert choice.text == (told["content"] or "")
@@ -269,25 +269,25 @@ def same(ours: Completion, theirs: anthropic.types.Message, told: dict[str, Any]
 
 
 @pytest.mark.parametrize("name", REPLIES)
-async def test_a_whole_answer(sdk: anthropic.Anthropic, standin: StandIn, client: Client, name: str) -> None:
-    standin.reply(**REPLIES[name])
+async def test_a_whole_answer(sdk: anthropic.Anthropic, fake_server: FakeServer, client: Client, name: str) -> None:
+    fake_server.reply(**REPLIES[name])
     theirs = sdk.messages.create(model=MODEL, max_tokens=9, messages=[user("Hi")])
-    standin.reply(**REPLIES[name])
-    same(await client.complete(call(standin, request(HI))), theirs, REPLIES[name])
+    fake_server.reply(**REPLIES[name])
+    same(await client.complete(call(fake_server, request(HI))), theirs, REPLIES[name])
 
 
 @pytest.mark.parametrize("name", REPLIES)
-async def test_a_streamed_answer(sdk: anthropic.Anthropic, standin: StandIn, client: Client, name: str) -> None:
-    standin.reply(**REPLIES[name])
+async def test_a_streamed_answer(sdk: anthropic.Anthropic, fake_server: FakeServer, client: Client, name: str) -> None:
+    fake_server.reply(**REPLIES[name])
     with sdk.messages.stream(model=MODEL, max_tokens=9, messages=[user("Hi")]) as stream:
         theirs = stream.get_final_message()
-    standin.reply(**REPLIES[name])
-    asked = call(standin, request(HI, stream=True))
-    joined = Joined()
+    fake_server.reply(**REPLIES[name])
+    asked = call(fake_server, request(HI, stream=True))
+    accumulator = StreamAccumulator()
     async for chunk in client.stream(asked):
-        joined.add(chunk)
-    read = dialect.read_reply(asked.request, dialect.write_reply(asked.request, joined))
-    assert read.choices == [joined.choice()]
+        accumulator.add(chunk)
+    read = dialect.read_reply(asked.request, dialect.write_reply(asked.request, accumulator))
+    assert read.choices == [accumulator.choice()]
     assert read.raw["id"] == theirs.id
     assert read.raw["model"] == theirs.model
     same(read, theirs, REPLIES[name])
@@ -311,47 +311,49 @@ async def test_a_streamed_answer(sdk: anthropic.Anthropic, standin: StandIn, cli
 )
 async def test_a_refusal(  # every status: what the library makes of it, and what we do
     sdk: anthropic.Anthropic,
-    standin: StandIn,
+    fake_server: FakeServer,
     client: Client,
     status: int,
     theirs: type[Exception],
     ours: type[Problem],
 ) -> None:
     fields = {"status": status, "error": {"message": "prompt is too long"}, "headers": {"retry-after": "7"}}
-    standin.reply(**fields)
+    fake_server.reply(**fields)
     with pytest.raises(theirs, match="prompt is too long"):
         sdk.messages.create(model=MODEL, max_tokens=9, messages=[user("Hi")])
-    standin.reply(**fields)
+    fake_server.reply(**fields)
     with pytest.raises(ours) as caught:
-        await client.complete(call(standin, request(HI)))
+        await client.complete(call(fake_server, request(HI)))
     assert (caught.value.message, caught.value.origin) == ("prompt is too long", "Anthropic")
     assert caught.value.retry_after_seconds == 7
 
 
-async def test_a_stream_that_fails_in_the_middle(sdk: anthropic.Anthropic, standin: StandIn, client: Client) -> None:
-    standin.reply(stream_error="Overloaded")
+async def test_a_stream_that_fails_in_the_middle(
+    sdk: anthropic.Anthropic, fake_server: FakeServer, client: Client
+) -> None:
+    fake_server.reply(stream_error="Overloaded")
     with (
         pytest.raises(anthropic.APIStatusError, match="Overloaded"),
         sdk.messages.stream(model=MODEL, max_tokens=9, messages=[user("Hi")]) as stream,
     ):
         stream.get_final_message()
-    standin.reply(stream_error="Overloaded")
+    fake_server.reply(stream_error="Overloaded")
     with pytest.raises(UpstreamFailed, match="Overloaded"):
-        [chunk async for chunk in client.stream(call(standin, request(HI, stream=True)))]
+        [chunk async for chunk in client.stream(call(fake_server, request(HI, stream=True)))]
 
 
 BROKEN = pytest.mark.parametrize("fields", [{"break_after_chunks": 4}, {"garbage": True}])
 
 
 @BROKEN
-async def test_no_whole_answer(standin: StandIn, client: Client, fields: dict[str, Any]) -> None:
-    standin.reply(**fields)
+async def test_no_whole_answer(fake_server: FakeServer, client: Client, fields: dict[str, Any]) -> None:
+    fake_server.reply(**fields)
     with pytest.raises(UpstreamFailed, match="Anthropic"):
-        await client.complete(call(standin, request(HI)))
+        await client.complete(call(fake_server, request(HI)))
 
 
 @BROKEN
-async def test_no_streamed_answer(standin: StandIn, client: Client, fields: dict[str, Any]) -> None:
-    standin.reply(**fields)
+async def test_no_streamed_answer(fake_server: FakeServer, client: Client, fields: dict[str, Any]) -> None:
+    fake_server.reply(**fields)
     with pytest.raises(UpstreamFailed, match="Anthropic"):
-        [chunk async for chunk in client.stream(call(standin, request(HI, stream=True)))]
+        [chunk async for chunk in client.stream(call(fake_server, request(HI, stream=True)))]

@@ -1,4 +1,4 @@
-"""AWS's own client library says what Bedrock's wire is: our stand-in and our dialect must agree with it."""
+"""AWS's own client library says what Bedrock's wire is: our fake server and our dialect must agree with it."""
 
 import base64
 import hashlib
@@ -15,8 +15,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 from botocore.validate import ParamValidator
 
-from services.generation.models.request import Completion, CompletionRequest, Joined
-from services.generation.providers.base import Call
+from services.generation.models.request import ModelRequest, ModelResponse, StreamAccumulator
+from services.generation.providers.base import PreparedRequest
 from services.generation.providers.dialects import bedrock as dialect
 from services.generation.providers.requests import Providers
 from services.generation.providers.transport.client import Client
@@ -24,7 +24,7 @@ from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, Res
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
 from tests.fake_servers import bedrock as standin_module
-from tests.fake_servers.server import Recorded, StandIn
+from tests.fake_servers.server import FakeServer, Recorded
 
 MODEL = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 PROFILE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123"
@@ -39,21 +39,21 @@ ACCESS_KEY, SECRET, TOKEN = "AKIDEXAMPLE0000000", "wJalrXUtnFEMI/K7MDENG+bPxRfiC
 
 
 @pytest.fixture(scope="module")
-def standin() -> StandIn:
+def fake_server() -> FakeServer:
     return standin_module.start()
 
 
 @pytest.fixture(autouse=True)
-def nothing_said_yet(standin: StandIn) -> None:
-    standin.clear()
+def nothing_said_yet(fake_server: FakeServer) -> None:
+    fake_server.clear()
 
 
 @pytest.fixture(scope="module")
-def sdk(standin: StandIn) -> Iterator[Any]:
+def sdk(fake_server: FakeServer) -> Iterator[Any]:
     made = boto3.client(
         "bedrock-runtime",
         region_name="us-east-1",
-        endpoint_url=standin.url,
+        endpoint_url=fake_server.url,
         aws_access_key_id=ACCESS_KEY,
         aws_secret_access_key=SECRET,
         aws_session_token=TOKEN,
@@ -70,22 +70,22 @@ async def client() -> AsyncIterator[Client]:
     await made.close()
 
 
-def request(messages: list[Any], **fields: Any) -> CompletionRequest:
+def request(messages: list[Any], **fields: Any) -> ModelRequest:
     """Fields of the config and of the request together."""
     told = {"tool_choice", "response_format", "user", "stream"}
     config = ModelConfig.model_validate(
         {"provider": "bedrock", "model": MODEL, "endpoint": "chat"}
         | {key: value for key, value in fields.items() if key not in told}
     )
-    return CompletionRequest(
+    return ModelRequest(
         config,
         [ChatMessage.model_validate(message) for message in messages],
         **{key: value for key, value in fields.items() if key in told},
     )
 
 
-def call(standin: StandIn, asked: CompletionRequest, key: str = f"{ACCESS_KEY}:{SECRET}:{TOKEN}") -> Call:
-    return Providers({"BEDROCK_BASE_URL": standin.url}, None).calls(asked, {"bedrock": key})[0]
+def call(fake_server: FakeServer, asked: ModelRequest, key: str = f"{ACCESS_KEY}:{SECRET}:{TOKEN}") -> PreparedRequest:
+    return Providers({"BEDROCK_BASE_URL": fake_server.url}, None).calls(asked, {"bedrock": key})[0]
 
 
 # What is sent
@@ -160,7 +160,7 @@ THEIR_ANSWER = {
 }
 WARM = {"temperature": 1.0}
 
-CONVERSATIONS: dict[str, tuple[CompletionRequest, dict[str, Any]]] = {
+CONVERSATIONS: dict[str, tuple[ModelRequest, dict[str, Any]]] = {
     "plain": (request(HI), {"messages": THEIR_HI, "inferenceConfig": WARM}),
     "sampling": (
         request(HI, max_tokens=9, temperature=0.2, top_p=0.5),
@@ -235,18 +235,18 @@ CONVERSATIONS: dict[str, tuple[CompletionRequest, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
-async def test_we_send_what_the_library_sends(sdk: Any, standin: StandIn, client: Client, name: str) -> None:
+async def test_we_send_what_the_library_sends(sdk: Any, fake_server: FakeServer, client: Client, name: str) -> None:
     asked, theirs = CONVERSATIONS[name]
     if asked.stream:
         sdk.converse_stream(**{"modelId": MODEL} | theirs)["stream"].close()
     else:
         sdk.converse(**{"modelId": MODEL} | theirs)
-    made = call(standin, asked)
+    made = call(fake_server, asked)
     if asked.stream:
         [chunk async for chunk in client.stream(made)]
     else:
         await client.complete(made)
-    library, ours = standin.requests
+    library, ours = fake_server.requests
     assert (ours.body, ours.path, ours.key) == (library.body, library.path, library.key)
     assert signed(ours) == signed(library)
 
@@ -275,14 +275,14 @@ def test_the_types_would_notice(sdk: Any) -> None:
     assert "max_tokens" in report.generate_report()
 
 
-async def test_a_signature_that_aws_would_accept(standin: StandIn, client: Client) -> None:
+async def test_a_signature_that_aws_would_accept(fake_server: FakeServer, client: Client) -> None:
     """Computed by hand as https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
     says (2026-11)."""
-    made = call(standin, request([{"role": "user", "content": "Blåbær"}], model=PROFILE))
+    made = call(fake_server, request([{"role": "user", "content": "Blåbær"}], model=PROFILE))
     await client.complete(made)
-    headers = standin.last.headers
+    headers = fake_server.last.headers
     names = ["content-type", "host", "x-amz-date", "x-amz-security-token"]
-    path = standin.last.path.replace("%", "%25")
+    path = fake_server.last.path.replace("%", "%25")
     lines = ["POST", path, "", *(f"{name}:{headers[name]}" for name in names), "", ";".join(names)]
     canonical = "\n".join([*lines, hashlib.sha256(made.content).hexdigest()])
     day = headers["x-amz-date"][:8]
@@ -298,10 +298,10 @@ async def test_a_signature_that_aws_would_accept(standin: StandIn, client: Clien
     )
 
 
-async def test_an_api_key_is_a_bearer_token(standin: StandIn, client: Client) -> None:
-    await client.complete(call(standin, request(HI), "ABSKexample"))
-    assert standin.last.headers["authorization"] == "Bearer ABSKexample"
-    assert "x-amz-date" not in standin.last.headers
+async def test_an_api_key_is_a_bearer_token(fake_server: FakeServer, client: Client) -> None:
+    await client.complete(call(fake_server, request(HI), "ABSKexample"))
+    assert fake_server.last.headers["authorization"] == "Bearer ABSKexample"
+    assert "x-amz-date" not in fake_server.last.headers
 
 
 # What comes back
@@ -319,7 +319,7 @@ REPLIES: dict[str, dict[str, Any]] = {
 OURS = {"end_turn": "stop", "max_tokens": "length", "tool_use": "tool_call"}
 
 
-def same(ours: Completion, theirs: dict[str, Any], told: dict[str, Any]) -> None:
+def same(ours: ModelResponse, theirs: dict[str, Any], told: dict[str, Any]) -> None:
     """We read what the library reads, and both read what was told."""
     blocks, usage = theirs["content"], theirs["usage"]
     (choice,) = ours.choices
@@ -340,17 +340,17 @@ def same(ours: Completion, theirs: dict[str, Any], told: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("name", REPLIES)
-async def test_a_whole_answer(sdk: Any, standin: StandIn, client: Client, name: str) -> None:
-    standin.reply(**REPLIES[name])
+async def test_a_whole_answer(sdk: Any, fake_server: FakeServer, client: Client, name: str) -> None:
+    fake_server.reply(**REPLIES[name])
     theirs = sdk.converse(modelId=MODEL, messages=THEIR_HI)
-    standin.reply(**REPLIES[name])
-    ours = await client.complete(call(standin, request(HI)))
+    fake_server.reply(**REPLIES[name])
+    ours = await client.complete(call(fake_server, request(HI)))
     same(ours, theirs | theirs["output"]["message"], REPLIES[name])
 
 
 @pytest.mark.parametrize("name", REPLIES)
-async def test_a_streamed_answer(sdk: Any, standin: StandIn, client: Client, name: str) -> None:
-    standin.reply(**REPLIES[name])
+async def test_a_streamed_answer(sdk: Any, fake_server: FakeServer, client: Client, name: str) -> None:
+    fake_server.reply(**REPLIES[name])
     blocks: dict[int, Any] = {}
     told: dict[str, Any] = {}
     for event in sdk.converse_stream(modelId=MODEL, messages=THEIR_HI)["stream"]:
@@ -367,13 +367,13 @@ async def test_a_streamed_answer(sdk: Any, standin: StandIn, client: Client, nam
     for block in blocks.values():
         if "toolUse" in block:
             block["toolUse"]["input"] = json.loads(block["toolUse"]["input"] or "{}")
-    standin.reply(**REPLIES[name])
-    asked = call(standin, request(HI, stream=True))
-    joined = Joined()
+    fake_server.reply(**REPLIES[name])
+    asked = call(fake_server, request(HI, stream=True))
+    accumulator = StreamAccumulator()
     async for chunk in client.stream(asked):
-        joined.add(chunk)
-    read = dialect.read_reply(asked.request, dialect.write_reply(asked.request, joined))
-    assert read.choices == [joined.choice()]
+        accumulator.add(chunk)
+    read = dialect.read_reply(asked.request, dialect.write_reply(asked.request, accumulator))
+    assert read.choices == [accumulator.choice()]
     same(read, told | {"content": list(blocks.values())}, REPLIES[name])
 
 
@@ -394,41 +394,41 @@ async def test_a_streamed_answer(sdk: Any, standin: StandIn, client: Client, nam
     ],
 )
 async def test_a_refusal(
-    sdk: Any, standin: StandIn, client: Client, status: int, kind: str, ours: type[Problem]
+    sdk: Any, fake_server: FakeServer, client: Client, status: int, kind: str, ours: type[Problem]
 ) -> None:
     fields = {"status": status, "error": {"message": "Malformed input request"}}
-    standin.reply(**fields)
+    fake_server.reply(**fields)
     with pytest.raises(ClientError, match="Malformed input request") as theirs:
         sdk.converse(modelId=MODEL, messages=THEIR_HI)
     assert theirs.value.response["Error"]["Code"] == kind
-    standin.reply(**fields)
+    fake_server.reply(**fields)
     with pytest.raises(ours) as caught:
-        await client.complete(call(standin, request(HI)))
+        await client.complete(call(fake_server, request(HI)))
     assert (caught.value.message, caught.value.origin) == ("Malformed input request", "AWS Bedrock")
 
 
-async def test_a_stream_that_fails_in_the_middle(sdk: Any, standin: StandIn, client: Client) -> None:
-    standin.reply(stream_error="Too many tokens")
+async def test_a_stream_that_fails_in_the_middle(sdk: Any, fake_server: FakeServer, client: Client) -> None:
+    fake_server.reply(stream_error="Too many tokens")
     stream = sdk.converse_stream(modelId=MODEL, messages=THEIR_HI)["stream"]
     with closing(stream), pytest.raises(EventStreamError, match="Too many tokens"):
         list(stream)
-    standin.reply(stream_error="Too many tokens")
+    fake_server.reply(stream_error="Too many tokens")
     with pytest.raises(UpstreamFailed, match="Too many tokens"):
-        [chunk async for chunk in client.stream(call(standin, request(HI, stream=True)))]
+        [chunk async for chunk in client.stream(call(fake_server, request(HI, stream=True)))]
 
 
 BROKEN = pytest.mark.parametrize("fields", [{"break_after_chunks": 3}, {"garbage": True}])
 
 
 @BROKEN
-async def test_no_whole_answer(standin: StandIn, client: Client, fields: dict[str, Any]) -> None:
-    standin.reply(**fields)
+async def test_no_whole_answer(fake_server: FakeServer, client: Client, fields: dict[str, Any]) -> None:
+    fake_server.reply(**fields)
     with pytest.raises(UpstreamFailed, match="AWS Bedrock"):
-        await client.complete(call(standin, request(HI)))
+        await client.complete(call(fake_server, request(HI)))
 
 
 @BROKEN
-async def test_no_streamed_answer(standin: StandIn, client: Client, fields: dict[str, Any]) -> None:
-    standin.reply(**fields)
+async def test_no_streamed_answer(fake_server: FakeServer, client: Client, fields: dict[str, Any]) -> None:
+    fake_server.reply(**fields)
     with pytest.raises(UpstreamFailed, match="AWS Bedrock"):
-        [chunk async for chunk in client.stream(call(standin, request(HI, stream=True)))]
+        [chunk async for chunk in client.stream(call(fake_server, request(HI, stream=True)))]

@@ -1,4 +1,4 @@
-"""Cohere: Cohere's own client library, our dialect and the stand-in say and understand the same."""
+"""Cohere: Cohere's own client library, our dialect and the fake server say and understand the same."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from shared.contracts.chat import ToolCall, Usage
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
 from tests.contract import client_side
 from tests.fake_servers import cohere as standin_module
-from tests.fake_servers.server import Json, StandIn
+from tests.fake_servers.server import FakeServer, Json
 
 MODEL = "command-of-tomorrow"
 """Nobody knows what it cannot do, so nothing is refused for it."""
@@ -30,25 +30,25 @@ IMAGE = "data:image/png;base64,iVBORw=="
 
 
 @pytest.fixture(scope="module")
-def standin() -> StandIn:
+def fake_server() -> FakeServer:
     return standin_module.start()
 
 
 @pytest.fixture(autouse=True)
-def _fresh(standin: StandIn) -> None:
-    standin.clear()
+def _fresh(fake_server: FakeServer) -> None:
+    fake_server.clear()
 
 
 @pytest.fixture(scope="module")
-def client(standin: StandIn) -> Iterator[cohere.ClientV2]:
-    address = standin.url.removesuffix("/v2")
+def client(fake_server: FakeServer) -> Iterator[cohere.ClientV2]:
+    address = fake_server.url.removesuffix("/v2")
     with cohere.ClientV2(api_key="co-test", base_url=address, log_warning_experimental_features=False) as made:
         yield made
 
 
 @pytest.fixture
-def environment(standin: StandIn) -> dict[str, str]:
-    return {"COHERE_BASE_URL": standin.url, "CO_API_KEY": "co-test"}
+def environment(fake_server: FakeServer) -> dict[str, str]:
+    return {"COHERE_BASE_URL": fake_server.url, "CO_API_KEY": "co-test"}
 
 
 def asked(**fields: Any) -> Any:
@@ -57,24 +57,24 @@ def asked(**fields: Any) -> Any:
 
 
 class TestTheirClientUnderstandsTheStandIn:
-    def test_whole(self, client: cohere.ClientV2, standin: StandIn) -> None:
-        standin.reply(content="Hello.")
+    def test_whole(self, client: cohere.ClientV2, fake_server: FakeServer) -> None:
+        fake_server.reply(content="Hello.")
         answer = client.chat(model=MODEL, messages=[HI])
         assert [part.text for part in answer.message.content or () if part.type == "text"] == ["Hello."]
         assert answer.finish_reason == "COMPLETE"
         assert answer.usage is not None
         assert answer.usage.tokens is not None
         assert (answer.usage.tokens.input_tokens, answer.usage.tokens.output_tokens) == (12, 5)
-        assert (answer.id, standin.last.key) == ("gen-1", "co-test")
+        assert (answer.id, fake_server.last.key) == ("gen-1", "co-test")
 
-    def test_tool_calls(self, client: cohere.ClientV2, standin: StandIn) -> None:
-        standin.reply(content="I look.", tool_calls=client_side.CALLS)
+    def test_tool_calls(self, client: cohere.ClientV2, fake_server: FakeServer) -> None:
+        fake_server.reply(content="I look.", tool_calls=client_side.CALLS)
         answer = client.chat(model=MODEL, messages=[HI], tools=THEIR_TOOLS)
         assert (answer.message.tool_plan, answer.finish_reason) == ("I look.", "TOOL_CALL")
         assert [call.model_dump() for call in answer.message.tool_calls or ()] == client_side.CALLS
 
-    def test_streamed(self, client: cohere.ClientV2, standin: StandIn) -> None:
-        standin.reply(content="It rains here")
+    def test_streamed(self, client: cohere.ClientV2, fake_server: FakeServer) -> None:
+        fake_server.reply(content="It rains here")
         text, end = "", None
         for event in client.chat_stream(model=MODEL, messages=[HI]):
             if event.type == "content-delta":
@@ -90,8 +90,8 @@ class TestTheirClientUnderstandsTheStandIn:
         assert end.usage.tokens is not None
         assert end.usage.tokens.output_tokens == 5
 
-    def test_streamed_tool_calls(self, client: cohere.ClientV2, standin: StandIn) -> None:
-        standin.reply(content="I look there.", tool_calls=client_side.CALLS)
+    def test_streamed_tool_calls(self, client: cohere.ClientV2, fake_server: FakeServer) -> None:
+        fake_server.reply(content="I look there.", tool_calls=client_side.CALLS)
         plan, calls = "", {}
         for event in client.chat_stream(model=MODEL, messages=[HI]):
             if event.type == "tool-plan-delta":
@@ -112,8 +112,8 @@ class TestTheirClientUnderstandsTheStandIn:
         assert plan == "I look there."
         assert list(calls.values()) == client_side.CALLS
 
-    def test_an_error(self, client: cohere.ClientV2, standin: StandIn) -> None:
-        standin.reply(status=400, error={"message": "too long"})
+    def test_an_error(self, client: cohere.ClientV2, fake_server: FakeServer) -> None:
+        fake_server.reply(status=400, error={"message": "too long"})
         with pytest.raises(cohere.BadRequestError) as caught:
             client.chat(model=MODEL, messages=[HI])
         assert caught.value.body == {"id": "error-1", "message": "too long"}
@@ -273,7 +273,7 @@ class TestWeSayWhatTheirClientSays:
     @pytest.mark.parametrize("same", SAME, ids=lambda same: same.name)
     @pytest.mark.parametrize("stream", [False, True])
     def test_the_same_request(
-        self, client: cohere.ClientV2, standin: StandIn, environment: dict[str, str], same: Same, stream: bool
+        self, client: cohere.ClientV2, fake_server: FakeServer, environment: dict[str, str], same: Same, stream: bool
     ) -> None:
         theirs: dict[str, Any] = {"model": MODEL, "messages": [HI], "temperature": 1, "p": 0.99} | same.theirs
         if stream:
@@ -281,9 +281,9 @@ class TestWeSayWhatTheirClientSays:
         else:
             client.chat(**theirs)
         made = client_side.call(environment, asked(**same.ours, stream=stream))
-        assert made.body == standin.last.body
-        assert made.url == standin.url.removesuffix("/v2") + standin.last.path
-        assert made.headers["Authorization"] == standin.last.headers["authorization"]
+        assert made.body == fake_server.last.body
+        assert made.url == fake_server.url.removesuffix("/v2") + fake_server.last.path
+        assert made.headers["Authorization"] == fake_server.last.headers["authorization"]
 
     def test_a_completion_is_one_user_message(self, environment: dict[str, str]) -> None:
         made = client_side.call(
@@ -310,16 +310,16 @@ REPLIES: list[tuple[Json, Choice]] = [
 class TestWeUnderstandTheStandIn:
     @pytest.mark.parametrize(("reply", "choice"), REPLIES)
     async def test_whole_and_streamed(
-        self, client: cohere.ClientV2, standin: StandIn, environment: dict[str, str], reply: Json, choice: Choice
+        self, client: cohere.ClientV2, fake_server: FakeServer, environment: dict[str, str], reply: Json, choice: Choice
     ) -> None:
         expected = (choice, client_side.USAGE)
         for _ in range(3):
-            standin.reply(**reply)
+            fake_server.reply(**reply)
         assert await client_side.whole(client_side.call(environment, asked())) == expected
         made = client_side.call(environment, asked(stream=True))
-        joined = await client_side.streamed(made)
-        assert (joined.choice(), joined.usage) == expected
-        assert client_side.read_back(made, joined) == expected
+        accumulator = await client_side.streamed(made)
+        assert (accumulator.choice(), accumulator.usage) == expected
+        assert client_side.read_back(made, accumulator) == expected
         theirs = client.chat(model=MODEL, messages=[HI])
         said = "".join(part.text for part in theirs.message.content or () if part.type == "text")
         assert (theirs.message.tool_plan or said) == choice.text
@@ -329,7 +329,7 @@ class TestWeUnderstandTheStandIn:
         assert theirs.usage is not None
         assert theirs.usage.tokens is not None
         prompt, generated = theirs.usage.tokens.input_tokens or 0, theirs.usage.tokens.output_tokens or 0
-        assert joined.usage == Usage(
+        assert accumulator.usage == Usage(
             prompt_tokens=int(prompt), generation_tokens=int(generated), total_tokens=int(prompt + generated)
         )
 
@@ -350,9 +350,9 @@ class TestWeUnderstandTheStandIn:
         ],
     )
     async def test_refusals(
-        self, standin: StandIn, environment: dict[str, str], status: int, kind: type[Problem], stream: bool
+        self, fake_server: FakeServer, environment: dict[str, str], status: int, kind: type[Problem], stream: bool
     ) -> None:
-        standin.reply(status=status, error={"message": "no, and not with co-test"})
+        fake_server.reply(status=status, error={"message": "no, and not with co-test"})
         with pytest.raises(kind, match=r"^no, and not with \*\*\*$") as caught:
             await _answer(environment, stream=stream)
         assert caught.value.origin == "Cohere"
@@ -360,23 +360,23 @@ class TestWeUnderstandTheStandIn:
     @pytest.mark.parametrize("stream", [False, True])
     @pytest.mark.parametrize("reason", ["ERROR", "TIMEOUT"])
     async def test_what_is_not_an_answer(
-        self, standin: StandIn, environment: dict[str, str], reason: str, stream: bool
+        self, fake_server: FakeServer, environment: dict[str, str], reason: str, stream: bool
     ) -> None:
-        standin.reply(finish_reason=reason)
+        fake_server.reply(finish_reason=reason)
         with pytest.raises(UpstreamFailed, match="its answer"):
             await _answer(environment, stream=stream)
 
-    async def test_a_stream_that_says_why_it_failed(self, standin: StandIn, environment: dict[str, str]) -> None:
-        standin.reply(finish_reason="ERROR", error={"error": "the model fell over"})
+    async def test_a_stream_that_says_why_it_failed(self, fake_server: FakeServer, environment: dict[str, str]) -> None:
+        fake_server.reply(finish_reason="ERROR", error={"error": "the model fell over"})
         with pytest.raises(UpstreamFailed, match="the model fell over"):
             await _answer(environment, stream=True)
 
     @pytest.mark.parametrize("stream", [False, True])
     @pytest.mark.parametrize("broken", [{"garbage": True}, {"break_after_chunks": 2}])
     async def test_what_is_not_their_language(
-        self, standin: StandIn, environment: dict[str, str], broken: Json, stream: bool
+        self, fake_server: FakeServer, environment: dict[str, str], broken: Json, stream: bool
     ) -> None:
-        standin.reply(**broken)
+        fake_server.reply(**broken)
         with pytest.raises(UpstreamFailed):
             await _answer(environment, stream=stream)
 

@@ -10,53 +10,53 @@ from typing import Any
 import pytest
 import stamina
 
-from services.generation.models.request import Completion, CompletionRequest
-from services.generation.providers.base import Call
+from services.generation.models.request import ModelRequest, ModelResponse
+from services.generation.providers.base import PreparedRequest
 from services.generation.providers.registry import IN_PROCESS
 from services.generation.providers.requests import Providers
-from services.generation.providers.resilience.dispatch import Dispatch, Patience, Progress, note_retry
+from services.generation.providers.resilience.dispatch import CallProgress, Dispatch, RetryPolicy, note_retry
 from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid, Problem, RateLimited, Unavailable, UpstreamFailed
-from tests.fake_servers import openai as standins
-from tests.fake_servers.server import StandIn
+from tests.fake_servers import openai as fake_servers
+from tests.fake_servers.server import FakeServer
 
 ORGANISATION = "tm_1"
-QUICK = Patience(wait_initial_seconds=0.01, rest_seconds=0.3)
+QUICK = RetryPolicy(wait_initial_seconds=0.01, open_seconds=0.3)
 
 
 @pytest.fixture(scope="module")
-def upstream() -> StandIn:
-    return standins.start()
+def upstream() -> FakeServer:
+    return fake_servers.start()
 
 
 @pytest.fixture
-async def client(upstream: StandIn) -> AsyncIterator[Client]:
+async def client(upstream: FakeServer) -> AsyncIterator[Client]:
     upstream.clear()
     client = Client(5.0, {})
     yield client
     await client.close()
 
 
-def call(upstream: StandIn, *, stream: bool = False, model: str = "gpt-4") -> Call:
+def call(upstream: FakeServer, *, stream: bool = False, model: str = "gpt-4") -> PreparedRequest:
     config = ModelConfig(model=model, endpoint="chat")
-    request = CompletionRequest(config, messages=[ChatMessage(role="user", content="hi")], stream=stream)
+    request = ModelRequest(config, messages=[ChatMessage(role="user", content="hi")], stream=stream)
     (made,) = Providers({"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "sk-1"}, None).calls(request, {})
     return made
 
 
 async def text(
-    dispatch: Dispatch, call: Call, organisation: str = ORGANISATION, progress: Progress | None = None
+    dispatch: Dispatch, call: PreparedRequest, organisation: str = ORGANISATION, progress: CallProgress | None = None
 ) -> str:
-    progress = progress or Progress()
+    progress = progress or CallProgress()
     if not call.request.stream:
-        completion: Completion = await dispatch.complete(organisation, call, progress)
+        completion: ModelResponse = await dispatch.complete(organisation, call, progress)
         return completion.choices[0].text
     return "".join([chunk.text async for chunk in dispatch.stream(organisation, call, progress)])
 
 
-async def settled(upstream: StandIn) -> None:
+async def settled(upstream: FakeServer) -> None:
     """No answer is being written any more, and no connection is open that nobody uses."""
     deadline = time.monotonic() + 5
     while upstream.streaming and time.monotonic() < deadline:  # noqa: ASYNC110 - a thread makes it true
@@ -66,7 +66,9 @@ async def settled(upstream: StandIn) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 529])
-async def test_load_and_defects_are_tried_again(client: Client, upstream: StandIn, status: int, stream: bool) -> None:
+async def test_load_and_defects_are_tried_again(
+    client: Client, upstream: FakeServer, status: int, stream: bool
+) -> None:
     upstream.reply(status=status)
     upstream.reply(status=status)
     assert (await text(Dispatch(client, QUICK), call(upstream, stream=stream))).strip() == "Fine, thank you."
@@ -74,7 +76,7 @@ async def test_load_and_defects_are_tried_again(client: Client, upstream: StandI
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_the_last_refusal_is_told(client: Client, upstream: StandIn, stream: bool) -> None:
+async def test_the_last_refusal_is_told(client: Client, upstream: FakeServer, stream: bool) -> None:
     for number in range(3):
         upstream.reply(status=500, error={"message": f"failure {number}"})
     with pytest.raises(UpstreamFailed, match="failure 2"):
@@ -83,21 +85,23 @@ async def test_the_last_refusal_is_told(client: Client, upstream: StandIn, strea
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-async def test_what_would_be_refused_again_is_not_tried_again(client: Client, upstream: StandIn, status: int) -> None:
+async def test_what_would_be_refused_again_is_not_tried_again(
+    client: Client, upstream: FakeServer, status: int
+) -> None:
     upstream.reply(status=status)
     with pytest.raises(Problem):
         await text(Dispatch(client, QUICK), call(upstream))
     assert len(upstream.requests) == 1
 
 
-async def test_retry_after_is_honoured(client: Client, upstream: StandIn) -> None:
+async def test_retry_after_is_honoured(client: Client, upstream: FakeServer) -> None:
     upstream.reply(status=429, headers={"Retry-After": "0.4"})
     started = time.monotonic()
     await text(Dispatch(client, QUICK), call(upstream))
     assert time.monotonic() - started >= 0.4
 
 
-async def test_a_wait_too_long_is_the_callers_to_decide(client: Client, upstream: StandIn) -> None:
+async def test_a_wait_too_long_is_the_callers_to_decide(client: Client, upstream: FakeServer) -> None:
     upstream.reply(status=429, headers={"Retry-After": "3600"})
     with pytest.raises(RateLimited) as caught:
         await text(Dispatch(client, QUICK), call(upstream))
@@ -112,7 +116,7 @@ async def test_a_wait_too_long_is_the_callers_to_decide(client: Client, upstream
 )
 @pytest.mark.parametrize("stream", [False, True])
 async def test_what_may_have_cost_something_is_not_tried_again(
-    client: Client, upstream: StandIn, reply: dict[str, Any], stream: bool
+    client: Client, upstream: FakeServer, reply: dict[str, Any], stream: bool
 ) -> None:
     upstream.reply(**reply)
     with pytest.raises(UpstreamFailed):
@@ -122,28 +126,28 @@ async def test_what_may_have_cost_something_is_not_tried_again(
 
 
 async def test_a_provider_that_is_not_there_is_tried_again(client: Client) -> None:
-    nobody = StandIn(url="http://127.0.0.1:9/v1")
-    patience = Patience(wait_initial_seconds=0.01, tries=2)
+    nobody = FakeServer(url="http://127.0.0.1:9/v1")
+    retry_policy = RetryPolicy(wait_initial_seconds=0.01, tries=2)
     with pytest.raises(Unavailable, match="cannot be reached"):
-        await text(Dispatch(client, patience), call(nobody))
+        await text(Dispatch(client, retry_policy), call(nobody))
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_waiting_has_an_end(client: Client, upstream: StandIn, stream: bool) -> None:
+async def test_waiting_has_an_end(client: Client, upstream: FakeServer, stream: bool) -> None:
     upstream.reply(delay_seconds=1.0)
     with pytest.raises(UpstreamFailed, match="did not answer in time"):
-        await text(Dispatch(client, Patience(total_seconds=0.2)), call(upstream, stream=stream))
+        await text(Dispatch(client, RetryPolicy(total_seconds=0.2)), call(upstream, stream=stream))
     upstream.reply(chunk_delay_seconds=0.15)
     if stream:
         with pytest.raises(UpstreamFailed, match="did not answer in time"):
-            await text(Dispatch(client, Patience(total_seconds=0.4)), call(upstream, stream=True))
+            await text(Dispatch(client, RetryPolicy(total_seconds=0.4)), call(upstream, stream=True))
     upstream.clear()
     await settled(upstream)
 
 
-async def opened(client: Client, upstream: StandIn, **patience: Any) -> Dispatch:
+async def opened(client: Client, upstream: FakeServer, **retry_policy: Any) -> Dispatch:
     """With a circuit that three failures have just opened."""
-    dispatch = Dispatch(client, Patience(tries=1, failures=3, rest_seconds=0.3, **patience))
+    dispatch = Dispatch(client, RetryPolicy(tries=1, failure_threshold=3, open_seconds=0.3, **retry_policy))
     for _ in range(3):
         upstream.reply(status=500)
         with pytest.raises(UpstreamFailed):
@@ -151,8 +155,8 @@ async def opened(client: Client, upstream: StandIn, **patience: Any) -> Dispatch
     return dispatch
 
 
-async def test_a_model_that_always_fails_is_left_alone_for_a_while(client: Client, upstream: StandIn) -> None:
-    dispatch, progress = await opened(client, upstream), Progress()
+async def test_a_model_that_always_fails_is_left_alone_for_a_while(client: Client, upstream: FakeServer) -> None:
+    dispatch, progress = await opened(client, upstream), CallProgress()
     with pytest.raises(Unavailable, match="3 calls in a row") as caught:
         await text(dispatch, call(upstream), progress=progress)
     assert caught.value.origin == "OpenAI"
@@ -164,7 +168,7 @@ async def test_a_model_that_always_fails_is_left_alone_for_a_while(client: Clien
     assert await text(dispatch, call(upstream)) == "Fine, thank you."
 
 
-async def test_others_are_not_left_alone(client: Client, upstream: StandIn) -> None:
+async def test_others_are_not_left_alone(client: Client, upstream: FakeServer) -> None:
     dispatch = await opened(client, upstream)
     assert await text(dispatch, call(upstream), "tm_2") == "Fine, thank you."
     assert await text(dispatch, call(upstream, model="gpt-4o")) == "Fine, thank you."
@@ -172,7 +176,7 @@ async def test_others_are_not_left_alone(client: Client, upstream: StandIn) -> N
         await text(dispatch, call(upstream))
 
 
-async def test_after_the_rest_one_call_tries_and_the_others_wait_for_it(client: Client, upstream: StandIn) -> None:
+async def test_after_the_rest_one_call_tries_and_the_others_wait_for_it(client: Client, upstream: FakeServer) -> None:
     dispatch = await opened(client, upstream)
     await asyncio.sleep(0.4)
     upstream.reply(status=500, delay_seconds=0.1)
@@ -181,7 +185,7 @@ async def test_after_the_rest_one_call_tries_and_the_others_wait_for_it(client: 
     assert len(upstream.requests) == 4
 
 
-async def test_a_try_that_nobody_waited_for_says_nothing(client: Client, upstream: StandIn) -> None:
+async def test_a_try_that_nobody_waited_for_says_nothing(client: Client, upstream: FakeServer) -> None:
     dispatch = await opened(client, upstream)
     await asyncio.sleep(0.4)
     upstream.reply(delay_seconds=1.0)
@@ -195,8 +199,8 @@ async def test_a_try_that_nobody_waited_for_says_nothing(client: Client, upstrea
     assert await text(dispatch, call(upstream)) == "Fine, thank you."
 
 
-async def test_refusals_do_not_count_against_a_model(client: Client, upstream: StandIn) -> None:
-    dispatch = Dispatch(client, Patience(tries=1, failures=2))
+async def test_refusals_do_not_count_against_a_model(client: Client, upstream: FakeServer) -> None:
+    dispatch = Dispatch(client, RetryPolicy(tries=1, failure_threshold=2))
     for status in (400, 401, 429, 404, 429, 429):
         upstream.reply(status=status)
         with pytest.raises((Invalid, Problem)):
@@ -204,8 +208,10 @@ async def test_refusals_do_not_count_against_a_model(client: Client, upstream: S
     assert await text(dispatch, call(upstream)) == "Fine, thank you."
 
 
-async def test_what_the_call_itself_may_have_brought_about_does_not_count(client: Client, upstream: StandIn) -> None:
-    dispatch = Dispatch(client, Patience(tries=1, failures=2, at_once=1, place_seconds=0.01))
+async def test_what_the_call_itself_may_have_brought_about_does_not_count(client: Client, upstream: FakeServer) -> None:
+    dispatch = Dispatch(
+        client, RetryPolicy(tries=1, failure_threshold=2, max_concurrency=1, queue_timeout_seconds=0.01)
+    )
     for _ in range(3):
         upstream.reply(garbage=True)
         with pytest.raises(UpstreamFailed):
@@ -222,9 +228,9 @@ async def test_what_the_call_itself_may_have_brought_about_does_not_count(client
 
 async def test_a_provider_that_fails_as_it_is_asked_to_goes_on_failing() -> None:
     client = Client(5.0, IN_PROCESS)
-    dispatch = Dispatch(client, Patience(tries=1, failures=2))
+    dispatch = Dispatch(client, RetryPolicy(tries=1, failure_threshold=2))
     config = ModelConfig(provider="mock", model="mock-error-500", endpoint="chat")
-    request = CompletionRequest(config, messages=[ChatMessage(role="user", content="hi")])
+    request = ModelRequest(config, messages=[ChatMessage(role="user", content="hi")])
     (made,) = Providers({}, None).calls(request, {})
     for _ in range(4):
         with pytest.raises(UpstreamFailed, match="as asked"):
@@ -246,19 +252,19 @@ async def test_a_provider_that_fails_as_it_is_asked_to_goes_on_failing() -> None
 )
 @pytest.mark.parametrize("stream", [False, True])
 async def test_who_asks_knows_whether_it_may_have_cost_something(
-    client: Client, upstream: StandIn, reply: dict[str, Any], cost: bool, stream: bool
+    client: Client, upstream: FakeServer, reply: dict[str, Any], cost: bool, stream: bool
 ) -> None:
     upstream.reply(**reply)
-    progress = Progress()
+    progress = CallProgress()
     with suppress(Problem):
-        await text(Dispatch(client, Patience(tries=1)), call(upstream, stream=stream), progress=progress)
+        await text(Dispatch(client, RetryPolicy(tries=1)), call(upstream, stream=stream), progress=progress)
     assert progress.may_have_cost == cost
 
 
-async def test_what_a_try_may_have_cost_a_later_refusal_does_not_undo(client: Client, upstream: StandIn) -> None:
+async def test_what_a_try_may_have_cost_a_later_refusal_does_not_undo(client: Client, upstream: FakeServer) -> None:
     for status in (500, 429, 429):
         upstream.reply(status=status)
-    progress = Progress()
+    progress = CallProgress()
     with pytest.raises(RateLimited):
         await text(Dispatch(client, QUICK), call(upstream), progress=progress)
     assert progress.may_have_cost
@@ -272,8 +278,8 @@ async def test_who_leaves_before_there_is_a_connection_has_sent_nothing(client: 
         for one in waiting:
             one.setblocking(False)
             one.connect_ex(full.getsockname())
-        progress = Progress()
-        nobody = StandIn(url=f"http://127.0.0.1:{full.getsockname()[1]}/v1")
+        progress = CallProgress()
+        nobody = FakeServer(url=f"http://127.0.0.1:{full.getsockname()[1]}/v1")
         left = asyncio.create_task(text(Dispatch(client, QUICK), call(nobody), progress=progress))
         await asyncio.sleep(0.2)
         left.cancel()
@@ -285,7 +291,7 @@ async def test_who_leaves_before_there_is_a_connection_has_sent_nothing(client: 
 
 
 async def test_our_log_has_no_words_of_a_provider(
-    client: Client, upstream: StandIn, caplog: pytest.LogCaptureFixture
+    client: Client, upstream: FakeServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     stamina.instrumentation.set_on_retry_hooks([note_retry])
     caplog.set_level("INFO")
@@ -295,8 +301,8 @@ async def test_our_log_has_no_words_of_a_provider(
     assert "secret" not in caplog.text
 
 
-async def test_so_many_calls_at_a_time_and_no_more(client: Client, upstream: StandIn) -> None:
-    dispatch = Dispatch(client, Patience(at_once=2))
+async def test_so_many_calls_at_a_time_and_no_more(client: Client, upstream: FakeServer) -> None:
+    dispatch = Dispatch(client, RetryPolicy(max_concurrency=2))
     for _ in range(6):
         upstream.reply(delay_seconds=0.1)
     most = 0
@@ -320,12 +326,12 @@ async def test_so_many_calls_at_a_time_and_no_more(client: Client, upstream: Sta
     assert most == 2
 
 
-async def test_who_finds_no_place_is_told(client: Client, upstream: StandIn) -> None:
-    dispatch = Dispatch(client, Patience(at_once=1, place_seconds=0.1))
+async def test_who_finds_no_place_is_told(client: Client, upstream: FakeServer) -> None:
+    dispatch = Dispatch(client, RetryPolicy(max_concurrency=1, queue_timeout_seconds=0.1))
     upstream.reply(delay_seconds=0.6)
     first = asyncio.create_task(text(dispatch, call(upstream)))
     await asyncio.sleep(0.05)
-    progress = Progress()
+    progress = CallProgress()
     with pytest.raises(Unavailable, match="Too many calls"):
         await text(dispatch, call(upstream), progress=progress)
     assert not progress.may_have_cost
@@ -333,8 +339,8 @@ async def test_who_finds_no_place_is_told(client: Client, upstream: StandIn) -> 
     assert len(upstream.requests) == 1
 
 
-async def test_an_organisation_leaves_places_for_the_others(client: Client, upstream: StandIn) -> None:
-    dispatch = Dispatch(client, Patience(at_once=4, place_seconds=0.05))
+async def test_an_organisation_leaves_places_for_the_others(client: Client, upstream: FakeServer) -> None:
+    dispatch = Dispatch(client, RetryPolicy(max_concurrency=4, queue_timeout_seconds=0.05))
     for _ in range(3):
         upstream.reply(delay_seconds=0.6)
     slow = [asyncio.create_task(text(dispatch, call(upstream))) for _ in range(3)]
@@ -345,11 +351,11 @@ async def test_an_organisation_leaves_places_for_the_others(client: Client, upst
     assert await asyncio.gather(*slow) == ["Fine, thank you."] * 3
 
 
-async def test_who_leaves_frees_the_place_and_the_connection(client: Client, upstream: StandIn) -> None:
-    dispatch = Dispatch(client, Patience(at_once=1))
+async def test_who_leaves_frees_the_place_and_the_connection(client: Client, upstream: FakeServer) -> None:
+    dispatch = Dispatch(client, RetryPolicy(max_concurrency=1))
     for _ in range(5):
         upstream.reply(content="word " * 200, chunk_delay_seconds=0.01)
-        stream = dispatch.stream(ORGANISATION, call(upstream, stream=True), Progress())
+        stream = dispatch.stream(ORGANISATION, call(upstream, stream=True), CallProgress())
         await anext(stream)
         await stream.aclose()
     await settled(upstream)
@@ -358,7 +364,7 @@ async def test_who_leaves_frees_the_place_and_the_connection(client: Client, ups
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_connection_serves_one_call_after_the_other(client: Client, upstream: StandIn, stream: bool) -> None:
+async def test_a_connection_serves_one_call_after_the_other(client: Client, upstream: FakeServer, stream: bool) -> None:
     before = upstream.connections
     for _ in range(5):
         await text(Dispatch(client, QUICK), call(upstream, stream=stream))

@@ -1,4 +1,4 @@
-"""Gemini: Google's own client library, our dialect and the stand-in say and understand the same."""
+"""Gemini: Google's own client library, our dialect and the fake server say and understand the same."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavai
 from tests.contract import client_side
 from tests.fake_servers import gemini as standin_module
 from tests.fake_servers.gemini import BLOCKED
-from tests.fake_servers.server import Json, StandIn
+from tests.fake_servers.server import FakeServer, Json
 
 MODEL = "gemini-2.5-flash"
 PNG = bytes.fromhex("89504e470d0a1a0a")
@@ -36,25 +36,25 @@ SIGNATURE = base64.b64encode(b"what it thought").decode()
 
 
 @pytest.fixture(scope="module")
-def standin() -> StandIn:
+def fake_server() -> FakeServer:
     return standin_module.start()
 
 
 @pytest.fixture(autouse=True)
-def _fresh(standin: StandIn) -> None:
-    standin.clear()
+def _fresh(fake_server: FakeServer) -> None:
+    fake_server.clear()
 
 
 @pytest.fixture(scope="module")
-def client(standin: StandIn) -> Iterator[genai.Client]:
-    options = types.HttpOptions(base_url=standin.url.removesuffix("/v1beta"), api_version="v1beta")
+def client(fake_server: FakeServer) -> Iterator[genai.Client]:
+    options = types.HttpOptions(base_url=fake_server.url.removesuffix("/v1beta"), api_version="v1beta")
     with genai.Client(api_key="g-test", http_options=options) as made:
         yield made
 
 
 @pytest.fixture
-def environment(standin: StandIn) -> dict[str, str]:
-    return {"GEMINI_BASE_URL": standin.url, "GEMINI_API_KEY": "g-test"}
+def environment(fake_server: FakeServer) -> dict[str, str]:
+    return {"GEMINI_BASE_URL": fake_server.url, "GEMINI_API_KEY": "g-test"}
 
 
 def asked(**fields: Any) -> Any:
@@ -63,8 +63,8 @@ def asked(**fields: Any) -> Any:
 
 
 class TestTheirClientUnderstandsTheStandIn:
-    def test_whole(self, client: genai.Client, standin: StandIn) -> None:
-        standin.reply(content="Hello.", tool_calls=client_side.CALLS)
+    def test_whole(self, client: genai.Client, fake_server: FakeServer) -> None:
+        fake_server.reply(content="Hello.", tool_calls=client_side.CALLS)
         answer = client.models.generate_content(model=MODEL, contents="Hi")
         assert [part.text for part in _parts(answer) if part.text and not part.thought] == ["Hello."]
         assert [(call.id, call.name, call.args) for call in answer.function_calls or ()] == [
@@ -76,10 +76,10 @@ class TestTheirClientUnderstandsTheStandIn:
         assert answer.usage_metadata is not None
         assert (answer.usage_metadata.candidates_token_count, answer.usage_metadata.thoughts_token_count) == (3, 2)
         assert answer.usage_metadata.total_token_count == 17
-        assert (answer.model_version, standin.last.key) == (MODEL, "g-test")
+        assert (answer.model_version, fake_server.last.key) == (MODEL, "g-test")
 
-    def test_streamed(self, client: genai.Client, standin: StandIn) -> None:
-        standin.reply(content="It rains here", tool_calls=client_side.CALLS)
+    def test_streamed(self, client: genai.Client, fake_server: FakeServer) -> None:
+        fake_server.reply(content="It rains here", tool_calls=client_side.CALLS)
         text, names, finish = "", [], None
         for event in client.models.generate_content_stream(model=MODEL, contents="Hi"):
             for part in _parts(event):
@@ -88,15 +88,15 @@ class TestTheirClientUnderstandsTheStandIn:
             finish = (event.candidates or [types.Candidate()])[0].finish_reason or finish
         assert (text, names, finish) == ("It rains here", ["weather", "weather"], types.FinishReason.STOP)
 
-    def test_a_blocked_prompt(self, client: genai.Client, standin: StandIn) -> None:
-        standin.reply(finish_reason=BLOCKED)
+    def test_a_blocked_prompt(self, client: genai.Client, fake_server: FakeServer) -> None:
+        fake_server.reply(finish_reason=BLOCKED)
         answer = client.models.generate_content(model=MODEL, contents="Hi")
         assert answer.candidates is None
         assert answer.prompt_feedback is not None
         assert answer.prompt_feedback.block_reason == types.BlockedReason.SAFETY
 
-    def test_an_error(self, client: genai.Client, standin: StandIn) -> None:
-        standin.reply(status=400, error={"message": "too long"})
+    def test_an_error(self, client: genai.Client, fake_server: FakeServer) -> None:
+        fake_server.reply(status=400, error={"message": "too long"})
         with pytest.raises(errors.ClientError) as caught:
             client.models.generate_content(model=MODEL, contents="Hi")
         assert (caught.value.code, caught.value.message, caught.value.status) == (400, "too long", "INVALID_ARGUMENT")
@@ -318,7 +318,7 @@ class TestWeSayWhatTheirClientSays:
     @pytest.mark.parametrize("same", SAME, ids=lambda same: same.name)
     @pytest.mark.parametrize("stream", [False, True])
     def test_the_same_request(
-        self, client: genai.Client, standin: StandIn, environment: dict[str, str], same: Same, stream: bool
+        self, client: genai.Client, fake_server: FakeServer, environment: dict[str, str], same: Same, stream: bool
     ) -> None:
         config = types.GenerateContentConfig(**{"temperature": 1, "top_p": 1} | same.config)
         if stream:
@@ -326,9 +326,9 @@ class TestWeSayWhatTheirClientSays:
         else:
             client.models.generate_content(model=MODEL, contents=same.contents, config=config)
         made = client_side.call(environment, asked(**same.ours, stream=stream))
-        assert made.body == _spelt(standin.last.body)
-        assert made.url == standin.url.removesuffix("/v1beta") + standin.last.path
-        assert made.headers.items() <= standin.last.headers.items()
+        assert made.body == _spelt(fake_server.last.body)
+        assert made.url == fake_server.url.removesuffix("/v1beta") + fake_server.last.path
+        assert made.headers.items() <= fake_server.last.headers.items()
 
     @pytest.mark.parametrize("same", SAME, ids=lambda same: same.name)
     def test_their_types_take_it(self, environment: dict[str, str], same: Same) -> None:
@@ -386,16 +386,16 @@ REPLIES: list[tuple[Json, Choice]] = [
 class TestWeUnderstandTheStandIn:
     @pytest.mark.parametrize(("reply", "choice"), REPLIES)
     async def test_whole_and_streamed(
-        self, client: genai.Client, standin: StandIn, environment: dict[str, str], reply: Json, choice: Choice
+        self, client: genai.Client, fake_server: FakeServer, environment: dict[str, str], reply: Json, choice: Choice
     ) -> None:
         expected = (choice, client_side.USAGE)
         for _ in range(3):
-            standin.reply(**reply)
+            fake_server.reply(**reply)
         assert await client_side.whole(client_side.call(environment, asked())) == expected
         made = client_side.call(environment, asked(stream=True))
-        joined = await client_side.streamed(made)
-        assert (joined.choice(), joined.usage) == expected
-        assert client_side.read_back(made, joined) == expected
+        accumulator = await client_side.streamed(made)
+        assert (accumulator.choice(), accumulator.usage) == expected
+        assert client_side.read_back(made, accumulator) == expected
         theirs = client.models.generate_content(model=MODEL, contents="Hi")
         parts = _parts(theirs)
         assert "".join(part.text or "" for part in parts if not part.thought) == choice.text
@@ -421,16 +421,16 @@ class TestWeUnderstandTheStandIn:
         ],
     )
     async def test_refusals(
-        self, standin: StandIn, environment: dict[str, str], status: int, kind: type[Problem], stream: bool
+        self, fake_server: FakeServer, environment: dict[str, str], status: int, kind: type[Problem], stream: bool
     ) -> None:
-        standin.reply(status=status, error={"message": "no, and not with g-test"})
+        fake_server.reply(status=status, error={"message": "no, and not with g-test"})
         with pytest.raises(kind, match=r"^no, and not with \*\*\*$") as caught:
             await _answer(environment, stream=stream)
         assert caught.value.origin == "Google"
 
     @pytest.mark.parametrize("message", ["API key not valid. Please pass a valid API key.", "API key expired. Renew."])
-    async def test_a_wrong_key(self, standin: StandIn, environment: dict[str, str], message: str) -> None:
-        standin.reply(status=400, error={"message": message})
+    async def test_a_wrong_key(self, fake_server: FakeServer, environment: dict[str, str], message: str) -> None:
+        fake_server.reply(status=400, error={"message": message})
         with pytest.raises(Unauthenticated, match="API key"):
             await _answer(environment, stream=False)
 
@@ -446,23 +446,23 @@ class TestWeUnderstandTheStandIn:
     )
     async def test_what_is_not_an_answer(
         self,
-        standin: StandIn,
+        fake_server: FakeServer,
         environment: dict[str, str],
         reason: str,
         kind: type[Problem],
         said: str,
         stream: bool,
     ) -> None:
-        standin.reply(finish_reason=reason)
+        fake_server.reply(finish_reason=reason)
         with pytest.raises(kind, match=said):
             await _answer(environment, stream=stream)
 
     @pytest.mark.parametrize("stream", [False, True])
     @pytest.mark.parametrize("broken", [{"garbage": True}, {"break_after_chunks": 2}])
     async def test_what_is_not_their_language(
-        self, standin: StandIn, environment: dict[str, str], broken: Json, stream: bool
+        self, fake_server: FakeServer, environment: dict[str, str], broken: Json, stream: bool
     ) -> None:
-        standin.reply(**broken)
+        fake_server.reply(**broken)
         with pytest.raises(UpstreamFailed):
             await _answer(environment, stream=stream)
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from services.generation.models.request import CompletionRequest
+from services.generation.models.request import ModelRequest
 from services.generation.providers import errors
-from services.generation.providers.base import Call
+from services.generation.providers.base import PreparedRequest
 from services.generation.providers.requests import Providers
-from services.generation.providers.resilience.dispatch import Dispatch, Patience, Progress
+from services.generation.providers.resilience.dispatch import CallProgress, Dispatch, RetryPolicy
 from services.generation.providers.transport import client as client_module
 from services.generation.providers.transport import response
 from services.generation.providers.transport.client import Client
@@ -35,13 +35,13 @@ def web() -> Iterator[Web]:
 @pytest.fixture
 async def dispatch() -> AsyncIterator[Dispatch]:
     client = Client(5.0, {})
-    yield Dispatch(client, Patience(wait_initial_seconds=0.01))
+    yield Dispatch(client, RetryPolicy(wait_initial_seconds=0.01))
     await client.close()
 
 
-def call(web: Web, *, stream: bool = False, **config: Any) -> Call:
+def call(web: Web, *, stream: bool = False, **config: Any) -> PreparedRequest:
     given = {"model": "gpt-4", "endpoint": "chat"} | config
-    request = CompletionRequest(
+    request = ModelRequest(
         ModelConfig.model_validate(given), messages=[ChatMessage(role="user", content="hi")], stream=stream
     )
     environment = {
@@ -53,10 +53,10 @@ def call(web: Web, *, stream: bool = False, **config: Any) -> Call:
     return Providers(environment, None).calls(request, {})[0]
 
 
-async def ask(dispatch: Dispatch, call: Call) -> str:
+async def ask(dispatch: Dispatch, call: PreparedRequest) -> str:
     if not call.request.stream:
-        return (await dispatch.complete("tm_1", call, Progress())).choices[0].text
-    return "".join([chunk.text async for chunk in dispatch.stream("tm_1", call, Progress())])
+        return (await dispatch.complete("tm_1", call, CallProgress())).choices[0].text
+    return "".join([chunk.text async for chunk in dispatch.stream("tm_1", call, CallProgress())])
 
 
 both = pytest.mark.parametrize("stream", [False, True])
@@ -161,7 +161,7 @@ async def test_a_refusal_is_one_although_its_words_cannot_be_read(
     dispatch: Dispatch, web: Web, answer: Answer, kind: type[Problem]
 ) -> None:
     web.paths[CHAT] = answer
-    progress = Progress()
+    progress = CallProgress()
     with pytest.raises(kind):
         await dispatch.complete("tm_1", call(web), progress)
     assert not progress.may_have_cost
@@ -207,7 +207,7 @@ async def test_work_at_an_address_that_is_none_is_never_begun_again(dispatch: Di
     urls[which] += "\u0001"
     web.paths["/v1/models/a/b/predictions"] = as_json({"id": "p", "status": "starting", "urls": urls}, 201)
     web.paths["/get"] = Answer(b"{}", delay_seconds=2.0)
-    progress = Progress()
+    progress = CallProgress()
     asking = asyncio.create_task(dispatch.complete("tm_1", call(web, provider="replicate", model="a/b"), progress))
     if which == "cancel":
         await asyncio.sleep(0.9)
@@ -233,7 +233,7 @@ async def test_work_that_goes_on_is_asked_for_with_pauses(dispatch: Dispatch, we
     web.paths["/v1/models/a/b/predictions"] = as_json(pending, 201)
     web.paths["/stream"] = as_json(pending)
     web.paths["/cancel"] = as_json({})
-    stream = dispatch.stream("tm_1", call(web, stream=True, provider="replicate", model="a/b"), Progress())
+    stream = dispatch.stream("tm_1", call(web, stream=True, provider="replicate", model="a/b"), CallProgress())
     started = time.monotonic()
 
     def ended(_: Asked) -> Answer:
@@ -250,7 +250,7 @@ async def test_work_that_goes_on_is_asked_for_with_pauses(dispatch: Dispatch, we
 async def test_a_host_that_is_none_is_the_callers_mistake(dispatch: Dispatch) -> None:
     given = {"openai_azure": "k", "openai_azure_endpoint": "https://xn--.openai.azure.com"}
     config = ModelConfig(provider="openai_azure", model="gpt-4o", endpoint="chat")
-    request = CompletionRequest(config, messages=[ChatMessage(role="user", content="hi")])
+    request = ModelRequest(config, messages=[ChatMessage(role="user", content="hi")])
     (made,) = Providers({}, None).calls(request, given)
     with pytest.raises(Invalid, match="no address"):
-        await dispatch.complete("tm_1", made, Progress())
+        await dispatch.complete("tm_1", made, CallProgress())

@@ -1,4 +1,4 @@
-"""OpenAI's own client library, against the stand-in that the other tests use, and against what this service sends."""
+"""OpenAI's own client library, against the fake server that the other tests use, and against what this service sends."""
 
 import typing
 from typing import Any
@@ -12,14 +12,14 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic._internal import _generate_schema
 from pydantic_core import core_schema
 
-from services.generation.models.request import CompletionRequest
-from services.generation.providers.base import Call
+from services.generation.models.request import ModelRequest
+from services.generation.providers.base import PreparedRequest
 from services.generation.providers.requests import Providers
 from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, ResponseFormat
 from shared.contracts.projects import ModelConfig
 from tests.fake_servers import openai as standin_module
-from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.openai import FakeOpenAI
 
 MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hi"}]
 CALLS = [
@@ -54,18 +54,18 @@ FORMAT = ResponseFormat(
 
 
 @pytest.fixture(scope="module")
-def standin() -> OpenAIStandIn:
+def fake_server() -> FakeOpenAI:
     return standin_module.start()
 
 
 @pytest.fixture
-def client(standin: OpenAIStandIn) -> openai.OpenAI:
-    standin.clear()
-    return openai.OpenAI(api_key="sk-test", base_url=standin.url, max_retries=0)
+def client(fake_server: FakeOpenAI) -> openai.OpenAI:
+    fake_server.clear()
+    return openai.OpenAI(api_key="sk-test", base_url=fake_server.url, max_retries=0)
 
 
-def test_chat(client: openai.OpenAI, standin: OpenAIStandIn) -> None:
-    standin.reply(content="Hello.", tool_calls=CALLS)
+def test_chat(client: openai.OpenAI, fake_server: FakeOpenAI) -> None:
+    fake_server.reply(content="Hello.", tool_calls=CALLS)
     answer = client.chat.completions.create(model="gpt-4", messages=MESSAGES, n=2)
     assert [choice.index for choice in answer.choices] == [0, 1]
     message = answer.choices[0].message
@@ -75,11 +75,11 @@ def test_chat(client: openai.OpenAI, standin: OpenAIStandIn) -> None:
     assert answer.choices[0].finish_reason == "tool_calls"
     assert answer.usage is not None
     assert answer.usage.total_tokens == 17
-    assert standin.last.key == "sk-test"
+    assert fake_server.last.key == "sk-test"
 
 
-def test_streamed_chat(client: openai.OpenAI, standin: OpenAIStandIn) -> None:
-    standin.reply(content="It rains", tool_calls=CALLS)
+def test_streamed_chat(client: openai.OpenAI, fake_server: FakeOpenAI) -> None:
+    fake_server.reply(content="It rains", tool_calls=CALLS)
     text, names, finish, usage = "", [], None, None
     with client.chat.completions.create(
         model="gpt-4", messages=MESSAGES, stream=True, stream_options={"include_usage": True}
@@ -94,14 +94,14 @@ def test_streamed_chat(client: openai.OpenAI, standin: OpenAIStandIn) -> None:
     assert usage is not None
 
 
-def test_completion(client: openai.OpenAI, standin: OpenAIStandIn) -> None:
-    standin.reply(content="Sweden")
+def test_completion(client: openai.OpenAI, fake_server: FakeOpenAI) -> None:
+    fake_server.reply(content="Sweden")
     answer = client.completions.create(model="gpt-3.5-turbo-instruct", prompt="Who won?")
     assert answer.choices[0].text == "Sweden"
 
 
-def test_error(client: openai.OpenAI, standin: OpenAIStandIn) -> None:
-    standin.reply(status=400, error={"message": "too long", "type": "invalid_request_error"})
+def test_error(client: openai.OpenAI, fake_server: FakeOpenAI) -> None:
+    fake_server.reply(status=400, error={"message": "too long", "type": "invalid_request_error"})
     with pytest.raises(openai.BadRequestError, match="too long"):
         client.chat.completions.create(model="gpt-4", messages=MESSAGES)
 
@@ -109,15 +109,13 @@ def test_error(client: openai.OpenAI, standin: OpenAIStandIn) -> None:
 # What this service sends
 
 
-def _request(fields: dict[str, Any], **more: Any) -> CompletionRequest:
+def _request(fields: dict[str, Any], **more: Any) -> ModelRequest:
     config = ModelConfig.model_validate({"model": "gpt-4o", "endpoint": "chat"} | fields)
-    return CompletionRequest(config, [ChatMessage.model_validate(message) for message in HISTORY], **more)
+    return ModelRequest(config, [ChatMessage.model_validate(message) for message in HISTORY], **more)
 
 
-def _prompt(fields: dict[str, Any], **more: Any) -> CompletionRequest:
-    return CompletionRequest(
-        ModelConfig.model_validate({"model": "gpt-3.5-turbo-instruct"} | fields), prompt="Once", **more
-    )
+def _prompt(fields: dict[str, Any], **more: Any) -> ModelRequest:
+    return ModelRequest(ModelConfig.model_validate({"model": "gpt-3.5-turbo-instruct"} | fields), prompt="Once", **more)
 
 
 NAMED = FunctionChoice(function=FunctionName(name="weather"))
@@ -146,7 +144,7 @@ REQUESTS = {
 _STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
-def _types(call: Call) -> tuple[Any, ...]:
+def _types(call: PreparedRequest) -> tuple[Any, ...]:
     chat = call.request.messages is not None
     params = chat_create_params if chat else completion_create_params
     return typing.get_args(params.CompletionCreateParams)
@@ -165,7 +163,7 @@ def iterables_are_lists(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("iterables_are_lists")
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
-def test_a_body_is_of_the_library_s_type(request_: CompletionRequest) -> None:
+def test_a_body_is_of_the_library_s_type(request_: ModelRequest) -> None:
     (call,) = Providers({"OPENAI_API_KEY": "sk"}, None).calls(request_, {})
     whole, streamed = _types(call)
     type_: Any = list[streamed if request_.stream else whole]  # type: ignore[misc]
@@ -183,30 +181,28 @@ def test_the_library_s_type_knows_every_field() -> None:
 
 
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
-async def test_the_library_sends_the_same(request_: CompletionRequest, standin: OpenAIStandIn) -> None:
-    standin.clear()
-    providers = Providers({"OPENAI_BASE_URL": standin.url, "OPENAI_API_KEY": "sk-test"}, None)
-    await _assert_same(providers, request_, openai.OpenAI(api_key="sk-test", base_url=standin.url), standin)
+async def test_the_library_sends_the_same(request_: ModelRequest, fake_server: FakeOpenAI) -> None:
+    fake_server.clear()
+    providers = Providers({"OPENAI_BASE_URL": fake_server.url, "OPENAI_API_KEY": "sk-test"}, None)
+    await _assert_same(providers, request_, openai.OpenAI(api_key="sk-test", base_url=fake_server.url), fake_server)
 
 
 @pytest.mark.parametrize("name", ["sampling", "stream", "tools", "completion"])
-async def test_the_library_calls_azure_the_same_way(name: str, standin: OpenAIStandIn) -> None:
-    standin.clear()
-    endpoint = standin.url.removesuffix("/v1")
+async def test_the_library_calls_azure_the_same_way(name: str, fake_server: FakeOpenAI) -> None:
+    fake_server.clear()
+    endpoint = fake_server.url.removesuffix("/v1")
     library = openai.AzureOpenAI(api_key="az-test", azure_endpoint=endpoint, api_version="2024-10-21")
     request = REQUESTS[name]
     providers = Providers({"AZURE_OPENAI_ENDPOINT": endpoint + "/", "AZURE_OPENAI_API_KEY": "az-test"}, None)
-    azure = CompletionRequest(
-        **vars(request) | {"config": request.config.model_copy(update={"provider": "openai_azure"})}
-    )
-    await _assert_same(providers, azure, library, standin)
-    assert "/openai/deployments/" in standin.last.path
-    assert standin.last.headers["api-key"] == "az-test"
-    assert "authorization" not in standin.last.headers
+    azure = ModelRequest(**vars(request) | {"config": request.config.model_copy(update={"provider": "openai_azure"})})
+    await _assert_same(providers, azure, library, fake_server)
+    assert "/openai/deployments/" in fake_server.last.path
+    assert fake_server.last.headers["api-key"] == "az-test"
+    assert "authorization" not in fake_server.last.headers
 
 
 async def _assert_same(
-    providers: Providers, request: CompletionRequest, library: openai.OpenAI, standin: OpenAIStandIn
+    providers: Providers, request: ModelRequest, library: openai.OpenAI, fake_server: FakeOpenAI
 ) -> None:
     (call,) = providers.calls(request, {})
     client = Client(5.0, {})
@@ -220,6 +216,6 @@ async def _assert_same(
         answer = create(**call.body)
         if request.stream:
             list(answer)
-    ours, theirs = standin.requests
+    ours, theirs = fake_server.requests
     assert ours.body == theirs.body
     assert (ours.method, ours.path, ours.key) == (theirs.method, theirs.path, theirs.key)

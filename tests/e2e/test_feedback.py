@@ -13,7 +13,7 @@ import pytest
 from shared import ids
 from tests.calls import Json, ok, reference
 from tests.conftest import SdkRun
-from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.openai import FakeOpenAI
 
 OWN = {"type": "model", "model": "own"}
 
@@ -44,7 +44,7 @@ def types(api: httpx.Client, project_id: str) -> dict[str, Any]:
 
 
 @contextmanager
-def story(api: httpx.Client, openai: OpenAIStandIn, **fields: Any) -> Iterator[tuple[Json, Iterator[str]]]:
+def story(api: httpx.Client, openai: FakeOpenAI, **fields: Any) -> Iterator[tuple[Json, Iterator[str]]]:
     """A slow stream: its first event, and the rest."""
     openai.reply(content="Once upon a time there was a king", chunk_delay_seconds=0.2)
     body = {
@@ -215,7 +215,7 @@ def test_feedback_that_comes_with_its_log_follows_the_same_rules(api: httpx.Clie
     assert ok(api.get("/logs", params={"project_id": first["project_id"]}))["total"] == 1
 
 
-def test_feedback_on_a_log_that_is_still_being_streamed(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_feedback_on_a_log_that_is_still_being_streamed(api: httpx.Client, openai: FakeOpenAI) -> None:
     log = new_log(api)
     path = f"/projects/{log['project_id']}/feedback-types"
     ok(api.post(path, json={"type": "tags", "class": "multi_select"}), 201)
@@ -296,7 +296,7 @@ def test_the_last_answered_counts(api: httpx.Client) -> None:
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
 def test_the_sdks_give_feedback(
-    sdk: str, request: pytest.FixtureRequest, api: httpx.Client, openai: OpenAIStandIn
+    sdk: str, request: pytest.FixtureRequest, api: httpx.Client, openai: FakeOpenAI
 ) -> None:
     run: SdkRun = request.getfixturevalue(sdk)
     openai.reply(content="Once upon a time", chunk_delay_seconds=0.2)

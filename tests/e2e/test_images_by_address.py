@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.calls import Json, ok, reference
-from tests.fake_servers.server import StandIn
+from tests.fake_servers.server import FakeServer
 from tests.fake_servers.web import Answer, Web
 from tests.stack import Stack
 
@@ -28,7 +28,7 @@ def ask(api: httpx.Client, provider: str, url: str, **fields: Any) -> httpx.Resp
 
 @pytest.mark.parametrize("provider", MODELS)
 def test_the_provider_gets_the_data_and_the_log_keeps_the_address(
-    api: httpx.Client, elsewhere: dict[str, StandIn], web: Web, provider: str
+    api: httpx.Client, elsewhere: dict[str, FakeServer], web: Web, provider: str
 ) -> None:
     web.paths["/cat.png"] = PICTURE
     answer = ok(ask(api, provider, f"{web.url}/cat.png"))
@@ -49,13 +49,13 @@ def test_nothing_is_fetched_beside_an_image_that_is_not_there(api: httpx.Client,
     assert web.asked == []
 
 
-def test_data_may_be_written_in_capitals(api: httpx.Client, elsewhere: dict[str, StandIn]) -> None:
+def test_data_may_be_written_in_capitals(api: httpx.Client, elsewhere: dict[str, FakeServer]) -> None:
     data = base64.b64encode(PNG).decode()
     ok(ask(api, "google", f"DATA:image/png;base64,{data}"))
     assert data in str(elsewhere["google"].last.body)
 
 
-def test_a_large_image_is_stored_beside_the_log(api: httpx.Client, elsewhere: dict[str, StandIn], web: Web) -> None:
+def test_a_large_image_is_stored_beside_the_log(api: httpx.Client, elsewhere: dict[str, FakeServer], web: Web) -> None:
     large = PNG * 20_000
     web.paths["/large.png"] = Answer(large, headers={"Content-Type": "image/png"})
     answer = ok(ask(api, "google", f"{web.url}/large.png"))
@@ -76,7 +76,7 @@ def test_a_large_image_is_stored_beside_the_log(api: httpx.Client, elsewhere: di
     ],
 )
 def test_what_cannot_be_fetched_is_a_422_and_a_log(
-    api: httpx.Client, elsewhere: dict[str, StandIn], web: Web, path: str, words: str
+    api: httpx.Client, elsewhere: dict[str, FakeServer], web: Web, path: str, words: str
 ) -> None:
     web.paths["/page"] = Answer(b"<html>", headers={"Content-Type": "text/html"})
     url = path if "://" in path else web.url + path
@@ -98,7 +98,7 @@ def test_what_cannot_be_fetched_is_a_422_and_a_log(
     ],
 )
 def test_for_what_is_refused_anyway_nothing_is_fetched(
-    api: httpx.Client, elsewhere: dict[str, StandIn], web: Web, model: Json, role: str, words: str
+    api: httpx.Client, elsewhere: dict[str, FakeServer], web: Web, model: Json, role: str, words: str
 ) -> None:
     images = [{"type": "image_url", "image_url": {"url": f"{web.url}/{number}.png"}} for number in range(50)]
     messages = [{"role": role, "content": images}, {"role": "user", "content": "What is it?"}]
@@ -110,7 +110,7 @@ def test_for_what_is_refused_anyway_nothing_is_fetched(
 
 
 def test_images_that_are_too_much_together_are_refused(
-    api: httpx.Client, elsewhere: dict[str, StandIn], web: Web
+    api: httpx.Client, elsewhere: dict[str, FakeServer], web: Web
 ) -> None:
     large = Answer(b"x" * 15 * 1024 * 1024, headers={"Content-Type": "image/png"})
     web.paths |= {f"/{number}.png": large for number in range(10)}
@@ -123,7 +123,7 @@ def test_images_that_are_too_much_together_are_refused(
 
 
 def test_a_model_that_is_asked_instead_gets_what_was_fetched_before(
-    api: httpx.Client, stack: Stack, elsewhere: dict[str, StandIn], web: Web
+    api: httpx.Client, stack: Stack, elsewhere: dict[str, FakeServer], web: Web
 ) -> None:
     web.paths["/cat.png"] = PICTURE
     google, asked = elsewhere["google"], {"provider": "google", "model": MODELS["google"]}

@@ -11,7 +11,7 @@ import pytest
 from tests import stack as stacks
 from tests.calls import Json, ok, reference
 from tests.fake_servers import anthropic, gemini, openai
-from tests.fake_servers.server import StandIn
+from tests.fake_servers.server import FakeServer
 from tests.stack import Stack
 
 SILENCE_SECONDS = 2.0
@@ -24,7 +24,7 @@ class Place:
     """A stack with little patience, and what it takes for the world outside."""
 
     stack: Stack
-    upstreams: dict[str, StandIn]
+    upstreams: dict[str, FakeServer]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def world(place: Place, provider: str) -> Iterator["World"]:
 @dataclass(frozen=True)
 class World:
     api: httpx.Client
-    upstream: StandIn
+    upstream: FakeServer
     provider: str
     project: str
 
@@ -77,7 +77,7 @@ class World:
         return result
 
 
-def settle(upstream: StandIn) -> None:
+def settle(upstream: FakeServer) -> None:
     """Nothing is being written any more, and at most one connection is kept for the next call."""
     deadline = time.monotonic() + 3 * SILENCE_SECONDS
     while (upstream.streaming or upstream.open_connections > 1) and time.monotonic() < deadline:

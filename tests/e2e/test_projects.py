@@ -7,7 +7,7 @@ import httpx
 
 from tests.calls import Json, ok, reference, search_log, sessions_of, tree
 from tests.conftest import SdkRun
-from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.openai import FakeOpenAI
 from tests.stack import Stack
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
@@ -34,9 +34,7 @@ def environment(api: httpx.Client, stack: Stack) -> Json:
     return made
 
 
-def test_every_project_method_of_the_sdk(
-    api: httpx.Client, stack: Stack, sdk735: SdkRun, openai: OpenAIStandIn
-) -> None:
+def test_every_project_method_of_the_sdk(api: httpx.Client, stack: Stack, sdk735: SdkRun, openai: FakeOpenAI) -> None:
     openai.reply(content="Hello.")
     name, staging = f"sdk-{reference()}", environment(api, stack)["id"]
     said = sdk735("projects.py", name=name, staging=staging)

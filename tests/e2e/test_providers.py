@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from tests.calls import Json, ok, reference
-from tests.fake_servers.openai import OpenAIStandIn
-from tests.fake_servers.server import StandIn
+from tests.fake_servers.openai import FakeOpenAI
+from tests.fake_servers.server import FakeServer
 
 LLAMA = {"provider": "replicate", "model": "llama70b-v2", "max_tokens": 50}
 
@@ -17,7 +17,7 @@ def _chat(provider: Json, **fields: object) -> Json:
     return {"project": f"providers-{reference()}", "model_config": provider, "messages": messages, **fields}
 
 
-def test_a_provider_of_this_installation(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_a_provider_of_this_installation(api: httpx.Client, openai: FakeOpenAI) -> None:
     answer = ok(api.post("/chat", json=_chat({"provider": "house", "model": "large"})))
     assert answer["data"][0]["output"] == "Fine, thank you."
     assert openai.last.body["model"] == "large"
@@ -26,14 +26,14 @@ def test_a_provider_of_this_installation(api: httpx.Client, openai: OpenAIStandI
     assert config.get("provider") is None, "clients know the names of their age only"
 
 
-def test_what_it_lacks_is_refused_by_name(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_what_it_lacks_is_refused_by_name(api: httpx.Client, openai: FakeOpenAI) -> None:
     refused = api.post("/chat", json=_chat({"provider": "house", "model": "large", "tools": [{"name": "f"}]}))
     assert refused.status_code == 422
     assert "house cannot do tools" in refused.json()["detail"]["message"]
     assert not openai.requests
 
 
-def test_azure_is_not_sent_just_anywhere(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_azure_is_not_sent_just_anywhere(api: httpx.Client, openai: FakeOpenAI) -> None:
     keys = {"openai_azure": "k", "openai_azure_endpoint": openai.url}
     refused = api.post("/chat", json=_chat({"provider": "openai_azure", "model": "gpt-4o"}, provider_api_keys=keys))
     assert refused.status_code == 422
@@ -42,7 +42,7 @@ def test_azure_is_not_sent_just_anywhere(api: httpx.Client, openai: OpenAIStandI
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_another_language(api: httpx.Client, elsewhere: dict[str, StandIn], stream: bool) -> None:
+def test_another_language(api: httpx.Client, elsewhere: dict[str, FakeServer], stream: bool) -> None:
     predictions = elsewhere["replicate"]
     predictions.reply(content="It rains\nin Oslo.")
     response = api.post("/chat", json=_chat(LLAMA, stream=stream))
@@ -61,7 +61,7 @@ def test_another_language(api: httpx.Client, elsewhere: dict[str, StandIn], stre
 
 
 def test_a_key_of_the_request_for_a_provider_younger_than_the_contract(
-    api: httpx.Client, elsewhere: dict[str, StandIn]
+    api: httpx.Client, elsewhere: dict[str, FakeServer]
 ) -> None:
     predictions = elsewhere["replicate"]
     ok(api.post("/chat", json=_chat(LLAMA, provider_api_keys={"replicate": "r8-of-the-caller"})))

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.calls import Json, moderator, ok, reference
-from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.openai import FakeOpenAI
 from tests.stack import Stack
 
 TOOL = {"type": "tool", "name": "t"}
@@ -198,7 +198,7 @@ def test_unknown_paths_and_methods_have_the_unified_shape(api: httpx.Client) -> 
         assert set(answer.json()["detail"]) == {"type", "message", "code", "origin"}
 
 
-def test_a_failed_call_is_a_unified_error_and_a_log(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_a_failed_call_is_a_unified_error_and_a_log(api: httpx.Client, openai: FakeOpenAI) -> None:
     project = f"fails-{reference()}"
     project_id = moderator(api, project=project)["project_id"]
     openai.reply(status=400, error={"message": "context length exceeded", "type": "invalid_request_error"})
@@ -216,7 +216,7 @@ def test_a_failed_call_is_a_unified_error_and_a_log(api: httpx.Client, openai: O
     assert log["output"] is None
 
 
-def test_missing_inputs_are_named_and_the_provider_is_not_called(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_missing_inputs_are_named_and_the_provider_is_not_called(api: httpx.Client, openai: FakeOpenAI) -> None:
     template = [{"role": "system", "content": "{{ beta }} {{alpha}} {{gamma}}"}]
     config = {"model": "gpt-4", "chat_template": template}
     body = {"project": "missing", "model_config": config, "messages": [], "inputs": {"gamma": "g", "beta": None}}
@@ -226,7 +226,7 @@ def test_missing_inputs_are_named_and_the_provider_is_not_called(api: httpx.Clie
     assert openai.requests == []
 
 
-def test_save_false_keeps_no_content(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_save_false_keeps_no_content(api: httpx.Client, openai: FakeOpenAI) -> None:
     openai.reply(content="not to be kept")
     body = CHAT | {"project": "unsaved", "inputs": {"a": "b"}, "save": False, "metadata": {"kept": True}}
     answer = ok(api.post("/chat", json=body))
@@ -237,7 +237,7 @@ def test_save_false_keeps_no_content(api: httpx.Client, openai: OpenAIStandIn) -
     assert (log["metadata"], log["tokens"], log["save"]) == ({"kept": True}, 17, False)
 
 
-def test_a_failure_that_is_not_saved_keeps_none_of_its_words(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_a_failure_that_is_not_saved_keeps_none_of_its_words(api: httpx.Client, openai: FakeOpenAI) -> None:
     openai.reply(status=400, error={"message": "I will not discuss a secret"})
     refused = api.post("/chat", json=CHAT | {"project": "unsaved", "inputs": {"a": "b"}, "save": False})
     assert "a secret" in refused.json()["detail"]["message"]
@@ -247,7 +247,7 @@ def test_a_failure_that_is_not_saved_keeps_none_of_its_words(api: httpx.Client, 
     assert "secret" not in json.dumps(log)
 
 
-def test_an_answer_of_another_type_is_the_providers_failure_and_a_log(api: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_an_answer_of_another_type_is_the_providers_failure_and_a_log(api: httpx.Client, openai: FakeOpenAI) -> None:
     openai.reply(content={"an": "object"})
     failed = api.post("/chat", json=CHAT | {"project": "odd-answers"})
     assert (failed.status_code, failed.json()["detail"]["origin"]) == (502, "OpenAI")
@@ -265,7 +265,7 @@ def test_an_output_that_comes_later_is_saved_as_little(api: httpx.Client) -> Non
     assert "a secret" not in json.dumps(ok(api.get(f"/logs/{made['id']}")))
 
 
-def test_provider_keys_are_used_and_left_nowhere(api: httpx.Client, openai: OpenAIStandIn, stack: Stack) -> None:
+def test_provider_keys_are_used_and_left_nowhere(api: httpx.Client, openai: FakeOpenAI, stack: Stack) -> None:
     keys = {"provider_api_keys": {"openai": SECRET}}
     answer = ok(api.post("/chat", json=CHAT | keys | {"project": "secrets"}))
     assert openai.last.key == SECRET

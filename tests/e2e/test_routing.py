@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.calls import Json, ok, reference
-from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.openai import FakeOpenAI
 from tests.stack import Stack
 
 
@@ -48,7 +48,7 @@ def log_of(api: httpx.Client, answer: Json) -> Json:
 
 
 def test_a_retired_model_is_answered_by_a_living_one(
-    api: httpx.Client, console: httpx.Client, openai: OpenAIStandIn
+    api: httpx.Client, console: httpx.Client, openai: FakeOpenAI
 ) -> None:
     before = ok(chat(api, "gpt-4-0314"))
     ok(console.put("/redirects", json={"asked": {"model": "gpt-4-0314"}, "served": {"model": "gpt-4.1"}}))
@@ -66,7 +66,7 @@ def test_a_retired_model_is_answered_by_a_living_one(
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_another_model_answers_when_the_first_one_fails(
-    api: httpx.Client, console: httpx.Client, openai: OpenAIStandIn, stream: bool
+    api: httpx.Client, console: httpx.Client, openai: FakeOpenAI, stream: bool
 ) -> None:
     wanted = {"asked": {"model": "gpt-4-0613"}, "fallbacks": [{"model": "gpt-4o"}, {"model": "gpt-4o-mini"}]}
     ok(console.put("/redirects", json=wanted))
@@ -83,7 +83,7 @@ def test_another_model_answers_when_the_first_one_fails(
 
 @pytest.mark.parametrize(("broken_after", "helped"), [(1, True), (2, False)], ids=["before a word", "after a word"])
 def test_a_stream_that_breaks_off_is_taken_to_another_model_if_nothing_was_passed_on(
-    api: httpx.Client, console: httpx.Client, openai: OpenAIStandIn, broken_after: int, helped: bool
+    api: httpx.Client, console: httpx.Client, openai: FakeOpenAI, broken_after: int, helped: bool
 ) -> None:
     ok(console.put("/redirects", json={"asked": {"model": "gpt-4-0613"}, "fallbacks": [{"model": "gpt-4o"}]}))
     openai.reply(break_after_chunks=broken_after)
@@ -100,15 +100,13 @@ def test_a_stream_that_breaks_off_is_taken_to_another_model_if_nothing_was_passe
     assert log["prompt_cost"] > 0
 
 
-def test_a_long_name_has_no_redirect(api: httpx.Client, console: httpx.Client, openai: OpenAIStandIn) -> None:
+def test_a_long_name_has_no_redirect(api: httpx.Client, console: httpx.Client, openai: FakeOpenAI) -> None:
     ok(console.put("/redirects", json={"asked": {"model": "gpt-4-0613"}, "served": {"model": "gpt-4.1"}}))
     ok(chat(api, "x" * 300))
     assert openai.last.body["model"] == "x" * 300
 
 
-def test_a_refusal_is_not_taken_to_another_model(
-    api: httpx.Client, console: httpx.Client, openai: OpenAIStandIn
-) -> None:
+def test_a_refusal_is_not_taken_to_another_model(api: httpx.Client, console: httpx.Client, openai: FakeOpenAI) -> None:
     ok(console.put("/redirects", json={"asked": {"model": "gpt-4-0613"}, "fallbacks": [{"model": "gpt-4o"}]}))
     openai.reply(status=400, error={"message": "that is not for me"})
     assert chat(api, "gpt-4-0613").status_code == 422
@@ -139,7 +137,7 @@ def test_what_is_not_there_cannot_be_deleted(console: httpx.Client) -> None:
 
 
 def test_keys_of_the_call_win_over_the_organisations_and_those_over_the_environments(
-    api: httpx.Client, console: httpx.Client, openai: OpenAIStandIn, stack: Stack
+    api: httpx.Client, console: httpx.Client, openai: FakeOpenAI, stack: Stack
 ) -> None:
     kept = ok(console.put("/provider-keys/openai", json={"key": "sk-of-the-organisation-wxyz"}))
     assert (kept["name"], kept["tail"]) == ("openai", "wxyz")

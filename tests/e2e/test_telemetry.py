@@ -9,7 +9,7 @@ import pytest
 from tests import stack as stacks
 from tests.calls import Json, moderator, ok, reference, search_log
 from tests.fake_servers import otlp
-from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.openai import FakeOpenAI
 from tests.fake_servers.otlp import Collector, Span
 from tests.stack import Stack
 
@@ -22,7 +22,7 @@ def collector() -> Collector:
 
 
 @pytest.fixture(scope="module")
-def traced(collector: Collector, upstream: OpenAIStandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def traced(collector: Collector, upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack that exports its traces."""
     environment = {
         "OPENAI_BASE_URL": upstream.url,
@@ -127,7 +127,7 @@ def test_prompt_text_is_in_no_span_and_no_log(collector: Collector, trace_id: st
         assert PROMPT not in path.read_text(errors="replace"), path.name
 
 
-def test_log_lines_are_json_with_the_trace_id(traced: Stack, trace_id: str, upstream: OpenAIStandIn) -> None:
+def test_log_lines_are_json_with_the_trace_id(traced: Stack, trace_id: str, upstream: FakeOpenAI) -> None:
     for _ in range(3):  # it is tried three times
         upstream.reply(status=500, error={"message": "down", "type": "server_error"})
     with httpx.Client(base_url=traced.url, headers={"X-API-KEY": traced.api_key}, timeout=30) as api:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.acceptance.test_snippet_tool import chat, complete, console, new_tool, sent, snippet
 from tests.calls import Json, ok, reference
-from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.openai import FakeOpenAI
 from tests.fake_servers.web import Answer, Web, redirect, serving
 
 KEY = "wk-very-secret-0123456789"
@@ -138,7 +138,7 @@ class TestKeeping:
 
 
 class TestSecrets:
-    def test_a_secret_is_used_and_never_shown(self, api: httpx.Client, openai: OpenAIStandIn, web: Web) -> None:
+    def test_a_secret_is_used_and_never_shown(self, api: httpx.Client, openai: FakeOpenAI, web: Web) -> None:
         web.paths["/rain"] = Answer(b"wet")
         tool = get_api(api, f"{web.url}/rain", "city", secrets={"key": KEY})
         answers = [
@@ -205,7 +205,7 @@ class TestFence:
             *("http://0.0.0.0:{port}/", "http://192.168.0.1/", "http://[fd00:ec2::254]/", "https://100.100.100.200/"),
         ],
     )
-    def test_an_inside_address_is_refused(self, api: httpx.Client, openai: OpenAIStandIn, web: Web, url: str) -> None:
+    def test_an_inside_address_is_refused(self, api: httpx.Client, openai: FakeOpenAI, web: Web, url: str) -> None:
         web.paths["/"] = Answer(b"secret of the inside")
         tool = get_api(api, url.format(port=web.port))
         tried = api.post(console(api, f"/tools/{tool['id']}/run"), json={})
@@ -230,7 +230,7 @@ class TestFence:
 
 
 class TestTemplates:
-    def test_tools_of_one_request_run_at_once(self, api: httpx.Client, openai: OpenAIStandIn, web: Web) -> None:
+    def test_tools_of_one_request_run_at_once(self, api: httpx.Client, openai: FakeOpenAI, web: Web) -> None:
         waiting: list[float] = []
 
         def answer(_: Any) -> Answer:
@@ -245,7 +245,7 @@ class TestTemplates:
         assert len(waiting) == 3, "equal text is one call"
         assert max(waiting) - min(waiting) < 0.5, "the last began before the first was done"
 
-    def test_a_result_is_not_read_as_template(self, api: httpx.Client, openai: OpenAIStandIn) -> None:
+    def test_a_result_is_not_read_as_template(self, api: httpx.Client, openai: FakeOpenAI) -> None:
         tool = new_tool(api, {"a": "{{ secret }} {{ other(x) }}"})
         ok(chat(api, f'{{{{ {tool["name"]}("a") }}}}', inputs={"secret": "hidden"}))
         assert sent(openai) == "{{ secret }} {{ other(x) }}"
@@ -261,7 +261,7 @@ class TestTemplates:
         ],
     )
     def test_a_call_that_cannot_be_made_is_refused(
-        self, api: httpx.Client, openai: OpenAIStandIn, kind: Any, call: str, said: str
+        self, api: httpx.Client, openai: FakeOpenAI, kind: Any, call: str, said: str
     ) -> None:
         name = new_tool(api)["name"]
         refused = kind(api, f"{{{{ {call.format(name=name)} }}}}", inputs={"x": "y"})
@@ -271,7 +271,7 @@ class TestTemplates:
 
     @pytest.mark.parametrize(("status", "told"), [(500, 502), (429, 429), (401, 401), (404, 422)])
     def test_a_failing_tool_fails_the_call_and_is_logged(
-        self, api: httpx.Client, openai: OpenAIStandIn, web: Web, status: int, told: int
+        self, api: httpx.Client, openai: FakeOpenAI, web: Web, status: int, told: int
     ) -> None:
         web.paths["/rain"] = Answer(b"no", status)
         tool, project = get_api(api, f"{web.url}/rain"), f"tools-{reference()}"
@@ -283,7 +283,7 @@ class TestTemplates:
         (log,) = ok(api.get("/logs", params={"project_id": registered["project_id"]}))["records"]
         assert log["error"] == detail["message"]
 
-    def test_a_template_calls_tools_a_hundred_times_at_most(self, api: httpx.Client, openai: OpenAIStandIn) -> None:
+    def test_a_template_calls_tools_a_hundred_times_at_most(self, api: httpx.Client, openai: FakeOpenAI) -> None:
         name = new_tool(api)["name"]
         calls = [f'{{{{ {name}("helpful"{" " * number}) }}}}' for number in range(101)]
         ok(chat(api, " ".join(calls[:100])))
@@ -314,7 +314,7 @@ class TestTemplates:
 
 
 class TestLinks:
-    def test_a_link_is_the_tool_as_it_is_now(self, api: httpx.Client, openai: OpenAIStandIn) -> None:
+    def test_a_link_is_the_tool_as_it_is_now(self, api: httpx.Client, openai: FakeOpenAI) -> None:
         tool, project = schema(api, strict=True), f"tools-{reference()}"
         inline = {"name": "own", "parameters": PARAMETERS}
         first = ok(linked_chat(api, project, link(tool), inline))["data"][0]
@@ -352,7 +352,7 @@ class TestLinks:
         assert api.delete(console(api, f"/tools/{tool['id']}")).status_code == 204
         assert ok(api.get(f"/model-configs/{config['id']}"))["tools"][0]["id"] == tool["id"]
 
-    def test_a_link_to_nothing_is_refused_by_its_id(self, api: httpx.Client, openai: OpenAIStandIn) -> None:
+    def test_a_link_to_nothing_is_refused_by_its_id(self, api: httpx.Client, openai: FakeOpenAI) -> None:
         tool, project = schema(api), f"tools-{reference()}"
         ok(linked_chat(api, project, link(tool)))
         openai.clear()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.fake_servers import server
-from tests.fake_servers.server import Json, Recorded, Reply, StandIn, sse
+from tests.fake_servers.server import FakeServer, Json, Recorded, Reply, sse
 
 _REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_call": "tool_use"}
 _ERRORS = {
@@ -71,7 +71,7 @@ class Anthropic:
     def error(self, reply: Reply) -> Json:
         """`{"type": "error", "error": {…}}`"""
         kind = _ERRORS.get(reply.status, "api_error")
-        error = {"type": kind, "message": "the stand-in refuses"} | (reply.error or {})
+        error = {"type": kind, "message": "the fake server refuses"} | (reply.error or {})
         return {"type": "error", "error": error, "request_id": "req_1"}
 
 
@@ -107,6 +107,6 @@ def _block_events(index: int, block: Json) -> Iterator[Json]:
     yield {"type": "content_block_stop", "index": index}
 
 
-def start() -> StandIn:
+def start() -> FakeServer:
     """Serve on a free port in the background."""
     return server.start(Anthropic())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from zlib import crc32
 
 from tests.fake_servers import server
-from tests.fake_servers.server import Json, Recorded, Reply, StandIn
+from tests.fake_servers.server import FakeServer, Json, Recorded, Reply
 
 _REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_call": "tool_use"}
 _ERRORS = {
@@ -86,7 +86,7 @@ class Bedrock:
         """`{"message": …}`; its kind is a header."""
         kind = _ERRORS.get(reply.status, "UnknownException") + ":http://internal/"
         reply.headers = {"x-amzn-ErrorType": kind} | reply.headers
-        return {"message": "the stand-in refuses"} | (reply.error or {})
+        return {"message": "the fake server refuses"} | (reply.error or {})
 
 
 def _block_events(index: int, block: Json) -> Iterator[bytes]:
@@ -129,6 +129,6 @@ def framed(headers: dict[str, str], payload: bytes) -> bytes:
     return message + struct.pack("!I", crc32(message))
 
 
-def start() -> StandIn:
+def start() -> FakeServer:
     """Serve on a free port in the background."""
     return server.start(Bedrock())

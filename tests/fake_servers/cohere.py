@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from tests.fake_servers import server
-from tests.fake_servers.server import Json, Recorded, Reply, StandIn, sse
+from tests.fake_servers.server import FakeServer, Json, Recorded, Reply, sse
 
 _REASONS = {"stop": "COMPLETE", "length": "MAX_TOKENS", "tool_call": "TOOL_CALL"}
 _PREAMBLE_TOKENS = 7
@@ -72,7 +72,7 @@ class Cohere:
 
     def error(self, reply: Reply) -> Json:
         """`{"message": "…"}`"""
-        return {"id": "error-1", "message": "the stand-in refuses"} | (reply.error or {})
+        return {"id": "error-1", "message": "the fake server refuses"} | (reply.error or {})
 
 
 def _event(kind: str, delta: Json | None = None, **fields: object) -> bytes:
@@ -96,6 +96,6 @@ def _call(index: int, call: Json) -> Iterator[bytes]:
     yield _event("tool-call-end", index=index)
 
 
-def start() -> StandIn:
+def start() -> FakeServer:
     """Serve on a free port in the background."""
     return server.start(Cohere())

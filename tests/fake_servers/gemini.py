@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from tests.fake_servers import server
-from tests.fake_servers.server import Json, Recorded, Reply, StandIn, sse
+from tests.fake_servers.server import FakeServer, Json, Recorded, Reply, sse
 
 _REASONS = {"stop": "STOP", "length": "MAX_TOKENS", "tool_call": "STOP"}
 BLOCKED = "BLOCKED"
@@ -89,11 +89,11 @@ class Gemini:
     def error(self, reply: Reply) -> Json:
         """`{"error": {"code", "message", "status"}}`"""
         return {
-            "error": {"code": reply.status, "message": "the stand-in refuses", "status": "INVALID_ARGUMENT"}
+            "error": {"code": reply.status, "message": "the fake server refuses", "status": "INVALID_ARGUMENT"}
             | (reply.error or {})
         }
 
 
-def start() -> StandIn:
+def start() -> FakeServer:
     """Serve on a free port in the background."""
     return server.start(Gemini())

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.fake_servers import server
-from tests.fake_servers.server import Json, Recorded, Reply, StandIn, sse
+from tests.fake_servers.server import FakeServer, Json, Recorded, Reply, sse
 
-OpenAIStandIn = StandIn
+FakeOpenAI = FakeServer
 _REASONS = {"tool_call": "tool_calls"}
 
 
@@ -67,7 +67,7 @@ class OpenAI:
 
     def error(self, reply: Reply) -> Json:
         """`{"error": {...}}`"""
-        return {"error": reply.error or {"message": "the stand-in refuses", "type": "invalid_request_error"}}
+        return {"error": reply.error or {"message": "the fake server refuses", "type": "invalid_request_error"}}
 
 
 def _chats(request: Recorded) -> bool:
@@ -93,6 +93,6 @@ def _chunks(reply: Reply, body: Json, *, chat: bool) -> Iterator[Json]:
         yield envelope | {"choices": [], "usage": _usage(reply)}
 
 
-def start() -> StandIn:
+def start() -> FakeServer:
     """Serve on a free port in the background."""
     return server.start(OpenAI())

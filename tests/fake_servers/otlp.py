@@ -1,4 +1,4 @@
-"""A stand-in for an OpenTelemetry collector: takes spans over OTLP/HTTP and keeps them."""
+"""A fake server for an OpenTelemetry collector: takes spans over OTLP/HTTP and keeps them."""
 
 import gzip
 import threading

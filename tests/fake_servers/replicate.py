@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from tests.fake_servers import server
-from tests.fake_servers.server import Json, Recorded, Reply, StandIn
+from tests.fake_servers.server import FakeServer, Json, Recorded, Reply
 
 
 class Replicate:
@@ -52,7 +52,7 @@ class Replicate:
 
     def error(self, reply: Reply) -> Json:
         """`{"title": …, "detail": …}`"""
-        detail = (reply.error or {}).get("message", "the stand-in refuses")
+        detail = (reply.error or {}).get("message", "the fake server refuses")
         return {"title": "Refused", "detail": detail, "status": reply.status}
 
     def _prediction(self, request: Recorded, reply: Reply, status: str) -> Json:
@@ -92,6 +92,6 @@ def _event(name: str, data: str, number: int) -> bytes:
     return f"event: {name}\nid: {number}:0\n{lines}\n".encode()
 
 
-def start() -> StandIn:
+def start() -> FakeServer:
     """Serve on a free port in the background."""
     return server.start(Replicate())

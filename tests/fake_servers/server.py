@@ -93,7 +93,7 @@ class Resuming(Protocol):
 
 
 @dataclass
-class StandIn:
+class FakeServer:
     """The server; `replies` are used up in order, then the default one again and again."""
 
     url: str = ""
@@ -135,7 +135,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.language = language
         self.lock = threading.Lock()
-        self.standin = StandIn(url=f"http://127.0.0.1:{self.server_port}{language.prefix}")
+        self.fake_server = FakeServer(url=f"http://127.0.0.1:{self.server_port}{language.prefix}")
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A caller that left is part of the tests."""
@@ -149,15 +149,15 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         with self.server.lock:
-            self.server.standin.open_connections += 1
-            self.server.standin.connections += 1
+            self.server.fake_server.open_connections += 1
+            self.server.fake_server.connections += 1
 
     def finish(self) -> None:
         try:
             super().finish()
         finally:
             with self.server.lock:
-                self.server.standin.open_connections -= 1
+                self.server.fake_server.open_connections -= 1
 
     def do_GET(self) -> None:
         self._answer({})
@@ -169,17 +169,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: Json) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Recorded(self.command, self.path, self.server.language.key(headers), body, headers)
-        self.server.standin.requests.append(request)
+        self.server.fake_server.requests.append(request)
         earlier = self._resuming.earlier(request) if self._resuming else None
-        reply = earlier or (self.server.standin.replies.popleft() if self.server.standin.replies else Reply())
+        reply = earlier or (self.server.fake_server.replies.popleft() if self.server.fake_server.replies else Reply())
         time.sleep(reply.delay_seconds)
         with self.server.lock:
-            self.server.standin.streaming += 1
+            self.server.fake_server.streaming += 1
         try:
             self._write(request, reply)
         finally:
             with self.server.lock:
-                self.server.standin.streaming -= 1
+                self.server.fake_server.streaming -= 1
 
     @property
     def _resuming(self) -> Resuming | None:
@@ -230,8 +230,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def start(language: Language) -> StandIn:
+def start(language: Language) -> FakeServer:
     """Serve on a free port in the background."""
     server = _Server(language)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server.standin
+    return server.fake_server

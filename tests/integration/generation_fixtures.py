@@ -17,20 +17,20 @@ from shared.contracts.projects import ModelConfig, ProjectRef
 from shared.mongo import Database, connect, initiate_replica_set
 from shared.settings import ServiceSettings
 from tests.fake_servers import openai
-from tests.fake_servers.openai import OpenAIStandIn
+from tests.fake_servers.openai import FakeOpenAI
 from tests.integration.servers import SECRET, Mongo, Nats, Process, connected, running, service, until_ready
 
 
 @dataclass(frozen=True)
 class Place:
-    """The servers, the service, and the stand-in it takes for OpenAI."""
+    """The servers, the service, and the fake server it takes for OpenAI."""
 
     nats: Nats
     mongo: Mongo
     generation: Process
     bus: Bus
     database: Database
-    upstream: OpenAIStandIn
+    upstream: FakeOpenAI
 
     async def logs(self, *log_ids: str) -> list[LogRecord]:
         """What the `LOGS` stream has of these, in its order."""
@@ -109,7 +109,7 @@ def complete(**fields: Any) -> Complete:
 
 async def answers(bus: Bus, command: Generate) -> tuple[list[Chunk], Generation]:
     """Everything a call gives."""
-    parts: list[BaseModel] = [part async for part in bus.call(command, Chunk)]
+    parts: list[BaseModel] = [part async for part in bus.stream_request(command, Chunk)]
     generation = parts[-1]
     assert isinstance(generation, Generation)
     return [part for part in parts[:-1] if isinstance(part, Chunk)], generation

@@ -170,7 +170,7 @@ async def until_ready(bus: Bus, name: str, seconds: float = 20.0) -> Health:
     deadline = time.monotonic() + seconds
     while True:
         with contextlib.suppress(Unavailable):
-            health = await bus.ask(health_of(name)())
+            health = await bus.request(health_of(name)())
             if health.ready:
                 return health
         assert time.monotonic() < deadline, f"{name} is not ready"

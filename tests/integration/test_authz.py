@@ -19,17 +19,17 @@ from shared import ids
 from shared.bus import Bus, StreamSpec, ensure_stream
 from shared.contracts.access import (
     AccessChanged,
+    Authenticate,
+    Authorize,
     Caller,
     ChangeRole,
     CreateKey,
     Key,
     ListKeys,
     ListMembers,
-    MayThey,
     NewKey,
     RevokeKey,
     Role,
-    WhoIsThis,
 )
 from shared.errors import Conflict, Denied, Invalid, NotFound, Unauthenticated
 from shared.mongo import Database, connect, initiate_replica_set
@@ -135,11 +135,11 @@ class Admin:
     async def create(self, name: str, role: Role | None = None, by: Caller | None = None, **more: Any) -> NewKey:
         """A key made by this Admin, or by another caller."""
         by = by or self.caller
-        return await self.bus.ask(CreateKey(organisation=by.organisation, by=by, name=name, role=role, **more))
+        return await self.bus.request(CreateKey(organisation=by.organisation, by=by, name=name, role=role, **more))
 
     async def keys(self) -> list[Key]:
         """All keys."""
-        return (await self.bus.ask(ListKeys(organisation=self.caller.organisation, by=self.caller))).keys
+        return (await self.bus.request(ListKeys(organisation=self.caller.organisation, by=self.caller))).keys
 
     async def colleague(self, role: Role) -> str:
         """Another member, put where authz keeps them; returns the user's id."""
@@ -153,7 +153,7 @@ class Admin:
 
 
 async def who(bus: Bus, secret: str) -> Caller:
-    return await bus.ask(WhoIsThis(key_hash=keys.hash_of(secret)))
+    return await bus.request(Authenticate(key_hash=keys.hash_of(secret)))
 
 
 async def test_the_first_start_makes_the_organisation_of_the_file(place: Place) -> None:
@@ -183,7 +183,7 @@ async def test_a_key_is_nowhere_stored_in_clear(admin: Admin) -> None:
 async def test_unknown_and_revoked_keys_are_refused_in_the_same_words(admin: Admin) -> None:
     new = await admin.create("short-lived")
     assert (await who(admin.bus, new.secret)).key_id == new.id
-    await admin.bus.ask(RevokeKey(organisation=admin.caller.organisation, by=admin.caller, id=new.id))
+    await admin.bus.request(RevokeKey(organisation=admin.caller.organisation, by=admin.caller, id=new.id))
     with pytest.raises(Unauthenticated) as revoked:
         await who(admin.bus, new.secret)
     with pytest.raises(Unauthenticated) as unknown:
@@ -194,9 +194,9 @@ async def test_unknown_and_revoked_keys_are_refused_in_the_same_words(admin: Adm
 async def test_revoking_twice_keeps_the_first_time(admin: Admin) -> None:
     new = await admin.create("once")
     command = RevokeKey(organisation=admin.caller.organisation, by=admin.caller, id=new.id)
-    await admin.bus.ask(command)
+    await admin.bus.request(command)
     first = next(key for key in await admin.keys() if key.id == new.id).revoked_at
-    await admin.bus.ask(command)
+    await admin.bus.request(command)
     assert next(key for key in await admin.keys() if key.id == new.id).revoked_at == first is not None
 
 
@@ -212,7 +212,7 @@ async def test_keys_are_listed_with_their_tail_creator_and_time(admin: Admin) ->
 async def test_members_are_listed_with_their_roles(admin: Admin) -> None:
     colleague = await admin.colleague("Member")
     await admin.place.database(admin.prefix)["users"].update_one({"_id": colleague}, {"$set": {"full_name": "Grace"}})
-    found = (await admin.bus.ask(ListMembers(organisation=admin.caller.organisation))).members
+    found = (await admin.bus.request(ListMembers(organisation=admin.caller.organisation))).members
     assert {(one.user_id, one.role, one.full_name) for one in found} == {
         (admin.caller.user_id, "Admin", None),
         (colleague, "Member", "Grace"),
@@ -232,7 +232,7 @@ async def test_a_name_in_use_is_refused_and_free_again_after_revocation(admin: A
     new = await admin.create("deploy")
     with pytest.raises(Conflict):
         await admin.create(" deploy ")
-    await admin.bus.ask(RevokeKey(organisation=admin.caller.organisation, by=admin.caller, id=new.id))
+    await admin.bus.request(RevokeKey(organisation=admin.caller.organisation, by=admin.caller, id=new.id))
     assert (await admin.create("deploy")).id != new.id
 
 
@@ -261,7 +261,7 @@ async def test_members_neither_make_nor_see_nor_revoke_keys(admin: Admin) -> Non
         ChangeRole(organisation=member.organisation, by=member, user_id=member.user_id, role="Admin"),
     ):
         with pytest.raises(Denied, match="Your role Member may not"):
-            await admin.bus.ask(refused)
+            await admin.bus.request(refused)
     assert len(await admin.keys()) == 2
 
 
@@ -273,23 +273,23 @@ async def test_nobody_reaches_into_another_organisation(admin: Admin) -> None:
         RevokeKey(organisation=admin.caller.organisation, by=stranger, id=admin.caller.key_id),
     ):
         with pytest.raises((Denied, NotFound)):
-            await admin.bus.ask(refused)
+            await admin.bus.request(refused)
     assert (await who(admin.bus, admin.secret)).role == "Admin"
 
 
 async def test_an_unknown_key_cannot_be_revoked(admin: Admin) -> None:
     with pytest.raises(NotFound):
-        await admin.bus.ask(RevokeKey(organisation=admin.caller.organisation, by=admin.caller, id=ids.mint("key")))
+        await admin.bus.request(RevokeKey(organisation=admin.caller.organisation, by=admin.caller, id=ids.mint("key")))
 
 
 async def test_may_they_answers_with_the_reason(admin: Admin) -> None:
     member = admin.caller.model_copy(update={"role": "Member"})
-    decision = await admin.bus.ask(MayThey(caller=member, permission="deployments.change"))
+    decision = await admin.bus.request(Authorize(caller=member, permission="deployments.change"))
     assert not decision.allowed
     assert decision.reason == "Your role Member may not change what is deployed; ask an Admin for the role Developer."
-    assert (await admin.bus.ask(MayThey(caller=admin.caller, permission="billing.manage"))).allowed
+    assert (await admin.bus.request(Authorize(caller=admin.caller, permission="billing.manage"))).allowed
     with pytest.raises(Invalid):
-        await admin.bus.ask(MayThey(caller=member, permission="moon.land"))
+        await admin.bus.request(Authorize(caller=member, permission="moon.land"))
 
 
 async def test_a_lower_role_lowers_the_keys_of_that_member_at_once(admin: Admin) -> None:
@@ -298,7 +298,7 @@ async def test_a_lower_role_lowers_the_keys_of_that_member_at_once(admin: Admin)
     change = ChangeRole(
         organisation=admin.caller.organisation, by=admin.caller, user_id=admin.caller.user_id, role="Member"
     )
-    member = await admin.bus.ask(change)
+    member = await admin.bus.request(change)
     assert (member.role, member.email) == ("Member", admin.caller.email)
     assert (await who(admin.bus, admin.secret)).role == "Member"
     with pytest.raises(Denied):
@@ -314,7 +314,7 @@ async def test_one_admin_stays_however_many_leave_at_once(admin: Admin) -> None:
     admins = [admin.caller.model_copy(update={"user_id": member["user_id"]}) for member in organisation["members"]]
     results = await asyncio.gather(
         *(
-            admin.bus.ask(ChangeRole(organisation=by.organisation, by=by, user_id=by.user_id, role="Developer"))
+            admin.bus.request(ChangeRole(organisation=by.organisation, by=by, user_id=by.user_id, role="Developer"))
             for by in admins
         ),
         return_exceptions=True,
@@ -334,7 +334,7 @@ async def test_changes_are_announced(admin: Admin) -> None:
     subscription = await admin.bus.client.subscribe(AccessChanged.everywhere(), cb=changed)
     await admin.bus.client.flush()
     new = await admin.create("loud")
-    await admin.bus.ask(RevokeKey(organisation=admin.caller.organisation, by=admin.caller, id=new.id))
+    await admin.bus.request(RevokeKey(organisation=admin.caller.organisation, by=admin.caller, id=new.id))
     await asyncio.sleep(0.05)
     await subscription.unsubscribe()
     assert [event.what for event in heard] == ["key created", "key revoked"]
@@ -391,7 +391,7 @@ async def test_replicas_forget_what_another_changed(admin: Admin) -> None:
         await asyncio.sleep(1.5)
         new = await admin.create("shared")
         await asyncio.gather(*(who(admin.bus, new.secret) for _ in range(50)))  # both replicas know it now
-        await admin.bus.ask(RevokeKey(organisation=admin.caller.organisation, by=admin.caller, id=new.id))
+        await admin.bus.request(RevokeKey(organisation=admin.caller.organisation, by=admin.caller, id=new.id))
         await asyncio.sleep(0.1)
         answers = await asyncio.gather(*(who(admin.bus, new.secret) for _ in range(50)), return_exceptions=True)
         assert all(isinstance(answer, Unauthenticated) for answer in answers)

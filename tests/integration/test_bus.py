@@ -69,7 +69,7 @@ def process(nats: Nats, folder: Path) -> Process:
 
 
 async def collect(bus: Bus, command: Count) -> list[object]:
-    async with contextlib.aclosing(bus.call(command, Number)) as answers:
+    async with contextlib.aclosing(bus.stream_request(command, Number)) as answers:
         return [answer async for answer in answers]
 
 
@@ -78,13 +78,13 @@ async def collect(bus: Bus, command: Count) -> list[object]:
 
 @pytest.mark.usefixtures("seen")
 async def test_a_question_is_answered(bus: Bus) -> None:
-    assert await bus.ask(Say(text="hello")) == Said(text="hello")
+    assert await bus.request(Say(text="hello")) == Said(text="hello")
 
 
 @pytest.mark.usefixtures("seen")
 async def test_a_problem_crosses_the_bus_whole(bus: Bus) -> None:
     with pytest.raises(Conflict) as caught:
-        await bus.ask(Refuse(how="conflict"))
+        await bus.request(Refuse(how="conflict"))
     assert (caught.value.message, caught.value.origin, caught.value.retry_after_seconds) == (
         "The name is taken.",
         "Probe",
@@ -95,20 +95,20 @@ async def test_a_problem_crosses_the_bus_whole(bus: Bus) -> None:
 @pytest.mark.usefixtures("seen")
 async def test_a_defect_is_told_without_its_details(bus: Bus) -> None:
     with pytest.raises(Internal) as caught:
-        await bus.ask(Refuse(how="defect"))
+        await bus.request(Refuse(how="defect"))
     assert "42" not in caught.value.message
 
 
 @pytest.mark.usefixtures("seen")
 async def test_an_answer_too_large_for_the_bus_is_told(bus: Bus) -> None:
     with pytest.raises(TooLarge):
-        await bus.ask(Say(text="x", times=9_000_000))
+        await bus.request(Say(text="x", times=9_000_000))
 
 
 @pytest.mark.usefixtures("seen")
 async def test_a_question_too_large_for_the_bus_is_told(bus: Bus) -> None:
     with pytest.raises(TooLarge):
-        await bus.ask(Say(text="x" * 9_000_000))
+        await bus.request(Say(text="x" * 9_000_000))
     with pytest.raises(TooLarge):
         await bus.append("logs.test", b"x" * 9_000_000, message_id="large")
 
@@ -116,7 +116,7 @@ async def test_a_question_too_large_for_the_bus_is_told(bus: Bus) -> None:
 async def test_a_service_that_is_down_is_known_at_once(bus: Bus) -> None:
     started = time.monotonic()
     with pytest.raises(Unavailable):
-        await bus.ask(Say(text="anybody?"))
+        await bus.request(Say(text="anybody?"))
     with pytest.raises(Unavailable):
         await collect(bus, Count(to=1))
     assert time.monotonic() - started < 0.5
@@ -125,12 +125,12 @@ async def test_a_service_that_is_down_is_known_at_once(bus: Bus) -> None:
 @pytest.mark.usefixtures("seen")
 async def test_a_service_that_hangs_is_given_up_in_time(bus: Bus) -> None:
     with pytest.raises(Unavailable):
-        await bus.ask(Say(text="slow", after_seconds=0.5), timeout_seconds=0.1)
+        await bus.request(Say(text="slow", after_seconds=0.5), timeout_seconds=0.1)
 
 
 async def test_no_more_than_its_workers_at_a_time_and_nobody_is_forgotten(bus: Bus, seen: Seen) -> None:
     started = time.monotonic()
-    await asyncio.gather(*(bus.ask(Say(text=str(number), after_seconds=0.1)) for number in range(12)))
+    await asyncio.gather(*(bus.request(Say(text=str(number), after_seconds=0.1)) for number in range(12)))
     assert 0.3 <= time.monotonic() - started < 1
     assert len(seen.said) == 12
 
@@ -138,9 +138,9 @@ async def test_no_more_than_its_workers_at_a_time_and_nobody_is_forgotten(bus: B
 async def test_who_waited_too_long_for_a_worker_is_told_so(
     bus: Bus, seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routing, "ASK_SECONDS", 0.1)
+    monkeypatch.setattr(routing, "REQUEST_TIMEOUT_SECONDS", 0.1)
     answers = await asyncio.gather(
-        *(bus.ask(Say(text=str(number), after_seconds=0.3)) for number in range(8)), return_exceptions=True
+        *(bus.request(Say(text=str(number), after_seconds=0.3)) for number in range(8)), return_exceptions=True
     )
     assert sum(isinstance(answer, Unavailable) for answer in answers) == 4
     assert len(seen.said) == 4, "work nobody waits for is not begun"
@@ -148,7 +148,7 @@ async def test_who_waited_too_long_for_a_worker_is_told_so(
 
 async def test_replicas_share_the_questions(nats: Nats, bus: Bus) -> None:
     async with probe(nats) as (_, one), probe(nats) as (_, other):
-        await asyncio.gather(*(bus.ask(Say(text="x")) for _ in range(100)))
+        await asyncio.gather(*(bus.request(Say(text="x")) for _ in range(100)))
         assert len(one.said) + len(other.said) == 100
         assert one.said
         assert other.said
@@ -160,13 +160,13 @@ async def test_replicas_share_the_questions(nats: Nats, bus: Bus) -> None:
 async def test_a_service_that_is_stopped_answers_what_it_has_in_hand(nats: Nats, bus: Bus) -> None:
     seen = Seen()
     service = await start(nats, seen)
-    asked = [asyncio.create_task(bus.ask(Say(text=str(number), after_seconds=0.2))) for number in range(12)]
+    asked = [asyncio.create_task(bus.request(Say(text=str(number), after_seconds=0.2))) for number in range(12)]
     await asyncio.sleep(0.05)
     closing = asyncio.create_task(service.close())
     await asyncio.sleep(0.05)
     started = time.monotonic()
     with pytest.raises(Unavailable):  # it takes no more
-        await bus.ask(Say(text="too late"))
+        await bus.request(Say(text="too late"))
     assert time.monotonic() - started < 0.1
     assert [answer.text for answer in await asyncio.gather(*asked)] == [str(number) for number in range(12)]
     await closing
@@ -176,7 +176,7 @@ async def test_what_is_not_finished_in_time_is_told(nats: Nats, bus: Bus, monkey
     monkeypatch.setattr(connection, "FINISH_SECONDS", 0.2)
     seen = Seen()
     service = await start(nats, seen)
-    asked = asyncio.create_task(bus.ask(Say(text="long", after_seconds=4)))
+    asked = asyncio.create_task(bus.request(Say(text="long", after_seconds=4)))
     counted = asyncio.create_task(collect(bus, Count(to=100, every_seconds=0.05)))
     await asyncio.sleep(0.5)
     started = time.monotonic()
@@ -202,7 +202,7 @@ async def test_sigterm_lets_a_process_answer_first(nats: Nats, bus: Bus, tmp_pat
     child = process(nats, tmp_path)
     with running(child):
         await until_ready(bus, "probe")
-        asked = asyncio.create_task(bus.ask(Say(text="slow", after_seconds=1)))
+        asked = asyncio.create_task(bus.request(Say(text="slow", after_seconds=1)))
         counted = asyncio.create_task(collect(bus, Count(to=10, every_seconds=0.1)))
         await asyncio.sleep(0.2)
         stopped = asyncio.create_task(asyncio.to_thread(child.terminate))
@@ -231,7 +231,7 @@ async def test_heartbeats_carry_a_call_over_a_long_silence(bus: Bus) -> None:
 async def test_a_call_that_fails_midway_is_told_after_its_chunks(bus: Bus) -> None:
     received = []
     with pytest.raises(Conflict, match="No further"):  # noqa: PT012 - what came before the failure counts
-        async for answer in bus.call(Count(to=5, fail_at=2), Number):
+        async for answer in bus.stream_request(Count(to=5, fail_at=2), Number):
             received.append(answer)  # noqa: PERF401 - the loop raises
     assert received == [Number(value=0), Number(value=1)]
 
@@ -243,7 +243,7 @@ async def test_a_handler_that_forgets_its_answer_does_not_leave_its_caller_waiti
 
 
 async def test_a_caller_who_leaves_ends_the_work(bus: Bus, seen: Seen) -> None:
-    async with contextlib.aclosing(bus.call(Count(to=1000, every_seconds=0.02), Number)) as answers:
+    async with contextlib.aclosing(bus.stream_request(Count(to=1000, every_seconds=0.02), Number)) as answers:
         async for answer in answers:
             if answer == Number(value=3):
                 break
@@ -256,7 +256,7 @@ async def test_a_caller_who_leaves_ends_the_work(bus: Bus, seen: Seen) -> None:
 
 async def test_a_caller_who_leaves_at_once_starts_no_work(bus: Bus, seen: Seen) -> None:
     for _ in range(20):
-        call = bus.call(Count(to=1000, every_seconds=0.5), Number)
+        call = bus.stream_request(Count(to=1000, every_seconds=0.5), Number)
         waiting = asyncio.ensure_future(anext(call))
         await asyncio.sleep(0)
         waiting.cancel()
@@ -278,7 +278,7 @@ async def test_a_service_killed_midway_is_noticed(nats: Nats, bus: Bus, tmp_path
     received = 0
     started = 0.0
     with pytest.raises(Unavailable, match="stopped answering"):  # noqa: PT012 - it is killed midway
-        async for _ in bus.call(Count(to=1000, every_seconds=0.05), Number):
+        async for _ in bus.stream_request(Count(to=1000, every_seconds=0.05), Number):
             received += 1
             if received == 3:
                 child.kill()
@@ -327,14 +327,14 @@ async def test_an_event_is_announced_once(bus: Bus) -> None:
     await ensure_stream(bus, StreamSpec(name="EVENTS", subjects=("events.>",)))
     event = AccessChanged(organisation=ids.mint("tm"), what="role changed")
     for _ in range(2):
-        await bus.announce(event, message_id="caused by the same")
+        await bus.publish_event(event, message_id="caused by the same")
     info = await bus.client.jetstream().stream_info("EVENTS")
     assert info.state.messages == 1
 
 
 async def test_an_event_that_cannot_be_read_is_heard_as_any_change(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
     heard: list[ProjectChanged | None] = []
-    await bus.hear(ProjectChanged, heard.append)
+    await bus.subscribe(ProjectChanged, heard.append)
     subject = "events.tm_1.project.changed"
     change = ProjectChanged(organisation="tm_1", project_id="pr_1", what="renamed")
     newer = b'{"organisation": "tm_1", "what": "moved to the moon", "project_id": "pr_1"}'
@@ -509,7 +509,7 @@ async def test_everything_goes_on_after_the_server_was_killed(tmp_path: Path) ->
             await asyncio.sleep(0.3)
             started = time.monotonic()
             results = await asyncio.gather(
-                bus.ask(Say(text="x")), collect(bus, Count(to=1)), appender.append([b"99"]), return_exceptions=True
+                bus.request(Say(text="x")), collect(bus, Count(to=1)), appender.append([b"99"]), return_exceptions=True
             )
             assert all(isinstance(result, Unavailable) for result in results), results
             assert time.monotonic() - started < connection.RECONNECT_WAIT_SECONDS + 0.5
@@ -517,7 +517,7 @@ async def test_everything_goes_on_after_the_server_was_killed(tmp_path: Path) ->
             server.start()
             await until(lambda: bus.is_online and service.is_online and logging.is_online)
             await until(lambda: bool(hooks))
-            assert (await bus.ask(Say(text="again"))).text == "again"
+            assert (await bus.request(Say(text="again"))).text == "again"
             accepted += [number for number in range(20, 40) if await appender.append([str(number).encode()])]
             await until(lambda: set(accepted) <= set(reader.got), 15)
             assert len(accepted) == 40

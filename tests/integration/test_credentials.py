@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from pydantic import SecretStr
 
-from services.generation.models.request import CompletionRequest
+from services.generation.models.request import ModelRequest
 from services.generation.providers.credentials import Credentials
 from services.generation.providers.requests import Providers
 from services.generation.store import CredentialStore
@@ -46,7 +46,7 @@ async def test_the_organisations_key_is_not_for_an_endpoint_of_the_caller(creden
     assert (await credentials.of(tm, SEAL.close(both)))["openai_azure"] == "their-own"
     assert (await credentials.of(tm, None))["openai_azure"] == "kept-key-of-the-organisation"
     config = ModelConfig(provider="openai_azure", model="gpt-4o", endpoint="chat")
-    request = CompletionRequest(config, messages=[ChatMessage(role="user", content="hi")])
+    request = ModelRequest(config, messages=[ChatMessage(role="user", content="hi")])
     with pytest.raises(Invalid, match=r"needs provider_api_keys\.openai_azure"):
         Providers({"AZURE_OPENAI_API_KEY": "of-the-installation"}, None).calls(
             request, await credentials.of(tm, SEAL.close(THEIRS))

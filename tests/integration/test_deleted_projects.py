@@ -15,12 +15,12 @@ from services.logging.deps import Deps
 from services.logging.handlers import intake
 from services.logging.handlers import logs as questions
 from services.logging.handlers import sessions as session_questions
-from services.logging.purge import Removal
-from services.logging.read_barrier import Position
+from services.logging.purge import Purge
+from services.logging.read_barrier import ReadBarrier
 from services.logging.store import DeletionStore, LogStore, SessionStore
 from shared import ids
 from shared.appender import Appender
-from shared.bus import Batch, Bus, Progress, StreamSpec, ensure_stream
+from shared.bus import Batch, Bus, ConsumerProgress, StreamSpec, ensure_stream
 from shared.contracts.logs import (
     LOGS_SUBJECT,
     ConfigUse,
@@ -72,11 +72,11 @@ class World:
         await self._appender.append([record.model_dump_json().encode() for record in records])
 
     async def logs_of(self, project_id: str, organisation: str = ORGANISATION) -> list[str]:
-        found = await self.bus.ask(SearchLogs(organisation=organisation, project_id=project_id))
+        found = await self.bus.request(SearchLogs(organisation=organisation, project_id=project_id))
         return [one.id for one in found.logs]
 
     async def sessions_of(self, project_id: str) -> list[Session]:
-        return (await self.bus.ask(ListSessions(organisation=ORGANISATION, project_id=project_id))).sessions
+        return (await self.bus.request(ListSessions(organisation=ORGANISATION, project_id=project_id))).sessions
 
     async def until_gone(self, project_id: str) -> None:
         """Removing goes on after the answer."""
@@ -113,7 +113,7 @@ async def test_logs_go_and_those_of_others_stay(world: World) -> None:
     assert await world.logs_of("pr_kept") == ["data_kept"]
     assert await world.logs_of("pr_gone", "tm_2") == ["data_foreign"]
     with pytest.raises(NotFound):
-        await world.bus.ask(GetLog(organisation=ORGANISATION, id="data_7"))
+        await world.bus.request(GetLog(organisation=ORGANISATION, id="data_7"))
 
 
 async def test_a_log_that_comes_later_is_not_kept(world: World) -> None:
@@ -123,7 +123,7 @@ async def test_a_log_that_comes_later_is_not_kept(world: World) -> None:
     assert await world.logs_of("pr_gone") == []
     assert await world.logs_of("pr_kept") == ["data_2"]
     with pytest.raises(NotFound):
-        await world.bus.ask(GetSession(organisation=ORGANISATION, id="sesh_1"))
+        await world.bus.request(GetSession(organisation=ORGANISATION, id="sesh_1"))
     await world.accept(deleted("pr_gone"))
     assert await world.logs_of("pr_kept") == ["data_2"]
 
@@ -147,11 +147,11 @@ async def test_sessions_keep_the_logs_of_other_projects(world: World) -> None:
     assert (left.id, left.project_ids, left.datapoints_count) == ("sesh_both", ["pr_kept"], 1)
     assert (left.first_inputs, left.last_output) == ({"from": "kept"}, "kept")
     with pytest.raises(NotFound):
-        await world.bus.ask(GetSession(organisation=ORGANISATION, id="sesh_alone"))
-    empty = await world.bus.ask(GetSession(organisation=ORGANISATION, id="sesh_empty"))
+        await world.bus.request(GetSession(organisation=ORGANISATION, id="sesh_alone"))
+    empty = await world.bus.request(GetSession(organisation=ORGANISATION, id="sesh_empty"))
     assert empty.datapoints_count == 0
     await world.accept(log("data_4", project_id="pr_kept", session_id="sesh_alone"))
-    again = await world.bus.ask(GetSession(organisation=ORGANISATION, id="sesh_alone"))
+    again = await world.bus.request(GetSession(organisation=ORGANISATION, id="sesh_alone"))
     assert again.project_ids == ["pr_kept"]
 
 
@@ -159,7 +159,7 @@ async def test_logs_that_wait_for_their_parent_go_as_well(world: World) -> None:
     await world.accept(log("data_child", project_id="pr_gone", parent_id="data_parent"))
     await world.accept(deleted("pr_gone"))
     await world.accept(log("data_parent", project_id="pr_kept", session_id="sesh_1"))
-    found = await world.bus.ask(GetSession(organisation=ORGANISATION, id="sesh_1"))
+    found = await world.bus.request(GetSession(organisation=ORGANISATION, id="sesh_1"))
     assert (found.datapoints_count, found.project_ids) == (1, ["pr_kept"])
 
 
@@ -179,10 +179,10 @@ async def test_nothing_is_left_of_logs_that_arrive_while_it_is_deleted(world: Wo
         await world.accept(deleted("pr_gone"))
 
     await asyncio.gather(*(write(number) for number in range(10)), delete())
-    kept = await world.bus.ask(GetUses(organisation=ORGANISATION, project_ids=["pr_gone", "pr_kept"]))
+    kept = await world.bus.request(GetUses(organisation=ORGANISATION, project_ids=["pr_gone", "pr_kept"]))
     assert {project_id: use.logs for project_id, use in kept.projects.items()} == {"pr_kept": 200}
     assert await world.sessions_of("pr_gone") == []
-    sessions = await world.bus.ask(ListSessions(organisation=ORGANISATION, project_id="pr_kept"))
+    sessions = await world.bus.request(ListSessions(organisation=ORGANISATION, project_id="pr_kept"))
     assert sessions.total == 20
     await world.until_gone("pr_gone")
 
@@ -195,7 +195,7 @@ async def test_use_is_counted_for_many_at_once(world: World) -> None:
         log(ids.mint("data"), project_id="pr_1", organisation="tm_2", seconds=9),
     )
     wanted = GetUses(organisation=ORGANISATION, project_ids=["pr_1", "pr_3"], config_ids=["config_2", "config_3"])
-    uses = await world.bus.ask(wanted)
+    uses = await world.bus.request(wanted)
     assert {key: (use.logs, use.last_used) for key, use in uses.projects.items()} == {
         "pr_1": (2, START + timedelta(seconds=5))
     }
@@ -211,7 +211,7 @@ async def test_an_update_of_a_log_that_went_with_its_project_brings_nothing_back
     await world.accept(update("data_1", output="late"))
     assert await world.logs_of("pr_gone") == []
     with pytest.raises(NotFound):
-        await world.bus.ask(GetLog(organisation=ORGANISATION, id="data_1"))
+        await world.bus.request(GetLog(organisation=ORGANISATION, id="data_1"))
 
 
 async def test_an_update_of_a_log_that_is_gone_leaves_no_stub(world: World) -> None:
@@ -263,11 +263,11 @@ async def unremoved(servers: Stack) -> AsyncIterator[Deps]:
             for store in stores:
                 await store.prepare()
 
-            async def reached() -> Progress:
-                return Progress(first=1, last=0, floor=0)
+            async def reached() -> ConsumerProgress:
+                return ConsumerProgress(first=1, last=0, floor=0)
 
             kept, sessions, deletions = stores
-            yield Deps(bus, kept, sessions, deletions, Position(reached), Removal(deletions, kept, sessions))
+            yield Deps(bus, kept, sessions, deletions, ReadBarrier(reached), Purge(deletions, kept, sessions))
 
 
 async def stored(deps: Deps, sequence: int, *records: LogRecord | ProjectDeleted) -> None:

@@ -39,6 +39,6 @@ async def test_it_keeps_the_queue_of_work_and_tells_how_it_is(evaluation: tuple[
     )
 
     await manager.delete_stream(JOBS)
-    assert not (await bus.ask(health_of("evaluation")())).parts["jobs"]
+    assert not (await bus.request(health_of("evaluation")())).parts["jobs"]
     await asyncio.to_thread(mongo.kill)
-    assert not (await bus.ask(health_of("evaluation")())).parts["database"]
+    assert not (await bus.request(health_of("evaluation")())).parts["database"]

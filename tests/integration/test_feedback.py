@@ -13,8 +13,8 @@ from nats.aio.msg import Msg
 from pydantic import BaseModel
 
 from services.logging.decoding import Entry
-from services.logging.feedback_state import current, said
-from services.logging.session_resolution import Home, Key
+from services.logging.feedback_state import current, feedback_states
+from services.logging.session_resolution import LogKey, SessionAssignment
 from services.logging.store import LogStore
 from shared.appender import Appender
 from shared.bus import Bus
@@ -55,7 +55,7 @@ class World:
         await self.appender.append([record.model_dump_json().encode() for record in records])
 
     async def feedback(self, log_id: str = "data_1") -> list[Feedback]:
-        return (await self.bus.ask(GetLog(organisation=ORGANISATION, id=log_id))).feedback
+        return (await self.bus.request(GetLog(organisation=ORGANISATION, id=log_id))).feedback
 
     async def values(self, log_id: str = "data_1") -> list[tuple[str, Any]]:
         return [(one.type, one.value) for one in await self.feedback(log_id)]
@@ -128,26 +128,26 @@ async def test_feedback_that_comes_before_its_log_waits_for_it(running: World) -
     with pytest.raises(NotFound):
         await running.feedback()
     asked = GetFeedback(organisation=ORGANISATION, log_ids=["data_1"], types=["rating"])
-    assert (await running.bus.ask(asked)).logs == []
+    assert (await running.bus.request(asked)).logs == []
     await running.accept(given("ann_2", value="good"), update("data_1", output="later"))
     await running.accept(log("data_1", output="first", feedback=[RATING | {"value": "worst"}]))
-    stored = await running.bus.ask(GetLog(organisation=ORGANISATION, id="data_1"))
+    stored = await running.bus.request(GetLog(organisation=ORGANISATION, id="data_1"))
     assert (stored.output, [one.value for one in stored.feedback]) == ("later", ["good"])
     assert stored.updated_at == update().at
-    listed = await running.bus.ask(SearchLogs(organisation=ORGANISATION, project_id="pr_1"))
+    listed = await running.bus.request(SearchLogs(organisation=ORGANISATION, project_id="pr_1"))
     assert [one.id for one in listed.logs] == ["data_1"]
-    (told,) = (await running.bus.ask(asked)).logs
+    (told,) = (await running.bus.request(asked)).logs
     assert (told.log_id, told.project_id, [one.id for one in told.feedback]) == ("data_1", "pr_1", ["ann_2"])
 
 
 async def test_only_what_is_asked_for_is_told(running: World) -> None:
     await running.accept(log("data_1"), log("data_2"), given("ann_1", value="bad"), label(2, "copied"))
     asked = GetFeedback(organisation=ORGANISATION, log_ids=["data_1", "data_3"], types=["action"])
-    (told,) = (await running.bus.ask(asked)).logs
+    (told,) = (await running.bus.request(asked)).logs
     assert [one.value for one in told.feedback] == ["copied"]
-    (told,) = (await running.bus.ask(asked.model_copy(update={"types": []}))).logs
+    (told,) = (await running.bus.request(asked.model_copy(update={"types": []}))).logs
     assert told.feedback == []
-    assert (await running.bus.ask(asked.model_copy(update={"organisation": "tm_2"}))).logs == []
+    assert (await running.bus.request(asked.model_copy(update={"organisation": "tm_2"}))).logs == []
 
 
 async def test_an_organisation_says_nothing_about_the_logs_of_another(running: World) -> None:
@@ -175,12 +175,12 @@ async def test_in_whatever_order_and_how_often_it_is_stored_the_same_counts(stor
         record = Entry(20, log(log_id))
         shuffled = chance.sample(entries, len(entries)) + chance.choices(entries, k=6)
         for number, entry in enumerate(shuffled):
-            await store.say([entry])
+            await store.store_feedback([entry])
             if number == 5:
-                await store.add([record], {Key(ORGANISATION, log_id): Home(None)})
+                await store.add([record], {LogKey(ORGANISATION, log_id): SessionAssignment(None)})
         stored = await store.get(ORGANISATION, log_id)
         assert stored is not None
-        assert stored.feedback == current([], (word for entry in entries for word in said(entry)))
+        assert stored.feedback == current([], (state for entry in entries for state in feedback_states(entry)))
 
 
 async def test_what_was_replaced_takes_no_room(running: World, servers: Stack) -> None:
@@ -205,7 +205,7 @@ async def test_feedback_too_large_for_the_database_goes_to_dead_alone(running: W
     with servers.database(running.prefix) as database:
         document = await database["logs"].find_one({"_id": "tm_1/data_1"})
     assert document is not None
-    assert sorted(word["type"] for word in document["said"].values()) == ["t0", "t1"]
+    assert sorted(state["type"] for state in document["said"].values()) == ["t0", "t1"]
     (dead,) = await running.dead()
     assert b'"ann_2"' in dead.data
     assert dead.headers is not None
@@ -227,8 +227,8 @@ async def test_a_process_killed_in_the_middle_loses_and_doubles_nothing(world: W
     server = await world.start()
     for start in range(0, 4000, 500):
         logs = [log(f"data_{number}") for number in range(start, start + 500)]
-        words = [label(1, "copied"), given("ann_2", value="good"), given("ann_3", value="bad")]
-        await world.accept(*logs, *(one.model_copy(update={"log_id": it.id}) for it in logs for one in words))
+        states = [label(1, "copied"), given("ann_2", value="good"), given("ann_3", value="bad")]
+        await world.accept(*logs, *(one.model_copy(update={"log_id": it.id}) for it in logs for one in states))
     with world.stack.database(world.prefix) as database:
         while await database["logs"].count_documents({"said": {"$exists": True}}) < 100:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
@@ -246,10 +246,10 @@ async def test_a_process_killed_in_the_middle_loses_and_doubles_nothing(world: W
 async def test_while_storing_is_behind_what_is_missing_may_be_there(world: World) -> None:
     await world.start()
     asked = GetFeedback(organisation=ORGANISATION, log_ids=["data_1"])
-    assert (await world.bus.ask(asked)).complete
+    assert (await world.bus.request(asked)).complete
     async with world.stack.bus("operator") as operator:
         until = b'{"pause_until": "2999-01-01T00:00:00Z"}'
         await operator.client.request("$JS.API.CONSUMER.PAUSE.LOGS.logging", until, timeout=5)
         await world.accept(log("data_1"))
-        told = await world.bus.ask(asked)
+        told = await world.bus.request(asked)
     assert (told.logs, told.complete) == ([], False)

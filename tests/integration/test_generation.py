@@ -1,4 +1,4 @@
-"""generation as a process of its own, on a real MongoDB and a real NATS, with a stand-in for OpenAI."""
+"""generation as a process of its own, on a real MongoDB and a real NATS, with a fake server for OpenAI."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from services.generation.completions.run import ABANDONED
+from services.generation.completions.run import CALLER_LEFT
 from shared import ids
 from shared.contracts.chat import Usage
 from shared.contracts.generations import Chunk
@@ -52,7 +52,7 @@ async def deployed(here: Place, org: str) -> str | None:
 class TestResolving:
     async def test_two_at_once_make_one_project_and_one_version(self, here: Place) -> None:
         org = organisation()
-        found: list[Resolved] = await asyncio.gather(*(here.bus.ask(resolve(org)) for _ in range(20)))
+        found: list[Resolved] = await asyncio.gather(*(here.bus.request(resolve(org)) for _ in range(20)))
         assert len({resolved.project.id for resolved in found}) == 1
         assert len({resolved.version.id for resolved in found}) == 1
         assert ids.is_id("pr", found[0].project.id)
@@ -62,66 +62,66 @@ class TestResolving:
 
     async def test_the_first_config_is_deployed_and_the_second_is_not(self, here: Place) -> None:
         org = organisation()
-        first = await here.bus.ask(resolve(org, may_deploy=True))
-        await here.bus.ask(resolve(org, config(temperature=0), may_deploy=True))
+        first = await here.bus.request(resolve(org, may_deploy=True))
+        await here.bus.request(resolve(org, config(temperature=0), may_deploy=True))
         assert await deployed(here, org) == first.version.id
         assert first.project.config_type == "model"
 
     async def test_of_first_configs_at_once_exactly_one_is_deployed(self, here: Place) -> None:
         org = organisation()
         configs = [config(seed=number) for number in range(10)]
-        found = await asyncio.gather(*(here.bus.ask(resolve(org, given, may_deploy=True)) for given in configs))
+        found = await asyncio.gather(*(here.bus.request(resolve(org, given, may_deploy=True)) for given in configs))
         assert await here.database["deployments"].count_documents({"organisation": org}) == 1
         assert await deployed(here, org) in {resolved.version.id for resolved in found}
 
     async def test_a_first_author_who_may_not_deploy_leaves_the_project_undeployed(self, here: Place) -> None:
         org = organisation()
-        await here.bus.ask(resolve(org, may_deploy=False))
-        await here.bus.ask(resolve(org, config(temperature=0), may_deploy=True))
-        await here.bus.ask(resolve(org, may_deploy=True))
+        await here.bus.request(resolve(org, may_deploy=False))
+        await here.bus.request(resolve(org, config(temperature=0), may_deploy=True))
+        await here.bus.request(resolve(org, may_deploy=True))
         assert await deployed(here, org) is None
 
     async def test_open_json_comes_back_exactly(self, here: Place) -> None:
         org = organisation()
         other = {"big": 10**30, "$dollar.key": {"a": None}, "": [1.5, True], "deep": json.loads("[" * 90 + "]" * 90)}
-        made = await here.bus.ask(resolve(org, config(other=other)))
-        found = await here.bus.ask(GetVersions(organisation=org, ids=[made.version.id, "config_unknown"]))
+        made = await here.bus.request(resolve(org, config(other=other)))
+        found = await here.bus.request(GetVersions(organisation=org, ids=[made.version.id, "config_unknown"]))
         assert [version.config for version in found.versions] == [config(other=other)]
 
     async def test_a_tool_config_makes_a_tool_project(self, here: Place) -> None:
         org = organisation()
-        made = await here.bus.ask(resolve(org, ToolConfig(name="search")))
+        made = await here.bus.request(resolve(org, ToolConfig(name="search")))
         assert made.project.config_type == "tool"
-        found = await here.bus.ask(GetProjects(organisation=org, ids=[made.project.id]))
+        found = await here.bus.request(GetProjects(organisation=org, ids=[made.project.id]))
         assert found.projects == [made.project]
 
     async def test_name_and_id_must_agree(self, here: Place) -> None:
         org = organisation()
-        made = await here.bus.ask(resolve(org))
+        made = await here.bus.request(resolve(org))
         both = ProjectRef(name="desk", id=made.project.id)
-        assert (await here.bus.ask(resolve(org, project=both))).project == made.project
+        assert (await here.bus.request(resolve(org, project=both))).project == made.project
         with pytest.raises(Invalid, match="not the same project"):
-            await here.bus.ask(resolve(org, project=ProjectRef(name="other", id=made.project.id)))
+            await here.bus.request(resolve(org, project=ProjectRef(name="other", id=made.project.id)))
         with pytest.raises(Invalid, match="project_id"):
-            await here.bus.ask(resolve(org, project=ProjectRef()))
+            await here.bus.request(resolve(org, project=ProjectRef()))
 
     async def test_another_organisation_sees_nothing(self, here: Place) -> None:
-        made, other = await here.bus.ask(resolve(organisation())), organisation()
-        assert (await here.bus.ask(GetProjects(organisation=other, ids=[made.project.id]))).projects == []
-        assert (await here.bus.ask(GetVersions(organisation=other, ids=[made.version.id]))).versions == []
+        made, other = await here.bus.request(resolve(organisation())), organisation()
+        assert (await here.bus.request(GetProjects(organisation=other, ids=[made.project.id]))).projects == []
+        assert (await here.bus.request(GetVersions(organisation=other, ids=[made.version.id]))).versions == []
         with pytest.raises(NotFound):
-            await here.bus.ask(Resolve(organisation=other, project=ProjectRef(), config_id=made.version.id))
+            await here.bus.request(Resolve(organisation=other, project=ProjectRef(), config_id=made.version.id))
         with pytest.raises(NotFound):
-            await here.bus.ask(resolve(other, project=ProjectRef(id=made.project.id)))
+            await here.bus.request(resolve(other, project=ProjectRef(id=made.project.id)))
 
     async def test_a_config_id_belongs_to_its_project(self, here: Place) -> None:
         org = organisation()
-        made = await here.bus.ask(resolve(org))
-        await here.bus.ask(resolve(org, project=ProjectRef(name="other")))
+        made = await here.bus.request(resolve(org))
+        await here.bus.request(resolve(org, project=ProjectRef(name="other")))
         alone = Resolve(organisation=org, project=ProjectRef(), config_id=made.version.id)
-        assert (await here.bus.ask(alone)).project.id == made.project.id
+        assert (await here.bus.request(alone)).project.id == made.project.id
         with pytest.raises(Invalid, match="does not belong"):
-            await here.bus.ask(alone.model_copy(update={"project": ProjectRef(name="other")}))
+            await here.bus.request(alone.model_copy(update={"project": ProjectRef(name="other")}))
 
 
 class TestCalling:
@@ -212,12 +212,12 @@ class TestCalling:
 
     async def test_a_stream_whose_caller_left_leaves_what_came(self, here: Place) -> None:
         command = chat("one two three four", stream=True, config=config(other={"chunk_delay_seconds": 0.2}))
-        async with aclosing(here.bus.call(command, Chunk)) as parts:
+        async with aclosing(here.bus.stream_request(command, Chunk)) as parts:
             await anext(parts)
             await anext(parts)
         log = await self._eventually(here, command.log_ids[0])
         assert log.output == "one two"
-        assert log.error == ABANDONED
+        assert log.error == CALLER_LEFT
         assert log.finish_reason is None
         assert log.output_tokens == 2
 
@@ -227,7 +227,7 @@ class TestCalling:
             async with asyncio.timeout(0.3):
                 await answers(here.bus, command)
         log = await self._eventually(here, command.log_ids[0])
-        assert log.error == ABANDONED
+        assert log.error == CALLER_LEFT
 
     @staticmethod
     async def _eventually(here: Place, log_id: str) -> Any:
@@ -260,7 +260,7 @@ class TestCalling:
 class TestChoosingTheConfig:
     async def test_what_is_deployed_is_called_and_the_environment_noted(self, here: Place) -> None:
         org = organisation()
-        made = await here.bus.ask(resolve(org, may_deploy=True))
+        made = await here.bus.request(resolve(org, may_deploy=True))
         command = chat(organisation=org, config=None, deployed=True)
         _, generation = await answers(here.bus, command)
         assert generation.config_id == made.version.id
@@ -275,13 +275,13 @@ class TestChoosingTheConfig:
         org = organisation()
         with pytest.raises(NotFound, match="no project 'desk'"):
             await answers(here.bus, chat(organisation=org, config=None, deployed=True))
-        await here.bus.ask(resolve(org))
+        await here.bus.request(resolve(org))
         with pytest.raises(NotFound, match="nothing deployed in 'production'"):
             await answers(here.bus, chat(organisation=org, config=None, deployed=True))
 
     async def test_a_config_id_alone_is_enough(self, here: Place) -> None:
         org = organisation()
-        made = await here.bus.ask(resolve(org))
+        made = await here.bus.request(resolve(org))
         by_id: dict[str, Any] = {
             "organisation": org,
             "config": None,

@@ -10,7 +10,7 @@ from shared.contracts.chat import ChatMessage, Usage
 from shared.contracts.generations import Chat, Generation
 from shared.errors import Invalid, RateLimited
 from tests.fake_servers import cohere, gemini
-from tests.fake_servers.server import StandIn
+from tests.fake_servers.server import FakeServer
 from tests.integration.generation_fixtures import Place, answers, chat, complete, config, place
 
 TOOLS = [{"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}]
@@ -27,10 +27,10 @@ class Here:
     """The service and who it speaks to."""
 
     place: Place
-    google: StandIn
-    cohere: StandIn
+    google: FakeServer
+    cohere: FakeServer
 
-    async def ask(self, command: Chat) -> Generation:
+    async def request(self, command: Chat) -> Generation:
         """The whole answer."""
         _, generation = await answers(self.place.bus, command)
         return generation
@@ -66,10 +66,10 @@ async def test_geminis_signature_comes_back_with_its_call(here: Here, stream: bo
     here.google.reply(content="I look.", tool_calls=[CALLS[0] | {"signature": "c2ln"}, CALLS[1]])
     given = config(**GOOGLE, tools=TOOLS)
     first = chat("How is it?", config=given, stream=stream)
-    generation = await here.ask(first)
+    generation = await here.request(first)
     assert [sample.finish_reason for sample in generation.samples] == ["tool_call"]
     assert generation.usage == Usage(prompt_tokens=12, generation_tokens=5, total_tokens=17)
-    await here.ask(chat(config=given, messages=_answered(generation), stream=stream))
+    await here.request(chat(config=given, messages=_answered(generation), stream=stream))
     assert here.google.last.body["contents"][1:] == [
         {
             "role": "model",
@@ -98,9 +98,9 @@ async def test_coheres_plan_comes_back_with_its_calls(here: Here, stream: bool) 
     here.cohere.clear()
     here.cohere.reply(content="I look.", tool_calls=CALLS)
     given = config(**COHERE, tools=TOOLS)
-    generation = await here.ask(chat("How is it?", config=given, stream=stream))
+    generation = await here.request(chat("How is it?", config=given, stream=stream))
     assert [(sample.output, sample.finish_reason) for sample in generation.samples] == [("I look.", "tool_call")]
-    await here.ask(chat(config=given, messages=_answered(generation), stream=stream))
+    await here.request(chat(config=given, messages=_answered(generation), stream=stream))
     assert here.cohere.last.body["messages"][1:] == [
         {"role": "assistant", "tool_plan": "I look.", "tool_calls": CALLS},
         {"role": "tool", "tool_call_id": "a", "content": "wet 0"},
@@ -135,7 +135,7 @@ async def test_what_fails_is_logged_with_its_reason(
     here.google.reply(**reply)
     asked = chat(config=config(**GOOGLE))
     with pytest.raises(kind, match=said):
-        await here.ask(asked)
+        await here.request(asked)
     (record,) = await here.place.logs(*asked.log_ids)
     assert record.error is not None
     assert said in record.error

@@ -1,4 +1,4 @@
-"""Outbound and the tools on it, against a web server of this machine that the fence lets through."""
+"""GuardedClient and the tools on it, against a web server of this machine that the fence lets through."""
 
 import asyncio
 import socket
@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from services.generation.http.guarded_client import Outbound
-from services.generation.tools.base import Invocation, World
+from services.generation.http.guarded_client import GuardedClient
+from services.generation.tools.base import Invocation, ToolServices
 from services.generation.tools.registry import KINDS
 from shared.contracts.tools import TOOL_SETTINGS
 from shared.errors import Invalid, RateLimited, TooLarge, Unauthenticated, UpstreamFailed
@@ -42,17 +42,17 @@ def web() -> Iterator[Web]:
 
 
 @pytest.fixture
-async def outbound() -> AsyncIterator[Outbound]:
-    outbound = Outbound("127.0.0.1")
-    yield outbound
-    await outbound.close()
+async def guarded_client() -> AsyncIterator[GuardedClient]:
+    guarded_client = GuardedClient("127.0.0.1")
+    yield guarded_client
+    await guarded_client.close()
 
 
 class TestRequests:
-    async def test_what_is_there_is_fetched(self, web: Web, outbound: Outbound) -> None:
+    async def test_what_is_there_is_fetched(self, web: Web, guarded_client: GuardedClient) -> None:
         web.paths["/a b/ü"] = Answer(b"no")
         web.paths["/a%20b/%C3%BC"] = Answer("schön".encode(), 203, {"Content-Type": "text/plain; charset=utf-8"})
-        fetched = await outbound.get(f"{web.url}/a b/ü?q=x y&r=%20#part", headers={"X-Key": "s"})
+        fetched = await guarded_client.get(f"{web.url}/a b/ü?q=x y&r=%20#part", headers={"X-Key": "s"})
         assert (fetched.status, fetched.content_type, fetched.text) == (203, "text/plain; charset=utf-8", "schön")
         (asked,) = web.asked
         assert asked.query == {"q": "x y", "r": " "}
@@ -60,9 +60,11 @@ class TestRequests:
         assert asked.headers["x-key"] == "s"
         assert asked.headers["accept-encoding"] == "identity"
 
-    async def test_json_is_posted(self, web: Web, outbound: Outbound) -> None:
+    async def test_json_is_posted(self, web: Web, guarded_client: GuardedClient) -> None:
         web.paths["/in"] = as_json({"ok": True}, 201)
-        fetched = await outbound.post_json(f"{web.url}/in", {"a": [1, None]}, headers={"Authorization": "Bearer k"})
+        fetched = await guarded_client.post_json(
+            f"{web.url}/in", {"a": [1, None]}, headers={"Authorization": "Bearer k"}
+        )
         assert (fetched.status, fetched.text) == (201, '{"ok": true}')
         assert web.asked[0].body == {"a": [1, None]}
         assert web.asked[0].headers["authorization"] == "Bearer k"
@@ -75,48 +77,50 @@ class TestRequests:
             *("file:///etc/passwd", "http://[broken/", "http://u:p@127.0.0.1:{port}/x"),
         ],
     )
-    async def test_a_redirect_to_the_inside_is_refused(self, web: Web, outbound: Outbound, target: str) -> None:
+    async def test_a_redirect_to_the_inside_is_refused(
+        self, web: Web, guarded_client: GuardedClient, target: str
+    ) -> None:
         web.paths["/start"] = redirect(target.format(port=web.port))
         web.paths["/x"] = Answer(b"secret of the inside")
         with pytest.raises(Invalid):
-            await outbound.get(f"{web.url}/start")
+            await guarded_client.get(f"{web.url}/start")
         assert [asked.path for asked in web.asked] == ["/start"]
 
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-    async def test_three_redirects_are_followed(self, web: Web, outbound: Outbound, status: int) -> None:
+    async def test_three_redirects_are_followed(self, web: Web, guarded_client: GuardedClient, status: int) -> None:
         web.paths |= {"/1": redirect("2", status), "/2": redirect("/3", status), "/3": redirect("/4?q=1", status)}
         web.paths["/4"] = Answer(b"there")
-        assert (await outbound.get(f"{web.url}/1", headers={"X-Key": "s"})).text == "there"
+        assert (await guarded_client.get(f"{web.url}/1", headers={"X-Key": "s"})).text == "there"
         assert [asked.headers.get("x-key") for asked in web.asked] == ["s"] * 4
 
-    async def test_a_fourth_redirect_is_not(self, web: Web, outbound: Outbound) -> None:
+    async def test_a_fourth_redirect_is_not(self, web: Web, guarded_client: GuardedClient) -> None:
         web.paths["/loop"] = redirect("/loop")
         with pytest.raises(UpstreamFailed, match="more than 3"):
-            await outbound.get(f"{web.url}/loop")
+            await guarded_client.get(f"{web.url}/loop")
         assert len(web.asked) == 4
 
-    async def test_headers_stay_with_the_first_host(self, web: Web, outbound: Outbound) -> None:
+    async def test_headers_stay_with_the_first_host(self, web: Web, guarded_client: GuardedClient) -> None:
         with serving() as other:
             web.paths["/start"] = redirect(f"{other.url}/back")
             other.paths["/back"] = redirect(f"{web.url}/end")
             web.paths["/end"] = Answer(b"there")
-            assert (await outbound.get(f"{web.url}/start", headers={"X-Key": "s"})).text == "there"
+            assert (await guarded_client.get(f"{web.url}/start", headers={"X-Key": "s"})).text == "there"
             (elsewhere,) = other.asked
         assert [asked.headers.get("x-key") for asked in web.asked] == ["s", None]
         assert "x-key" not in elsewhere.headers
 
-    async def test_a_redirected_post_is_told_and_not_sent_again(self, web: Web, outbound: Outbound) -> None:
+    async def test_a_redirected_post_is_told_and_not_sent_again(self, web: Web, guarded_client: GuardedClient) -> None:
         web.paths["/in"] = redirect("/elsewhere", 307)
-        assert (await outbound.post_json(f"{web.url}/in", {})).status == 307
+        assert (await guarded_client.post_json(f"{web.url}/in", {})).status == 307
         assert len(web.asked) == 1
 
-    async def test_an_answer_has_a_limit(self, web: Web, outbound: Outbound) -> None:
+    async def test_an_answer_has_a_limit(self, web: Web, guarded_client: GuardedClient) -> None:
         web.paths |= {"/fits": Answer(b"x" * 1000), "/large": Answer(b"x" * 1001)}
-        assert len((await outbound.get(f"{web.url}/fits", limit_bytes=1000)).content) == 1000
+        assert len((await guarded_client.get(f"{web.url}/fits", limit_bytes=1000)).content) == 1000
         with pytest.raises(UpstreamFailed, match="more than 1000 bytes"):
-            await outbound.get(f"{web.url}/large", limit_bytes=1000)
+            await guarded_client.get(f"{web.url}/large", limit_bytes=1000)
 
-    async def test_who_reads_may_end_an_answer_while_it_arrives(self, web: Web, outbound: Outbound) -> None:
+    async def test_who_reads_may_end_an_answer_while_it_arrives(self, web: Web, guarded_client: GuardedClient) -> None:
         web.paths |= {"/long": Answer(b"x" * 5_000_000), "/short": Answer(b"x" * 1000)}
         arrived: list[int] = []
 
@@ -126,31 +130,31 @@ class TestRequests:
                 raise TooLarge("enough")
 
         with pytest.raises(TooLarge, match="enough"):
-            await outbound.get(f"{web.url}/long", limit_bytes=10_000_000, arrived=enough)
+            await guarded_client.get(f"{web.url}/long", limit_bytes=10_000_000, arrived=enough)
         assert sum(arrived) < 2_000_000
         arrived.clear()
-        assert len((await outbound.get(f"{web.url}/short", arrived=enough)).content) == sum(arrived)
+        assert len((await guarded_client.get(f"{web.url}/short", arrived=enough)).content) == sum(arrived)
 
     @pytest.mark.parametrize(
         "slow", [{"delay_seconds": 1.0}, {"piece_delay_seconds": 0.02}], ids=["silent", "dripping"]
     )
-    async def test_an_answer_has_a_time(self, web: Web, outbound: Outbound, slow: dict[str, float]) -> None:
+    async def test_an_answer_has_a_time(self, web: Web, guarded_client: GuardedClient, slow: dict[str, float]) -> None:
         web.paths["/slow"] = Answer(b"x" * 100, **slow)  # type: ignore[arg-type]
         with pytest.raises(UpstreamFailed, match=r"within 0\.3 seconds"):
-            await outbound.get(f"{web.url}/slow", seconds=0.3)
+            await guarded_client.get(f"{web.url}/slow", seconds=0.3)
 
-    async def test_a_compressed_answer_is_refused(self, web: Web, outbound: Outbound) -> None:
+    async def test_a_compressed_answer_is_refused(self, web: Web, guarded_client: GuardedClient) -> None:
         web.paths["/gzip"] = Answer(b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
         with pytest.raises(UpstreamFailed, match="compressed"):
-            await outbound.get(f"{web.url}/gzip")
+            await guarded_client.get(f"{web.url}/gzip")
 
-    async def test_nobody_there_is_told(self, outbound: Outbound) -> None:
+    async def test_nobody_there_is_told(self, guarded_client: GuardedClient) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             with pytest.raises(UpstreamFailed, match="cannot be reached"):
-                await outbound.get(f"http://127.0.0.1:{taken.getsockname()[1]}/")
+                await guarded_client.get(f"http://127.0.0.1:{taken.getsockname()[1]}/")
 
-    async def test_what_is_no_http_is_told(self, outbound: Outbound) -> None:
+    async def test_what_is_no_http_is_told(self, guarded_client: GuardedClient) -> None:
         async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"220 mail.example ESMTP\r\n")
             writer.close()
@@ -158,12 +162,12 @@ class TestRequests:
 
         async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
             with pytest.raises(UpstreamFailed, match="as an HTTP server"):
-                await outbound.get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+                await guarded_client.get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
 
     @pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\nb", "\x00"])
-    async def test_a_header_cannot_begin_another(self, web: Web, outbound: Outbound, value: str) -> None:
+    async def test_a_header_cannot_begin_another(self, web: Web, guarded_client: GuardedClient, value: str) -> None:
         with pytest.raises(UpstreamFailed):
-            await outbound.get(f"{web.url}/", headers={"X-Key": value})
+            await guarded_client.get(f"{web.url}/", headers={"X-Key": value})
         assert web.asked == []
 
 
@@ -227,12 +231,12 @@ async def test_tls_verifies_the_name_although_the_connection_goes_to_an_address(
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     port, trusting = secure
-    outbound = Outbound("127.0.0.0/8", tls=trusting)
-    assert (await outbound.get(f"https://good.example:{port}/")).text == "hello good.example"
+    guarded_client = GuardedClient("127.0.0.0/8", tls=trusting)
+    assert (await guarded_client.get(f"https://good.example:{port}/")).text == "hello good.example"
     with pytest.raises(UpstreamFailed, match="cannot be reached"):
-        await outbound.get(f"https://bad.example:{port}/")
-    await outbound.close()
-    suspicious = Outbound("127.0.0.0/8")
+        await guarded_client.get(f"https://bad.example:{port}/")
+    await guarded_client.close()
+    suspicious = GuardedClient("127.0.0.0/8")
     with pytest.raises(UpstreamFailed, match="cannot be reached"):
         await suspicious.get(f"https://good.example:{port}/")
     await suspicious.close()
@@ -271,62 +275,64 @@ def test_a_service_stops_although_a_look_up_hangs() -> None:
 
 
 class TestTools:
-    """Kinds that call out; the services they call are stand-ins with the answers of the vendors' pages."""
+    """Kinds that call out; the services they call are fake servers with the answers of the vendors' pages."""
 
     @pytest.fixture
-    def world(self, web: Web, outbound: Outbound) -> World:
-        return World(outbound, web.url, web.url, f"{web.url}/v1")
+    def services(self, web: Web, guarded_client: GuardedClient) -> ToolServices:
+        return ToolServices(guarded_client, web.url, web.url, f"{web.url}/v1")
 
     @staticmethod
-    async def run(world: World, settings: dict[str, Any], *arguments: str, **secrets: str) -> str:
+    async def run(services: ToolServices, settings: dict[str, Any], *arguments: str, **secrets: str) -> str:
         kind = KINDS[settings["kind"]]
         assert kind.run
-        return await kind.run(Invocation(TOOL_SETTINGS.validate_python(settings), arguments, secrets), world)
+        return await kind.run(Invocation(TOOL_SETTINGS.validate_python(settings), arguments, secrets), services)
 
-    async def test_arguments_become_query_parameters_in_their_order(self, web: Web, world: World) -> None:
+    async def test_arguments_become_query_parameters_in_their_order(self, web: Web, services: ToolServices) -> None:
         web.paths["/v1/rain"] = Answer(b'{"wet": true}')
         tool = {"kind": "get_api", "url": f"{web.url}/v1/rain?unit=mm", "query_parameters": ["city", "a&b"]}
-        text = await self.run(world, tool | {"key_header": "X-Weather"}, "Århus & Oslo", "{{x}}=1", key="k-1")
+        text = await self.run(services, tool | {"key_header": "X-Weather"}, "Århus & Oslo", "{{x}}=1", key="k-1")
         assert text == '{"wet": true}'
         assert web.asked[0].query == {"unit": "mm", "city": "Århus & Oslo", "a&b": "{{x}}=1"}
         assert web.asked[0].headers["x-weather"] == "k-1"
 
-    async def test_without_a_key_no_header_is_sent(self, web: Web, world: World) -> None:
+    async def test_without_a_key_no_header_is_sent(self, web: Web, services: ToolServices) -> None:
         web.paths["/"] = Answer(b"ok")
-        assert await self.run(world, {"kind": "get_api", "url": web.url}) == "ok"
+        assert await self.run(services, {"kind": "get_api", "url": web.url}) == "ok"
         assert "x-api-key" not in web.asked[0].headers
 
     @pytest.mark.parametrize(
         ("status", "problem"), [(401, Unauthenticated), (404, Invalid), (429, RateLimited), (500, UpstreamFailed)]
     )
-    async def test_a_refusal_is_told(self, web: Web, world: World, status: int, problem: type[Exception]) -> None:
+    async def test_a_refusal_is_told(
+        self, web: Web, services: ToolServices, status: int, problem: type[Exception]
+    ) -> None:
         web.paths["/"] = Answer(b"k-secret is wrong", status)
         with pytest.raises(problem, match=str(status)) as caught:
-            await self.run(world, {"kind": "get_api", "url": web.url}, key="k-secret")
+            await self.run(services, {"kind": "get_api", "url": web.url}, key="k-secret")
         assert "k-secret" not in str(caught.value)
 
-    async def test_google_answers(self, web: Web, world: World) -> None:
+    async def test_google_answers(self, web: Web, services: ToolServices) -> None:
         web.paths["/search"] = as_json({"answer_box": {"type": "organic_result", "answer": "Sweden"}})
-        text = await self.run(world, {"kind": "google"}, "who won & why?", serpapi_key="s-1")
+        text = await self.run(services, {"kind": "google"}, "who won & why?", serpapi_key="s-1")
         assert text == "Sweden"
         assert web.asked[0].query == {"engine": "google", "q": "who won & why?", "api_key": "s-1"}
 
-    async def test_an_odd_answer_is_no_defect_of_ours(self, web: Web, world: World) -> None:
+    async def test_an_odd_answer_is_no_defect_of_ours(self, web: Web, services: ToolServices) -> None:
         web.paths["/search"] = as_json({"organic_results": {"a": 1}, "answer_box": "x"})
-        assert await self.run(world, {"kind": "google"}, "q", serpapi_key="s") == "No good search result found."
+        assert await self.run(services, {"kind": "google"}, "q", serpapi_key="s") == "No good search result found."
         web.paths["/search"] = as_json({"organic_results": 3})
         with pytest.raises(UpstreamFailed) as caught:
-            await self.run(world, {"kind": "google"}, "q", serpapi_key="s")
+            await self.run(services, {"kind": "google"}, "q", serpapi_key="s")
         assert caught.value.origin == "SerpAPI"
 
-    async def test_an_address_with_a_secret_is_not_left(self, web: Web, world: World) -> None:
+    async def test_an_address_with_a_secret_is_not_left(self, web: Web, services: ToolServices) -> None:
         with serving() as other:
             web.paths["/search"] = redirect(f"{other.url}/search?api_key=s")
             with pytest.raises(Invalid, match="302"):
-                await self.run(world, {"kind": "google"}, "rain", serpapi_key="s")
+                await self.run(services, {"kind": "google"}, "rain", serpapi_key="s")
             assert other.asked == []
         web.paths |= {"/search": redirect("/there"), "/there": as_json({"answer_box": {"answer": "wet"}})}
-        assert await self.run(world, {"kind": "google"}, "rain", serpapi_key="s") == "wet"
+        assert await self.run(services, {"kind": "google"}, "rain", serpapi_key="s") == "wet"
 
     @staticmethod
     def pinecone(web: Web, **index: Any) -> None:
@@ -342,11 +348,11 @@ class TestTools:
         }
 
     @pytest.mark.parametrize("host", [True, False], ids=["host", "by name"])
-    async def test_pinecone_finds_passages(self, web: Web, world: World, *, host: bool) -> None:
+    async def test_pinecone_finds_passages(self, web: Web, services: ToolServices, *, host: bool) -> None:
         self.pinecone(web)
         tool = {"kind": "pinecone", "index": "docs", "environment": "gcp-1", "openai_model": "ada"}
         text = await self.run(
-            world, tool | ({"host": web.url} if host else {}), "how?", "2", pinecone_key="p-1", openai_key="o-1"
+            services, tool | ({"host": web.url} if host else {}), "how?", "2", pinecone_key="p-1", openai_key="o-1"
         )
         assert text == "near\n\nfar"
         embedded, *looked_up, queried = web.asked
@@ -365,12 +371,12 @@ class TestTools:
         ],
     )
     async def test_an_index_that_cannot_be_used_is_told(
-        self, web: Web, world: World, index: dict[str, Any], problem: type[Exception], said: str
+        self, web: Web, services: ToolServices, index: dict[str, Any], problem: type[Exception], said: str
     ) -> None:
         self.pinecone(web, **index)
         tool = {"kind": "pinecone", "index": "docs", "environment": "gcp-1"}
         with pytest.raises(problem, match=said):
-            await self.run(world, tool, "how?", "2", pinecone_key="p", openai_key="o")
+            await self.run(services, tool, "how?", "2", pinecone_key="p", openai_key="o")
 
     async def test_the_embeddings_stand_in_speaks_as_openais_client_expects(self, web: Web) -> None:
         seen: list[Asked] = []

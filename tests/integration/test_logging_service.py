@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 from pydantic import BaseModel
 
 from services.logging.decoding import Entry
-from services.logging.session_resolution import Home, Key
+from services.logging.session_resolution import LogKey, SessionAssignment
 from services.logging.store import LogStore
 from shared import ids
 from shared.appender import Appender
@@ -23,9 +23,9 @@ from shared.bus import Bus, progress
 from shared.bus.consumer import ACK_WAIT_SECONDS
 from shared.contracts.logs import (
     LOGS_SUBJECT,
-    GetHomes,
     GetLog,
     GetSession,
+    GetSessionsOfLogs,
     GetTree,
     ListSessions,
     LogRecord,
@@ -75,10 +75,10 @@ class World:
         return await self.appender.append([record.model_dump_json().encode() for record in records])
 
     async def session(self, session_id: str) -> Session:
-        return await self.bus.ask(GetSession(organisation=ORGANISATION, id=session_id))
+        return await self.bus.request(GetSession(organisation=ORGANISATION, id=session_id))
 
     async def output(self, log_id: str) -> str | None:
-        return (await self.bus.ask(GetLog(organisation=ORGANISATION, id=log_id))).output
+        return (await self.bus.request(GetLog(organisation=ORGANISATION, id=log_id))).output
 
     async def events(self) -> list[Msg]:
         return await self.stream("EVENTS")
@@ -131,7 +131,7 @@ async def test_a_log_is_read_as_it_was_accepted(running: World) -> None:
         feedback=[{"id": "ann_1", "type": "rating", "value": "good", "created_at": START}],
     )
     await running.accept(record)
-    stored = await running.bus.ask(GetLog(organisation=ORGANISATION, id=record.id))
+    stored = await running.bus.request(GetLog(organisation=ORGANISATION, id=record.id))
     assert LogRecord.model_validate(stored.model_dump(exclude={"updated_at"})) == record
     (event,) = await running.events()
     assert event.subject == f"events.{ORGANISATION}.log.recorded"
@@ -142,7 +142,7 @@ async def test_an_organisation_sees_nothing_of_another(running: World) -> None:
     await running.accept(log(session_id="sesh_1"), log(organisation="tm_2", output="theirs", session_id="sesh_1"))
     assert await running.output("data_1") is None
     assert (await running.session("sesh_1")).datapoints_count == 1
-    found = await running.bus.ask(SearchLogs(organisation="tm_2", project_id="pr_1"))
+    found = await running.bus.request(SearchLogs(organisation="tm_2", project_id="pr_1"))
     assert [one.output for one in found.logs] == ["theirs"]
     for question in (
         GetLog(organisation="tm_3", id="data_1"),
@@ -150,15 +150,15 @@ async def test_an_organisation_sees_nothing_of_another(running: World) -> None:
         GetTree(organisation="tm_3", session_id="sesh_1"),
     ):
         with pytest.raises(NotFound):
-            await running.bus.ask(question)
-    assert (await running.bus.ask(ListSessions(organisation="tm_3", project_id="pr_1"))).total == 0
+            await running.bus.request(question)
+    assert (await running.bus.request(ListSessions(organisation="tm_3", project_id="pr_1"))).total == 0
 
 
 async def test_of_one_log_sent_twice_the_first_stays(running: World) -> None:
     await running.accept(log(output="first", session_id="sesh_1"), log(output="same message"))
     await running.accept(log(output="second", project_id="pr_2", session_id="sesh_2"))
     assert await running.output("data_1") == "first"
-    found = await running.bus.ask(SearchLogs(organisation=ORGANISATION, project_id="pr_2"))
+    found = await running.bus.request(SearchLogs(organisation=ORGANISATION, project_id="pr_2"))
     assert found.total == 0
     with pytest.raises(NotFound):
         await running.session("sesh_2")
@@ -168,11 +168,11 @@ async def test_of_one_log_sent_twice_the_first_stays(running: World) -> None:
 async def test_updates_are_applied_whatever_the_order(running: World) -> None:
     await running.accept(update(seconds=70, output="newest", error="e"))
     with pytest.raises(NotFound):
-        await running.bus.ask(GetLog(organisation=ORGANISATION, id="data_1"))
+        await running.bus.request(GetLog(organisation=ORGANISATION, id="data_1"))
     assert await running.events() == [], "what nobody can read is no news"
     await running.accept(log(output="own", error="own", duration=1, session_id="sesh_1"))
     await running.accept(update(seconds=65, output="older", duration=2.5))
-    stored = await running.bus.ask(GetLog(organisation=ORGANISATION, id="data_1"))
+    stored = await running.bus.request(GetLog(organisation=ORGANISATION, id="data_1"))
     assert (stored.output, stored.error, stored.duration) == ("newest", "e", 2.5)
     assert stored.updated_at == START + timedelta(seconds=70)
     subjects = [event.subject.rpartition(".")[2] for event in await running.events()]
@@ -206,7 +206,7 @@ async def test_three_projects_share_a_session(running: World) -> None:
             )
         )
     for project_id in ("pr_moderator", "pr_google", "pr_assistant"):
-        listed = await running.bus.ask(ListSessions(organisation=ORGANISATION, project_id=project_id))
+        listed = await running.bus.request(ListSessions(organisation=ORGANISATION, project_id=project_id))
         assert listed.total == 1
         (session,) = listed.sessions
         assert session.project_ids == ["pr_moderator", "pr_google", "pr_assistant"]
@@ -218,11 +218,11 @@ async def test_sessions_are_listed_newest_first_and_in_pages(running: World) -> 
     await running.accept(*(log(f"data_{n}", seconds=n, session_id=f"sesh_{n}") for n in range(5)))
     await running.accept(SessionOpened(id="sesh_empty", organisation=ORGANISATION, created_at=START))
     asked = ListSessions(organisation=ORGANISATION, project_id="pr_1", page=Page(number=1, size=2))
-    listed = await running.bus.ask(asked)
+    listed = await running.bus.request(asked)
     assert listed.total == 5
     assert [session.id for session in listed.sessions] == ["sesh_2", "sesh_1"]
     assert (await running.session("sesh_empty")).datapoints_count == 0
-    assert (await running.bus.ask(GetTree(organisation=ORGANISATION, session_id="sesh_empty"))).roots == []
+    assert (await running.bus.request(GetTree(organisation=ORGANISATION, session_id="sesh_empty"))).roots == []
 
 
 def lines(nodes: list[Node], depth: int = 0) -> list[str]:
@@ -244,12 +244,12 @@ async def test_descendants_join_the_session_of_their_ancestor(running: World, or
     for records in [family] if together else [[one] for one in family]:
         await running.accept(*records)
         await running.until_stored()
-    shown = await running.bus.ask(GetTree(organisation=ORGANISATION, session_id="sesh_1"))
+    shown = await running.bus.request(GetTree(organisation=ORGANISATION, session_id="sesh_1"))
     assert lines(shown.roots) == ["data_1", ".data_2", "..data_3", "...data_4", "..data_5"]
     session = await running.session("sesh_1")
     assert session.project_ids == ["pr_1", "pr_2", "pr_3"]
-    assert (await running.bus.ask(ListSessions(organisation=ORGANISATION, project_id="pr_3"))).total == 1
-    stored = await running.bus.ask(GetLog(organisation=ORGANISATION, id="data_4"))
+    assert (await running.bus.request(ListSessions(organisation=ORGANISATION, project_id="pr_3"))).total == 1
+    stored = await running.bus.request(GetLog(organisation=ORGANISATION, id="data_4"))
     assert stored.session_id == "sesh_1"
 
 
@@ -260,7 +260,7 @@ async def test_children_of_a_log_without_session_wait_for_nothing(running: World
     logs = running.database["logs"]
     assert await logs.count_documents({"waiting": True}) == 2
     await running.accept(log("data_1"))
-    assert (await running.bus.ask(GetLog(organisation=ORGANISATION, id="data_3"))).session_id is None
+    assert (await running.bus.request(GetLog(organisation=ORGANISATION, id="data_3"))).session_id is None
     assert await logs.count_documents({"waiting": True}) == 0
 
 
@@ -270,22 +270,22 @@ async def test_a_log_in_the_session_that_was_told_of_its_parent_is_where_it_woul
 ) -> None:
     await running.accept(log("data_1", session_id="sesh_1"), log("data_alone"), log("data_late", parent_id="data_none"))
     parents = ["data_1", "data_alone", "data_late", "data_none"]
-    homes = await running.bus.ask(GetHomes(organisation=ORGANISATION, log_ids=parents))
-    assert homes.sessions == {"data_1": "sesh_1", "data_alone": None}
-    assert (await running.bus.ask(GetHomes(organisation="tm_2", log_ids=parents))).sessions == {}
+    assignments = await running.bus.request(GetSessionsOfLogs(organisation=ORGANISATION, log_ids=parents))
+    assert assignments.sessions == {"data_1": "sesh_1", "data_alone": None}
+    assert (await running.bus.request(GetSessionsOfLogs(organisation="tm_2", log_ids=parents))).sessions == {}
     for parent in parents:
-        session_id = homes.sessions.get(parent) if told else None
+        session_id = assignments.sessions.get(parent) if told else None
         await running.accept(log(f"{parent}_child", seconds=1, parent_id=parent, session_id=session_id))
     await running.accept(log("data_none", session_id="sesh_1", seconds=2))
     children = [f"{parent}_child" for parent in parents]
-    stored = await running.bus.ask(GetHomes(organisation=ORGANISATION, log_ids=children))
+    stored = await running.bus.request(GetSessionsOfLogs(organisation=ORGANISATION, log_ids=children))
     assert stored.sessions == {
         "data_1_child": "sesh_1",
         "data_alone_child": None,
         "data_late_child": "sesh_1",
         "data_none_child": "sesh_1",
     }
-    shown = await running.bus.ask(GetTree(organisation=ORGANISATION, session_id="sesh_1"))
+    shown = await running.bus.request(GetTree(organisation=ORGANISATION, session_id="sesh_1"))
     alone, late = ["data_1", ".data_1_child"], ["data_none", ".data_late", "..data_late_child", ".data_none_child"]
     assert lines(shown.roots) == alone + late
 
@@ -301,7 +301,7 @@ async def test_a_message_that_cannot_be_stored_goes_to_dead_with_its_reason_and_
     assert await running.output("data_fine") is None
     for log_id in ("data_bad", "data_huge", "data_early"):
         with pytest.raises(NotFound):
-            await running.bus.ask(GetLog(organisation=ORGANISATION, id=log_id))
+            await running.bus.request(GetLog(organisation=ORGANISATION, id=log_id))
     dead = await running.stream("DEAD")
     reasons = [(message.headers or {})["Everloop-Reason"] for message in dead]
     assert [message.subject for message in dead] == ["dead.logs"] * 4
@@ -313,10 +313,10 @@ async def test_a_message_that_cannot_be_stored_goes_to_dead_with_its_reason_and_
 
 async def test_a_document_too_large_for_the_database_does_not_stop_its_neighbours(store: LogStore) -> None:
     logs = [log("a"), log("b", output="x" * 17_000_000), log("c", stdout="\ud800"), log("d")]
-    homes = {Key(ORGANISATION, one.id): Home(None) for one in logs}
-    added = await store.add([Entry(place, one) for place, one in enumerate(logs)], homes)
+    assignments = {LogKey(ORGANISATION, one.id): SessionAssignment(None) for one in logs}
+    added = await store.add([Entry(place, one) for place, one in enumerate(logs)], assignments)
     assert {key.id for key in added.refused} == {"b", "c"}
-    assert await store.present(homes) == {Key(ORGANISATION, "a"), Key(ORGANISATION, "d")}
+    assert await store.present(assignments) == {LogKey(ORGANISATION, "a"), LogKey(ORGANISATION, "d")}
     big = [Entry(9, update("a", output="y" * 17_000_000)), Entry(10, update("d", output="z"))]
     assert set(await store.change(big)) == {0}
     stored = await store.get(ORGANISATION, "d")
@@ -325,13 +325,13 @@ async def test_a_document_too_large_for_the_database_does_not_stop_its_neighbour
 
 
 async def test_the_first_accepted_wins_also_when_it_is_stored_second(store: LogStore) -> None:
-    key = Key(ORGANISATION, "data_1")
-    homes = {key: Home(None)}
-    assert not (await store.add([Entry(2, log(output="2", source="sdk"))], homes)).repeats
+    key = LogKey(ORGANISATION, "data_1")
+    assignments = {key: SessionAssignment(None)}
+    assert not (await store.add([Entry(2, log(output="2", source="sdk"))], assignments)).repeats
     await store.change([Entry(3, update(error="late"))])
     for _ in range(2):
-        assert not (await store.add([Entry(1, log(output="1"))], homes)).repeats
-        assert (await store.add([Entry(2, log(output="2", source="sdk"))], homes)).repeats == {key}
+        assert not (await store.add([Entry(1, log(output="1"))], assignments)).repeats
+        assert (await store.add([Entry(2, log(output="2", source="sdk"))], assignments)).repeats == {key}
         stored = await store.get(*key)
         assert stored is not None
         assert (stored.output, stored.source, stored.error) == ("1", None, "late")
@@ -346,7 +346,7 @@ async def test_search_is_literal_and_knows_filters_order_and_pages(running: Worl
     )
 
     async def found(**terms: Any) -> list[str]:
-        answer = await running.bus.ask(SearchLogs(organisation=ORGANISATION, project_id="pr_1", **terms))
+        answer = await running.bus.request(SearchLogs(organisation=ORGANISATION, project_id="pr_1", **terms))
         assert answer.total == len(answer.logs)
         return [one.id.removeprefix("data_") for one in answer.logs]
 
@@ -364,7 +364,7 @@ async def test_search_is_literal_and_knows_filters_order_and_pages(running: Worl
     assert await found(sort=[Sort(column="model", descending=True)]) == ["3", "1", "2"]
     assert await found(sort=[Sort(column="source"), Sort(column="timestamp")]) == ["3", "2", "1"]
     paged = SearchLogs(organisation=ORGANISATION, project_id="pr_1", page=Page(number=1, size=2))
-    answer = await running.bus.ask(paged)
+    answer = await running.bus.request(paged)
     assert (answer.total, [one.id for one in answer.logs]) == (3, ["data_1"])
 
 
@@ -382,9 +382,9 @@ async def test_you_read_what_you_wrote_under_load_and_with_two_replicas(world: W
             log_id = ids.mint("data")
             await world.accept(log(log_id, output="before"))
             try:
-                first = (await reader.ask(GetLog(organisation=ORGANISATION, id=log_id))).output
+                first = (await reader.request(GetLog(organisation=ORGANISATION, id=log_id))).output
                 await world.accept(update(log_id, output="after"))
-                second = (await reader.ask(GetLog(organisation=ORGANISATION, id=log_id))).output
+                second = (await reader.request(GetLog(organisation=ORGANISATION, id=log_id))).output
             except NotFound:
                 missed += 1
             else:
@@ -458,7 +458,7 @@ async def test_a_database_killed_during_intake_loses_nothing(world: World) -> No
         world.stack.mongod.kill()
         await asyncio.sleep(0.5)
         with pytest.raises(Unavailable):
-            await world.bus.ask(GetLog(organisation=ORGANISATION, id="data_1"), timeout_seconds=10)
+            await world.bus.request(GetLog(organisation=ORGANISATION, id="data_1"), timeout_seconds=10)
         world.stack.mongod.start()
     await _exactly_once(world, await filling)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from nats.aio.msg import Msg
 
-from services.gateway.project_cache import Catalogue
+from services.gateway.project_cache import ProjectCache
 from services.gateway.settings import Settings as GatewaySettings
 from shared import ids
 from shared.contracts.access import Author, Caller
@@ -67,7 +67,7 @@ async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]
 
 async def register(here: Place, org: str, given: ModelConfig | None = None, **fields: Any) -> Resolved:
     values = {"project": ProjectRef(name="desk"), "config": given or config(), "may_deploy": True, "by": ADA} | fields
-    return await here.bus.ask(Resolve(organisation=org, **values))
+    return await here.bus.request(Resolve(organisation=org, **values))
 
 
 async def used(here: Place, org: str, **fields: Any) -> set[str]:
@@ -85,11 +85,11 @@ async def unusable(here: Place, org: str, said: str, **fields: Any) -> None:
 
 
 async def environments(here: Place, org: str) -> list[Environment]:
-    return (await here.bus.ask(ListEnvironments(organisation=org))).environments
+    return (await here.bus.request(ListEnvironments(organisation=org))).environments
 
 
 async def history(here: Place, org: str, project_id: str, **fields: Any) -> list[Deployment]:
-    return (await here.bus.ask(ListDeployments(organisation=org, project_id=project_id, **fields))).deployments
+    return (await here.bus.request(ListDeployments(organisation=org, project_id=project_id, **fields))).deployments
 
 
 class TestDeploying:
@@ -99,7 +99,7 @@ class TestDeploying:
         assert await used(here, org) == {versions[0].id}
         for number in range(1, 13):
             wanted = versions[number % 2]
-            await here.bus.ask(Deploy(organisation=org, project_id=wanted.project_id, config_id=wanted.id, by=BOB))
+            await here.bus.request(Deploy(organisation=org, project_id=wanted.project_id, config_id=wanted.id, by=BOB))
             assert await used(here, org) == {wanted.id}
 
     async def test_who_deployed_and_removed_what_is_kept(self, here: Place) -> None:
@@ -107,17 +107,17 @@ class TestDeploying:
         first, second = [(await register(here, org, config(seed=number))).version for number in range(2)]
         project_id = first.project_id
         (production,) = await environments(here, org)
-        staging = await here.bus.ask(CreateEnvironment(organisation=org, name="staging"))
+        staging = await here.bus.request(CreateEnvironment(organisation=org, name="staging"))
         both = [production.id, staging.id]
         deploy = Deploy(organisation=org, project_id=project_id, config_id=second.id, environment_ids=both, by=BOB)
-        answer = await here.bus.ask(deploy)
+        answer = await here.bus.request(deploy)
         assert [(one.environment.name, one.config_id) for one in answer.deployed] == [
             ("production", second.id),
             ("staging", second.id),
         ]
-        await here.bus.ask(deploy)  # what is so already is no change
-        await here.bus.ask(Undeploy(organisation=org, project_id=project_id, environment="staging", by=ADA))
-        await here.bus.ask(Undeploy(organisation=org, project_id=project_id, environment_id=staging.id, by=BOB))
+        await here.bus.request(deploy)  # what is so already is no change
+        await here.bus.request(Undeploy(organisation=org, project_id=project_id, environment="staging", by=ADA))
+        await here.bus.request(Undeploy(organisation=org, project_id=project_id, environment_id=staging.id, by=BOB))
         found = await history(here, org, project_id)
         assert [(one.environment, one.config_id, one.previous_config_id, one.by) for one in found] == [
             ("staging", None, second.id, ADA),
@@ -133,10 +133,10 @@ class TestDeploying:
         versions = [(await register(here, org, config(seed=number))).version for number in range(8)]
         project_id = versions[0].project_id
         commands = [Deploy(organisation=org, project_id=project_id, config_id=it.id, by=ADA) for it in versions[1:]]
-        await asyncio.gather(*(here.bus.ask(command) for command in commands))
+        await asyncio.gather(*(here.bus.request(command) for command in commands))
         found = await history(here, org, project_id)
         assert {one.config_id for one in found} == {version.id for version in versions}
-        active = await here.bus.ask(GetActive(organisation=org, project_id=project_id))
+        active = await here.bus.request(GetActive(organisation=org, project_id=project_id))
         chain, line = {one.previous_config_id: one.config_id for one in found}, []
         while (following := chain.get(line[-1] if line else None)) is not None:
             line.append(following)
@@ -156,28 +156,28 @@ class TestDeploying:
             ({"environment_ids": [production.id, "env_unknown"]}, NotFound),
         ):
             with pytest.raises(error):
-                await here.bus.ask(deploy.model_copy(update=wrong))
+                await here.bus.request(deploy.model_copy(update=wrong))
         assert len(await history(here, org, made.project_id)) == 1
         with pytest.raises(NotFound, match="no environment 'staging'"):
-            await here.bus.ask(GetActive(organisation=org, project_id=made.project_id, environment="staging"))
+            await here.bus.request(GetActive(organisation=org, project_id=made.project_id, environment="staging"))
 
     async def test_large_configs_in_many_environments_are_told_by_id_and_name(self, here: Place) -> None:
         org = organisation()
         large = config(name="Large", chat_template=[{"role": "system", "content": "x" * 1_000_000}])
         made = (await register(here, org, large)).version
-        places = [await here.bus.ask(CreateEnvironment(organisation=org, name=f"place {it}")) for it in range(10)]
+        places = [await here.bus.request(CreateEnvironment(organisation=org, name=f"place {it}")) for it in range(10)]
         deploy = Deploy(
             organisation=org, project_id=made.project_id, config_id=made.id, environment_ids=[one.id for one in places]
         )
-        answer = await here.bus.ask(deploy)
+        answer = await here.bus.request(deploy)
         assert {(one.config_id, one.config_name) for one in answer.deployed} == {(made.id, "Large")}
-        listed = await here.bus.ask(ListDeployed(organisation=org, project_id=made.project_id))
+        listed = await here.bus.request(ListDeployed(organisation=org, project_id=made.project_id))
         assert [one.config_name for one in listed.deployed] == ["Large"] * 11
 
     async def test_what_was_removed_stays_removed_for_later_configs(self, here: Place) -> None:
         org = organisation()
         made = (await register(here, org)).version
-        await here.bus.ask(Undeploy(organisation=org, project_id=made.project_id))
+        await here.bus.request(Undeploy(organisation=org, project_id=made.project_id))
         await register(here, org, config(seed=1))
         await register(here, org)
         await unusable(here, org, "nothing deployed")
@@ -192,9 +192,9 @@ class TestDeploying:
         await here.database["deployments"].insert_one(
             place_ | {"config_id": first.id, "deployed_at": old["deployed_at"]}
         )
-        active = await here.bus.ask(GetActive(organisation=org, project_id=first.project_id))
+        active = await here.bus.request(GetActive(organisation=org, project_id=first.project_id))
         assert active.version == first
-        await here.bus.ask(Deploy(organisation=org, project_id=first.project_id, config_id=second.id, by=BOB))
+        await here.bus.request(Deploy(organisation=org, project_id=first.project_id, config_id=second.id, by=BOB))
         newest, oldest = await history(here, org, first.project_id)
         assert (newest.config_id, newest.previous_config_id, newest.by) == (second.id, first.id, BOB)
         assert (oldest.config_id, oldest.by) == (first.id, None)
@@ -211,21 +211,21 @@ class TestEnvironments:
     async def test_the_default_one_counts_at_the_time_of_the_call(self, here: Place) -> None:
         org = organisation()
         first, second = [(await register(here, org, config(seed=number))).version for number in range(2)]
-        staging = await here.bus.ask(CreateEnvironment(organisation=org, name="staging"))
-        await here.bus.ask(
+        staging = await here.bus.request(CreateEnvironment(organisation=org, name="staging"))
+        await here.bus.request(
             Deploy(organisation=org, project_id=first.project_id, config_id=second.id, environment_ids=[staging.id])
         )
         assert await used(here, org) == {first.id}
         assert await used(here, org, environment="staging") == {second.id}
         for _ in range(3):
             (production,) = [one for one in await environments(here, org) if one.name == "production"]
-            await here.bus.ask(UpdateEnvironment(organisation=org, id=staging.id, make_default=True))
+            await here.bus.request(UpdateEnvironment(organisation=org, id=staging.id, make_default=True))
             assert await used(here, org) == {second.id}
             assert [(one.name, one.default) for one in await environments(here, org)] == [
                 ("staging", True),
                 ("production", False),
             ]
-            await here.bus.ask(UpdateEnvironment(organisation=org, id=production.id, make_default=True))
+            await here.bus.request(UpdateEnvironment(organisation=org, id=production.id, make_default=True))
             assert await used(here, org) == {first.id}
 
     async def test_a_new_name_holds_at_once_and_the_old_one_no_more(self, here: Place) -> None:
@@ -235,33 +235,36 @@ class TestEnvironments:
         before, after = "production", "live"
         for _ in range(4):
             assert await used(here, org, environment=before) == {made.id}
-            await here.bus.ask(UpdateEnvironment(organisation=org, id=production.id, name=after))
+            await here.bus.request(UpdateEnvironment(organisation=org, id=production.id, name=after))
             assert await used(here, org, environment=after) == {made.id}
             await unusable(here, org, before, environment=before)
             before, after = after, before
 
     async def test_names_are_unique(self, here: Place) -> None:
         org = organisation()
-        staging = await here.bus.ask(CreateEnvironment(organisation=org, name="staging"))
+        staging = await here.bus.request(CreateEnvironment(organisation=org, name="staging"))
         with pytest.raises(Conflict, match="staging"):
-            await here.bus.ask(CreateEnvironment(organisation=org, name="staging"))
+            await here.bus.request(CreateEnvironment(organisation=org, name="staging"))
         with pytest.raises(Conflict, match="production"):
-            await here.bus.ask(UpdateEnvironment(organisation=org, id=staging.id, name="production", make_default=True))
+            await here.bus.request(
+                UpdateEnvironment(organisation=org, id=staging.id, name="production", make_default=True)
+            )
         assert [one.name for one in await environments(here, org)] == ["production", "staging"]
-        await here.bus.ask(CreateEnvironment(organisation=organisation(), name="staging"))
+        await here.bus.request(CreateEnvironment(organisation=organisation(), name="staging"))
 
     async def test_one_default_and_unique_names_however_many_change_at_once(self, here: Place) -> None:
         org = organisation()
         names = ["a", "b", "a", "b", "c", "c"]
         made = await asyncio.gather(
-            *(here.bus.ask(CreateEnvironment(organisation=org, name=name)) for name in names), return_exceptions=True
+            *(here.bus.request(CreateEnvironment(organisation=org, name=name)) for name in names),
+            return_exceptions=True,
         )
         there = [one for one in made if isinstance(one, Environment)]
         assert sorted(one.name for one in there) == ["a", "b", "c"]
         assert all(isinstance(one, Conflict) for one in made if not isinstance(one, Environment))
         await asyncio.gather(
             *(
-                here.bus.ask(UpdateEnvironment(organisation=org, id=one.id, make_default=True))
+                here.bus.request(UpdateEnvironment(organisation=org, id=one.id, make_default=True))
                 for one in there
                 for _ in range(3)
             ),
@@ -274,17 +277,17 @@ class TestEnvironments:
     async def test_deleting_one_removes_what_is_deployed_in_it(self, here: Place) -> None:
         org = organisation()
         made = (await register(here, org)).version
-        staging = await here.bus.ask(CreateEnvironment(organisation=org, name="staging"))
+        staging = await here.bus.request(CreateEnvironment(organisation=org, name="staging"))
         deploy = Deploy(organisation=org, project_id=made.project_id, config_id=made.id, environment_ids=[staging.id])
-        await here.bus.ask(deploy)
+        await here.bus.request(deploy)
         assert await used(here, org, environment="staging") == {made.id}
-        await here.bus.ask(DeleteEnvironment(organisation=org, id=staging.id, by=BOB))
+        await here.bus.request(DeleteEnvironment(organisation=org, id=staging.id, by=BOB))
         await unusable(here, org, "staging", environment="staging")
         removal = (await history(here, org, made.project_id))[0]
         assert (removal.environment, removal.config_id, removal.previous_config_id) == (None, None, made.id)
         assert removal.by == BOB
-        again = await here.bus.ask(CreateEnvironment(organisation=org, name="staging"))
-        listed = await here.bus.ask(ListDeployed(organisation=org, project_id=made.project_id))
+        again = await here.bus.request(CreateEnvironment(organisation=org, name="staging"))
+        listed = await here.bus.request(ListDeployed(organisation=org, project_id=made.project_id))
         assert [(one.environment.id, one.config_id) for one in listed.deployed][1] == (again.id, None)
 
     async def test_the_default_one_cannot_be_deleted(self, here: Place) -> None:
@@ -292,23 +295,23 @@ class TestEnvironments:
         made = (await register(here, org)).version
         (production,) = await environments(here, org)
         with pytest.raises(Conflict, match="default"):
-            await here.bus.ask(DeleteEnvironment(organisation=org, id=production.id))
+            await here.bus.request(DeleteEnvironment(organisation=org, id=production.id))
         assert await used(here, org) == {made.id}
         with pytest.raises(NotFound):
-            await here.bus.ask(DeleteEnvironment(organisation=organisation(), id=production.id))
+            await here.bus.request(DeleteEnvironment(organisation=organisation(), id=production.id))
 
 
 class TestProjects:
     async def test_a_name_is_taken_once(self, here: Place) -> None:
         org = organisation()
-        made = await here.bus.ask(CreateProject(organisation=org, name="desk"))
+        made = await here.bus.request(CreateProject(organisation=org, name="desk"))
         with pytest.raises(Conflict, match="desk"):
-            await here.bus.ask(CreateProject(organisation=org, name="desk"))
-        other = await here.bus.ask(CreateProject(organisation=org, name="other"))
+            await here.bus.request(CreateProject(organisation=org, name="desk"))
+        other = await here.bus.request(CreateProject(organisation=org, name="other"))
         with pytest.raises(Conflict, match="desk"):
-            await here.bus.ask(UpdateProject(organisation=org, id=other.project.id, name="desk"))
+            await here.bus.request(UpdateProject(organisation=org, id=other.project.id, name="desk"))
         assert (await register(here, org)).project.id == made.project.id
-        await here.bus.ask(CreateProject(organisation=organisation(), name="desk"))
+        await here.bus.request(CreateProject(organisation=organisation(), name="desk"))
 
     async def test_no_new_project_has_a_name_without_end_and_old_ones_keep_theirs(self, here: Place) -> None:
         org = organisation()
@@ -320,7 +323,7 @@ class TestProjects:
 
     async def test_the_same_command_twice_makes_one_project(self, here: Place) -> None:
         command = CreateProject(organisation=organisation(), name="desk")
-        assert await here.bus.ask(command) == await here.bus.ask(command)
+        assert await here.bus.request(command) == await here.bus.request(command)
 
     async def test_a_new_name_holds_at_once_everywhere(self, here: Place) -> None:
         org = organisation()
@@ -328,7 +331,7 @@ class TestProjects:
         before, after = "desk", "counter"
         for _ in range(4):
             assert await used(here, org, project=ProjectRef(name=before)) == {made.id}
-            await here.bus.ask(UpdateProject(organisation=org, id=made.project_id, name=after))
+            await here.bus.request(UpdateProject(organisation=org, id=made.project_id, name=after))
             assert await used(here, org, project=ProjectRef(name=after)) == {made.id}
             await unusable(here, org, before, project=ProjectRef(name=before))
             before, after = after, before
@@ -336,24 +339,24 @@ class TestProjects:
     async def test_of_an_update_all_is_done_or_nothing(self, here: Place) -> None:
         org = organisation()
         first, second = [(await register(here, org, config(seed=number))).version for number in range(2)]
-        await here.bus.ask(CreateProject(organisation=org, name="taken"))
+        await here.bus.request(CreateProject(organisation=org, name="taken"))
         update = UpdateProject(organisation=org, id=first.project_id, name="new", active_config_id=second.id, by=BOB)
         with pytest.raises(NotFound):
-            await here.bus.ask(update.model_copy(update={"active_config_id": "config_unknown"}))
+            await here.bus.request(update.model_copy(update={"active_config_id": "config_unknown"}))
         with pytest.raises(Conflict):
-            await here.bus.ask(update.model_copy(update={"name": "taken"}))
-        unchanged = await here.bus.ask(GetProject(organisation=org, id=first.project_id))
+            await here.bus.request(update.model_copy(update={"name": "taken"}))
+        unchanged = await here.bus.request(GetProject(organisation=org, id=first.project_id))
         assert (unchanged.project.name, unchanged.active) == ("desk", first)
-        changed = await here.bus.ask(update)
+        changed = await here.bus.request(update)
         assert (changed.project.name, changed.active) == ("new", second)
 
     async def test_projects_are_listed_filtered_sorted_and_paged(self, here: Place) -> None:
         org = organisation()
         for name in ("banana", "Apple", "cherry (ripe)", "APRICOT"):
-            await here.bus.ask(CreateProject(organisation=org, name=name))
+            await here.bus.request(CreateProject(organisation=org, name=name))
 
         async def found(**fields: Any) -> list[str]:
-            page = await here.bus.ask(ListProjects(organisation=org, **fields))
+            page = await here.bus.request(ListProjects(organisation=org, **fields))
             return [one.project.name for one in page.projects]
 
         assert await found() == ["APRICOT", "cherry (ripe)", "Apple", "banana"]
@@ -375,7 +378,7 @@ class TestProjects:
             for sort_by in ("created_at", "updated_at", "name"):
                 await here.database.command("profile", 2)
                 query = ListProjects(organisation=org, sort_by=sort_by, page=Page(size=10))  # type: ignore[arg-type]
-                assert len((await here.bus.ask(query)).projects) == 10
+                assert len((await here.bus.request(query)).projects) == 10
                 await here.database.command("profile", 0)
                 wanted = {"command.find": "projects", "command.filter.organisation": org}
                 (found,) = [one async for one in here.database["system.profile"].find(wanted)]
@@ -390,17 +393,20 @@ class TestProjects:
         org = organisation()
         made = [(await register(here, org, config(seed=number))).version for number in range(3)]
         query = ListVersions(organisation=org, project_id=made[0].project_id, page=Page(size=2))
-        page = await here.bus.ask(query)
+        page = await here.bus.request(query)
         assert (page.versions, page.total) == ([made[2], made[1]], 3)
 
     async def test_feedback_types_defined_at_once_are_all_there(self, here: Place) -> None:
         org = organisation()
-        project = (await here.bus.ask(CreateProject(organisation=org, name="desk"))).project
+        project = (await here.bus.request(CreateProject(organisation=org, name="desk"))).project
         labels = [FeedbackType(type="action", labels=[FeedbackLabel(value=f"label {number}")]) for number in range(40)]
         await asyncio.gather(
-            *(here.bus.ask(DefineFeedbackTypes(organisation=org, project_id=project.id, types=[one])) for one in labels)
+            *(
+                here.bus.request(DefineFeedbackTypes(organisation=org, project_id=project.id, types=[one]))
+                for one in labels
+            )
         )
-        types = (await here.bus.ask(GetProject(organisation=org, id=project.id))).feedback_types
+        types = (await here.bus.request(GetProject(organisation=org, id=project.id))).feedback_types
         (action,) = [one for one in types if one.type == "action"]
         assert sorted(label.value for label in action.labels) == sorted(f"label {number}" for number in range(40))
 
@@ -413,10 +419,10 @@ class TestProjects:
 
         subscription = await here.bus.client.subscribe(f"events.{org}.project.changed", cb=hear)
         made = (await register(here, org)).version
-        await here.bus.ask(UpdateProject(organisation=org, id=made.project_id, name="counter"))
-        await here.bus.ask(Undeploy(organisation=org, project_id=made.project_id))
-        await here.bus.ask(CreateEnvironment(organisation=org, name="staging"))
-        await here.bus.ask(DeleteProject(organisation=org, id=made.project_id, may_undeploy=True))
+        await here.bus.request(UpdateProject(organisation=org, id=made.project_id, name="counter"))
+        await here.bus.request(Undeploy(organisation=org, project_id=made.project_id))
+        await here.bus.request(CreateEnvironment(organisation=org, name="staging"))
+        await here.bus.request(DeleteProject(organisation=org, id=made.project_id, may_undeploy=True))
         await here.bus.client.flush()
         await subscription.unsubscribe()
         assert heard == ["created", "deployed", "configured", "renamed", "undeployed", "environments", "deleted"]
@@ -429,25 +435,25 @@ class TestGateways:
         caller = Caller(organisation=organisation(), role="Admin", key_id="key_1", user_id="usr_1", email="a@b.c")
         gateway = GatewaySettings(secret=SECRET)
         async with connected(here.nats) as one, connected(here.nats) as other:
-            catalogues = [Catalogue(one, gateway), Catalogue(other, gateway)]
-            for catalogue in catalogues:
-                await catalogue.listen()
+            project_caches = [ProjectCache(one, gateway), ProjectCache(other, gateway)]
+            for project_cache in project_caches:
+                await project_cache.listen()
 
             async def resolved(name: str) -> list[Resolved]:
                 ref = ProjectRef(name=name)
-                return [await it.resolve(caller, ref, config=config(), may_deploy=True) for it in catalogues]
+                return [await it.resolve(caller, ref, config=config(), may_deploy=True) for it in project_caches]
 
             first, same = await resolved("desk")
             project_id = first.project.id
             assert first == same
             for name in ("counter", "desk", "counter"):
-                await one.ask(UpdateProject(organisation=caller.organisation, id=project_id, name=name))
-                for catalogue in catalogues:
-                    assert (await catalogue.project(caller.organisation, project_id)).name == name
-            await other.ask(DeleteProject(organisation=caller.organisation, id=project_id, may_undeploy=True))
-            for catalogue in catalogues:
-                assert await catalogue.projects(caller.organisation, [project_id]) == {}
-                assert await catalogue.versions(caller.organisation, [first.version.id]) == {}
+                await one.request(UpdateProject(organisation=caller.organisation, id=project_id, name=name))
+                for project_cache in project_caches:
+                    assert (await project_cache.project(caller.organisation, project_id)).name == name
+            await other.request(DeleteProject(organisation=caller.organisation, id=project_id, may_undeploy=True))
+            for project_cache in project_caches:
+                assert await project_cache.projects(caller.organisation, [project_id]) == {}
+                assert await project_cache.versions(caller.organisation, [first.version.id]) == {}
             anew, again = await resolved("counter")
             assert anew.project.id == again.project.id != project_id
             (record,) = await history(here, caller.organisation, anew.project.id)
@@ -457,13 +463,13 @@ class TestGateways:
         org = organisation()
         project_id = (await register(here, org)).project.id
         async with connected(here.nats) as bus:
-            catalogue = Catalogue(bus, GatewaySettings(secret=SECRET))
-            await catalogue.listen()
-            assert (await catalogue.project(org, project_id)).name == "desk"
+            project_cache = ProjectCache(bus, GatewaySettings(secret=SECRET))
+            await project_cache.listen()
+            assert (await project_cache.project(org, project_id)).name == "desk"
             await here.database["projects"].update_one({"_id": project_id}, {"$set": {"name": "changed unheard"}})
-            assert (await catalogue.project(org, project_id)).name == "desk"
+            assert (await project_cache.project(org, project_id)).name == "desk"
             await bus._reconnected()
-            assert (await catalogue.project(org, project_id)).name == "changed unheard"
+            assert (await project_cache.project(org, project_id)).name == "changed unheard"
 
 
 class TestDeleting:
@@ -471,26 +477,26 @@ class TestDeleting:
         org = organisation()
         made = (await register(here, org)).version
         assert await used(here, org) == {made.id}
-        await here.bus.ask(DeleteProject(organisation=org, id=made.project_id, may_undeploy=True))
+        await here.bus.request(DeleteProject(organisation=org, id=made.project_id, may_undeploy=True))
         await unusable(here, org, "desk")
         with pytest.raises(NotFound):
-            await here.bus.ask(GetProject(organisation=org, id=made.project_id))
+            await here.bus.request(GetProject(organisation=org, id=made.project_id))
         with pytest.raises(NotFound):
-            await here.bus.ask(DeleteProject(organisation=org, id=made.project_id, may_undeploy=True))
+            await here.bus.request(DeleteProject(organisation=org, id=made.project_id, may_undeploy=True))
         for _ in range(6):
             with pytest.raises(NotFound):
-                await here.bus.ask(Resolve(organisation=org, project=ProjectRef(), config_id=made.id))
-        assert (await here.bus.ask(GetVersions(organisation=org, ids=[made.id]))).versions == []
+                await here.bus.request(Resolve(organisation=org, project=ProjectRef(), config_id=made.id))
+        assert (await here.bus.request(GetVersions(organisation=org, ids=[made.id]))).versions == []
         for collection in ("projects", "versions", "deployments"):
             assert await here.database[collection].count_documents({"organisation": org}) == 0
         again = await register(here, org)
         assert again.project.id != made.project_id
-        assert (await here.bus.ask(ListProjects(organisation=org))).total == 1
+        assert (await here.bus.request(ListProjects(organisation=org))).total == 1
 
     async def test_logging_is_told_once_it_is_hidden(self, here: Place) -> None:
         org = organisation()
         project_id = (await register(here, org)).project.id
-        await here.bus.ask(DeleteProject(organisation=org, id=project_id, may_undeploy=True))
+        await here.bus.request(DeleteProject(organisation=org, id=project_id, may_undeploy=True))
         records = [record for payload in await here.messages("LOGS") for record in INTAKE.validate_json(payload)]
         told = [record for record in records if isinstance(record, ProjectDeleted) and record.organisation == org]
         assert [record.project_id for record in told] == [project_id]
@@ -501,25 +507,25 @@ class TestDeleting:
         hidden = {"$set": {"deleted_at": made.created_at}, "$unset": {"name": ""}}
         await here.database["projects"].update_one({"_id": made.project_id}, hidden)
         with pytest.raises(NotFound):
-            await here.bus.ask(GetProject(organisation=org, id=made.project_id))
-        assert (await here.bus.ask(ListProjects(organisation=org))).total == 0
-        assert (await here.bus.ask(GetVersions(organisation=org, ids=[made.id]))).versions == []
-        await here.bus.ask(CreateProject(organisation=org, name="desk"))
-        await here.bus.ask(DeleteProject(organisation=org, id=made.project_id, may_undeploy=True))
+            await here.bus.request(GetProject(organisation=org, id=made.project_id))
+        assert (await here.bus.request(ListProjects(organisation=org))).total == 0
+        assert (await here.bus.request(GetVersions(organisation=org, ids=[made.id]))).versions == []
+        await here.bus.request(CreateProject(organisation=org, name="desk"))
+        await here.bus.request(DeleteProject(organisation=org, id=made.project_id, may_undeploy=True))
         assert await here.database["versions"].count_documents({"organisation": org}) == 0
         assert await here.database["projects"].count_documents({"organisation": org}) == 1
 
     async def test_what_is_deployed_is_deleted_only_by_who_may_change_that(self, here: Place) -> None:
         org = organisation()
         made = (await register(here, org)).version
-        await here.bus.ask(CreateEnvironment(organisation=org, name="staging"))
+        await here.bus.request(CreateEnvironment(organisation=org, name="staging"))
         with pytest.raises(Denied, match="deployed"):
-            await here.bus.ask(DeleteProject(organisation=org, id=made.project_id))
+            await here.bus.request(DeleteProject(organisation=org, id=made.project_id))
         assert await used(here, org) == {made.id}
-        await here.bus.ask(Undeploy(organisation=org, project_id=made.project_id))
-        await here.bus.ask(DeleteProject(organisation=org, id=made.project_id))
+        await here.bus.request(Undeploy(organisation=org, project_id=made.project_id))
+        await here.bus.request(DeleteProject(organisation=org, id=made.project_id))
         with pytest.raises(NotFound):
-            await here.bus.ask(GetProject(organisation=org, id=made.project_id))
+            await here.bus.request(GetProject(organisation=org, id=made.project_id))
 
     async def test_what_nobody_repeats_a_service_that_starts_finishes(self, here: Place) -> None:
         org = organisation()
@@ -553,7 +559,7 @@ class TestDeleting:
             ListVersions(organisation=other, project_id=made.project_id),
         ):
             with pytest.raises(NotFound):
-                await here.bus.ask(command)
+                await here.bus.request(command)
         assert await used(here, org) == {made.id}
 
 

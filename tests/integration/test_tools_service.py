@@ -46,7 +46,7 @@ def snippet(**passages: str) -> Snippet:
 async def created(here: Place, org: str, **fields: Any) -> Tool:
     """A snippet tool named `assistant`."""
     command = CreateTool(organisation=org, **{"name": "assistant", "settings": snippet(a="first")} | fields)
-    return await here.bus.ask(command)
+    return await here.bus.request(command)
 
 
 async def says(here: Place, org: str) -> str:
@@ -62,9 +62,11 @@ async def test_a_change_is_in_every_replicas_next_call(here: Place) -> None:
     assert {await says(here, org) for _ in range(10)} == {"first"}
     for number in range(10):
         text = f"text {number}"
-        await here.bus.ask(UpdateTool(organisation=org, id=tool.id, changes={"pairs": [{"key": "a", "value": text}]}))
+        await here.bus.request(
+            UpdateTool(organisation=org, id=tool.id, changes={"pairs": [{"key": "a", "value": text}]})
+        )
         assert set(await asyncio.gather(*(says(here, org) for _ in range(8)))) == {text}
-    await here.bus.ask(DeleteTool(organisation=org, id=tool.id))
+    await here.bus.request(DeleteTool(organisation=org, id=tool.id))
     for said in await asyncio.gather(*(says(here, org) for _ in range(8)), return_exceptions=True):
         assert isinstance(said, Invalid)
 
@@ -73,10 +75,12 @@ async def test_changes_at_the_same_moment_are_all_kept(here: Place) -> None:
     org = organisation()
     tool = await created(here, org)
     await asyncio.gather(
-        here.bus.ask(UpdateTool(organisation=org, id=tool.id, name="renamed")),
-        here.bus.ask(UpdateTool(organisation=org, id=tool.id, changes={"pairs": [{"key": "b", "value": "second"}]})),
+        here.bus.request(UpdateTool(organisation=org, id=tool.id, name="renamed")),
+        here.bus.request(
+            UpdateTool(organisation=org, id=tool.id, changes={"pairs": [{"key": "b", "value": "second"}]})
+        ),
     )
-    (found,) = (await here.bus.ask(GetTools(organisation=org, ids=[tool.id]))).tools
+    (found,) = (await here.bus.request(GetTools(organisation=org, ids=[tool.id]))).tools
     assert (found.name, found.settings) == ("renamed", snippet(b="second"))
 
 
@@ -84,22 +88,22 @@ async def test_a_repeat_makes_nothing_new(here: Place) -> None:
     org, tool_id = organisation(), ids.mint("oc")
     made = await asyncio.gather(*(created(here, org, id=tool_id) for _ in range(8)))
     assert {tool.id for tool in made} == {tool_id}
-    assert len((await here.bus.ask(ListTools(organisation=org))).tools) == 1
+    assert len((await here.bus.request(ListTools(organisation=org))).tools) == 1
     with pytest.raises(Conflict):
         await created(here, org)
 
 
 async def test_another_organisation_sees_nothing(here: Place) -> None:
     tool, other = await created(here, organisation()), organisation()
-    assert (await here.bus.ask(ListTools(organisation=other))).tools == []
-    assert (await here.bus.ask(GetTools(organisation=other, ids=[tool.id]))).tools == []
+    assert (await here.bus.request(ListTools(organisation=other))).tools == []
+    assert (await here.bus.request(GetTools(organisation=other, ids=[tool.id]))).tools == []
     for command in (
         UpdateTool(organisation=other, id=tool.id, name="mine"),
         DeleteTool(organisation=other, id=tool.id),
         RunTool(organisation=other, id=tool.id, arguments=["a"]),
     ):
         with pytest.raises(NotFound):
-            await here.bus.ask(command)
+            await here.bus.request(command)
     with pytest.raises(Invalid, match="no tool of that name"):
         await says(here, other)
     assert (await created(here, other)).id != tool.id
@@ -121,8 +125,8 @@ async def test_secrets_are_sealed_wherever_they_rest(here: Place) -> None:
 async def test_what_happens_to_a_tool_is_announced(here: Place) -> None:
     org = organisation()
     tool = await created(here, org)
-    await here.bus.ask(UpdateTool(organisation=org, id=tool.id, name="renamed"))
-    await here.bus.ask(DeleteTool(organisation=org, id=tool.id))
+    await here.bus.request(UpdateTool(organisation=org, id=tool.id, name="renamed"))
+    await here.bus.request(DeleteTool(organisation=org, id=tool.id))
     events = [message for message in await here.messages("EVENTS") if org.encode() in message]
     assert [ToolChanged.model_validate_json(event).what for event in events] == ["created", "updated", "deleted"]
 
@@ -136,6 +140,6 @@ async def test_a_known_tool_is_known_while_the_database_is_away(here: Place) -> 
     try:
         assert {await says(here, org) for _ in range(4)} == {"first"}
         with pytest.raises(Unavailable):
-            await here.bus.ask(ListTools(organisation=org))
+            await here.bus.request(ListTools(organisation=org))
     finally:
         here.mongo.resume()

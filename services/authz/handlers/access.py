@@ -3,18 +3,18 @@
 from services.authz.access import decide
 from services.authz.deps import Deps
 from shared.bus import Router
-from shared.contracts.access import Caller, Decision, MayThey, WhoIsThis
+from shared.contracts.access import Authenticate, Authorize, Caller, Decision
 
 router = Router[Deps]()
 
 
-@router.answers(WhoIsThis)
-async def who_is_this(query: WhoIsThis, deps: Deps) -> Caller:
+@router.answers(Authenticate)
+async def authenticate(query: Authenticate, deps: Deps) -> Caller:
     """The caller behind a key."""
     return await deps.callers.who(query.key_hash)
 
 
-@router.answers(MayThey)
-async def may_they(query: MayThey, deps: Deps) -> Decision:  # noqa: ARG001 - the table of permissions is code
+@router.answers(Authorize)
+async def authorize(query: Authorize, deps: Deps) -> Decision:  # noqa: ARG001 - the table of permissions is code
     """Whether a role has a permission."""
     return decide(query.caller, query.permission)

@@ -31,7 +31,7 @@ async def create_key(command: CreateKey, deps: Deps) -> NewKey:
     )
     await deps.store.save_key(key)
     deps.callers.forget(key.organisation)
-    await deps.bus.announce(
+    await deps.bus.publish_event(
         AccessChanged(organisation=key.organisation, what="key created"),
         message_id=ids.derive("evt", "key created", key.id),
     )
@@ -68,7 +68,7 @@ async def revoke_key(command: RevokeKey, deps: Deps) -> Done:
     admit(command.by, await deps.store.get_organisation(command.organisation), MANAGE_KEYS)
     await deps.store.revoke_key(command.organisation, command.id, datetime.now(UTC))
     deps.callers.forget(command.organisation)
-    await deps.bus.announce(
+    await deps.bus.publish_event(
         AccessChanged(organisation=command.organisation, what="key revoked"),
         message_id=ids.derive("evt", "key revoked", command.id),
     )

@@ -32,7 +32,7 @@ async def change_role(command: ChangeRole, deps: Deps) -> Member:
     else:
         raise Conflict("The roles of your organisation are being changed by others. Try again.")
     deps.callers.forget(command.organisation)
-    await deps.bus.announce(
+    await deps.bus.publish_event(
         AccessChanged(organisation=command.organisation, what="role changed"),
         message_id=ids.derive("evt", "role changed", command.organisation, str(after.revision)),
     )

@@ -34,14 +34,14 @@ CallerDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
 @router.post("/model-configs", summary="Register a config in a project")
 async def register(body: ProjectModelConfigRequest, caller: CallerDep, gateway: GatewayDep) -> ProjectConfigResponse:
     """The same parameters again are the same version. A project's first one is deployed at once."""
-    resolved = await gateway.catalogue.resolve(
+    resolved = await gateway.project_cache.resolve(
         caller,
         body.project_ref(),
         config=body.config(),
         may_deploy=await gateway.may_deploy(caller),
     )
     use = await _use(resolved.version.id, caller, gateway)
-    (version,) = await gateway.catalogue.with_tools(caller.organisation, [resolved.version])
+    (version,) = await gateway.project_cache.with_tools(caller.organisation, [resolved.version])
     return registered_response(resolved.project, version, use)
 
 
@@ -49,7 +49,7 @@ async def _use(config_id: str, caller: Caller, gateway: Gateway) -> ConfigUse:
     """None while logs cannot be counted, or take too long: the config is registered all the same."""
     query = GetConfigUse(organisation=caller.organisation, config_id=config_id)
     try:
-        return await gateway.bus.ask(query, timeout_seconds=COUNT_SECONDS)
+        return await gateway.bus.request(query, timeout_seconds=COUNT_SECONDS)
     except Unavailable:
         return ConfigUse(logs=0)
 
@@ -57,7 +57,7 @@ async def _use(config_id: str, caller: Caller, gateway: Gateway) -> ConfigUse:
 @router.get("/model-configs/{id}", summary="Read a config")
 async def get(id: str, caller: CallerDep, gateway: GatewayDep) -> ModelConfigResponse:  # noqa: A002
     """404 when the caller's organisation has no model config with this id."""
-    return model_response(id, model_config(await gateway.catalogue.version(caller.organisation, id)))
+    return model_response(id, model_config(await gateway.project_cache.version(caller.organisation, id)))
 
 
 @router.post(
@@ -68,8 +68,8 @@ async def get(id: str, caller: CallerDep, gateway: GatewayDep) -> ModelConfigRes
 )
 async def export(id: str, caller: CallerDep, gateway: GatewayDep, request: Request) -> Response:  # noqa: A002
     """A JSON string, or the file itself if `text/prompt` is all that the caller accepts."""
-    config = model_config(await gateway.catalogue.version(caller.organisation, id))
-    file = await gateway.bus.ask(SerializePrompt(config=config))
+    config = model_config(await gateway.project_cache.version(caller.organisation, id))
+    file = await gateway.bus.request(SerializePrompt(config=config))
     accepted = {part.partition(";")[0].strip() for part in ",".join(request.headers.getlist("accept")).split(",")}
     if accepted == {_PROMPT}:
         return Response(file.text, media_type=_PROMPT)
@@ -79,11 +79,11 @@ async def export(id: str, caller: CallerDep, gateway: GatewayDep, request: Reque
 @router.post("/model-configs/serialize", summary="Write a config as a .prompt file")
 async def serialize(body: PromptConfigRequest, _: CallerDep, gateway: GatewayDep) -> str:
     """Nothing is stored."""
-    return (await gateway.bus.ask(SerializePrompt(config=body.config()))).text
+    return (await gateway.bus.request(SerializePrompt(config=body.config()))).text
 
 
 @router.post("/model-configs/deserialize", summary="Read a .prompt file")
 async def deserialize(body: PromptFileRequest, caller: CallerDep, gateway: GatewayDep) -> ModelConfigResponse:
     """Nothing is stored; the id is derived from the content. 422 names the line that cannot be read."""
-    read = await gateway.bus.ask(DeserializePrompt(organisation=caller.organisation, text=body.config))
+    read = await gateway.bus.request(DeserializePrompt(organisation=caller.organisation, text=body.config))
     return model_response(read.id, read.config)

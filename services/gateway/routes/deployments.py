@@ -33,7 +33,7 @@ async def list_deployed(
     gateway: GatewayDep,
 ) -> list[EnvironmentProjectConfigResponse]:
     """A row for each environment, the default one first."""
-    answer = await gateway.bus.ask(ListDeployed(organisation=caller.organisation, project_id=id))
+    answer = await gateway.bus.request(ListDeployed(organisation=caller.organisation, project_id=id))
     return [deployed_response(answer.project, one) for one in answer.deployed]
 
 
@@ -49,14 +49,14 @@ async def deploy(
         environment_ids=[one.id for one in body.environments or ()],
         by=caller.author,
     )
-    answer = await gateway.bus.ask(command)
+    answer = await gateway.bus.request(command)
     return [deployed_response(answer.project, one) for one in answer.deployed]
 
 
 @router.delete("/projects/{project_id}/deployed-config/{environment_id}", summary="Remove what is deployed")
 async def undeploy(project_id: str, environment_id: str, caller: DeployerDep, gateway: GatewayDep) -> None:
     """Nothing happens if nothing is deployed there."""
-    await gateway.bus.ask(
+    await gateway.bus.request(
         Undeploy(
             organisation=caller.organisation, project_id=project_id, environment_id=environment_id, by=caller.author
         )
@@ -73,6 +73,6 @@ async def list_deployments(
 ) -> PaginatedData[DeploymentResponse]:
     """The history of the project, newest first."""
     query = ListDeployments(organisation=caller.organisation, project_id=id, page=Page(number=page, size=size))
-    answer = await gateway.bus.ask(query)
+    answer = await gateway.bus.request(query)
     records = [deployment_response(one) for one in answer.deployments]
     return PaginatedData(records=records, page=page, size=size, total=answer.total)

@@ -26,7 +26,7 @@ async def list_environments(
     caller: Annotated[Caller, Depends(require(EDIT_PROMPTS))], gateway: GatewayDep
 ) -> list[EnvironmentResponse]:
     """The default one first. All of them are there in every project."""
-    answer = await gateway.bus.ask(ListEnvironments(organisation=caller.organisation))
+    answer = await gateway.bus.request(ListEnvironments(organisation=caller.organisation))
     return [environment_response(one) for one in answer.environments]
 
 
@@ -36,7 +36,7 @@ async def create_environment(
 ) -> EnvironmentResponse:
     """409 if the name is taken."""
     command = CreateEnvironment(organisation=caller.organisation, name=body.name)
-    return environment_response(await gateway.bus.ask(command))
+    return environment_response(await gateway.bus.request(command))
 
 
 @router.patch("/environments/{id}", summary="Rename an environment, make it the default one")
@@ -50,11 +50,11 @@ async def update_environment(
     command = UpdateEnvironment(
         organisation=caller.organisation, id=id, name=body.name, make_default=bool(body.default)
     )
-    return environment_response(await gateway.bus.ask(command))
+    return environment_response(await gateway.bus.request(command))
 
 
 @router.delete("/environments/{id}", status_code=204, summary="Delete an environment")
 async def delete_environment(id: str, caller: ManagerDep, gateway: GatewayDep) -> Response:  # noqa: A002
     """What is deployed in it is removed. 409 for the default one."""
-    await gateway.bus.ask(DeleteEnvironment(organisation=caller.organisation, id=id, by=caller.author))
+    await gateway.bus.request(DeleteEnvironment(organisation=caller.organisation, id=id, by=caller.author))
     return Response(status_code=204)

@@ -29,7 +29,7 @@ async def feedback(
     given = [request.about(caller) for request in requests]
     before = await _before(given, caller, gateway)
     projects = _projects(given, before, caller, gateway)
-    given = await settled(gateway.catalogue, caller.organisation, given, projects)
+    given = await settled(gateway.project_cache, caller.organisation, given, projects)
     if given:
         await gateway.logs.append([one.model_dump_json(exclude_none=True).encode() for one in given])
     answers = feedback_responses(given, before)
@@ -42,14 +42,14 @@ async def _before(given: list[FeedbackGiven], caller: Caller, gateway: Gateway) 
         return FeedbackOfLogs(logs=[])
     log_ids = list(dict.fromkeys(one.log_id for one in given))
     types = list(dict.fromkeys(one.type for one in given if one.unset))
-    return await gateway.bus.ask(GetFeedback(organisation=caller.organisation, log_ids=log_ids, types=types))
+    return await gateway.bus.request(GetFeedback(organisation=caller.organisation, log_ids=log_ids, types=types))
 
 
 def _projects(given: list[FeedbackGiven], before: FeedbackOfLogs, caller: Caller, gateway: Gateway) -> dict[str, str]:
     """The project of each log, if it is known. Errors: NotFound, no log has this id and none will; Unavailable."""
     projects = {log.log_id: log.project_id for log in before.logs}
     for log_id in {one.log_id: None for one in given if one.log_id not in projects}:
-        project_id = gateway.catalogue.project_of_log(caller.organisation, log_id)
+        project_id = gateway.project_cache.project_of_log(caller.organisation, log_id)
         if project_id is not None:
             projects[log_id] = project_id
         elif not before.complete and not may_come(log_id):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from services.gateway import sse
 from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
-from services.gateway.disconnect import unless_left
+from services.gateway.disconnect import cancel_on_disconnect
 from services.gateway.schemas.generation_answers import (
     ChatResponse,
     CompletionResponse,
@@ -102,17 +102,17 @@ async def completion_model_config(
 async def _chat(body: AnyChat, caller: Caller, gateway: Gateway, request: Request) -> Response:
     command = await _command(body, caller, gateway, request)
     if command.stream:
-        return await unless_left(request, sse.respond(_events(gateway, command, chat=True)))
+        return await cancel_on_disconnect(request, sse.respond(_events(gateway, command, chat=True)))
     whole = _whole(gateway, command, lambda generation: chat_response(generation, body))
-    return await unless_left(request, whole)
+    return await cancel_on_disconnect(request, whole)
 
 
 async def _complete(body: AnyCompletion, caller: Caller, gateway: Gateway, request: Request) -> Response:
     command = await _command(body, caller, gateway, request)
     if command.stream:
-        return await unless_left(request, sse.respond(_events(gateway, command, chat=False)))
+        return await cancel_on_disconnect(request, sse.respond(_events(gateway, command, chat=False)))
     whole = _whole(gateway, command, lambda generation: completion_response(generation, body))
-    return await unless_left(request, whole)
+    return await cancel_on_disconnect(request, whole)
 
 
 async def _command(body: GenerateRequest, caller: Caller, gateway: Gateway, request: Request) -> Generate:
@@ -141,22 +141,22 @@ async def _command(body: GenerateRequest, caller: Caller, gateway: Gateway, requ
 async def _whole(gateway: Gateway, command: Generate, prepare: Callable[[Generation], BaseModel]) -> Response:
     """The answer, prepared as soon as it is known and given when its logs are durable."""
     response = None
-    async with aclosing(gateway.bus.call(command)) as answers:
+    async with aclosing(gateway.bus.stream_request(command)) as answers:
         async for answer in answers:
             if isinstance(answer, Generation):
                 response = _json(prepare(answer))
                 for sample in answer.samples:
-                    gateway.catalogue.note_log(command.organisation, sample.id, answer.project_id)
+                    gateway.project_cache.note_log(command.organisation, sample.id, answer.project_id)
     if response is None:
         raise Internal("The generation ended without an answer.")
     return response
 
 
 async def _events(gateway: Gateway, command: Generate, *, chat: bool) -> AsyncIterator[BaseModel]:
-    async with aclosing(gateway.bus.call(command, Chunk)) as answers:
+    async with aclosing(gateway.bus.stream_request(command, Chunk)) as answers:
         async for answer in answers:
             if isinstance(answer, Chunk):
-                gateway.catalogue.note_log(command.organisation, answer.sample.id, answer.project_id)
+                gateway.project_cache.note_log(command.organisation, answer.sample.id, answer.project_id)
                 yield stream_event(answer, chat=chat)
 
 

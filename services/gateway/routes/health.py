@@ -45,7 +45,7 @@ async def readyz(gateway: GatewayDep, response: Response) -> Readiness:
 
 async def _state(gateway: Gateway, service: str) -> str:
     try:
-        health = await gateway.bus.ask(health_of(service)(), timeout_seconds=3.0)
+        health = await gateway.bus.request(health_of(service)(), timeout_seconds=3.0)
     except Unavailable:
         return "away"
     missing = [part for part, answers in health.parts.items() if not answers]

@@ -40,7 +40,7 @@ async def log(body: Annotated[OneOrSeveral[LogRequest], Body()], caller: WriterD
     if records:
         await gateway.logs.append([record.model_dump_json(exclude_none=True).encode() for record in records])
     for it in records:
-        gateway.catalogue.note_log(caller.organisation, it.id, it.project_id)
+        gateway.project_cache.note_log(caller.organisation, it.id, it.project_id)
     answers = [{"id": it.id, "project_id": it.project_id, "session_id": it.session_id} for it in records]
     return Response(to_json(answers if isinstance(body, list) else answers[0]), media_type="application/json")
 
@@ -58,7 +58,7 @@ async def _records(requests: list[LogRequest], caller: Caller, gateway: Gateway)
     may_deploy = await gateway.may_deploy(caller)
     records = []
     for request in requests:
-        resolved = await gateway.catalogue.resolve(
+        resolved = await gateway.project_cache.resolve(
             caller,
             request.project_ref(),
             config=None if request.config is None else request.config.config(),
@@ -68,7 +68,7 @@ async def _records(requests: list[LogRequest], caller: Caller, gateway: Gateway)
         records.append(request.record(caller, resolved))
     records = await with_sessions(gateway.bus, caller.organisation, records)
     given = [one for request, it in zip(requests, records, strict=True) for one in request.given(it)]
-    return await with_feedback(gateway.catalogue, caller.organisation, records, given) if given else records
+    return await with_feedback(gateway.project_cache, caller.organisation, records, given) if given else records
 
 
 @router.get("/logs", summary="List the logs of a project")
@@ -76,13 +76,13 @@ async def list_logs(
     wanted: Annotated[LogsQuery, Query()], caller: ReaderDep, gateway: GatewayDep
 ) -> PaginatedData[LogResponse]:
     """Newest first unless `sort` says otherwise; what was accepted before this call is in it."""
-    await gateway.catalogue.project(caller.organisation, wanted.project_id)
+    await gateway.project_cache.project(caller.organisation, wanted.project_id)
     search = wanted.search_of(caller)
     if search is None:
         return PaginatedData(records=[], page=wanted.page, size=wanted.size, total=0)
 
     async def ask(page: Page) -> tuple[list[StoredLog], int]:
-        found = await gateway.bus.ask(search.model_copy(update={"page": page}), timeout_seconds=PAGE_SECONDS)
+        found = await gateway.bus.request(search.model_copy(update={"page": page}), timeout_seconds=PAGE_SECONDS)
         return found.logs, found.total
 
     logs, total = await page_of(search.page, ask)
@@ -128,7 +128,7 @@ async def update(
 
 
 async def _update(identifier: str, body: UpdateLogRequest, caller: Caller, gateway: Gateway) -> LogResponse:
-    found = await gateway.bus.ask(GetLog(organisation=caller.organisation, id=identifier))
+    found = await gateway.bus.request(GetLog(organisation=caller.organisation, id=identifier))
     if found.save:
         await keep_images()
     change: LogUpdate | None = body.update(found)
@@ -138,11 +138,11 @@ async def _update(identifier: str, body: UpdateLogRequest, caller: Caller, gatew
 
 
 async def _read(identifier: str, caller: Caller, gateway: Gateway) -> LogResponse:
-    found = await gateway.bus.ask(GetLog(organisation=caller.organisation, id=identifier))
+    found = await gateway.bus.request(GetLog(organisation=caller.organisation, id=identifier))
     return (await _responses([found], caller, gateway))[0]
 
 
 async def _responses(logs: list[StoredLog], caller: Caller, gateway: Gateway) -> list[LogResponse]:
-    projects = await gateway.catalogue.projects(caller.organisation, (it.project_id for it in logs))
-    versions = await gateway.catalogue.versions(caller.organisation, (it.config_id for it in logs))
+    projects = await gateway.project_cache.projects(caller.organisation, (it.project_id for it in logs))
+    versions = await gateway.project_cache.versions(caller.organisation, (it.config_id for it in logs))
     return [log_response(it, projects.get(it.project_id), versions.get(it.config_id)) for it in logs]

@@ -18,5 +18,5 @@ router = APIRouter(tags=["Models"], route_class=CleanRoute)
 )
 async def list_models(gateway: GatewayDep) -> ModelsResponse:
     """The same for every organisation."""
-    found = await gateway.bus.ask(ListModels())
+    found = await gateway.bus.request(ListModels())
     return ModelsResponse(models=found.models)

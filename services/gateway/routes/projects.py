@@ -55,7 +55,7 @@ async def list_projects(
         return PaginatedData(records=[], page=wanted.page, size=wanted.size, total=0)
 
     async def ask(page: Page) -> tuple[list[ProjectDetails], int]:
-        answer = await gateway.bus.ask(wanted.listing(caller, page), timeout_seconds=PAGE_SECONDS)
+        answer = await gateway.bus.request(wanted.listing(caller, page), timeout_seconds=PAGE_SECONDS)
         return answer.projects, answer.total
 
     found, total = await page_of(Page(number=wanted.page, size=wanted.size), ask)
@@ -75,7 +75,7 @@ async def create(body: CreateProjectRequest, caller: CallerDep, gateway: Gateway
         directory_id=body.directory_id,
         feedback_types=[one.definition() for one in body.feedback_types],
     )
-    return project_response(caller.organisation, await gateway.bus.ask(command), members, Uses())
+    return project_response(caller.organisation, await gateway.bus.request(command), members, Uses())
 
 
 @router.get("/projects/{id}", summary="Read a project")
@@ -93,12 +93,12 @@ async def update(
 ) -> ProjectResponse:
     """All of it or nothing. An active config is deployed to the default environment, which needs that right."""
     if body.active_config_id is not None:
-        await gateway.insist(caller, CHANGE_DEPLOYMENTS)
+        await gateway.authorize(caller, CHANGE_DEPLOYMENTS)
     fields = body.model_dump(exclude_none=True)
     command = UpdateProject(organisation=caller.organisation, id=id, by=caller.author, **fields)
     members = await _members(caller, gateway)
-    found = await gateway.bus.ask(command)
-    gateway.catalogue.forget(caller.organisation, id)
+    found = await gateway.bus.request(command)
+    gateway.project_cache.forget(caller.organisation, id)
     return await _changed(found, members, caller, gateway)
 
 
@@ -108,8 +108,8 @@ async def delete(id: str, caller: CallerDep, gateway: GatewayDep) -> Response:  
     deployed only by who may change that.
     """
     may_undeploy = await gateway.may_deploy(caller)
-    await gateway.bus.ask(DeleteProject(organisation=caller.organisation, id=id, may_undeploy=may_undeploy))
-    gateway.catalogue.forget(caller.organisation, id)
+    await gateway.bus.request(DeleteProject(organisation=caller.organisation, id=id, may_undeploy=may_undeploy))
+    gateway.project_cache.forget(caller.organisation, id)
     return Response(status_code=204)
 
 
@@ -124,12 +124,12 @@ async def list_configs(
     project = (await _project(id, caller, gateway)).project
 
     async def ask(page: Page) -> tuple[list[ConfigVersion], int]:
-        answer = await gateway.bus.ask(ListVersions(organisation=caller.organisation, project_id=id, page=page))
+        answer = await gateway.bus.request(ListVersions(organisation=caller.organisation, project_id=id, page=page))
         return answer.versions, answer.total
 
     versions = await every(ask)
     uses = await _use_of([version.id for version in versions], caller, gateway)
-    shown = await gateway.catalogue.with_tools(caller.organisation, versions)
+    shown = await gateway.project_cache.with_tools(caller.organisation, versions)
     return [project_config_response(project, version, uses.configs.get(version.id)) for version in shown]
 
 
@@ -142,9 +142,9 @@ async def get_active_config(
 ) -> GetModelConfigResponse:
     """404 when nothing is deployed there."""
     query = GetActive(organisation=caller.organisation, project_id=id, environment=environment)
-    active = await gateway.bus.ask(query)
+    active = await gateway.bus.request(query)
     uses = await _use_of([active.version.id], caller, gateway)
-    (version,) = await gateway.catalogue.with_tools(caller.organisation, [active.version])
+    (version,) = await gateway.project_cache.with_tools(caller.organisation, [active.version])
     shown = active.model_copy(update={"version": version})
     return active_config_response(shown, uses.configs.get(version.id))
 
@@ -159,7 +159,7 @@ async def deactivate_config(
     """Nothing happens if nothing is deployed there."""
     command = Undeploy(organisation=caller.organisation, project_id=id, environment=environment, by=caller.author)
     members = await _members(caller, gateway)
-    await gateway.bus.ask(command)
+    await gateway.bus.request(command)
     return await _changed(await _project(id, caller, gateway), members, caller, gateway)
 
 
@@ -190,11 +190,11 @@ async def _define(
 ) -> list[FeedbackTypeModel]:
     types = [one.definition() for one in wanted]
     command = DefineFeedbackTypes(organisation=caller.organisation, project_id=project_id, types=types)
-    return [feedback_type_response(one) for one in (await gateway.bus.ask(command)).types]
+    return [feedback_type_response(one) for one in (await gateway.bus.request(command)).types]
 
 
 async def _project(project_id: str, caller: Caller, gateway: Gateway) -> ProjectDetails:
-    return await gateway.bus.ask(GetProject(organisation=caller.organisation, id=project_id))
+    return await gateway.bus.request(GetProject(organisation=caller.organisation, id=project_id))
 
 
 async def _response(found: ProjectDetails, caller: Caller, gateway: Gateway) -> ProjectResponse:
@@ -206,7 +206,7 @@ async def _response(found: ProjectDetails, caller: Caller, gateway: Gateway) -> 
 async def _shown(found: list[ProjectDetails], caller: Caller, gateway: Gateway) -> list[ProjectDetails]:
     """With the tools their active configs link to as they are now."""
     active = [one.active for one in found if one.active]
-    filled = {version.id: version for version in await gateway.catalogue.with_tools(caller.organisation, active)}
+    filled = {version.id: version for version in await gateway.project_cache.with_tools(caller.organisation, active)}
     return [one.model_copy(update={"active": filled[one.active.id]}) if one.active else one for one in found]
 
 
@@ -221,7 +221,7 @@ async def _changed(found: ProjectDetails, members: list[Member], caller: Caller,
 
 
 async def _members(caller: Caller, gateway: Gateway) -> list[Member]:
-    return (await gateway.bus.ask(ListMembers(organisation=caller.organisation))).members
+    return (await gateway.bus.request(ListMembers(organisation=caller.organisation))).members
 
 
 async def _uses(
@@ -232,9 +232,9 @@ async def _uses(
         project_ids=[one.project.id for one in found],
         config_ids=[one.active.id for one in found if one.active],
     )
-    return await gateway.bus.ask(query, timeout_seconds=seconds)
+    return await gateway.bus.request(query, timeout_seconds=seconds)
 
 
 async def _use_of(config_ids: list[str], caller: Caller, gateway: Gateway) -> Uses:
     query = GetUses(organisation=caller.organisation, config_ids=config_ids)
-    return await gateway.bus.ask(query, timeout_seconds=PAGE_SECONDS)
+    return await gateway.bus.request(query, timeout_seconds=PAGE_SECONDS)

@@ -26,13 +26,13 @@ async def list_redirects(
     caller: Annotated[Caller, Depends(require(EDIT_PROMPTS))], gateway: GatewayDep
 ) -> list[Redirect]:
     """By provider and model."""
-    return (await gateway.bus.ask(ListRedirects(organisation=caller.organisation))).redirects
+    return (await gateway.bus.request(ListRedirects(organisation=caller.organisation))).redirects
 
 
 @router.put("/redirects", summary="Let another model answer, or others when it fails")
 async def set_redirect(body: RedirectRequest, caller: RouterDep, gateway: GatewayDep) -> Redirect:
     """From the next call on. Configs and their versions stay as they are; logs say who was asked and who served."""
-    return await gateway.bus.ask(body.command(caller))
+    return await gateway.bus.request(body.command(caller))
 
 
 @router.delete("/redirects", status_code=204, summary="Let a model answer for itself again")
@@ -44,14 +44,14 @@ async def delete_redirect(
 ) -> Response:
     """From the next call on. 404 when it has no redirect."""
     asked = Target(provider=provider, model=model)
-    await gateway.bus.ask(DeleteRedirect(organisation=caller.organisation, asked=asked))
+    await gateway.bus.request(DeleteRedirect(organisation=caller.organisation, asked=asked))
     return Response(status_code=204)
 
 
 @router.get("/provider-keys", summary="List the provider keys the organisation keeps")
 async def list_provider_keys(caller: KeeperDep, gateway: GatewayDep) -> list[ProviderKeyResponse]:
     """By name; the keys themselves are not shown again."""
-    answer = await gateway.bus.ask(ListProviderKeys(organisation=caller.organisation))
+    answer = await gateway.bus.request(ListProviderKeys(organisation=caller.organisation))
     return [ProviderKeyResponse(**key.model_dump()) for key in answer.keys]
 
 
@@ -62,11 +62,11 @@ async def set_provider_key(
     """Used, from the next call on, where a call brings no key of its own; goes before the installation's."""
     sealed = gateway.seal.close({"key": body.key})
     command = SetProviderKey(organisation=caller.organisation, name=name, sealed=sealed, by=caller.email)
-    return ProviderKeyResponse(**(await gateway.bus.ask(command)).model_dump())
+    return ProviderKeyResponse(**(await gateway.bus.request(command)).model_dump())
 
 
 @router.delete("/provider-keys/{name}", status_code=204, summary="Forget a provider key")
 async def delete_provider_key(name: KeyName, caller: KeeperDep, gateway: GatewayDep) -> Response:
     """404 when there is none."""
-    await gateway.bus.ask(DeleteProviderKey(organisation=caller.organisation, name=name))
+    await gateway.bus.request(DeleteProviderKey(organisation=caller.organisation, name=name))
     return Response(status_code=204)

@@ -30,10 +30,10 @@ async def list_sessions(
     size: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 10,
 ) -> PaginatedData[SessionResponse]:
     """Sessions with at least one log of the project, newest first."""
-    await gateway.catalogue.project(caller.organisation, project_id)
+    await gateway.project_cache.project(caller.organisation, project_id)
 
     async def ask(page: Page) -> tuple[list[Session], int]:
-        found = await gateway.bus.ask(
+        found = await gateway.bus.request(
             ListSessions(organisation=caller.organisation, project_id=project_id, page=page),
             timeout_seconds=PAGE_SECONDS,
         )
@@ -41,7 +41,7 @@ async def list_sessions(
 
     sessions, total = await page_of(Page(number=page - 1, size=size), ask)
     wanted = (project for session in sessions for project in session.project_ids)
-    projects = await gateway.catalogue.projects(caller.organisation, wanted)
+    projects = await gateway.project_cache.projects(caller.organisation, wanted)
     records = [session_response(session, projects) for session in sessions]
     return PaginatedData(records=records, page=page, size=size, total=total)
 
@@ -64,11 +64,11 @@ async def create_session(
 @router.get("/sessions/{id}", summary="Read a session")
 async def get_session(id: str, caller: ReaderDep, gateway: GatewayDep) -> SessionResponse:  # noqa: A002
     """404 when there is none in the caller's organisation."""
-    session = await gateway.bus.ask(GetSession(organisation=caller.organisation, id=id))
-    return session_response(session, await gateway.catalogue.projects(caller.organisation, session.project_ids))
+    session = await gateway.bus.request(GetSession(organisation=caller.organisation, id=id))
+    return session_response(session, await gateway.project_cache.projects(caller.organisation, session.project_ids))
 
 
 @console.get("/sessions/{id}/tree", summary="The logs of a session as a tree")
 async def get_tree(id: str, caller: ReaderDep, gateway: GatewayDep) -> Tree:  # noqa: A002
     """Roots in the order of time; a log whose parent has not arrived is a root until it does."""
-    return await gateway.bus.ask(GetTree(organisation=caller.organisation, session_id=id))
+    return await gateway.bus.request(GetTree(organisation=caller.organisation, session_id=id))

@@ -33,7 +33,7 @@ async def list_tools(caller: CallerDep, gateway: GatewayDep) -> list[ToolRespons
     """By name, each with the signature of its call."""
 
     async def ask(page: Page) -> tuple[list[Tool], int]:
-        answer = await gateway.bus.ask(ListTools(organisation=caller.organisation, page=page))
+        answer = await gateway.bus.request(ListTools(organisation=caller.organisation, page=page))
         return answer.tools, answer.total
 
     return [tool_response(tool) for tool in await every(ask)]
@@ -48,13 +48,13 @@ async def create_tool(body: CreateToolRequest, caller: CallerDep, gateway: Gatew
         settings=body.settings,
         sealed_secrets=_sealed(body.secrets, gateway),
     )
-    return tool_response(await gateway.bus.ask(command))
+    return tool_response(await gateway.bus.request(command))
 
 
 @router.get("/tools/{id}", summary="Read a tool")
 async def get_tool(id: str, caller: CallerDep, gateway: GatewayDep) -> ToolResponse:  # noqa: A002
     """404 when the caller's organisation has no tool with this id."""
-    answer = await gateway.bus.ask(GetTools(organisation=caller.organisation, ids=[id]))
+    answer = await gateway.bus.request(GetTools(organisation=caller.organisation, ids=[id]))
     if not answer.tools:
         raise NotFound(f"There is no tool {id!r}.")
     return tool_response(answer.tools[0])
@@ -70,13 +70,13 @@ async def update_tool(id: str, body: UpdateToolRequest, caller: CallerDep, gatew
         changes=body.settings,
         sealed_secrets=_sealed(body.secrets, gateway),
     )
-    return tool_response(await gateway.bus.ask(command))
+    return tool_response(await gateway.bus.request(command))
 
 
 @router.delete("/tools/{id}", status_code=204, summary="Remove a tool")
 async def delete_tool(id: str, caller: CallerDep, gateway: GatewayDep) -> Response:  # noqa: A002
     """Prompts that use it fail from then on, naming it."""
-    await gateway.bus.ask(DeleteTool(organisation=caller.organisation, id=id))
+    await gateway.bus.request(DeleteTool(organisation=caller.organisation, id=id))
     return Response(status_code=204)
 
 
@@ -84,7 +84,7 @@ async def delete_tool(id: str, caller: CallerDep, gateway: GatewayDep) -> Respon
 async def run_tool(id: str, body: RunToolRequest, caller: CallerDep, gateway: GatewayDep) -> ToolResult:  # noqa: A002
     """What a prompt would get from it. Nothing is logged."""
     command = RunTool(organisation=caller.organisation, id=id, arguments=body.arguments)
-    return await gateway.bus.ask(command, timeout_seconds=RUN_SECONDS)
+    return await gateway.bus.request(command, timeout_seconds=RUN_SECONDS)
 
 
 def _sealed(secrets: Mapping[SecretName, str], gateway: Gateway) -> str | None:

@@ -87,7 +87,7 @@ class CreateProjectRequest(Body):
 
 
 class UpdateProjectRequest(Body):
-    """What to change. Callers that name the project must use its new name from then on."""
+    """What to change. Authenticator that name the project must use its new name from then on."""
 
     name: Name | None = None
     active_config_id: str | None = Field(None, description="Deployed to the default environment.")

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from services.generation.http.guarded_client import Outbound, parsed
-from services.generation.models.request import CompletionRequest
+from services.generation.http.guarded_client import GuardedClient, parsed
+from services.generation.models.request import ModelRequest
 from shared.blobs import LEAST_BYTES, TOKEN
 from shared.contracts.chat import ChatMessage, Image, ImageUrl, Text
 from shared.errors import Invalid, Problem, TooLarge, UpstreamFailed
@@ -32,16 +32,14 @@ Keep = Callable[[dict[str, bytes]], Awaitable[None]]
 class ByAddress:
     """The images of one request, fetched once: for its model, and for those that are asked instead."""
 
-    def __init__(self, outbound: Outbound, keep: Keep) -> None:
-        self._outbound = outbound
+    def __init__(self, guarded_client: GuardedClient, keep: Keep) -> None:
+        self._outbound = guarded_client
         self._keep = keep
         self._fetching = asyncio.Lock()
         self._fetched: dict[str, str] | Problem | None = None
         """Data URLs by address, large ones with a token; or why there are none."""
 
-    async def inlined(
-        self, request: CompletionRequest, refuse: Callable[[CompletionRequest], Awaitable[None]]
-    ) -> CompletionRequest:
+    async def inlined(self, request: ModelRequest, refuse: Callable[[ModelRequest], Awaitable[None]]) -> ModelRequest:
         """The request with every image in it as data.
 
         `refuse` raises what is to be said against the request; it is asked before anything is fetched, with other
@@ -139,7 +137,7 @@ class _Room:
             )
 
 
-def _addresses(request: CompletionRequest) -> list[str]:
+def _addresses(request: ModelRequest) -> list[str]:
     """Each once."""
     images = (
         part
@@ -150,7 +148,7 @@ def _addresses(request: CompletionRequest) -> list[str]:
     return list(dict.fromkeys(image.image_url.url for image in images if image.image_url.url[:5].lower() != "data:"))
 
 
-def _with_data(request: CompletionRequest, found: Mapping[str, str]) -> CompletionRequest:
+def _with_data(request: ModelRequest, found: Mapping[str, str]) -> ModelRequest:
     return replace(request, messages=[_message(message, found) for message in request.messages or ()])
 
 

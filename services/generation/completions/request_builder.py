@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from services.generation.models.request import CompletionRequest
+from services.generation.models.request import ModelRequest
 from services.generation.templates import template
 from shared.contracts.generations import Chat, Complete
 from shared.contracts.projects import Config, ModelConfig
@@ -19,19 +19,19 @@ def callable_config(config: Config, command: Chat | Complete) -> ModelConfig:
     return config
 
 
-def calls(command: Chat | Complete, config: ModelConfig) -> list[template.Call]:
+def calls(command: Chat | Complete, config: ModelConfig) -> list[template.ToolReference]:
     """The tools its template calls. Errors: Invalid (missing inputs, a call that cannot be read)."""
     return template.calls(
         config.chat_template or () if isinstance(command, Chat) else config.prompt_template or "", command.inputs
     )
 
 
-def request(command: Chat | Complete, config: ModelConfig, results: Mapping[str, str]) -> CompletionRequest:
+def request(command: Chat | Complete, config: ModelConfig, results: Mapping[str, str]) -> ModelRequest:
     """The provider-agnostic request. What the command says wins over the config; `results` are those of `calls`."""
     seed = command.seed if command.seed is not None else config.seed
     if isinstance(command, Chat):
         populated = template.populate_chat(config.chat_template or (), command.inputs, results)
-        return CompletionRequest(
+        return ModelRequest(
             config=config,
             messages=[*populated, *command.messages],
             samples=command.num_samples,
@@ -42,7 +42,7 @@ def request(command: Chat | Complete, config: ModelConfig, results: Mapping[str,
             user=command.user,
             save=command.save,
         )
-    return CompletionRequest(
+    return ModelRequest(
         config=config,
         prompt=template.populate(config.prompt_template or "", command.inputs, results),
         samples=command.num_samples,

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
-from services.generation.completions.sample import Asked, Outcome, total
-from services.generation.models.request import Choice, Completion, CompletionRequest, Json
+from services.generation.completions.sample import ProviderCall, SampleResult, total
+from services.generation.models.request import Choice, Json, ModelRequest, ModelResponse
 from services.generation.providers import errors
-from services.generation.providers.base import Call
+from services.generation.providers.base import PreparedRequest
 from shared import telemetry
 from shared.contracts.chat import ChatMessage, ToolResult
 from shared.contracts.generations import Chat, Chunk, Complete, Generation, Sample
@@ -21,12 +21,12 @@ logger = logging.getLogger(__name__)
 
 _STREAMED_BYTES = 16 * 1024
 """Results of tools stand on the events of a stream if they are no longer: clients limit the length of a line."""
-ABANDONED = "The call ended before its answer was complete: its caller left, or Everloop was stopped."
+CALLER_LEFT = "The call ended before its answer was complete: its caller left, or Everloop was stopped."
 DEFECT = "Something went wrong on our side; the service's log has the details."
 
 
 @dataclass
-class Attempt:
+class GenerationRun:
     """A chat or completion from its config on; before that there is nothing a log could point to."""
 
     command: Chat | Complete
@@ -37,75 +37,75 @@ class Attempt:
     started: float = field(default_factory=time.monotonic)
     tool_results: list[ToolResult] = field(default_factory=list)
     """Of the tools its template calls."""
-    request: CompletionRequest | None = None
+    request: ModelRequest | None = None
     """Known once the template is populated."""
-    outcomes: list[Outcome] = field(init=False)
+    results: list[SampleResult] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.outcomes = [Outcome() for _ in self.command.log_ids]
+        self.results = [SampleResult() for _ in self.command.log_ids]
 
     # What happens to it
 
-    def asking(self, first: int, call: Call) -> Asked:
+    def start_call(self, first: int, prepared: PreparedRequest) -> ProviderCall:
         """The samples from `first` on are asked for with this call; what came of others before is only paid for."""
-        asked = Asked(call)
-        for outcome in self._of(first, call):
-            outcome.asked = asked
-            outcome.choice = outcome.response = outcome.own_response = outcome.problem = outcome.latency = None
-        self.outcomes[first].paid.append(asked)
-        return asked
+        call = ProviderCall(prepared)
+        for result in self._of(first, prepared):
+            result.call = call
+            result.choice = result.response = result.own_response = result.problem = result.latency = None
+        self.results[first].paid.append(call)
+        return call
 
-    def answered(self, first: int, asked: Asked, completion: Completion) -> None:
+    def record_response(self, first: int, call: ProviderCall, completion: ModelResponse) -> None:
         """A provider's answer holds the samples from `first` on, or as many of them as it has."""
-        asked.answered(completion)
-        latency = time.monotonic() - asked.started
-        answers = zip(self._of(first, asked.call), completion.choices, strict=False)
-        for index, (outcome, choice) in enumerate(answers):
-            outcome.choice, outcome.response, outcome.latency = choice, completion.raw, latency
-            outcome.own_response = _only(completion.raw, index)
+        call.record_response(completion)
+        latency = time.monotonic() - call.started
+        answers = zip(self._of(first, call.prepared), completion.choices, strict=False)
+        for index, (result, choice) in enumerate(answers):
+            result.choice, result.response, result.latency = choice, completion.raw, latency
+            result.own_response = _only(completion.raw, index)
 
-    def failed_call(self, first: int, asked: Asked, problem: Problem) -> None:
+    def record_failure(self, first: int, call: ProviderCall, problem: Problem) -> None:
         """The samples from `first` on do not come from this call, except those that came with the problem."""
-        sent = errors.sent_with(problem) or Completion([], {})
-        self.answered(first, asked, sent)
-        for outcome in self._of(first, asked.call):
-            outcome.latency = time.monotonic() - asked.started
-            if outcome.choice is None or outcome.choice.finish_reason is None:
-                outcome.problem = problem
+        sent = errors.sent_with(problem) or ModelResponse([], {})
+        self.record_response(first, call, sent)
+        for result in self._of(first, call.prepared):
+            result.latency = time.monotonic() - call.started
+            if result.choice is None or result.choice.finish_reason is None:
+                result.problem = problem
 
-    def ended(self, index: int, asked: Asked, problem: Problem | None) -> None:
+    def record_stream_end(self, index: int, call: ProviderCall, problem: Problem | None) -> None:
         """The stream of a sample is over, for whatever reason."""
-        outcome, request = self.outcomes[index], asked.call.request
-        outcome.problem, outcome.latency = problem, time.monotonic() - asked.started
-        asked.ended(problem)
-        if asked.progress.begun:
-            (outcome.choice,) = asked.choices
-            outcome.response = outcome.own_response = asked.call.dialect.write_reply(request, asked.joined)
+        result, request = self.results[index], call.prepared.request
+        result.problem, result.latency = problem, time.monotonic() - call.started
+        call.record_stream_end(problem)
+        if call.progress.begun:
+            (result.choice,) = call.choices
+            result.response = result.own_response = call.prepared.dialect.write_reply(request, call.accumulator)
 
-    def _of(self, first: int, call: Call) -> list[Outcome]:
-        return self.outcomes[first : first + call.request.samples]
+    def _of(self, first: int, prepared: PreparedRequest) -> list[SampleResult]:
+        return self.results[first : first + prepared.request.samples]
 
-    def failed(self, problem: Problem) -> None:
+    def fail(self, problem: Problem) -> None:
         """Nothing more comes, for this reason."""
-        for outcome in self.outcomes:
-            if outcome.choice is None:
-                outcome.problem = outcome.problem or problem
+        for result in self.results:
+            if result.choice is None:
+                result.problem = result.problem or problem
 
-    def stopped(self, error: str) -> None:
+    def abort(self, error: str) -> None:
         """Nothing more comes, and there is nobody to tell."""
-        for outcome in self.outcomes:
-            if outcome.choice is None or outcome.choice.finish_reason is None:
-                outcome.error = outcome.error or error
+        for result in self.results:
+            if result.choice is None or result.choice.finish_reason is None:
+                result.error = result.error or error
 
     async def count(self) -> None:
         """Fill in the tokens that no provider told."""
-        for outcome in self.outcomes:
-            await outcome.count()
+        for result in self.results:
+            await result.count()
 
     @property
     def problem(self) -> Problem | None:
         """The first one, if any sample has one."""
-        return next((outcome.problem for outcome in self.outcomes if outcome.problem), None)
+        return next((result.problem for result in self.results if result.problem), None)
 
     @property
     def messages(self) -> list[ChatMessage] | None:
@@ -141,7 +141,7 @@ class Attempt:
         )
 
     def _sample(self, index: int) -> Sample:
-        choice = self.outcomes[index].choice or Choice()
+        choice = self.results[index].choice or Choice()
         return Sample(
             id=self.command.log_ids[index],
             index=index,
@@ -153,14 +153,14 @@ class Attempt:
 
     def generation(self) -> Generation:
         """The whole answer."""
-        used, first = [outcome.usage for outcome in self.outcomes if outcome.usage], self.outcomes[0].asked
+        used, first = [result.usage for result in self.results if result.usage], self.results[0].call
         # Samples of one request share its response; it is told once.
-        responses = {id(outcome.response): outcome.response for outcome in self.outcomes if outcome.response}
+        responses = {id(result.response): result.response for result in self.results if result.response}
         return Generation(
             project_id=self.resolved.project.id,
             session_id=self.command.session_id,
             config_id=self.resolved.version.id,
-            samples=[self._sample(index) for index in range(len(self.outcomes))],
+            samples=[self._sample(index) for index in range(len(self.results))],
             messages=self.messages,
             tool_results=self.tool_results,
             usage=total(used),
@@ -172,20 +172,20 @@ class Attempt:
         """One log a sample, with the tokens it took; without what came of it if that cannot be written down."""
         duration = time.monotonic() - self.started
         records = []
-        for index, outcome in enumerate(self.outcomes):
+        for index, result in enumerate(self.results):
             try:
-                await outcome.count()
-                records.append(self._record(index, outcome, duration))
+                await result.count()
+                records.append(self._record(index, result, duration))
             except Exception:
                 logger.exception("what came of a call cannot be written down: log %s", self.command.log_ids[index])
-                records.append(self._record(index, Outcome(error=DEFECT), duration))
+                records.append(self._record(index, SampleResult(error=DEFECT), duration))
         return records
 
-    def _record(self, index: int, outcome: Outcome, duration: float) -> LogRecord:
+    def _record(self, index: int, result: SampleResult, duration: float) -> LogRecord:
         command = self.command
-        choice, usage, costs = outcome.choice, outcome.usage, outcome.costs
+        choice, usage, costs = result.choice, result.usage, result.costs
         chat = isinstance(command, Chat)
-        served = outcome.asked.call.request.config if outcome.asked else None
+        served = result.call.prepared.request.config if result.call else None
         record = LogRecord(
             id=command.log_ids[index],
             organisation=command.organisation,
@@ -204,21 +204,21 @@ class Attempt:
             output=choice and choice.text.strip(),
             raw_output=choice and choice.text,
             output_message=_message(choice) if chat and choice else None,
-            error=_told(outcome.problem, save=command.save) if outcome.problem else outcome.error,
+            error=_told(result.problem, save=command.save) if result.problem else result.error,
             source=command.source,
             metadata=command.metadata,
             source_datapoint_id=command.source_datapoint_id,
             environment=self.environment,
             user=command.user,
             duration=duration,
-            provider_latency=outcome.latency,
+            provider_latency=result.latency,
             prompt_tokens=usage and usage.prompt_tokens,
             output_tokens=usage and usage.generation_tokens,
             tokens=usage and usage.total_tokens,
             prompt_cost=costs and costs.prompt,
             output_cost=costs and costs.output,
-            provider_request=outcome.asked and outcome.asked.body(),
-            provider_response=outcome.own_response,
+            provider_request=result.call and result.call.body(),
+            provider_response=result.own_response,
             finish_reason=choice and choice.finish_reason,
             tools=self.tool_results or None,
             tool_choice=command.tool_choice if isinstance(command, Chat) else None,

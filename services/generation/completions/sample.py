@@ -8,10 +8,10 @@ from pydantic_core import to_json
 
 from services.generation import models
 from services.generation.models import tokens
-from services.generation.models.request import Choice, Completion, Joined, Json
+from services.generation.models.request import Choice, Json, ModelResponse, StreamAccumulator
 from services.generation.providers import errors
-from services.generation.providers.base import Call
-from services.generation.providers.resilience.dispatch import Progress
+from services.generation.providers.base import PreparedRequest
+from services.generation.providers.resilience.dispatch import CallProgress
 from shared.contracts.chat import Usage
 from shared.errors import Problem
 
@@ -21,57 +21,59 @@ _LEFT_OUT = "Left out because of its size: see the messages or inputs of the log
 
 
 @dataclass
-class Asked:
+class ProviderCall:
     """A call, made for one sample or for several, and what it took until now."""
 
-    call: Call
+    prepared: PreparedRequest
     started: float = field(default_factory=time.monotonic)
-    progress: Progress = field(default_factory=Progress)
+    progress: CallProgress = field(default_factory=CallProgress)
     choices: list[Choice] = field(default_factory=list)
-    joined: Joined = field(default_factory=Joined)
+    accumulator: StreamAccumulator = field(default_factory=StreamAccumulator)
     """The events of a stream."""
     usage: Usage | None = None
     """Told at the end, or counted by `count`; with several samples in one request, of all together."""
 
-    def answered(self, completion: Completion) -> None:
+    def record_response(self, completion: ModelResponse) -> None:
         """A whole answer, or what came with a failure."""
         self.choices, self.usage = completion.choices, completion.usage
 
-    def ended(self, problem: Problem | None) -> None:
+    def record_stream_end(self, problem: Problem | None) -> None:
         """The stream is over, for whatever reason."""
-        self.choices, self.usage = [self.joined.choice()], self.joined.whole_usage
+        self.choices, self.usage = [self.accumulator.choice()], self.accumulator.whole_usage
         if problem and (sent := errors.sent_with(problem)):
             self.usage = sent.usage or self.usage
 
     async def count(self) -> None:
         """Fill in the tokens that the provider did not tell, if the call may have cost something."""
         if self.usage is None and self.progress.may_have_cost:
-            self.usage = await asyncio.to_thread(tokens.used, self.call.request, self.choices, self.joined.usage)
+            self.usage = await asyncio.to_thread(
+                tokens.used, self.prepared.request, self.choices, self.accumulator.usage
+            )
 
     @property
     def costs(self) -> models.Costs | None:
         """USD; None if nothing was used, or the price is not known."""
-        config = self.call.request.config
+        config = self.prepared.request.config
         return models.costs(config.provider, config.model, self.usage) if self.usage else None
 
     def body(self) -> Json:
         """The request as it went out, its large images as tokens, but not a second copy of very long text."""
-        body = self.call.body
-        if self.call.text_bytes <= _KEPT_BYTES:
+        body = self.prepared.body
+        if self.prepared.text_bytes <= _KEPT_BYTES:
             return body
         return {name: _LEFT_OUT if _is_long(value) else value for name, value in body.items()}
 
 
 @dataclass
-class Outcome:
+class SampleResult:
     """What came of one sample."""
 
-    asked: Asked | None = None
+    call: ProviderCall | None = None
     """The call it is from, or would have been: the last that was tried."""
-    paid: list[Asked] = field(default_factory=list)
+    paid: list[ProviderCall] = field(default_factory=list)
     """The calls whose tokens stand on its log: all it was the first sample of, since providers count the samples of a
     request together."""
-    said: bool = False
+    passed_on: bool = False
     """Whether any of its text was passed on."""
     choice: Choice | None = None
     response: Json | None = None
@@ -83,25 +85,25 @@ class Outcome:
     error: str | None = None
 
     @property
-    def may_be_helped(self) -> bool:
+    def may_fall_back(self) -> bool:
         """Whether another model may be asked: this one failed, and nothing of its answer was passed on."""
-        return self.problem is not None and self.problem.retryable and not self.said
+        return self.problem is not None and self.problem.retryable and not self.passed_on
 
     async def count(self) -> None:
         """Fill in the tokens that no provider told."""
-        for asked in self.paid:
-            await asked.count()
+        for call in self.paid:
+            await call.count()
 
     @property
     def usage(self) -> Usage | None:
         """Of all calls that were made for it; None if none used anything."""
-        used = [asked.usage for asked in self.paid if asked.usage]
+        used = [call.usage for call in self.paid if call.usage]
         return total(used) if used else None
 
     @property
     def costs(self) -> models.Costs | None:
         """USD, of all calls whose price is known; None if there are none."""
-        known = [costs for asked in self.paid if (costs := asked.costs)]
+        known = [costs for call in self.paid if (costs := call.costs)]
         return models.Costs(sum(cost.prompt for cost in known), sum(cost.output for cost in known)) if known else None
 
 

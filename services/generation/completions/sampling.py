@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from services.generation.completions.run import Attempt
-from services.generation.providers.base import Call
+from services.generation.completions.run import GenerationRun
+from services.generation.providers.base import PreparedRequest
 from services.generation.providers.resilience.dispatch import Dispatch
 from shared.contracts.generations import Chunk
 from shared.errors import Problem
@@ -20,17 +20,17 @@ stands three times and a character takes up to six bytes where it is escaped."""
 class Plan:
     """Whom to ask."""
 
-    calls: list[Call]
+    calls: list[PreparedRequest]
     """Their answers are the samples, in their order."""
-    instead: Callable[[], AsyncGenerator[Call, None]]
+    fallback_requests: Callable[[], AsyncGenerator[PreparedRequest, None]]
     """For one sample: whom to ask when its call failed, in order."""
 
 
 class Sampling:
     """The calls of one attempt. A provider's problem is noted there and not raised: the other samples go on."""
 
-    def __init__(self, attempt: Attempt, plan: Plan, dispatch: Dispatch) -> None:
-        self._attempt = attempt
+    def __init__(self, run: GenerationRun, plan: Plan, dispatch: Dispatch) -> None:
+        self._run = run
         self._plan = plan
         self._dispatch = dispatch
         self._arrived: asyncio.Queue[Chunk | None] = asyncio.Queue()
@@ -42,33 +42,35 @@ class Sampling:
             return
         async with asyncio.TaskGroup() as group:
             first = 0
-            for call in self._plan.calls:
-                group.create_task(self._answers(first, call))
-                first += call.request.samples
+            for prepared in self._plan.calls:
+                group.create_task(self._answers(first, prepared))
+                first += prepared.request.samples
 
-    async def _answers(self, first: int, call: Call) -> None:
-        await self._answer(first, call)
+    async def _answers(self, first: int, prepared: PreparedRequest) -> None:
+        await self._answer(first, prepared)
         async with asyncio.TaskGroup() as group:
-            for index in range(first, first + call.request.samples):
-                if self._attempt.outcomes[index].may_be_helped:
-                    group.create_task(self._helped(index))
+            for index in range(first, first + prepared.request.samples):
+                if self._run.results[index].may_fall_back:
+                    group.create_task(self._fall_back(index))
 
-    async def _helped(self, index: int) -> None:
-        async for other in self._others(index):
+    async def _fall_back(self, index: int) -> None:
+        async for other in self._fallbacks(index):
             await self._answer(index, other)
 
-    async def _answer(self, first: int, call: Call) -> None:
-        attempt = self._attempt
-        asked = attempt.asking(first, call)
+    async def _answer(self, first: int, prepared: PreparedRequest) -> None:
+        run = self._run
+        call = run.start_call(first, prepared)
         try:
-            completion = await self._dispatch.complete(attempt.command.organisation, call, asked.progress)
-            attempt.answered(first, asked, completion)
+            completion = await self._dispatch.complete(run.command.organisation, prepared, call.progress)
+            run.record_response(first, call, completion)
         except Problem as problem:
-            attempt.failed_call(first, asked, problem)
+            run.record_failure(first, call, problem)
 
     async def stream(self) -> AsyncGenerator[Chunk, None]:
         """Every sample's events as they come, among one another."""
-        samples = [asyncio.create_task(self._events(index, call)) for index, call in enumerate(self._plan.calls)]
+        samples = [
+            asyncio.create_task(self._events(index, prepared)) for index, prepared in enumerate(self._plan.calls)
+        ]
         for sample in samples:
             sample.add_done_callback(lambda _: self._arrived.put_nowait(None))
         try:
@@ -85,33 +87,33 @@ class Sampling:
                 sample.cancel()
             await asyncio.gather(*samples, return_exceptions=True)
 
-    async def _events(self, index: int, call: Call) -> None:
-        await self._one(index, call)
-        async for other in self._others(index):
+    async def _events(self, index: int, prepared: PreparedRequest) -> None:
+        await self._one(index, prepared)
+        async for other in self._fallbacks(index):
             await self._one(index, other)
-        if self._attempt.outcomes[index].problem is None:
-            self._arrived.put_nowait(self._attempt.last_chunk(index))
+        if self._run.results[index].problem is None:
+            self._arrived.put_nowait(self._run.last_chunk(index))
 
-    async def _one(self, index: int, call: Call) -> None:
-        attempt, failure = self._attempt, None
-        asked = attempt.asking(index, call)
+    async def _one(self, index: int, prepared: PreparedRequest) -> None:
+        run, failure = self._run, None
+        call = run.start_call(index, prepared)
         try:
-            chunks = self._dispatch.stream(attempt.command.organisation, call, asked.progress)
+            chunks = self._dispatch.stream(run.command.organisation, prepared, call.progress)
             async with aclosing(chunks):
                 async for chunk in chunks:
-                    asked.joined.add(chunk)
+                    call.accumulator.add(chunk)
                     for start in range(0, len(chunk.text), _PIECE):
-                        attempt.outcomes[index].said = True
-                        self._arrived.put_nowait(attempt.chunk(index, chunk.text[start : start + _PIECE]))
+                        run.results[index].passed_on = True
+                        self._arrived.put_nowait(run.chunk(index, chunk.text[start : start + _PIECE]))
         except Problem as problem:
             failure = problem
         finally:
-            attempt.ended(index, asked, failure)
+            run.record_stream_end(index, call, failure)
 
-    async def _others(self, index: int) -> AsyncGenerator[Call, None]:
+    async def _fallbacks(self, index: int) -> AsyncGenerator[PreparedRequest, None]:
         """Whom to ask for this sample now, as long as one may be asked."""
-        if self._attempt.outcomes[index].may_be_helped:
-            async for call in self._plan.instead():
-                yield call
-                if not self._attempt.outcomes[index].may_be_helped:
+        if self._run.results[index].may_fall_back:
+            async for prepared in self._plan.fallback_requests():
+                yield prepared
+                if not self._run.results[index].may_fall_back:
                     return

@@ -47,7 +47,7 @@ async def deploy(command: Deploy, deps: Deps) -> DeployedConfigs:
     """Deploy to the environments, or to none if something about the command is wrong."""
     organisation, project_id = command.organisation, command.project_id
     project = await _project(organisation, project_id, deps)
-    await deps.catalogue.by_id(organisation, ProjectRef(id=project_id), command.config_id)
+    await deps.project_cache.by_id(organisation, ProjectRef(id=project_id), command.config_id)
     all_ = await deps.stores.environments.get(organisation)
     wanted = [all_.get(one) for one in dict.fromkeys(command.environment_ids)] or [all_.default]
     for environment in wanted:

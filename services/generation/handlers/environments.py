@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from services.generation.deps import Deps
-from services.generation.projects.environments import Environments
+from services.generation.projects.environments import EnvironmentSet
 from services.generation.store import Place
 from shared.bus import Router
 from shared.contracts import deployments
@@ -43,7 +43,7 @@ async def create_environment(command: CreateEnvironment, deps: Deps) -> Environm
 async def update_environment(command: UpdateEnvironment, deps: Deps) -> Environment:
     """Rename it, make it the default one."""
 
-    def decide(before: Environments) -> Environments:
+    def decide(before: EnvironmentSet) -> EnvironmentSet:
         after = before
         before.get(command.id)
         if command.name is not None:
@@ -65,7 +65,7 @@ async def delete_environment(command: DeleteEnvironment, deps: Deps) -> Done:
     organisation = command.organisation
     left = await deps.stores.deployments.projects_in(organisation, command.id)
 
-    def decide(before: Environments) -> Environments:
+    def decide(before: EnvironmentSet) -> EnvironmentSet:
         deleted = not any(place.id == command.id for place in before)
         return before if deleted and left else before.without(command.id)
 
@@ -75,7 +75,7 @@ async def delete_environment(command: DeleteEnvironment, deps: Deps) -> Done:
     return Done()
 
 
-async def _changed(organisation: str, decide: Callable[[Environments], Environments], deps: Deps) -> Environments:
+async def _changed(organisation: str, decide: Callable[[EnvironmentSet], EnvironmentSet], deps: Deps) -> EnvironmentSet:
     for _ in range(_TRIES):
         before = await deps.stores.environments.get(organisation)
         after = decide(before)
@@ -84,5 +84,5 @@ async def _changed(organisation: str, decide: Callable[[Environments], Environme
     else:
         raise Conflict("The environments of your organisation are being changed by others. Try again.")
     change = ProjectChanged(organisation=organisation, what="environments")
-    await deps.changes.tell(change, str(after.revision))
+    await deps.invalidation.publish(change, str(after.revision))
     return after

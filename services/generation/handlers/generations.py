@@ -8,11 +8,11 @@ from functools import partial
 
 from services.generation import models
 from services.generation.completions import image_inlining, remote_images, request_builder
-from services.generation.completions.run import ABANDONED, DEFECT, Attempt
+from services.generation.completions.run import CALLER_LEFT, DEFECT, GenerationRun
 from services.generation.completions.sampling import Plan, Sampling
 from services.generation.deps import Deps
-from services.generation.models.request import CompletionRequest
-from services.generation.providers.base import Call
+from services.generation.models.request import ModelRequest
+from services.generation.providers.base import PreparedRequest
 from shared.bus import Router
 from shared.contracts.generations import Chat, Chunk, Complete, Generation, GenerationFailed
 from shared.errors import Invalid, Problem
@@ -22,33 +22,33 @@ router: Router[Deps] = Router()
 
 async def generate(command: Chat | Complete, deps: Deps) -> AsyncGenerator[Chunk | Generation, None]:
     """A chat or completion: chunks if a stream is wanted, then the whole. Every way it ends leaves a log a sample."""
-    attempt = await _begin(command, deps)
+    run = await _begin(command, deps)
     try:
-        plan = await _prepare(attempt, deps)
-        sampling = Sampling(attempt, plan, deps.dispatch)
+        plan = await _prepare(run, deps)
+        sampling = Sampling(run, plan, deps.dispatch)
         if command.stream:
             async with aclosing(sampling.stream()) as chunks:
                 async for chunk in chunks:
                     yield chunk
         else:
             await sampling.complete()
-        await attempt.count()
+        await run.count()
     except Problem as problem:
-        attempt.failed(problem)
+        run.fail(problem)
     except (asyncio.CancelledError, GeneratorExit):
-        attempt.stopped(ABANDONED)
-        await deps.logbook.write_failure(attempt.records())
+        run.abort(CALLER_LEFT)
+        await deps.log_writer.write_failure(run.records())
         raise
     except Exception:
-        attempt.stopped(DEFECT)
-        await deps.logbook.write_failure(attempt.records())
+        run.abort(DEFECT)
+        await deps.log_writer.write_failure(run.records())
         raise
-    failure = attempt.problem
+    failure = run.problem
     if failure is not None:
-        await deps.logbook.write_failure(attempt.records(), _announcement(attempt, failure))
+        await deps.log_writer.write_failure(run.records(), _announcement(run, failure))
         raise failure
-    written = deps.logbook.begin(await attempt.records())
-    yield attempt.generation()  # the caller prepares its answer while the logs are synced
+    written = deps.log_writer.begin(await run.records())
+    yield run.generation()  # the caller prepares its answer while the logs are synced
     await asyncio.shield(written)
 
 
@@ -56,72 +56,70 @@ router.streams(Chat)(generate)
 router.streams(Complete)(generate)
 
 
-async def _begin(command: Chat | Complete, deps: Deps) -> Attempt:
+async def _begin(command: Chat | Complete, deps: Deps) -> GenerationRun:
     """Project and config. What goes wrong here leaves no log: there is nothing it could belong to."""
     environment = None
     if command.deployed:
-        resolved, environment = await deps.catalogue.deployed(
+        resolved, environment = await deps.project_cache.deployed(
             command.organisation, command.project, command.environment
         )
     elif command.config is not None:
         config = request_builder.callable_config(command.config, command)
-        resolved = await deps.catalogue.register(
+        resolved = await deps.project_cache.register(
             command.organisation, command.project, config, may_deploy=command.may_deploy, by=command.by
         )
     elif command.config_id is not None:
-        resolved = await deps.catalogue.by_id(command.organisation, command.project, command.config_id)
+        resolved = await deps.project_cache.by_id(command.organisation, command.project, command.config_id)
     else:
         raise Invalid("Name a config: model_config, model_config_id, or a deployed one.")
     config = request_builder.callable_config(resolved.version.config, command)
-    return Attempt(command, resolved, config, environment)
+    return GenerationRun(command, resolved, config, environment)
 
 
-async def _prepare(attempt: Attempt, deps: Deps) -> Plan:
+async def _prepare(run: GenerationRun, deps: Deps) -> Plan:
     """Run tools, render, and choose the models."""
-    command = attempt.command
-    request = attempt.request = await _render(attempt, deps)
+    command = run.command
+    request = run.request = await _render(run, deps)
     keys = await deps.credentials.of(command.organisation, command.sealed_keys)
-    served, *fallbacks = await deps.routing.configs(command.organisation, request.config)
+    served, *fallbacks = await deps.redirects.configs(command.organisation, request.config)
     keep = partial(deps.blobs.keep, command.organisation, brief=not command.save)
-    by_address = remote_images.ByAddress(deps.outbound, keep)
+    by_address = remote_images.ByAddress(deps.guarded_client, keep)
 
-    async def instead() -> AsyncGenerator[Call, None]:
+    async def fallback_requests() -> AsyncGenerator[PreparedRequest, None]:
         for config in fallbacks:
             with suppress(Problem):  # it cannot do this, there is no key, an image is not there: no help
                 yield (await calls(replace(request, config=config, samples=1)))[0]
 
-    async def refuse(request: CompletionRequest) -> None:
+    async def refuse(request: ModelRequest) -> None:
         await image_inlining.check(deps.providers.calls(request, keys), command.organisation, deps.blobs)
 
-    async def calls(request: CompletionRequest) -> list[Call]:
+    async def calls(request: ModelRequest) -> list[PreparedRequest]:
         if deps.providers.row(request.config).inline_images:
             request = await by_address.inlined(request, refuse)
         if deps.providers.needs_budget(request):
             request = replace(request, rest_tokens=await asyncio.to_thread(models.rest_tokens, request))
         return await image_inlining.redeem(deps.providers.calls(request, keys), command.organisation, deps.blobs)
 
-    return Plan(await calls(replace(request, config=served)), instead)
+    return Plan(await calls(replace(request, config=served)), fallback_requests)
 
 
-async def _render(attempt: Attempt, deps: Deps) -> CompletionRequest:
-    command, config = attempt.command, attempt.config
+async def _render(run: GenerationRun, deps: Deps) -> ModelRequest:
+    command, config = run.command, run.config
     if config.tools:
-        inline = await deps.toolbox.inline(command.organisation, config.tools)
+        inline = await deps.tool_runner.inline(command.organisation, config.tools)
         config = config.model_copy(update={"tools": inline})
     if tool_calls := request_builder.calls(command, config):
-        attempt.tool_results = await deps.toolbox.run_all(command.organisation, tool_calls)
-    results = {tool.signature: tool.result for tool in attempt.tool_results}
+        run.tool_results = await deps.tool_runner.run_all(command.organisation, tool_calls)
+    results = {tool.signature: tool.result for tool in run.tool_results}
     return request_builder.request(command, config, results)
 
 
-def _announcement(attempt: Attempt, problem: Problem) -> GenerationFailed:
+def _announcement(run: GenerationRun, problem: Problem) -> GenerationFailed:
     return GenerationFailed(
-        organisation=attempt.command.organisation,
-        project_id=attempt.resolved.project.id,
-        log_ids=[
-            log_id for log_id, outcome in zip(attempt.command.log_ids, attempt.outcomes, strict=True) if outcome.problem
-        ],
+        organisation=run.command.organisation,
+        project_id=run.resolved.project.id,
+        log_ids=[log_id for log_id, result in zip(run.command.log_ids, run.results, strict=True) if result.problem],
         status=problem.status,
         origin=problem.origin,
-        kind="chat" if isinstance(attempt.command, Chat) else "complete",
+        kind="chat" if isinstance(run.command, Chat) else "complete",
     )

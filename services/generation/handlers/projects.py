@@ -49,12 +49,12 @@ _STEP_ASIDE_SECONDS = 0.005
 async def resolve(command: Resolve, deps: Deps) -> Resolved:
     """Find or make the project and the version."""
     if command.config is not None:
-        return await deps.catalogue.register(
+        return await deps.project_cache.register(
             command.organisation, command.project, command.config, may_deploy=command.may_deploy, by=command.by
         )
     if command.config_id is None:
         raise Invalid("Name a config: either the config itself or config_id is needed.")
-    return await deps.catalogue.by_id(command.organisation, command.project, command.config_id)
+    return await deps.project_cache.by_id(command.organisation, command.project, command.config_id)
 
 
 @router.answers(GetVersions)
@@ -108,7 +108,7 @@ async def update_project(command: UpdateProject, deps: Deps) -> ProjectDetails:
     organisation, config_id = command.organisation, command.active_config_id
     stored = await _existing(organisation, command.id, deps)
     if config_id is not None:
-        await deps.catalogue.by_id(organisation, ProjectRef(id=command.id), config_id)
+        await deps.project_cache.by_id(organisation, ProjectRef(id=command.id), config_id)
     if fields := command.model_dump(include={"name", "directory_id"}, exclude_none=True):
         if any(getattr(stored.project, name) != value for name, value in fields.items()):
             await deps.stores.projects.change(organisation, command.id, fields)
@@ -148,7 +148,7 @@ async def define_feedback_types(command: DefineFeedbackTypes, deps: Deps) -> Fee
     else:
         raise Conflict("The feedback types of this project are being changed by others. Try again.")
     change = ProjectChanged(organisation=command.organisation, project_id=command.project_id, what="feedback types")
-    await deps.changes.tell(change, ids.mint("evt"))
+    await deps.invalidation.publish(change, ids.mint("evt"))
     return FeedbackTypes(types=types)
 
 
@@ -156,7 +156,7 @@ async def _tell(
     command: CreateProject | UpdateProject, stored: Stored, what: Literal["created", "renamed"], deps: Deps
 ) -> None:
     change = ProjectChanged(organisation=command.organisation, project_id=command.id, what=what)
-    await deps.changes.tell(change, stored.project.updated_at.isoformat())
+    await deps.invalidation.publish(change, stored.project.updated_at.isoformat())
 
 
 async def _is_deployed(organisation: str, project_id: str, deps: Deps) -> bool:

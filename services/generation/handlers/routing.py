@@ -20,13 +20,13 @@ router: Router[Deps] = Router()
 @router.answers(ListRedirects)
 async def list_redirects(query: ListRedirects, deps: Deps) -> Redirects:
     """By provider and model."""
-    return Redirects(redirects=await deps.routing.listed(query.organisation))
+    return Redirects(redirects=await deps.redirects.listed(query.organisation))
 
 
 @router.answers(SetRedirect)
 async def set_redirect(command: SetRedirect, deps: Deps) -> Redirect:
     """From the next call on."""
-    redirect = await deps.routing.set(command, sorted(deps.providers.names))
+    redirect = await deps.redirects.set(command, sorted(deps.providers.names))
     await _announce(deps, command.organisation, "redirect set")
     return redirect
 
@@ -34,7 +34,7 @@ async def set_redirect(command: SetRedirect, deps: Deps) -> Redirect:
 @router.answers(DeleteRedirect)
 async def delete_redirect(command: DeleteRedirect, deps: Deps) -> Done:
     """From the next call on."""
-    await deps.routing.delete(command.organisation, command.asked)
+    await deps.redirects.delete(command.organisation, command.asked)
     await _announce(deps, command.organisation, "redirect deleted")
     return Done()
 
@@ -65,4 +65,4 @@ async def delete_provider_key(command: DeleteProviderKey, deps: Deps) -> Done:
 
 
 async def _announce(deps: Deps, organisation: str, what: str) -> None:
-    await deps.bus.announce(RoutingChanged(organisation=organisation, what=what), message_id=ids.mint("change"))
+    await deps.bus.publish_event(RoutingChanged(organisation=organisation, what=what), message_id=ids.mint("change"))

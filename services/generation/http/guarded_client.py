@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 import httpcore
 from pydantic_core import to_json
 
-from services.generation.http.ssrf_guard import Fence, FencedBackend
+from services.generation.http.ssrf_guard import GuardedBackend, SsrfGuard
 from shared.errors import Invalid, UpstreamFailed
 
 CONNECT_SECONDS = 5.0
@@ -50,7 +50,7 @@ class Fetched:
         return self.content.decode(errors="replace")
 
 
-class Outbound:
+class GuardedClient:
     """HTTP to addresses callers name.
 
     Errors of every call: Invalid (address), UpstreamFailed (what happens there), Unavailable (see `fence.py`).
@@ -62,7 +62,7 @@ class Outbound:
             max_connections=200,
             max_keepalive_connections=20,
             keepalive_expiry=_IDLE_SECONDS,
-            network_backend=FencedBackend(Fence(allow)),
+            network_backend=GuardedBackend(SsrfGuard(allow)),
         )
 
     async def close(self) -> None:

@@ -120,7 +120,7 @@ class _LookUps:
             answer.set_result(found)
 
 
-class Fence:
+class SsrfGuard:
     """Which hosts may be called.
 
     `allow` is a comma-separated list: a host (`api.internal`, `127.0.0.1`) is allowed as it is written in a URL, a
@@ -154,11 +154,11 @@ class Fence:
         return is_public(address) or any(address in network for network in self._networks)
 
 
-class FencedBackend(httpcore.AsyncNetworkBackend):
+class GuardedBackend(httpcore.AsyncNetworkBackend):
     """Opens connections for any httpcore pool, through the fence. TLS above it still verifies the host's name."""
 
-    def __init__(self, fence: Fence) -> None:
-        self._fence = fence
+    def __init__(self, guard: SsrfGuard) -> None:
+        self._guard = guard
         self._inner = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -171,9 +171,9 @@ class FencedBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         """To the first address that answers. `timeout` is for each; looking them up has its own.
 
-        Errors: those of `Fence.addresses`, httpcore's.
+        Errors: those of `SsrfGuard.addresses`, httpcore's.
         """
-        *others, last = await self._fence.addresses(host, port)
+        *others, last = await self._guard.addresses(host, port)
         for address in others:
             try:
                 return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from services.generation.models.request import CompletionRequest
+from services.generation.models.request import ModelRequest
 from shared.contracts.chat import ChatMessage, FunctionChoice, Image
 from shared.errors import Invalid
 
@@ -30,7 +30,7 @@ _IMAGES = ("https://", "http://", "data:")
 """How an image's address begins, in any case."""
 
 
-def needed(request: CompletionRequest) -> list[Feature]:
+def needed(request: ModelRequest) -> list[Feature]:
     """The features this request uses, in the order of `Feature`."""
     config = request.config
     response_format = request.response_format.type if request.response_format else None
@@ -60,7 +60,7 @@ def _has_image(message: ChatMessage) -> bool:
     return isinstance(message.content, list) and any(isinstance(part, Image) for part in message.content)
 
 
-def check(request: CompletionRequest) -> None:
+def check(request: ModelRequest) -> None:
     """What no provider could do: it contradicts itself, or names no image. Errors: Invalid, naming the field."""
     for message in request.messages or ():
         for part in message.content if isinstance(message.content, list) else ():
@@ -88,7 +88,7 @@ def check(request: CompletionRequest) -> None:
         refuse(request, _OF_CHATS, "A completion")
 
 
-def refuse(request: CompletionRequest, lacking: frozenset[Feature], who: str) -> None:
+def refuse(request: ModelRequest, lacking: frozenset[Feature], who: str) -> None:
     """Errors: Invalid, naming `who` (a model or a provider) and the first feature it lacks."""
     for feature in needed(request):
         if feature in lacking:

@@ -3,14 +3,14 @@
 from services.generation.models import tokens
 from services.generation.models.catalogue import find
 from services.generation.models.features import refuse
-from services.generation.models.request import CompletionRequest
+from services.generation.models.request import ModelRequest
 from shared.errors import Invalid
 
 _OWN_NAMES = frozenset({"openai_azure"})
 """Providers whose models bear names their owners chose: a guess is good for a price, and not for a refusal."""
 
 
-def refuse_impossible(request: CompletionRequest) -> None:
+def refuse_impossible(request: ModelRequest) -> None:
     """Errors: Invalid, naming the model and what it cannot do.
 
     A model nobody knows is never refused, nor is a long prompt: it would only be counted by us.
@@ -27,7 +27,7 @@ def refuse_impossible(request: CompletionRequest) -> None:
     refuse(request, model.lacks, f"The model {config.model!r}")
 
 
-def rest_tokens(request: CompletionRequest) -> int | None:
+def rest_tokens(request: ModelRequest) -> int | None:
     """What the model may write: all it can, or what the prompt leaves of its context; at least 1. None: not known.
 
     The prompt is counted only when its length in bytes does not already say that there is room enough.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from services.generation.store import RedirectStore
-from shared.cache import Memory
+from shared.cache import Cache
 from shared.contracts.projects import ModelConfig
 from shared.contracts.routing import Redirect, SetRedirect, Target
 from shared.errors import Invalid, NotFound
@@ -14,12 +14,12 @@ _FRESH_SECONDS = 30.0
 _STALE_SECONDS = 900.0
 
 
-class Routing:
+class ModelRedirects:
     """The store behind a memory."""
 
     def __init__(self, store: RedirectStore) -> None:
         self._store = store
-        self._redirects: Memory[str, dict[tuple[str, str], Redirect]] = Memory(
+        self._redirects: Cache[str, dict[tuple[str, str], Redirect]] = Cache(
             most=5_000, fresh_seconds=_FRESH_SECONDS, stale_seconds=_STALE_SECONDS
         )
 

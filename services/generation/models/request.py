@@ -25,7 +25,7 @@ _MOST_TOKENS = 2**53
 
 
 @dataclass(frozen=True)
-class CompletionRequest:
+class ModelRequest:
     """One request to a provider; exactly one of `messages` and `prompt` is set."""
 
     config: ModelConfig
@@ -80,13 +80,13 @@ class Choice:
 
     def __post_init__(self) -> None:
         """A stream tells calls and end apart, so the rule can only be applied to both together. Errors: TypeError."""
-        _insist(self.text, str)
+        _check_type(self.text, str)
         if self.tool_calls and self.finish_reason == "stop":
             object.__setattr__(self, "finish_reason", "tool_call")
 
 
 @dataclass(frozen=True)
-class Completion:
+class ModelResponse:
     """The answer to a request that is not streamed."""
 
     choices: list[Choice]
@@ -108,14 +108,14 @@ class ToolCallPart:
 
     def __post_init__(self) -> None:
         """Errors: TypeError."""
-        _insist(self.index, int | None)
+        _check_type(self.index, int | None)
         for text in (self.id, self.name):
-            _insist(text, str | None)
-        _insist(self.arguments, str)
+            _check_type(text, str | None)
+        _check_type(self.arguments, str)
 
 
 @dataclass(frozen=True)
-class Chunk:
+class ResponseDelta:
     """One event of a streamed sample."""
 
     text: str = ""
@@ -129,10 +129,10 @@ class Chunk:
 
     def __post_init__(self) -> None:
         """Errors: TypeError."""
-        _insist(self.text, str)
+        _check_type(self.text, str)
 
 
-def _insist(value: object, kind: type | UnionType) -> None:
+def _check_type(value: object, kind: type | UnionType) -> None:
     """What providers send is of any type. Here it is found out, and not where a log is written."""
     if not isinstance(value, kind):
         raise TypeError(f"{type(value).__name__} where {kind} should be")
@@ -149,7 +149,7 @@ def told_usage(prompt: Sequence[Any], generated: Sequence[Any]) -> Usage | None:
     return Usage(prompt_tokens=sums[0], generation_tokens=sums[1], total_tokens=sum(sums))
 
 
-class Joined:
+class StreamAccumulator:
     """A streamed sample as far as it came."""
 
     def __init__(self) -> None:
@@ -161,7 +161,7 @@ class Joined:
         self.about: Json = {}
         self.logprobs: dict[str, list[Any]] = {}
 
-    def add(self, chunk: Chunk) -> None:
+    def add(self, chunk: ResponseDelta) -> None:
         """Take the next event."""
         if chunk.text:
             self._text.append(chunk.text)

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from services.generation.models import image_tokens
-from services.generation.models.request import Choice, CompletionRequest
+from services.generation.models.request import Choice, ModelRequest
 from shared.contracts.chat import ChatMessage, Image, InlineTool, Usage
 
 _O200K = re.compile(r"(.*[^a-z0-9])?(gpt-4o|gpt-4\.[15]|gpt-[5-9]|gpt-oss|chatgpt-4o|o[1-9](?![a-z0-9]))")
@@ -33,7 +33,7 @@ _PIECE = 32_768
 _LOADING = Lock()
 
 
-def of_prompt(request: CompletionRequest) -> int:
+def of_prompt(request: ModelRequest) -> int:
     """Tokens of all that is sent."""
     count = _counter(request.config.model)
     if request.messages is None:
@@ -51,7 +51,7 @@ def of_choice(model: str, choice: Choice) -> int:
     return count(choice.text) + sum(count(call.name) + count(call.arguments or "") for call in calls)
 
 
-def used(request: CompletionRequest, choices: Sequence[Choice], told: Usage | None = None) -> Usage:
+def used(request: ModelRequest, choices: Sequence[Choice], told: Usage | None = None) -> Usage:
     """Of a request and as much of its answer as came. What the provider told of it so far goes before what we count."""
     told = told or Usage()
     prompt = told.prompt_tokens or of_prompt(request)
@@ -59,7 +59,7 @@ def used(request: CompletionRequest, choices: Sequence[Choice], told: Usage | No
     return Usage(prompt_tokens=prompt, generation_tokens=generated, total_tokens=prompt + generated)
 
 
-def at_most(request: CompletionRequest) -> int:
+def at_most(request: ModelRequest) -> int:
     """A number `of_prompt` does not exceed, without counting: a token is a byte at least."""
     if request.messages is None:
         return _bytes((request.prompt or "",))
@@ -93,7 +93,7 @@ def _images(messages: Sequence[ChatMessage]) -> Iterator[Image]:
             yield from (part for part in message.content if isinstance(part, Image))
 
 
-def _tools(request: CompletionRequest) -> list[InlineTool]:
+def _tools(request: ModelRequest) -> list[InlineTool]:
     return [tool for tool in request.config.tools or () if isinstance(tool, InlineTool)]
 
 

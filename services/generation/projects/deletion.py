@@ -4,8 +4,8 @@ import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 
-from services.generation.log_writer import Logbook
-from services.generation.projects.invalidation import Changes
+from services.generation.log_writer import LogWriter
+from services.generation.projects.invalidation import Invalidation
 from services.generation.store import Stores
 from shared import telemetry
 from shared.contracts.logs import ProjectDeleted
@@ -19,13 +19,13 @@ _ABANDONED = timedelta(minutes=1)
 """A project that has been hidden for so long is nobody's work any more: deleting takes less than its caller waits."""
 
 
-class Deletion:
+class ProjectDeletion:
     """Every step may be repeated, by any number of replicas."""
 
-    def __init__(self, stores: Stores, changes: Changes, logbook: Logbook) -> None:
+    def __init__(self, stores: Stores, invalidation: Invalidation, log_writer: LogWriter) -> None:
         self._stores = stores
-        self._changes = changes
-        self._logbook = logbook
+        self._invalidation = invalidation
+        self._logbook = log_writer
 
     async def finish(self, organisation: str, project_id: str) -> None:
         """Remove all a hidden project has; itself last, for until then this is found again. Errors: Unavailable.
@@ -36,7 +36,9 @@ class Deletion:
         await self._logbook.close(ProjectDeleted(organisation=organisation, project_id=project_id, at=now, trace=trace))
         await self._stores.versions.remove(organisation, project_id)
         await self._stores.deployments.remove(organisation, project_id)
-        await self._changes.tell(ProjectChanged(organisation=organisation, project_id=project_id, what="deleted"))
+        await self._invalidation.publish(
+            ProjectChanged(organisation=organisation, project_id=project_id, what="deleted")
+        )
         await self._stores.projects.remove(organisation, project_id)
 
     async def run(self) -> None:

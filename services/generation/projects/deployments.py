@@ -2,18 +2,18 @@
 
 from typing import Literal
 
-from services.generation.projects.invalidation import Changes
+from services.generation.projects.invalidation import Invalidation
 from services.generation.store import DeploymentStore, Place
 from shared.contracts.access import Author
 from shared.contracts.projects import ProjectChanged
 
 
-class Deployments:
+class Deployer:
     """The store, and who has to know."""
 
-    def __init__(self, store: DeploymentStore, changes: Changes) -> None:
+    def __init__(self, store: DeploymentStore, invalidation: Invalidation) -> None:
         self._store = store
-        self._changes = changes
+        self._invalidation = invalidation
 
     async def put(self, place: Place, config_id: str | None, by: Author | None) -> None:
         """Deploy a config, or leave the place empty.
@@ -38,4 +38,4 @@ class Deployments:
 
     async def _tell(self, place: Place, what: Literal["deployed", "undeployed"], change_id: str) -> None:
         event = ProjectChanged(organisation=place.organisation, project_id=place.project_id, what=what)
-        await self._changes.tell(event, change_id)
+        await self._invalidation.publish(event, change_id)

@@ -16,7 +16,7 @@ _MOST = 100
 
 
 @dataclass(frozen=True)
-class Environments:
+class EnvironmentSet:
     """All of them, as of one moment. They are one value, so that what is true of all of them stays true."""
 
     organisation: str
@@ -49,7 +49,7 @@ class Environments:
                 return place
         raise NotFound(f"There is no environment {name!r}.")
 
-    def with_new(self, environment_id: str, name: str, at: datetime) -> "Environments":
+    def with_new(self, environment_id: str, name: str, at: datetime) -> "EnvironmentSet":
         """After one was made; unchanged if it was made before. Errors: Conflict, Invalid."""
         if any(place.id == environment_id for place in self.places):
             return self
@@ -58,14 +58,14 @@ class Environments:
         new = Environment(id=environment_id, name=self._free(name), default=False, created_at=at)
         return self._changed((*self.places, new))
 
-    def with_name(self, environment_id: str, name: str) -> "Environments":
+    def with_name(self, environment_id: str, name: str) -> "EnvironmentSet":
         """After one was renamed; unchanged if it has that name. Errors: NotFound, Conflict, Invalid."""
         place = self.get(environment_id)
         if place.name == name:
             return self
         return self._with(place.model_copy(update={"name": self._free(name)}))
 
-    def with_default(self, environment_id: str) -> "Environments":
+    def with_default(self, environment_id: str) -> "EnvironmentSet":
         """After one was made the default one, in place of the former. Errors: NotFound."""
         if self.get(environment_id).default:
             return self
@@ -73,7 +73,7 @@ class Environments:
             tuple(place.model_copy(update={"default": place.id == environment_id}) for place in self.places)
         )
 
-    def without(self, environment_id: str) -> "Environments":
+    def without(self, environment_id: str) -> "EnvironmentSet":
         """After one was deleted. Errors: NotFound, Conflict (the default one)."""
         if self.get(environment_id).default:
             raise Conflict("The default environment cannot be deleted. Make another one the default first.")
@@ -88,14 +88,14 @@ class Environments:
             raise Conflict(f"There is an environment {name!r} already. Choose another name.")
         return name
 
-    def _with(self, changed: Environment) -> "Environments":
+    def _with(self, changed: Environment) -> "EnvironmentSet":
         return self._changed(tuple(changed if place.id == changed.id else place for place in self.places))
 
-    def _changed(self, places: tuple[Environment, ...]) -> "Environments":
+    def _changed(self, places: tuple[Environment, ...]) -> "EnvironmentSet":
         return replace(self, places=places, revision=self.revision + 1)
 
 
-def first(organisation: str) -> Environments:
+def first(organisation: str) -> EnvironmentSet:
     """What an organisation begins with. The id is derived: whoever looks first, it is the same environment."""
     place = Environment(id=ids.derive("env", organisation, DEFAULT_NAME), name=DEFAULT_NAME, default=True)
-    return Environments(organisation, (place,))
+    return EnvironmentSet(organisation, (place,))

@@ -6,10 +6,10 @@ While the database is away, what is remembered goes on serving.
 from typing import NamedTuple
 
 from services.generation.projects import versions
-from services.generation.projects.deployments import Deployments
-from services.generation.projects.invalidation import Changes
+from services.generation.projects.deployments import Deployer
+from services.generation.projects.invalidation import Invalidation
 from services.generation.store import Place, Stores
-from shared.cache import Memory
+from shared.cache import Cache
 from shared.contracts.access import Author
 from shared.contracts.projects import (
     LONGEST_NAME,
@@ -41,23 +41,23 @@ def _unnamed() -> Invalid:
     return Invalid("Name the project: either project (its name) or project_id is needed.")
 
 
-class Catalogue:
+class ProjectCache:
     """The store behind a memory."""
 
-    def __init__(self, stores: Stores, changes: Changes, deployments: Deployments) -> None:
+    def __init__(self, stores: Stores, invalidation: Invalidation, deployments: Deployer) -> None:
         self._stores = stores
-        self._changes = changes
+        self._invalidation = invalidation
         self._deployments = deployments
-        self._projects: Memory[_ProjectKey, Project] = Memory(
+        self._projects: Cache[_ProjectKey, Project] = Cache(
             most=20_000, fresh_seconds=_FRESH_SECONDS, stale_seconds=_FOR_EVER
         )
-        self._versions: Memory[_VersionKey, ConfigVersion] = Memory(
+        self._versions: Cache[_VersionKey, ConfigVersion] = Cache(
             most=20_000, fresh_seconds=_FOR_EVER, stale_seconds=_FOR_EVER, most_bytes=32 * 1024 * 1024
         )
-        self._deployed: Memory[tuple[str, str, str | None], _Deployed] = Memory(
+        self._deployed: Cache[tuple[str, str, str | None], _Deployed] = Cache(
             most=20_000, fresh_seconds=_FRESH_SECONDS, stale_seconds=_FOR_EVER
         )
-        changes.concern(self._forget)
+        invalidation.register(self._forget)
 
     async def register(
         self, organisation: str, ref: ProjectRef, config: Config, *, may_deploy: bool, by: Author | None = None
@@ -98,7 +98,7 @@ class Catalogue:
             await self._deployments.put_first(place, version.id, by)
         await self._stores.projects.mark_first(organisation, version.project_id, version.id, version.config)
         change = ProjectChanged(organisation=organisation, project_id=version.project_id, what="configured")
-        await self._changes.tell(change)
+        await self._invalidation.publish(change)
 
     async def by_id(self, organisation: str, ref: ProjectRef, config_id: str) -> Resolved:
         """A known config and its project; `ref` may be empty. Errors: NotFound, Invalid (of another project)."""
@@ -168,7 +168,7 @@ class Catalogue:
             raise Invalid(f"project: the name of a new project has at most {LONGEST_NAME} characters.")
         project, made = await self._stores.projects.ensure(organisation, name)
         if made:
-            await self._changes.tell(
+            await self._invalidation.publish(
                 ProjectChanged(organisation=organisation, project_id=project.id, what="created"), project.id
             )
         return project

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from services.generation.models.request import Chunk, Completion, CompletionRequest, Joined, Json
+from services.generation.models.request import Json, ModelRequest, ModelResponse, ResponseDelta, StreamAccumulator
 from services.generation.providers.transport import stream_framing
 
-Frames = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
+Framing = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
 """Cuts a streamed body into events, each a JSON text (or `[DONE]`)."""
 
 
@@ -15,22 +15,22 @@ class Dialect(Protocol):
     """Pure functions over plain JSON; a module with these functions is one. Reading raises LookupError, TypeError or
     ValueError on what is not the language."""
 
-    def url(self, base_url: str, request: CompletionRequest) -> str:
+    def url(self, base_url: str, request: ModelRequest) -> str:
         """Where to send the request."""
 
     def headers(self, key: str | None) -> dict[str, str]:
         """How the key is shown."""
 
-    def body(self, request: CompletionRequest) -> Json:
+    def body(self, request: ModelRequest) -> Json:
         """What to send."""
 
-    def read_reply(self, request: CompletionRequest, reply: Any) -> Completion:  # noqa: ANN401
+    def read_reply(self, request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401
         """A whole answer."""
 
-    def read_event(self, request: CompletionRequest, event: Any) -> Chunk:  # noqa: ANN401
+    def read_event(self, request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401
         """One event of a streamed answer."""
 
-    def write_reply(self, request: CompletionRequest, joined: Joined) -> Json:
+    def write_reply(self, request: ModelRequest, accumulator: StreamAccumulator) -> Json:
         """A streamed answer as the provider would have sent it whole: `read_reply` reads the same from it."""
 
     def error_detail(self, payload: Any) -> str | None:  # noqa: ANN401
@@ -49,7 +49,7 @@ class Next:
 
 
 @dataclass(frozen=True)
-class Call:
+class PreparedRequest:
     """A request ready to be sent."""
 
     provider: str
@@ -63,17 +63,17 @@ class Call:
     """`body` as JSON text, images in it whole."""
     text_bytes: int
     """Length of that text before large images were put into it."""
-    request: CompletionRequest
+    request: ModelRequest
     key: str | None = field(default=None, repr=False)
-    stream_framing: Frames = stream_framing.data
-    sign: "Callable[[Call], dict[str, str]] | None" = None
+    framing: Framing = stream_framing.data
+    sign: "Callable[[PreparedRequest], dict[str, str]] | None" = None
     """Headers that depend on the whole request, beside `headers`."""
-    follow: "Callable[[Call, Any], Next | None] | None" = None
+    follow: "Callable[[PreparedRequest, Any], Next | None] | None" = None
     """Reads a reply (parsed JSON) and says where to go on, or None when it is the answer itself."""
 
 
 @dataclass(frozen=True)
-class Canned:
+class StubResponse:
     """What a provider inside this process answers."""
 
     status: int = 200

@@ -2,7 +2,7 @@
 
 from services.generation.providers.requests import AZURE, AZURE_ENDPOINT
 from services.generation.store import CredentialStore
-from shared.cache import Memory
+from shared.cache import Cache
 from shared.contracts.credentials import ProviderKey
 from shared.errors import NotFound
 from shared.sealing import Seal
@@ -21,7 +21,7 @@ class Credentials:
     def __init__(self, store: CredentialStore, seal: Seal) -> None:
         self._store = store
         self._seal = seal
-        self._keys: Memory[str, dict[str, str]] = Memory(
+        self._keys: Cache[str, dict[str, str]] = Cache(
             most=5_000, fresh_seconds=_FRESH_SECONDS, stale_seconds=_STALE_SECONDS
         )
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from services.generation.models.request import Completion, Json
+from services.generation.models.request import Json, ModelResponse
 from shared.contracts.chat import Usage
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
 
@@ -27,14 +27,14 @@ class _Silent(UpstreamFailed):
 class _Broken(UpstreamFailed):
     """What it sent is no answer, and what it wrote is paid for."""
 
-    sent: Completion | None = None
+    sent: ModelResponse | None = None
     """As much of it as can be read."""
 
 
 class _Withheld(Invalid):
     """The model answered and we do not get it; what it wrote is paid for."""
 
-    sent: Completion | None = None
+    sent: ModelResponse | None = None
 
 
 _LONGEST_DETAIL = 2_000
@@ -110,7 +110,7 @@ def silent(title: str) -> Problem:
     return _Silent(f"{title} did not answer in time.", origin=title)
 
 
-def broken(title: str, what: str, sent: Completion | None = None) -> Problem:
+def broken(title: str, what: str, sent: ModelResponse | None = None) -> Problem:
     """The answer is not what the provider's documentation promises; `sent` is what could be read of it."""
     problem = _Broken(_cut(f"{title} {what}"), origin=title)
     problem.sent = sent
@@ -138,11 +138,11 @@ def telling(reply: Json, usage: Usage | None) -> Iterator[None]:
     try:
         yield
     except (_Broken, _Withheld) as problem:
-        problem.sent = problem.sent or Completion([], reply, usage)
+        problem.sent = problem.sent or ModelResponse([], reply, usage)
         raise
 
 
-def sent_with(problem: Problem) -> Completion | None:
+def sent_with(problem: Problem) -> ModelResponse | None:
     """As much of an answer as came with it."""
     return problem.sent if isinstance(problem, _Broken | _Withheld) else None
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import get_args
 
 from services.generation.models.features import Feature
-from services.generation.models.request import CompletionRequest, Json
-from services.generation.providers.base import Call, Dialect, Frames, Next
+from services.generation.models.request import Json, ModelRequest
+from services.generation.providers.base import Dialect, Framing, Next, PreparedRequest
 from services.generation.providers.dialects import (
     anthropic,
     aws,
@@ -48,7 +48,7 @@ class Row:
     """Instead of reading `key_variable` alone, when the installation's own key has several parts."""
     find_address: Callable[[Settings, Settings], str | None] | None = None
     """Base address from the environment and the keys, when it is not one for all; None: it is not known."""
-    url: Callable[[str, CompletionRequest], str] | None = None
+    url: Callable[[str, ModelRequest], str] | None = None
     """Instead of the dialect's, when the same language is spoken at other paths."""
     headers: Callable[[str | None], dict[str, str]] | None = None
     """Instead of the dialect's, when the key is shown another way."""
@@ -60,9 +60,9 @@ class Row:
     """What none of its models can do through this language."""
     inline_images: bool = False
     """Whether it takes images as data only: those named by address are fetched first."""
-    stream_framing: Frames = stream_framing.data
-    sign: Callable[[Call], dict[str, str]] | None = None
-    follow: Callable[[Call, Json], Next | None] | None = None
+    framing: Framing = stream_framing.data
+    sign: Callable[[PreparedRequest], dict[str, str]] | None = None
+    follow: Callable[[PreparedRequest, Json], Next | None] | None = None
     quirk: Quirk | None = None
     """Last change to what is sent."""
     check: Check | None = None
@@ -256,7 +256,7 @@ ROWS: dict[str, Row] = {
             base_url_variable="REPLICATE_BASE_URL",
             key_variable="REPLICATE_API_TOKEN",
             lacks=frozenset(get_args(Feature)) - {"seed", "stop sequences"},
-            stream_framing=replicate.frames,
+            framing=replicate.frames,
             sign=replicate.prefer,
             follow=replicate.follow,
             check=replicate.check,
@@ -283,7 +283,7 @@ ROWS: dict[str, Row] = {
             chat_models=_ANY,
             lacks=frozenset({"images in the system message", "JSON mode", "seed", "logprobs", "suffix", "penalties"}),
             inline_images=True,
-            stream_framing=aws.frames,
+            framing=aws.frames,
             sign=aws.sign,
         ),
         # Images by address need their MIME type, which no address tells, and not every model takes them:

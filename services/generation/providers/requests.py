@@ -7,8 +7,8 @@ from pydantic_core import to_json
 
 from services.generation import models
 from services.generation.models.features import check, refuse
-from services.generation.models.request import CompletionRequest
-from services.generation.providers.base import Call
+from services.generation.models.request import ModelRequest
+from services.generation.providers.base import PreparedRequest
 from services.generation.providers.dialects import openai
 from services.generation.providers.registry import ROWS, Row
 from shared.contracts.chat import ChatMessage
@@ -45,7 +45,7 @@ class Providers:
         """The names of the keys they take, as in `provider_api_keys`."""
         return frozenset(name for name, row in self._rows.items() if row.key_variable) | {AZURE_ENDPOINT}
 
-    def calls(self, request: CompletionRequest, keys: Mapping[str, str]) -> list[Call]:
+    def calls(self, request: ModelRequest, keys: Mapping[str, str]) -> list[PreparedRequest]:
         """What to send so that `request.samples` samples come back, in their order.
 
         `keys` are the caller's own and go before the installation's. Errors: Invalid, Unauthenticated (no key).
@@ -65,7 +65,7 @@ class Providers:
         body = row.dialect.body(each)
         body = row.quirk(body) if row.quirk else body
         content = to_json(body)
-        call = Call(
+        prepared = PreparedRequest(
             provider=row.name,
             title=row.title,
             dialect=row.dialect,
@@ -76,13 +76,13 @@ class Providers:
             text_bytes=len(content),
             request=each,
             key=key,
-            frames=row.frames,
+            framing=row.framing,
             sign=row.sign,
             follow=row.follow,
         )
-        return [call] if together else [call] * request.samples
+        return [prepared] if together else [prepared] * request.samples
 
-    def needs_budget(self, request: CompletionRequest) -> bool:
+    def needs_budget(self, request: ModelRequest) -> bool:
         """Whether `rest_tokens` is worth working out: OpenAI's chat goes on to the end of the context window by itself.
 
         Errors: those of `row`.
@@ -132,7 +132,7 @@ class Providers:
         return key or None
 
 
-def _chats_only(row: Row, request: CompletionRequest) -> bool:
+def _chats_only(row: Row, request: ModelRequest) -> bool:
     """Whether this completion goes to a model that only chats."""
     if request.prompt is None:
         return False
@@ -141,7 +141,7 @@ def _chats_only(row: Row, request: CompletionRequest) -> bool:
     return by_name or (model is not None and model.kind == "chat")
 
 
-def _as_chat(request: CompletionRequest) -> CompletionRequest:
+def _as_chat(request: ModelRequest) -> ModelRequest:
     if request.suffix is not None:
         raise Invalid(f"The model {request.config.model!r} only chats: it cannot write before a suffix.")
     message = ChatMessage(role="user", content=request.prompt)

@@ -12,8 +12,15 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 from pydantic_core import to_json
 
-from services.generation.models.request import Choice, Chunk, Completion, CompletionRequest, Joined, Json
-from services.generation.providers.base import Call
+from services.generation.models.request import (
+    Choice,
+    Json,
+    ModelRequest,
+    ModelResponse,
+    ResponseDelta,
+    StreamAccumulator,
+)
+from services.generation.providers.base import PreparedRequest
 from shared import telemetry
 from shared.contracts.chat import Usage
 from shared.errors import Problem
@@ -25,23 +32,25 @@ class CallSpan:
     def __init__(self, span: Span, *, with_content: bool) -> None:
         self._span = span
         self._with_content = with_content
-        self._joined: Joined | None = None
+        self._joined: StreamAccumulator | None = None
 
-    def add(self, chunk: Chunk) -> None:
+    def add(self, chunk: ResponseDelta) -> None:
         """An event of a streamed answer."""
         if self._span.is_recording():
-            self._joined = self._joined or Joined()
+            self._joined = self._joined or StreamAccumulator()
             self._joined.add(chunk)
 
-    def completed(self, completion: Completion) -> None:
+    def completed(self, completion: ModelResponse) -> None:
         """A whole answer."""
         if self._span.is_recording():
             self._answered(completion.choices, completion.usage, completion.raw.get("model"), completion.raw.get("id"))
 
     def end(self) -> None:
         """Whatever came of a stream."""
-        if (joined := self._joined) is not None:
-            self._answered([joined.choice()], joined.usage, joined.about.get("model"), joined.about.get("id"))
+        if (accumulator := self._joined) is not None:
+            self._answered(
+                [accumulator.choice()], accumulator.usage, accumulator.about.get("model"), accumulator.about.get("id")
+            )
         self._span.end()
 
     def _answered(self, choices: list[Choice], usage: Usage | None, model: str | None, answer: str | None) -> None:
@@ -61,13 +70,13 @@ class CallSpan:
 
 
 @contextmanager
-def of(call: Call) -> Iterator[CallSpan]:
+def of(prepared: PreparedRequest) -> Iterator[CallSpan]:
     """The span of a call. It is not made current: a stream's consumer runs between its events."""
-    operation = "chat" if call.request.messages is not None else "text_completion"
-    span = telemetry.tracer.start_span(f"{operation} {call.request.config.model}", kind=SpanKind.CLIENT)
-    with_content = call.request.save and telemetry.content_wanted()
+    operation = "chat" if prepared.request.messages is not None else "text_completion"
+    span = telemetry.tracer.start_span(f"{operation} {prepared.request.config.model}", kind=SpanKind.CLIENT)
+    with_content = prepared.request.save and telemetry.content_wanted()
     if span.is_recording():
-        span.set_attributes(_asked(call, operation, with_content=with_content))
+        span.set_attributes(_asked(prepared, operation, with_content=with_content))
     recorded = CallSpan(span, with_content=with_content)
     try:
         yield recorded
@@ -80,15 +89,15 @@ def of(call: Call) -> Iterator[CallSpan]:
         recorded.end()
 
 
-def _asked(call: Call, operation: str, *, with_content: bool) -> dict[str, AttributeValue]:
-    config, address = call.request.config, urlsplit(call.url)
+def _asked(prepared: PreparedRequest, operation: str, *, with_content: bool) -> dict[str, AttributeValue]:
+    config, address = prepared.request.config, urlsplit(prepared.url)
     attributes: dict[str, AttributeValue] = {
         "gen_ai.operation.name": operation,
-        "gen_ai.provider.name": call.provider,
+        "gen_ai.provider.name": prepared.provider,
         "gen_ai.request.model": config.model,
         "gen_ai.request.temperature": config.temperature,
         "gen_ai.request.top_p": config.top_p,
-        "gen_ai.request.choice.count": call.request.samples,
+        "gen_ai.request.choice.count": prepared.request.samples,
         "server.address": address.hostname or "",
     }
     if address.port:
@@ -96,11 +105,11 @@ def _asked(call: Call, operation: str, *, with_content: bool) -> dict[str, Attri
     if config.max_tokens != -1:
         attributes["gen_ai.request.max_tokens"] = config.max_tokens
     if with_content:
-        attributes["gen_ai.input.messages"] = to_json(_given(call.request)).decode()
+        attributes["gen_ai.input.messages"] = to_json(_given(prepared.request)).decode()
     return attributes
 
 
-def _given(request: CompletionRequest) -> str | list[Json] | None:
+def _given(request: ModelRequest) -> str | list[Json] | None:
     """The same for every wire language."""
     if request.messages is None:
         return request.prompt

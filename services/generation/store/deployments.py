@@ -53,7 +53,7 @@ def _deployment(document: mongo.Document) -> Deployment:
 
 @mongo.store
 class DeploymentStore:
-    """Deployments and removals."""
+    """Deployer and removals."""
 
     def __init__(self, database: mongo.Database) -> None:
         self._deployments = database["deployments"]

@@ -6,27 +6,27 @@ atomically.
 
 from pymongo.errors import DuplicateKeyError
 
-from services.generation.projects.environments import Environments, first
+from services.generation.projects.environments import EnvironmentSet, first
 from shared import mongo
 from shared.contracts.deployments import Environment
 
 
 @mongo.store
 class EnvironmentStore:
-    """Environments. What nobody changed yet is not stored."""
+    """EnvironmentSet. What nobody changed yet is not stored."""
 
     def __init__(self, database: mongo.Database) -> None:
         self._sets = database["environment_sets"]
 
-    async def get(self, organisation: str) -> Environments:
+    async def get(self, organisation: str) -> EnvironmentSet:
         """All of the organisation."""
         document = await self._sets.find_one({"_id": organisation})
         if document is None:
             return first(organisation)
         places = tuple(Environment.model_validate(place) for place in document["places"])
-        return Environments(organisation, places, document["revision"])
+        return EnvironmentSet(organisation, places, document["revision"])
 
-    async def save(self, environments: Environments) -> bool:
+    async def save(self, environments: EnvironmentSet) -> bool:
         """Save one change; False if there was another since it was decided."""
         places = [place.model_dump() for place in environments.places]
         change = {"places": places, "revision": environments.revision}

@@ -55,7 +55,7 @@ def _text(value: Any) -> str:  # noqa: ANN401 - any JSON
 
 
 @dataclass(frozen=True)
-class Call:
+class ToolReference:
     """A call of a tool, ready to be made."""
 
     signature: str
@@ -72,7 +72,7 @@ class _Population:
         self._inputs = inputs
         self._results = results
         self._missing: set[str] = set()
-        self.calls: dict[str, Call] = {}
+        self.calls: dict[str, ToolReference] = {}
 
     def fill(self, template: str) -> str:
         return _PLACEHOLDER.sub(self._replace, template)
@@ -96,7 +96,9 @@ class _Population:
         if (signature := match["call"]) is None:
             return self._input(match["name"])
         if signature not in self.calls:
-            self.calls[signature] = Call(signature, match["tool"], self._arguments(signature, match["arguments"]))
+            self.calls[signature] = ToolReference(
+                signature, match["tool"], self._arguments(signature, match["arguments"])
+            )
         return "" if self._results is None else self._results[signature]
 
     def _input(self, name: str) -> str:
@@ -126,7 +128,7 @@ class _Population:
             raise Invalid(f"Prompt requires inputs for the following variables: {sorted(self._missing)}")
 
 
-def calls(template: str | Sequence[ChatMessage], inputs: Mapping[str, Any]) -> list[Call]:
+def calls(template: str | Sequence[ChatMessage], inputs: Mapping[str, Any]) -> list[ToolReference]:
     """The calls of tools, each once. Errors: Invalid (missing inputs of any kind, a call that cannot be read)."""
     population = _Population(inputs)
     population.fill(template) if isinstance(template, str) else population.fill_chat(template)

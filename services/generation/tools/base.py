@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic_core import from_json
 
-from services.generation.http.guarded_client import Fetched, Outbound
+from services.generation.http.guarded_client import Fetched, GuardedClient
 from shared.contracts.tools import ToolSettings
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, UpstreamFailed
 
@@ -15,10 +15,10 @@ S = TypeVar("S", bound=ToolSettings)
 
 
 @dataclass(frozen=True)
-class World:
+class ToolServices:
     """What tools reach: HTTP, and the addresses of the services they use."""
 
-    outbound: Outbound
+    guarded_client: GuardedClient
     serpapi_url: str
     pinecone_url: str
     embeddings_url: str
@@ -41,7 +41,7 @@ class Kind(Generic[S]):
 
     parameters: Callable[[S], tuple[str, ...]]
     """Names of the arguments, in order."""
-    run: Callable[[Invocation[S], World], Awaitable[str]] | None
+    run: Callable[[Invocation[S], ToolServices], Awaitable[str]] | None
     """Gives the text for the template. None: only models call tools of this kind, and the caller runs them."""
 
 

@@ -6,7 +6,7 @@ An answer box is the answer; else what the knowledge graph says; else the first 
 from typing import Any
 from urllib.parse import urlencode
 
-from services.generation.tools.base import Invocation, Kind, World, json_of, reading
+from services.generation.tools.base import Invocation, Kind, ToolServices, json_of, reading
 from shared.contracts.tools import Google
 
 _SERVICE = "SerpAPI"
@@ -19,10 +19,10 @@ def _parameters(_: Google) -> tuple[str, ...]:
     return ("query",)
 
 
-async def _run(call: Invocation[Google], world: World) -> str:
+async def _run(call: Invocation[Google], services: ToolServices) -> str:
     (query,) = call.arguments
     asked = urlencode({"engine": "google", "q": query, "api_key": call.secrets["serpapi_key"]}, errors="replace")
-    found = json_of(await world.outbound.get(f"{world.serpapi_url}/search?{asked}", leave=False), _SERVICE)
+    found = json_of(await services.guarded_client.get(f"{services.serpapi_url}/search?{asked}", leave=False), _SERVICE)
     with reading(_SERVICE):
         return answer(found)
 

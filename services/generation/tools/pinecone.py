@@ -6,7 +6,7 @@ and what Pinecone's own client 10.2.0 sends and reads (2026-11)
 
 from typing import Any
 
-from services.generation.tools.base import Invocation, Kind, World, json_of, reading
+from services.generation.tools.base import Invocation, Kind, ToolServices, json_of, reading
 from shared.contracts.tools import Pinecone
 from shared.errors import Invalid, UpstreamFailed
 
@@ -19,13 +19,13 @@ def _parameters(_: Pinecone) -> tuple[str, ...]:
     return ("query", "top_k")
 
 
-async def _run(call: Invocation[Pinecone], world: World) -> str:
+async def _run(call: Invocation[Pinecone], services: ToolServices) -> str:
     query, written = call.arguments
     if not written.isascii() or not written.isdecimal() or not 1 <= int(written[:9]) <= _MOST:
         raise Invalid(f"top_k must be a whole number from 1 to {_MOST}, not {written!r}.")
-    vector = await _embed(call, query, world)
-    host = call.settings.host or await _host(call, world)
-    fetched = await world.outbound.post_json(
+    vector = await _embed(call, query, services)
+    host = call.settings.host or await _host(call, services)
+    fetched = await services.guarded_client.post_json(
         f"{host if '://' in host else f'https://{host}'}/query",
         {"vector": vector, "topK": int(written), "includeMetadata": True},
         headers=_key(call),
@@ -39,9 +39,9 @@ def _key(call: Invocation[Pinecone]) -> dict[str, str]:
     return {"Api-Key": call.secrets["pinecone_key"], **_VERSION}
 
 
-async def _embed(call: Invocation[Pinecone], query: str, world: World) -> Any:  # noqa: ANN401 - passed on as it is
-    fetched = await world.outbound.post_json(
-        f"{world.embeddings_url}/embeddings",
+async def _embed(call: Invocation[Pinecone], query: str, services: ToolServices) -> Any:  # noqa: ANN401 - passed on as it is
+    fetched = await services.guarded_client.post_json(
+        f"{services.embeddings_url}/embeddings",
         {"model": call.settings.openai_model, "input": query, "encoding_format": "float"},
         headers={"Authorization": f"Bearer {call.secrets['openai_key']}"},
     )
@@ -50,10 +50,10 @@ async def _embed(call: Invocation[Pinecone], query: str, world: World) -> Any:  
         return answer["data"][0]["embedding"]
 
 
-async def _host(call: Invocation[Pinecone], world: World) -> str:
+async def _host(call: Invocation[Pinecone], services: ToolServices) -> str:
     """Where the index is. Errors: Invalid (in another environment than the tool says)."""
     settings = call.settings
-    fetched = await world.outbound.get(f"{world.pinecone_url}/indexes/{settings.index}", headers=_key(call))
+    fetched = await services.guarded_client.get(f"{services.pinecone_url}/indexes/{settings.index}", headers=_key(call))
     index = json_of(fetched, "Pinecone")
     with reading("Pinecone"):
         host, found = index["host"], (index.get("deployment") or {}).get("environment")

@@ -8,12 +8,12 @@ from typing import Literal
 from opentelemetry.trace import Status, StatusCode
 
 from services.generation.store import StoredTool, ToolStore
-from services.generation.templates.template import Call
-from services.generation.tools.base import Invocation, World
+from services.generation.templates.template import ToolReference
+from services.generation.tools.base import Invocation, ToolServices
 from services.generation.tools.registry import KINDS, parameters, signature
 from shared import telemetry
 from shared.bus import Bus
-from shared.cache import Memory
+from shared.cache import Cache
 from shared.contracts.chat import InlineTool, LinkedTool, ToolResult
 from shared.contracts.tools import JsonSchema, ToolChanged
 from shared.errors import Invalid, NotFound, Problem
@@ -28,21 +28,23 @@ _MOST_CALLS = 100
 _Key = tuple[str, str, str]
 
 
-class Toolbox:
+class ToolRunner:
     """The store behind a memory, and the way to run what is in it."""
 
-    def __init__(self, store: ToolStore, seal: Seal, world: World, bus: Bus) -> None:
+    def __init__(self, store: ToolStore, seal: Seal, services: ToolServices, bus: Bus) -> None:
         self._store = store
         self._seal = seal
-        self._world = world
+        self._world = services
         self._bus = bus
-        self._tools: Memory[_Key, StoredTool] = Memory(
+        self._tools: Cache[_Key, StoredTool] = Cache(
             most=2_000, fresh_seconds=_FRESH_SECONDS, stale_seconds=_FOR_EVER, most_bytes=16 * 1024 * 1024
         )
 
     async def listen(self) -> None:
         """Hear of other replicas' changes. One missed while offline is why reconnecting forgets everything."""
-        await self._bus.hear(ToolChanged, lambda change: self._forget(None if change is None else change.organisation))
+        await self._bus.subscribe(
+            ToolChanged, lambda change: self._forget(None if change is None else change.organisation)
+        )
 
     def _forget(self, organisation: str | None) -> None:
         self._tools.forget(lambda key, _: organisation in (None, key[0]))
@@ -53,9 +55,9 @@ class Toolbox:
         """A change was saved: nobody remembers the tool as it was when this returns. Errors: Unavailable."""
         self._forget(organisation)
         event = ToolChanged(organisation=organisation, tool_id=tool_id, what=what)
-        await self._bus.announce(event, message_id=f"{tool_id}.{what}.{revision}")
+        await self._bus.publish_event(event, message_id=f"{tool_id}.{what}.{revision}")
 
-    async def run_all(self, organisation: str, calls: Sequence[Call]) -> list[ToolResult]:
+    async def run_all(self, organisation: str, calls: Sequence[ToolReference]) -> list[ToolResult]:
         """What each call gives, in their order; they are made at once.
 
         Errors: of `run`, and Invalid (no such tool, too many calls).

@@ -1,6 +1,6 @@
 """Passages by key (behaviour.md §14.2)."""
 
-from services.generation.tools.base import Invocation, Kind, World
+from services.generation.tools.base import Invocation, Kind, ToolServices
 from shared.contracts.tools import Snippet
 from shared.errors import Invalid
 
@@ -9,7 +9,7 @@ def _parameters(_: Snippet) -> tuple[str, ...]:
     return ("key",)
 
 
-async def _run(call: Invocation[Snippet], _: World) -> str:
+async def _run(call: Invocation[Snippet], _: ToolServices) -> str:
     (key,) = call.arguments
     for pair in call.settings.pairs:
         if pair.key == key:

@@ -12,7 +12,7 @@ from pydantic_core import from_json, to_json
 
 from services.logging.decoding import Entry
 from services.logging.feedback_state import current
-from services.logging.session_resolution import Home, Key
+from services.logging.session_resolution import LogKey, SessionAssignment
 from services.logging.store import feedback_fields
 from shared.contracts.logs import Feedback, FeedbackGiven, LogRecord, LogUpdate, StoredLog
 from shared.mongo import Document
@@ -34,18 +34,18 @@ _DEFAULTS = {name: LogRecord.model_fields[name].default for name in _JSON}
 _MICROSECONDS = "created_microseconds"
 
 
-def id_of(key: Key) -> str:
+def id_of(key: LogKey) -> str:
     """`_id` of a log: no organisation can reach, or collide with, the logs of another."""
     return f"{key.organisation}/{key.id}"
 
 
-def key_in(document_id: str) -> Key:
+def key_in(document_id: str) -> LogKey:
     """The key in an `_id`."""
     organisation, _, log_id = document_id.rpartition("/")
-    return Key(organisation, log_id)
+    return LogKey(organisation, log_id)
 
 
-def document_of(entry: Entry[LogRecord], home: Home) -> Document:
+def document_of(entry: Entry[LogRecord], assignment: SessionAssignment) -> Document:
     """What is stored for a new log. Raises OverflowError for a time outside the years 1 to 9999."""
     log = entry.record
     values = log.__dict__
@@ -57,7 +57,7 @@ def document_of(entry: Entry[LogRecord], home: Home) -> Document:
         "updated_at": created,
         "recorded": entry.recorded,
     }
-    document.update(_derived(log, created, home))
+    document.update(_derived(log, created, assignment))
     for name in _NATIVE:
         value = values[name]
         if value is not None:
@@ -69,13 +69,13 @@ def document_of(entry: Entry[LogRecord], home: Home) -> Document:
     return document
 
 
-def _derived(log: LogRecord, created: datetime, home: Home) -> Iterable[tuple[str, Any]]:
+def _derived(log: LogRecord, created: datetime, assignment: SessionAssignment) -> Iterable[tuple[str, Any]]:
     """What most logs do not have."""
     if fraction := created.microsecond % 1000:
         yield _MICROSECONDS, fraction
-    if home.session_id is not None:
-        yield "session_id", home.session_id
-    elif not home.settled:
+    if assignment.session_id is not None:
+        yield "session_id", assignment.session_id
+    elif not assignment.resolved:
         yield "waiting", True
     if log.output is not None:
         yield "output_at", created
@@ -107,7 +107,7 @@ def log_of(document: Document) -> StoredLog:
 def feedback_of(document: Document) -> list[Feedback]:
     """What is said about the log in a document."""
     with_log = from_json(document["feedback"]) if "feedback" in document else []
-    return current(map(Feedback.model_validate, with_log), feedback_fields.said_in(document))
+    return current(map(Feedback.model_validate, with_log), feedback_fields.feedback_states_in(document))
 
 
 def created_of(document: Document) -> datetime:
@@ -153,11 +153,11 @@ def changing(entry: Entry[LogUpdate]) -> list[Document]:
     return [{"$set": fields}]
 
 
-def saying(entries: Sequence[Entry[FeedbackGiven]]) -> list[Document]:
+def feedback_updates(entries: Sequence[Entry[FeedbackGiven]]) -> list[Document]:
     """Add what people say, or take back, to what is said about one log."""
     at = max(entry.record.at for entry in entries)
     fields = {"organisation": {"$literal": entries[0].record.organisation}, "updated_at": _later(at.astimezone(UTC))}
-    return [{"$set": fields | feedback_fields.saying(entries)}]
+    return [{"$set": fields | feedback_fields.feedback_updates(entries)}]
 
 
 def changes_of(update: LogUpdate) -> Iterable[tuple[str, Any]]:

@@ -8,12 +8,12 @@ from typing import Any, Literal, NamedTuple
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 
 from services.logging.decoding import Entry
-from services.logging.session_resolution import Home, Key, key_of
-from services.logging.sessions import Tally
+from services.logging.session_resolution import LogKey, SessionAssignment, key_of
+from services.logging.sessions import SessionStats
 from services.logging.store import documents
 from services.logging.store.searching import condition, order
 from services.logging.store.writes import CHUNK, insert, update
-from services.logging.trees import Member
+from services.logging.trees import TreeLog
 from shared import mongo
 from shared.contracts.logs import (
     ConfigUse,
@@ -34,9 +34,9 @@ UseById = dict[str, ConfigUse]
 class Added(NamedTuple):
     """What became of new logs."""
 
-    refused: dict[Key, str]
+    refused: dict[LogKey, str]
     """Can never be stored, and why."""
-    repeats: set[Key]
+    repeats: set[LogKey]
     """An earlier log of this id is stored, and stays."""
 
 
@@ -79,14 +79,14 @@ class LogStore:
             ]
         )
 
-    async def add(self, entries: Sequence[Entry[LogRecord]], homes: Mapping[Key, Home]) -> Added:
+    async def add(self, entries: Sequence[Entry[LogRecord]], assignments: Mapping[LogKey, SessionAssignment]) -> Added:
         """Store new logs. Of several with one id, the one accepted first is kept, also when it is stored later."""
         added = Added({}, set())
         fit: list[Document] = []
         for entry in entries:
             key = key_of(entry.record)
             try:
-                fit.append(documents.document_of(entry, homes[key]))
+                fit.append(documents.document_of(entry, assignments[key]))
             except (OverflowError, ValueError) as error:
                 added.refused[key] = f"cannot be encoded: {error}"
         for chunk in _chunks(fit):
@@ -97,14 +97,14 @@ class LogStore:
                 added.repeats.update(await self._merge([chunk[index] for index in written.present]))
         return added
 
-    async def _merge(self, arrived: Sequence[Document]) -> list[Key]:
+    async def _merge(self, arrived: Sequence[Document]) -> list[LogKey]:
         """Put logs in the place of stubs and of later logs; those that an earlier one keeps out are returned."""
         ids = [document["_id"] for document in arrived]
         stored = {
             document["_id"]: document.get("recorded")
             async for document in self._logs.find({"_id": {"$in": ids}}, {"recorded": 1})
         }
-        repeats: list[Key] = []
+        repeats: list[LogKey] = []
         merges: list[UpdateOne] = []
         for document in arrived:
             there, recorded = stored.get(document["_id"]), document["recorded"]
@@ -119,23 +119,25 @@ class LogStore:
     async def change(self, entries: Sequence[Entry[LogUpdate]]) -> dict[int, str]:
         """Apply updates, also those of logs that are not there yet; by position those that never can be, and why."""
         return await self._apply(
-            (Key(entry.record.organisation, entry.record.id), documents.changing(entry)) for entry in entries
+            (LogKey(entry.record.organisation, entry.record.id), documents.changing(entry)) for entry in entries
         )
 
-    async def say(self, entries: Sequence[Entry[FeedbackGiven]]) -> dict[int, str]:
+    async def store_feedback(self, entries: Sequence[Entry[FeedbackGiven]]) -> dict[int, str]:
         """The same for feedback, that on one log together; if it is refused together, then one by one."""
-        by_log: dict[Key, list[int]] = {}
+        by_log: dict[LogKey, list[int]] = {}
         for index, entry in enumerate(entries):
-            by_log.setdefault(Key(entry.record.organisation, entry.record.log_id), []).append(index)
+            by_log.setdefault(LogKey(entry.record.organisation, entry.record.log_id), []).append(index)
         logs = list(by_log.items())
-        refused = await self._apply((key, documents.saying([entries[at] for at in places])) for key, places in logs)
+        refused = await self._apply(
+            (key, documents.feedback_updates([entries[at] for at in places])) for key, places in logs
+        )
         alone = [(logs[at][0], index, reason) for at, reason in refused.items() for index in logs[at][1]]
         if len(alone) == len(refused):
             return {index: reason for _, index, reason in alone}
-        again = await self._apply((key, documents.saying([entries[index]])) for key, index, _ in alone)
+        again = await self._apply((key, documents.feedback_updates([entries[index]])) for key, index, _ in alone)
         return {alone[at][1]: reason for at, reason in again.items()}
 
-    async def _apply(self, changes: Iterator[tuple[Key, list[Document]]]) -> dict[int, str]:
+    async def _apply(self, changes: Iterator[tuple[LogKey, list[Document]]]) -> dict[int, str]:
         """Change logs, or make stubs."""
         refused: dict[int, str] = {}
         for number, chunk in enumerate(_chunks(changes)):
@@ -144,19 +146,19 @@ class LogStore:
                 refused[number * CHUNK + index] = reason
         return refused
 
-    async def present(self, keys: Iterable[Key]) -> set[Key]:
+    async def present(self, keys: Iterable[LogKey]) -> set[LogKey]:
         """Those of the logs that are stored."""
         condition = {"_id": {"$in": [documents.id_of(key) for key in keys]}, "recorded": {"$exists": True}}
         return {documents.key_in(document["_id"]) async for document in self._logs.find(condition, {"_id": 1})}
 
-    async def homes(self, keys: Iterable[Key]) -> dict[Key, Home]:
+    async def assignments(self, keys: Iterable[LogKey]) -> dict[LogKey, SessionAssignment]:
         """Where the logs belong, of those that are stored and settled."""
         ids = [documents.id_of(key) for key in keys]
         if not ids:
             return {}
         condition = {"_id": {"$in": ids}, "recorded": {"$exists": True}, "waiting": {"$exists": False}}
         return {
-            documents.key_in(document["_id"]): Home(document.get("session_id"))
+            documents.key_in(document["_id"]): SessionAssignment(document.get("session_id"))
             async for document in self._logs.find(condition, {"session_id": 1})
         }
 
@@ -173,27 +175,27 @@ class LogStore:
                 found.append(Waiting(key.id, document["parent_id"], document["project_id"], document["created_at"]))
         return found
 
-    async def settle(self, organisation: str, homes: Mapping[str, Home]) -> None:
+    async def assign(self, organisation: str, assignments: Mapping[str, SessionAssignment]) -> None:
         """Give waiting logs their home; they wait no longer."""
-        by_home: dict[Home, list[str]] = {}
-        for log_id, home in homes.items():
-            by_home.setdefault(home, []).append(documents.id_of(Key(organisation, log_id)))
-        for home, ids in by_home.items():
+        by_assignment: dict[SessionAssignment, list[str]] = {}
+        for log_id, assignment in assignments.items():
+            by_assignment.setdefault(assignment, []).append(documents.id_of(LogKey(organisation, log_id)))
+        for assignment, ids in by_assignment.items():
             change: Document = {"$unset": {"waiting": ""}}
-            if home.session_id is not None:
-                change["$set"] = {"session_id": home.session_id}
+            if assignment.session_id is not None:
+                change["$set"] = {"session_id": assignment.session_id}
             for chunk in _chunks(ids):
                 await self._logs.update_many({"_id": {"$in": chunk}, "waiting": True}, change)
 
     async def get(self, organisation: str, log_id: str) -> StoredLog | None:
         """One log."""
-        key = Key(organisation, log_id)
+        key = LogKey(organisation, log_id)
         document = await self._logs.find_one({"_id": documents.id_of(key), "recorded": {"$exists": True}})
         return None if document is None else documents.log_of(document)
 
     async def feedback(self, organisation: str, log_ids: Sequence[str], types: Sequence[str]) -> list[LogFeedback]:
         """Where logs belong, and what is said of these types about them; of those that are stored."""
-        keys = [documents.id_of(Key(organisation, log_id)) for log_id in log_ids]
+        keys = [documents.id_of(LogKey(organisation, log_id)) for log_id in log_ids]
         fields = {"project_id": 1} | ({"feedback": 1, "said": 1} if types else {})
         return [
             LogFeedback(
@@ -239,12 +241,12 @@ class LogStore:
         while ids := [document["_id"] async for document in self._logs.find(logs, {"_id": 1}, limit=CHUNK)]:
             await self._logs.delete_many({"_id": {"$in": ids}})
 
-    async def remove_stubs(self, keys: Iterable[Key]) -> None:
+    async def remove_stubs(self, keys: Iterable[LogKey]) -> None:
         """What updates left of logs that are not there."""
         ids = [documents.id_of(key) for key in keys]
         await self._logs.delete_many({"_id": {"$in": ids}, "recorded": {"$exists": False}})
 
-    async def members(self, organisation: str, session_id: str, hidden: Sequence[str]) -> list[Member]:
+    async def members(self, organisation: str, session_id: str, hidden: Sequence[str]) -> list[TreeLog]:
         """The logs of a session, first to last, without their content and without those of the hidden projects."""
         cursor = self._logs.find(
             {"organisation": organisation, "session_id": session_id} | _not_in(hidden),
@@ -252,7 +254,7 @@ class LogStore:
             sort=[("created_at", ASCENDING), ("recorded", ASCENDING)],
         )
         return [
-            Member(
+            TreeLog(
                 documents.key_in(document["_id"]).id,
                 document["project_id"],
                 document.get("parent_id"),
@@ -261,14 +263,16 @@ class LogStore:
             async for document in cursor
         ]
 
-    async def tallies(self, organisation: str, session_ids: Sequence[str], hidden: Sequence[str]) -> list[Tally]:
+    async def session_stats(
+        self, organisation: str, session_ids: Sequence[str], hidden: Sequence[str]
+    ) -> list[SessionStats]:
         """What the sessions hold, by project, without the hidden ones."""
         pipeline: list[dict[str, Any]] = [
             {"$match": {"organisation": organisation, "session_id": {"$in": list(session_ids)}} | _not_in(hidden)},
-            {"$group": _TALLY},
+            {"$group": _SESSION_STATS},
         ]
         return [
-            Tally(
+            SessionStats(
                 session_id=line["_id"]["session"],
                 project_id=line["_id"]["project"],
                 logs=line["logs"],
@@ -282,7 +286,7 @@ class LogStore:
         ]
 
 
-_TALLY: dict[str, Any] = {
+_SESSION_STATS: dict[str, Any] = {
     "_id": {"session": "$session_id", "project": "$project_id"},
     "logs": {"$sum": 1},
     "updated_at": {"$max": "$updated_at"},

@@ -11,7 +11,7 @@ from services.generation.providers.transport import connections
 
 @pytest.fixture(scope="package", autouse=True)
 def certificates_read_once() -> Iterator[None]:
-    """Reading the machine's certificates costs 20 ms, and the stand-ins have none."""
+    """Reading the machine's certificates costs 20 ms, and the fake servers have none."""
     context = ssl.create_default_context()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connections, "ssl", SimpleNamespace(create_default_context=lambda: context))

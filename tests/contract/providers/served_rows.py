@@ -1,4 +1,4 @@
-"""Every row of the registry, each with the stand-in that speaks its language."""
+"""Every row of the registry, each with the fake server that speaks its language."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -8,61 +8,63 @@ from typing import Any
 
 import pytest
 
-from services.generation.models.request import Chunk, Completion, CompletionRequest, Joined
-from services.generation.providers.base import Call
+from services.generation.models.request import ModelRequest, ModelResponse, ResponseDelta, StreamAccumulator
+from services.generation.providers.base import PreparedRequest
 from services.generation.providers.dialects import anthropic, bedrock, cohere, gemini, openai, replicate
 from services.generation.providers.registry import ROWS, Row
 from services.generation.providers.requests import Providers
 from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
-from tests.fake_servers import anthropic as anthropic_standin
-from tests.fake_servers import bedrock as bedrock_standin
-from tests.fake_servers import cohere as cohere_standin
-from tests.fake_servers import gemini as gemini_standin
-from tests.fake_servers import openai as openai_standin
-from tests.fake_servers import replicate as replicate_standin
-from tests.fake_servers.server import StandIn
+from tests.fake_servers import anthropic as fake_anthropic
+from tests.fake_servers import bedrock as fake_bedrock
+from tests.fake_servers import cohere as fake_cohere
+from tests.fake_servers import gemini as fake_gemini
+from tests.fake_servers import openai as fake_openai
+from tests.fake_servers import replicate as fake_replicate
+from tests.fake_servers.server import FakeServer
 
-STAND_INS: dict[Any, Callable[[], StandIn]] = {
-    anthropic: anthropic_standin.start,
-    bedrock: bedrock_standin.start,
-    cohere: cohere_standin.start,
-    gemini: gemini_standin.start,
-    openai: openai_standin.start,
-    replicate: replicate_standin.start,
+FAKE_SERVERS: dict[Any, Callable[[], FakeServer]] = {
+    anthropic: fake_anthropic.start,
+    bedrock: fake_bedrock.start,
+    cohere: fake_cohere.start,
+    gemini: fake_gemini.start,
+    openai: fake_openai.start,
+    replicate: fake_replicate.start,
 }
 """By dialect. A row on a dialect that is here needs nothing else to be tested."""
 MODELS = {"openai": "gpt-4o", "replicate": "meta/meta-llama-3-70b-instruct"}
 """By row, where not just any name will do."""
 ENVIRONMENTS: dict[str, dict[str, str]] = {}
-"""By row: what it needs to know besides its address and its key. `{address}` is the stand-in's."""
+"""By row: what it needs to know besides its address and its key. `{address}` is the fake server's."""
 KEY = "key-that-nobody-may-see"
 
 DUMMY = Row(name="dummy", title="Dummy", dialect=openai, base_url="http://127.0.0.1:1", key_variable="DUMMY_API_KEY")
 """Stands for the next OpenAI-compatible provider somebody adds: whatever is asserted of every row is asserted of it."""
 EVERY_ROW = [*ROWS.values(), DUMMY]
 
-_started: dict[Any, StandIn] = {}
+_started: dict[Any, FakeServer] = {}
 
 
-def stand_in(row: Row) -> StandIn:
+def fake_server_of(row: Row) -> FakeServer:
     """The one for the row's language, started once, without what earlier tests left."""
-    if row.dialect not in STAND_INS:
+    if row.dialect not in FAKE_SERVERS:
         name = getattr(row.dialect, "__name__", row.dialect)
-        pytest.fail(f"Add a stand-in for {name} to tests/standins, and a line for it to STAND_INS in {__name__}.")
-    standin = _started.setdefault(row.dialect, None) or STAND_INS[row.dialect]()
-    _started[row.dialect] = standin
-    standin.clear()
-    return standin
+        pytest.fail(
+            f"Add a fake server for {name} to tests/fake_servers, and a line for it to FAKE_SERVERS in {__name__}."
+        )
+    fake_server = _started.setdefault(row.dialect, None) or FAKE_SERVERS[row.dialect]()
+    _started[row.dialect] = fake_server
+    fake_server.clear()
+    return fake_server
 
 
 @dataclass
 class Standing:
-    """A provider as the service has it, with a stand-in at its address."""
+    """A provider as the service has it, with a fake server at its address."""
 
     row: Row
-    standin: StandIn
+    fake_server: FakeServer
     providers: Providers
     client: Client
 
@@ -77,42 +79,40 @@ class Standing:
         model = MODELS.get(self.row.name, "some-model")
         return {"provider": self.row.name, "model": model, "endpoint": "chat", "max_tokens": 100}
 
-    def chat(self, *messages: ChatMessage, config: Mapping[str, Any] | None = None, **fields: Any) -> CompletionRequest:
+    def chat(self, *messages: ChatMessage, config: Mapping[str, Any] | None = None, **fields: Any) -> ModelRequest:
         """A request with these messages, or a greeting."""
         given = ModelConfig.model_validate(self.config | dict(config or {}))
-        return CompletionRequest(given, list(messages) or [ChatMessage(role="user", content="Hello")], **fields)
+        return ModelRequest(given, list(messages) or [ChatMessage(role="user", content="Hello")], **fields)
 
-    def prompt(self, **fields: Any) -> CompletionRequest:
+    def prompt(self, **fields: Any) -> ModelRequest:
         """A request that goes on from a prompt."""
-        return CompletionRequest(
-            ModelConfig.model_validate(self.config | {"endpoint": "complete"}), prompt="Once", **fields
-        )
+        return ModelRequest(ModelConfig.model_validate(self.config | {"endpoint": "complete"}), prompt="Once", **fields)
 
-    def calls(self, request: CompletionRequest) -> list[Call]:
+    def calls(self, request: ModelRequest) -> list[PreparedRequest]:
         """What answers the request."""
         return self.providers.calls(request, {})
 
-    async def complete(self, request: CompletionRequest) -> Completion:
+    async def complete(self, request: ModelRequest) -> ModelResponse:
         """The answer of the first call."""
         return await self.client.complete(self.calls(request)[0])
 
-    async def stream(self, request: CompletionRequest) -> Joined:
+    async def stream(self, request: ModelRequest) -> StreamAccumulator:
         """The same as it comes, joined."""
-        joined = Joined()
+        accumulator = StreamAccumulator()
         async for chunk in self.chunks(request):
-            joined.add(chunk)
-        return joined
+            accumulator.add(chunk)
+        return accumulator
 
-    def chunks(self, request: CompletionRequest) -> AsyncIterator[Chunk]:
+    def chunks(self, request: ModelRequest) -> AsyncIterator[ResponseDelta]:
         """The same as it comes."""
         return self.client.stream(self.calls(replace(request, stream=True))[0])
 
 
 @asynccontextmanager
 async def standing(row: Row, address: str | None = None) -> AsyncIterator[Standing]:
-    """A row at its stand-in, or at another address. Afterwards nothing may be open any more."""
-    standin = stand_in(row)
-    address = address or standin.url
+    """A row at its fake server, or at another address. Afterwards nothing may be open any more."""
+    fake_server = fake_server_of(row)
+    address = address or fake_server.url
     environment = {name: value.format(address=address) for name, value in ENVIRONMENTS.get(row.name, {}).items()}
     if row.key_variable:
         environment[row.key_variable] = KEY
@@ -122,13 +122,13 @@ async def standing(row: Row, address: str | None = None) -> AsyncIterator[Standi
         row = replace(row, base_url=address)
     client = Client(2.0, {})
     try:
-        yield Standing(row, standin, Providers(environment, None, {row.name: row}), client)
+        yield Standing(row, fake_server, Providers(environment, None, {row.name: row}), client)
     finally:
         await client.close()
-        await _closed(standin)
+        await _closed(fake_server)
 
 
-async def _closed(standin: StandIn) -> None:
+async def _closed(fake_server: FakeServer) -> None:
     async with asyncio.timeout(10):
-        while standin.open_connections or standin.streaming:  # noqa: ASYNC110 - the stand-in's threads tell nobody
+        while fake_server.open_connections or fake_server.streaming:  # noqa: ASYNC110 - the fake server's threads tell nobody
             await asyncio.sleep(0.002)

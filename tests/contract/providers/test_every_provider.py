@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from services.generation.models.features import Feature, needed
-from services.generation.models.request import CompletionRequest, Joined
+from services.generation.models.request import ModelRequest, StreamAccumulator
 from services.generation.providers.dialects import mock
 from services.generation.providers.registry import Row
 from shared.contracts.chat import (
@@ -26,7 +26,7 @@ from shared.contracts.chat import (
     Usage,
 )
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
-from tests.contract.providers.served_rows import DUMMY, EVERY_ROW, KEY, Standing, stand_in, standing
+from tests.contract.providers.served_rows import DUMMY, EVERY_ROW, KEY, Standing, fake_server_of, standing
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 DATA_URL = f"data:image/png;base64,{PIXEL}"
@@ -74,40 +74,40 @@ def image(url: str) -> Image:
 
 def sent(provider: Standing) -> str:
     """The body that arrived, with every character as itself."""
-    return json.dumps(provider.standin.requests[0].body, ensure_ascii=False)
+    return json.dumps(provider.fake_server.requests[0].body, ensure_ascii=False)
 
 
 class TestAnswers:
     async def test_a_whole_answer(self, provider: Standing) -> None:
-        provider.standin.reply(content=SAYING)
+        provider.fake_server.reply(content=SAYING)
         completion = await provider.complete(provider.chat())
         (choice,) = completion.choices
         assert (choice.text, choice.tool_calls, choice.finish_reason) == (SAYING, None, "stop")
         assert completion.usage == Usage(prompt_tokens=12, generation_tokens=5, total_tokens=17)
         assert isinstance(completion.raw, dict)
-        assert provider.standin.requests[0].key == provider.key
+        assert provider.fake_server.requests[0].key == provider.key
 
     async def test_a_streamed_answer_is_the_whole_one_in_pieces(self, provider: Standing) -> None:
-        provider.standin.reply(content=SAYING, tells_usage=True)
+        provider.fake_server.reply(content=SAYING, tells_usage=True)
         chunks = [chunk async for chunk in provider.chunks(provider.chat())]
-        joined = Joined()
+        accumulator = StreamAccumulator()
         for chunk in chunks:
-            joined.add(chunk)
-        provider.standin.reply(content=SAYING)
+            accumulator.add(chunk)
+        provider.fake_server.reply(content=SAYING)
         completion = await provider.complete(provider.chat())
-        assert [joined.choice()] == completion.choices
+        assert [accumulator.choice()] == completion.choices
         assert sum(bool(chunk.text) for chunk in chunks) > 3
-        assert joined.usage in {completion.usage, None}
+        assert accumulator.usage in {completion.usage, None}
         request = provider.chat(stream=True)
-        read = provider.row.dialect.read_reply(request, provider.row.dialect.write_reply(request, joined))
-        assert (read.choices, read.usage) == ([joined.choice()], joined.usage)
+        read = provider.row.dialect.read_reply(request, provider.row.dialect.write_reply(request, accumulator))
+        assert (read.choices, read.usage) == ([accumulator.choice()], accumulator.usage)
 
     async def test_a_completion(self, provider: Standing) -> None:
-        provider.standin.reply(content="upon a time")
+        provider.fake_server.reply(content="upon a time")
         completion = await provider.complete(provider.prompt())
         assert [choice.text for choice in completion.choices] == ["upon a time"]
         assert "Once" in sent(provider)
-        provider.standin.reply(content="upon a time")
+        provider.fake_server.reply(content="upon a time")
         assert (await provider.stream(provider.prompt())).choice().text == "upon a time"
 
     @pytest.mark.parametrize("stream", [False, True])
@@ -123,16 +123,16 @@ class TestAnswers:
             assert [choice.text for answer in answers for choice in answer.choices] == ["Fine, thank you."] * 3
 
     async def test_an_answer_that_was_cut(self, provider: Standing) -> None:
-        provider.standin.reply(content="Fine, thank", finish_reason="length")
+        provider.fake_server.reply(content="Fine, thank", finish_reason="length")
         completion = await provider.complete(provider.chat(config={"max_tokens": 5}))
         assert completion.choices[0].finish_reason == "length"
 
     async def test_an_answer_without_text(self, provider: Standing) -> None:
-        provider.standin.reply(content=None)
+        provider.fake_server.reply(content=None)
         assert (await provider.complete(provider.chat())).choices[0].text == ""
-        provider.standin.reply(content=None)
-        joined = await provider.stream(provider.chat())
-        assert (joined.choice().text, joined.choice().finish_reason) == ("", "stop")
+        provider.fake_server.reply(content=None)
+        accumulator = await provider.stream(provider.chat())
+        assert (accumulator.choice().text, accumulator.choice().finish_reason) == ("", "stop")
 
 
 class TestWhatIsSent:
@@ -145,11 +145,11 @@ class TestWhatIsSent:
 
     async def test_sampling(self, provider: Standing) -> None:
         await provider.complete(provider.chat(config={"temperature": 0.31, "top_p": 0.73, "max_tokens": 47}))
-        assert {0.31, 0.73, 47} <= set(map(_hashable, leaves(provider.standin.requests[0].body)))
+        assert {0.31, 0.73, 47} <= set(map(_hashable, leaves(provider.fake_server.requests[0].body)))
 
     async def test_other_reaches_the_provider(self, provider: Standing) -> None:
         await provider.complete(provider.chat(config={"other": {"top_k": 41}}))
-        assert 41 in map(_hashable, leaves(provider.standin.requests[0].body))
+        assert 41 in map(_hashable, leaves(provider.fake_server.requests[0].body))
 
     @pytest.mark.parametrize("feature", get_args(Feature))
     async def test_a_feature_is_sent_or_refused_but_never_dropped(self, provider: Standing, feature: Feature) -> None:
@@ -158,17 +158,17 @@ class TestWhatIsSent:
         if lacking or (feature == "suffix" and provider.row.chat_models):
             with pytest.raises(Invalid, match=lacking[0] if lacking else "only chats"):
                 provider.calls(request)
-            assert not provider.standin.requests
+            assert not provider.fake_server.requests
             return
         await provider.complete(request)
-        found = leaves(provider.standin.requests[0].body)
+        found = leaves(provider.fake_server.requests[0].body)
         for each in evidence:
             inside = isinstance(each, str) and each in sent(provider)
             assert inside or each in found, f"{provider.row.title} was not sent {each!r}"
         without = replace(request, tool_choice=None, response_format=None)
         if without != request:  # words alone do not show it
             await provider.complete(without)
-            assert provider.standin.requests[0].body != provider.standin.requests[1].body
+            assert provider.fake_server.requests[0].body != provider.fake_server.requests[1].body
 
     async def test_a_tool_may_be_required_without_being_named(self, provider: Standing) -> None:
         request = replace(provider.chat(config={"tools": [TOOL]}), tool_choice="required")
@@ -178,11 +178,11 @@ class TestWhatIsSent:
             return
         for choice in ("required", "auto", "none"):
             await provider.complete(replace(request, tool_choice=choice))
-        bodies = [json.dumps(each.body) for each in provider.standin.requests]
+        bodies = [json.dumps(each.body) for each in provider.fake_server.requests]
         assert len(set(bodies)) == 3
 
 
-def using(provider: Standing, feature: Feature) -> tuple[CompletionRequest, list[Any]]:
+def using(provider: Standing, feature: Feature) -> tuple[ModelRequest, list[Any]]:
     """A request that needs this feature, and what of it must arrive."""
     tools = {"tools": [TOOL]}
     named = FunctionChoice(function=FunctionName(name="weather_at"))
@@ -190,7 +190,7 @@ def using(provider: Standing, feature: Feature) -> tuple[CompletionRequest, list
     looks = {"images": user([Text(text="What is it?"), image(DATA_URL), image(PLACE)])}
     if provider.row.inline_images:  # by then images named by address were fetched
         looks["images"] = user([Text(text="What is it?"), image(DATA_URL)])
-    requests: dict[Feature, tuple[CompletionRequest, list[Any]]] = {
+    requests: dict[Feature, tuple[ModelRequest, list[Any]]] = {
         "tools": (chat(config=tools), ["weather_at", "The weather of a town", "town"]),
         "forced tools": (replace(chat(config=tools), tool_choice=named), ["weather_at"]),
         "images": (chat(looks["images"]), ["What is it?", PIXEL] + ([] if provider.row.inline_images else [PLACE])),
@@ -263,14 +263,14 @@ class TestTools:
             with pytest.raises(Invalid, match="tools"):
                 provider.calls(provider.chat(*_called([ToolCall.model_validate(call) for call in CALLS])))
             return
-        provider.standin.reply(content=None, tool_calls=CALLS)
+        provider.fake_server.reply(content=None, tool_calls=CALLS)
         (choice,) = (await provider.complete(provider.chat(config={"tools": [TOOL]}))).choices
         assert choice.finish_reason == "tool_call"
         assert [_said(call) for call in choice.tool_calls or ()] == [_said(ToolCall(**call)) for call in CALLS]
-        provider.standin.reply(content=None, tool_calls=CALLS)
+        provider.fake_server.reply(content=None, tool_calls=CALLS)
         assert (await provider.stream(provider.chat(config={"tools": [TOOL]}))).choice() == choice
 
-        provider.standin.clear()
+        provider.fake_server.clear()
         await provider.complete(provider.chat(*_called(choice.tool_calls or []), config={"tools": [TOOL]}))
         body = sent(provider)
         assert body.index("four degrees") < body.index("twenty degrees")
@@ -281,7 +281,7 @@ class TestTools:
         if "tools" in provider.row.lacks:
             assert "forced tools" in provider.row.lacks
             return
-        provider.standin.reply(content="I look.", tool_calls=CALLS[:1])
+        provider.fake_server.reply(content="I look.", tool_calls=CALLS[:1])
         (choice,) = (await provider.complete(provider.chat(config={"tools": [TOOL]}))).choices
         assert (choice.text, len(choice.tool_calls or ())) == ("I look.", 1)
 
@@ -316,7 +316,7 @@ class TestFailures:
     @pytest.mark.parametrize(("status", "kind"), STATUSES)
     async def test_a_refusal(self, provider: Standing, status: int, kind: type[Problem], stream: bool) -> None:
         headers = {"Retry-After": "7"} if status in {429, 503} else {}
-        provider.standin.reply(status=status, error={"message": f"no, not with {KEY}"}, headers=headers)
+        provider.fake_server.reply(status=status, error={"message": f"no, not with {KEY}"}, headers=headers)
         with pytest.raises(kind) as caught:
             await (provider.stream if stream else provider.complete)(provider.chat())
         problem = caught.value
@@ -326,28 +326,28 @@ class TestFailures:
 
     @pytest.mark.parametrize("events", [0, 2])
     async def test_a_stream_that_dies(self, provider: Standing, events: int) -> None:
-        provider.standin.reply(break_after_chunks=events)
+        provider.fake_server.reply(break_after_chunks=events)
         await _fails(provider, stream=True)
 
     async def test_an_answer_that_dies(self, provider: Standing) -> None:
-        provider.standin.reply(break_after_chunks=1)
+        provider.fake_server.reply(break_after_chunks=1)
         await _fails(provider)
 
     @pytest.mark.parametrize("stream", [False, True])
     @pytest.mark.parametrize("nothing", [{"garbage": True}, {"empty": True}])
     async def test_something_that_is_no_answer(self, provider: Standing, nothing: dict[str, Any], stream: bool) -> None:
-        provider.standin.reply(**nothing)
+        provider.fake_server.reply(**nothing)
         await _fails(provider, stream=stream)
 
     @pytest.mark.parametrize("stream", [False, True])
     async def test_silence(self, provider: Standing, stream: bool) -> None:
-        provider.standin.reply(delay_seconds=0.4)
+        provider.fake_server.reply(delay_seconds=0.4)
         hasty = replace(provider, client=type(provider.client)(0.1, {}))
         await _fails(hasty, "did not answer in time", stream=stream)
         await hasty.client.close()
 
     async def test_a_caller_that_leaves(self, provider: Standing) -> None:
-        provider.standin.reply(content="word " * 50, chunk_delay_seconds=0.01)
+        provider.fake_server.reply(content="word " * 50, chunk_delay_seconds=0.01)
         async with aclosing(provider.chunks(provider.chat())) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
                 if chunk.text:
@@ -377,7 +377,7 @@ async def test_a_provider_without_a_key(row: Row) -> None:
         }
         if row.key_optional:
             await provider.complete(provider.chat())
-            assert provider.standin.last.key is None
+            assert provider.fake_server.last.key is None
         else:
             with pytest.raises(Unauthenticated, match=str(row.key_variable)) as caught:
                 provider.calls(provider.chat())
@@ -385,5 +385,5 @@ async def test_a_provider_without_a_key(row: Row) -> None:
 
 
 def test_a_row_on_a_new_language_needs_a_stand_in() -> None:
-    with pytest.raises(pytest.fail.Exception, match=r"Add a stand-in for services\.generation\.providers\.mock"):
-        stand_in(replace(DUMMY, dialect=mock))  # type: ignore[arg-type]
+    with pytest.raises(pytest.fail.Exception, match=r"Add a fake server for services\.generation\.providers\.mock"):
+        fake_server_of(replace(DUMMY, dialect=mock))  # type: ignore[arg-type]

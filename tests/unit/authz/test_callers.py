@@ -1,11 +1,11 @@
-"""Callers remembered, with a database and a bus written by hand."""
+"""CallerCache remembered, with a database and a bus written by hand."""
 
 from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 
-from services.authz.callers import Callers
+from services.authz.callers import CallerCache
 from services.authz.settings import Settings
 from shared.bus import Bus
 from shared.contracts.access import AccessChanged, Caller
@@ -17,7 +17,7 @@ class HandmadeBus:
     def __init__(self) -> None:
         self.tell: Callable[[AccessChanged | None], None]
 
-    async def hear(self, event: type[Any], heard: Callable[[AccessChanged | None], None]) -> None:
+    async def subscribe(self, event: type[Any], heard: Callable[[AccessChanged | None], None]) -> None:
         assert event is AccessChanged
         self.tell = heard
 
@@ -42,7 +42,7 @@ async def test_what_changed_elsewhere_is_asked_again(change: AccessChanged | Non
         )
 
     bus = HandmadeBus()
-    callers = Callers(look_up, Settings(secret="s" * 43 + "="))  # type: ignore[arg-type]
+    callers = CallerCache(look_up, Settings(secret="s" * 43 + "="))  # type: ignore[arg-type]
     await callers.listen(cast("Bus", bus))
     for _ in range(2):
         for key_hash in organisations:

@@ -50,7 +50,7 @@ def script(
         ready=ready,
         after=after,
         stop_wave=wave,
-        patience_seconds=patience,
+        start_timeout_seconds=patience,
         hint="Try without it.",
     )
 

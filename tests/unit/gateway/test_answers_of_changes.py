@@ -40,7 +40,7 @@ class Others:
         self.answers = dict(answers)
         self.asked: list[type[BaseModel]] = []
 
-    async def ask(self, request: BaseModel, **_: Any) -> BaseModel:
+    async def request(self, request: BaseModel, **_: Any) -> BaseModel:
         self.asked.append(type(request))
         if type(request) not in self.answers:
             raise Unavailable("away")
@@ -49,8 +49,8 @@ class Others:
     @property
     def gateway(self) -> Gateway:
         """What a route gets."""
-        catalogue = SimpleNamespace(forget=lambda *_: None, with_tools=_as_they_are)
-        return cast("Gateway", SimpleNamespace(bus=self, catalogue=catalogue))
+        project_cache = SimpleNamespace(forget=lambda *_: None, with_tools=_as_they_are)
+        return cast("Gateway", SimpleNamespace(bus=self, project_cache=project_cache))
 
 
 async def _as_they_are(_: str, versions: list[ConfigVersion]) -> list[ConfigVersion]:
@@ -83,7 +83,7 @@ async def test_a_change_is_answered_while_nobody_counts_logs() -> None:
 async def test_a_config_is_registered_while_nobody_counts_logs() -> None:
     version = ConfigVersion(id="config_1", project_id="pr_1", config=ModelConfig(model="gpt-4"), created_at=NOW)
 
-    class Catalogue:
+    class ProjectCache:
         async def resolve(self, *_: Any, **__: Any) -> Resolved:
             return Resolved(project=DETAILS.project, version=version)
 
@@ -94,7 +94,7 @@ async def test_a_config_is_registered_while_nobody_counts_logs() -> None:
         return True
 
     others = Others()
-    gateway = cast("Gateway", SimpleNamespace(bus=others, catalogue=Catalogue(), may_deploy=may_deploy))
+    gateway = cast("Gateway", SimpleNamespace(bus=others, project_cache=ProjectCache(), may_deploy=may_deploy))
     body = ProjectModelConfigRequest(project="desk", model="gpt-4")
     made = await configs.register(body, CALLER, gateway)
     assert (made.config.id, made.num_datapoints, made.last_used) == ("config_1", 0, NOW)

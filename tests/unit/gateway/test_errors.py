@@ -20,7 +20,7 @@ CHAT = {"project": "p", "model_config": {"model": "m"}, "messages": []}
 class Everybody:
     """May do everything."""
 
-    async def identify(self, _: str | None) -> Caller:
+    async def authenticate(self, _: str | None) -> Caller:
         return Caller(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
 
     async def may(self, *_: Any) -> Decision:
@@ -31,10 +31,10 @@ class Everybody:
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(Settings(secret="x" * 44))  # type: ignore[arg-type]
 
-    async def insist(*_: Any) -> None:
+    async def authorize(*_: Any) -> None:
         """Allowed."""
 
-    app.state.gateway = SimpleNamespace(callers=Everybody(), insist=insist, large_bodies=LargeBodies(10**6))
+    app.state.gateway = SimpleNamespace(authenticator=Everybody(), authorize=authorize, large_bodies=LargeBodies(10**6))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway/v4") as client:
         yield client
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from services.gateway.feedback_validation import RESERVED_SECONDS, may_come, settled
-from services.gateway.project_cache import Catalogue
+from services.gateway.project_cache import ProjectCache
 from services.gateway.schemas.feedback import feedback_responses
 from shared import ids
 from shared.contracts.logs import Feedback, FeedbackGiven, FeedbackOfLogs, LogFeedback
@@ -43,7 +43,7 @@ class Known:
 async def labels(known: Known, *several: FeedbackGiven, projects: dict[str, str] | None = None) -> list[list[str]]:
     """The labels that each concerns."""
     places = PROJECTS if projects is None else projects
-    return [one.labels for one in await settled(cast("Catalogue", known), "tm_1", list(several), places)]
+    return [one.labels for one in await settled(cast("ProjectCache", known), "tm_1", list(several), places)]
 
 
 @pytest.mark.parametrize(

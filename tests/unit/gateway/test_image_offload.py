@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.image_offload import check_in
+from services.gateway.image_offload import offload_images
 from shared.blobs import LEAST_BYTES
 
 DATA = "iVBORw0KGgo+/-_=" * (LEAST_BYTES // 16)
@@ -16,20 +16,20 @@ CHECKED_IN = f"data:image/png;base64,everloop-blob:{DIGEST}"
 
 def test_only_the_data_is_exchanged_wherever_it_stands() -> None:
     body: Any = {"url": URL, "list": ["short", [URL, 1, None, 2.5, True]], "again": {"deep": [{"er": URL}]}}
-    claims = check_in(body)
+    offloaded = offload_images(body)
     assert body == {
         "url": CHECKED_IN,
         "list": ["short", [CHECKED_IN, 1, None, 2.5, True]],
         "again": {"deep": [{"er": CHECKED_IN}]},
     }
-    assert claims.contents == {DIGEST: DATA.encode()}
-    assert claims.size == 3 * len(DATA)
+    assert offloaded.contents == {DIGEST: DATA.encode()}
+    assert offloaded.size == 3 * len(DATA)
 
 
 @pytest.mark.parametrize("head", ["data:image/png;name=a.png;base64,", "DATA:image/png;BASE64,", "data:;base64,"])
 def test_the_head_stays_as_it_was_written(head: str) -> None:
     body = [head + DATA]
-    assert check_in(body).contents == {DIGEST: DATA.encode()}
+    assert offload_images(body).contents == {DIGEST: DATA.encode()}
     assert body == [f"{head}everloop-blob:{DIGEST}"]
 
 
@@ -53,20 +53,20 @@ def test_the_head_stays_as_it_was_written(head: str) -> None:
 )
 def test_what_is_no_large_data_url_stays(text: str) -> None:
     body = {"text": text}
-    assert check_in(body).contents == {}
+    assert offload_images(body).contents == {}
     assert body == {"text": text}
 
 
 def test_different_data_has_different_tokens() -> None:
     other = URL.replace("iVBO", "jVBO", 1)
     body = [URL, other]
-    claims = check_in(body)
-    assert len(claims.contents) == 2
+    offloaded = offload_images(body)
+    assert len(offloaded.contents) == 2
     assert body[0] != body[1]
 
 
 def test_a_body_that_is_one_value_has_nothing_to_exchange() -> None:
-    assert check_in(URL).contents == {}
+    assert offload_images(URL).contents == {}
 
 
 @pytest.mark.parametrize("save", [False, "false", "no", 0])
@@ -74,27 +74,27 @@ def test_what_shall_not_be_saved_is_told_apart(save: Any) -> None:
     other = DATA[::-1]
     url = f"data:image/png;base64,{other}"
     body: Any = {"save": save, "inputs": {"a": URL, "b": url}, "messages": [{"content": URL}], "metadata": {"c": url}}
-    claims = check_in(body)
-    assert (claims.unsaved, set(claims.contents.values())) == ({DIGEST: DATA.encode()}, {other.encode()})
-    assert claims.size == 4 * len(DATA)
+    offloaded = offload_images(body)
+    assert (offloaded.unsaved, set(offloaded.contents.values())) == ({DIGEST: DATA.encode()}, {other.encode()})
+    assert offloaded.size == 4 * len(DATA)
     assert list(body) == ["save", "inputs", "messages", "metadata"]
     assert body["messages"] == [{"content": CHECKED_IN}]
 
 
 @pytest.mark.parametrize("save", [True, None, "yes", "nonsense", []])
 def test_everything_else_is_saved(save: Any) -> None:
-    claims = check_in([{"save": save, "output": URL}, {"save": False, "project": URL}])
-    assert (claims.unsaved, claims.contents) == ({}, {DIGEST: DATA.encode()})
+    offloaded = offload_images([{"save": save, "output": URL}, {"save": False, "project": URL}])
+    assert (offloaded.unsaved, offloaded.contents) == ({}, {DIGEST: DATA.encode()})
 
 
 def test_of_several_logs_each_says_for_itself() -> None:
-    claims = check_in([{"save": False, "output": URL}, {"save": True, "output": URL[:-2] + "++"}])
-    assert (list(claims.unsaved), len(claims.contents)) == ([DIGEST], 1)
+    offloaded = offload_images([{"save": False, "output": URL}, {"save": True, "output": URL[:-2] + "++"}])
+    assert (list(offloaded.unsaved), len(offloaded.contents)) == ([DIGEST], 1)
 
 
 def test_with_a_log_that_shall_not_be_saved_only_what_is_stored_all_the_same_is_kept() -> None:
     kept, gone = ["config", "model_config", "metadata", "feedback"], ["judgment", "response_format", "user", "output"]
     urls = {name: f"data:image/png;base64,{name.replace('_', '/'):x<{LEAST_BYTES}}" for name in kept + gone}
-    claims = check_in({"save": False} | {name: [{"its": url}] for name, url in urls.items()})
-    assert {content[:6] for content in claims.contents.values()} == {b"config", b"model/", b"metada", b"feedba"}
-    assert {content[:6] for content in claims.unsaved.values()} == {b"judgme", b"respon", b"userxx", b"output"}
+    offloaded = offload_images({"save": False} | {name: [{"its": url}] for name, url in urls.items()})
+    assert {content[:6] for content in offloaded.contents.values()} == {b"config", b"model/", b"metada", b"feedba"}
+    assert {content[:6] for content in offloaded.unsaved.values()} == {b"judgme", b"respon", b"userxx", b"output"}

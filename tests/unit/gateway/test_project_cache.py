@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from services.gateway import project_cache as module
-from services.gateway.project_cache import Catalogue
+from services.gateway.project_cache import ProjectCache
 from services.gateway.settings import Settings
 from shared.bus import Bus
 from shared.contracts.access import Caller
@@ -40,7 +40,7 @@ class HandmadeBus:
         self.most = 1000
         self.problem: Problem | None = None
 
-    async def ask(self, request: Request[Any]) -> Any:
+    async def request(self, request: Request[Any]) -> Any:
         if isinstance(request, GetVersions):
             return Versions(versions=[version(config_id) for config_id in request.ids])
         if isinstance(request, Resolve):
@@ -81,12 +81,12 @@ def bus() -> HandmadeBus:
 
 
 @pytest.fixture
-def catalogue(bus: HandmadeBus) -> Catalogue:
-    return Catalogue(cast("Bus", bus), Settings(secret="s" * 43 + "="))  # type: ignore[arg-type]
+def project_cache(bus: HandmadeBus) -> ProjectCache:
+    return ProjectCache(cast("Bus", bus), Settings(secret="s" * 43 + "="))  # type: ignore[arg-type]
 
 
-async def test_the_tools_of_a_page_are_asked_for_once(bus: HandmadeBus, catalogue: Catalogue) -> None:
-    found = await catalogue.versions("tm_1", ["c1", "c2", "c1"])
+async def test_the_tools_of_a_page_are_asked_for_once(bus: HandmadeBus, project_cache: ProjectCache) -> None:
+    found = await project_cache.versions("tm_1", ["c1", "c2", "c1"])
     assert {config_id: descriptions(one) for config_id, one in found.items()} == {
         "c1": ["says shared", "says of c1"],
         "c2": ["says shared", "says of c2"],
@@ -94,18 +94,20 @@ async def test_the_tools_of_a_page_are_asked_for_once(bus: HandmadeBus, catalogu
     assert bus.asked == [["shared", "of c1", "of c2"]]
 
 
-async def test_tools_that_do_not_fit_together_are_asked_for_apart(bus: HandmadeBus, catalogue: Catalogue) -> None:
+async def test_tools_that_do_not_fit_together_are_asked_for_apart(
+    bus: HandmadeBus, project_cache: ProjectCache
+) -> None:
     bus.most = 1
-    (found,) = (await catalogue.versions("tm_1", ["c1"])).values()
+    (found,) = (await project_cache.versions("tm_1", ["c1"])).values()
     assert descriptions(found) == ["says shared", "says of c1"]
 
 
 @pytest.mark.parametrize("problem", [Unavailable, Internal, TooLarge])
 async def test_what_cannot_be_had_of_a_tool_keeps_no_config_away(
-    bus: HandmadeBus, catalogue: Catalogue, problem: Callable[[str], Problem]
+    bus: HandmadeBus, project_cache: ProjectCache, problem: Callable[[str], Problem]
 ) -> None:
     bus.problem = problem("no")
-    assert await catalogue.version("tm_1", "c1") == version("c1")
+    assert await project_cache.version("tm_1", "c1") == version("c1")
 
 
 def large(name: str) -> ModelConfig:
@@ -113,33 +115,35 @@ def large(name: str) -> ModelConfig:
     return ModelConfig(model=name, endpoint="complete", prompt_template="x" * 10_000)
 
 
-async def resolve(catalogue: Catalogue, config: ModelConfig) -> None:
-    await catalogue.resolve(CALLER, ProjectRef(name="p"), config=config, may_deploy=True)
+async def resolve(project_cache: ProjectCache, config: ModelConfig) -> None:
+    await project_cache.resolve(CALLER, ProjectRef(name="p"), config=config, may_deploy=True)
 
 
 async def test_large_configs_are_remembered_up_to_a_size(bus: HandmadeBus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST_BYTES", 55_000)
-    catalogue = Catalogue(cast("Bus", bus), Settings(secret="s" * 43 + "="))  # type: ignore[arg-type]
+    project_cache = ProjectCache(cast("Bus", bus), Settings(secret="s" * 43 + "="))  # type: ignore[arg-type]
     for name in "abcdefgh":
-        await resolve(catalogue, large(name))
+        await resolve(project_cache, large(name))
     for name in "hgfed":
-        await resolve(catalogue, large(name))
+        await resolve(project_cache, large(name))
     assert len(bus.resolved) == 8
-    await resolve(catalogue, large("a"))
+    await resolve(project_cache, large("a"))
     assert len(bus.resolved) == 9
 
 
-async def test_what_is_remembered_of_a_config_does_not_hold_its_text_twice(catalogue: Catalogue) -> None:
-    await resolve(catalogue, large("a"))
-    (key,) = catalogue._resolved._entries
+async def test_what_is_remembered_of_a_config_does_not_hold_its_text_twice(project_cache: ProjectCache) -> None:
+    await resolve(project_cache, large("a"))
+    (key,) = project_cache._resolved._entries
     assert len(str(key)) < 300
 
 
-async def test_a_change_is_about_the_projects_of_its_organisation(bus: HandmadeBus, catalogue: Catalogue) -> None:
-    await resolve(catalogue, large("a"))
-    catalogue._changed(ProjectChanged(organisation="tm_2", project_id="pr_1", what="renamed"))
-    await resolve(catalogue, large("a"))
+async def test_a_change_is_about_the_projects_of_its_organisation(
+    bus: HandmadeBus, project_cache: ProjectCache
+) -> None:
+    await resolve(project_cache, large("a"))
+    project_cache._changed(ProjectChanged(organisation="tm_2", project_id="pr_1", what="renamed"))
+    await resolve(project_cache, large("a"))
     assert len(bus.resolved) == 1
-    catalogue._changed(ProjectChanged(organisation="tm_1", project_id="pr_1", what="renamed"))
-    await resolve(catalogue, large("a"))
+    project_cache._changed(ProjectChanged(organisation="tm_1", project_id="pr_1", what="renamed"))
+    await resolve(project_cache, large("a"))
     assert len(bus.resolved) == 2

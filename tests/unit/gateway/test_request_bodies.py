@@ -68,7 +68,7 @@ class HandmadeBlobs:
 class HandmadeCallers:
     """Know one key."""
 
-    async def identify(self, key: str | None) -> None:
+    async def authenticate(self, key: str | None) -> None:
         if key != "good":
             raise Unauthenticated("Who are you?")
 
@@ -121,7 +121,7 @@ async def client(blobs: HandmadeBlobs, room: LargeBodies) -> AsyncIterator[httpx
         return [text, text]
 
     app = FastAPI()
-    app.state.gateway = SimpleNamespace(blobs=blobs, callers=HandmadeCallers(), large_bodies=room)
+    app.state.gateway = SimpleNamespace(blobs=blobs, authenticator=HandmadeCallers(), large_bodies=room)
     errors.install(app)
     app.include_router(router, prefix="/v4")
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -12,7 +12,7 @@ from services.gateway.session_inheritance import session_of, with_sessions
 from shared import ids
 from shared.bus import Bus
 from shared.contracts.access import Caller
-from shared.contracts.logs import GetHomes, Homes, LogRecord
+from shared.contracts.logs import GetSessionsOfLogs, LogRecord, SessionsOfLogs
 from shared.contracts.projects import ConfigVersion, ModelConfig, Project, Resolved
 from shared.errors import Unavailable
 from tests.unit.logging.builders import START, log
@@ -28,13 +28,13 @@ class Logging:
         self.sessions = sessions
         self.asked: list[list[str]] = []
 
-    async def ask(self, query: GetHomes, *, timeout_seconds: float) -> Homes:
+    async def request(self, query: GetSessionsOfLogs, *, timeout_seconds: float) -> SessionsOfLogs:
         assert timeout_seconds <= 1
         assert query.organisation == "tm_1"
         self.asked.append(query.log_ids)
         if self.sessions is None:
             raise Unavailable("away")
-        return Homes(sessions={key: value for key, value in self.sessions.items() if key in query.log_ids})
+        return SessionsOfLogs(sessions={key: value for key, value in self.sessions.items() if key in query.log_ids})
 
     @property
     def bus(self) -> Bus:
@@ -119,7 +119,7 @@ async def test_the_answer_and_the_log_agree(known: bool) -> None:
 
     gateway = SimpleNamespace(
         bus=Logging({PARENT: "sesh_1"} if known else None),
-        catalogue=SimpleNamespace(resolve=resolve, note_log=lambda *_: None),
+        project_cache=SimpleNamespace(resolve=resolve, note_log=lambda *_: None),
         logs=SimpleNamespace(append=append),
         may_deploy=may_deploy,
     )

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from services.generation.log_writer import Logbook
+from services.generation.log_writer import LogWriter
 from shared.bus import Bus
 from shared.contracts.logs import LogRecord
 
@@ -43,7 +43,7 @@ async def test_what_cannot_be_written_down_is_kept_without_its_content(content: 
         prompt_tokens=1000,
         provider_response=content,
     )
-    await Logbook(cast("Bus", stream)).begin([record])
+    await LogWriter(cast("Bus", stream)).begin([record])
     (kept,) = stream.records
     assert (kept["id"], kept["prompt_tokens"]) == ("data_1", 1000)
     assert "provider_response" not in kept

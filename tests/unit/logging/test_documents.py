@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.logging.decoding import Entry
-from services.logging.session_resolution import WAITING, Home
+from services.logging.session_resolution import UNRESOLVED, SessionAssignment
 from services.logging.store.documents import document_of, log_of
 from shared.contracts.logs import LogRecord, StoredLog
 from tests.unit.logging.builders import START, log
@@ -17,8 +17,8 @@ from tests.unit.logging.builders import START, log
 AWARE: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, tzinfo=UTC)
 
 
-def through_the_database(record: LogRecord, home: Home | None = None) -> StoredLog:
-    document = document_of(Entry(7, record), home or Home(record.session_id))
+def through_the_database(record: LogRecord, assignment: SessionAssignment | None = None) -> StoredLog:
+    document = document_of(Entry(7, record), assignment or SessionAssignment(record.session_id))
     return log_of(bson.decode(bson.encode(document), AWARE))
 
 
@@ -27,7 +27,7 @@ def same(stored: StoredLog, record: LogRecord) -> None:
 
 
 def test_what_a_log_does_not_have_is_not_stored() -> None:
-    document = document_of(Entry(7, log()), Home(None))
+    document = document_of(Entry(7, log()), SessionAssignment(None))
     assert set(document) == {
         *("_id", "organisation", "project_id", "config_id"),
         *("created_at", "updated_at", "recorded"),
@@ -89,8 +89,8 @@ def test_microseconds_and_zones_survive() -> None:
 
 def test_a_child_is_shown_in_the_session_it_joined() -> None:
     child = log(parent_id="data_0")
-    assert through_the_database(child, Home("sesh_9")).session_id == "sesh_9"
-    assert through_the_database(child, WAITING).session_id is None
+    assert through_the_database(child, SessionAssignment("sesh_9")).session_id == "sesh_9"
+    assert through_the_database(child, UNRESOLVED).session_id is None
 
 
 JSON = st.recursive(

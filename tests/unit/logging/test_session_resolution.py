@@ -3,40 +3,44 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.logging.session_resolution import WAITING, Home, Key, find_homes, parents
+from services.logging.session_resolution import UNRESOLVED, LogKey, SessionAssignment, assign_sessions, parents
 from tests.unit.logging.builders import entries, log
 
 
-def key(log_id: str) -> Key:
-    return Key("tm_1", log_id)
+def key(log_id: str) -> LogKey:
+    return LogKey("tm_1", log_id)
 
 
 def test_a_log_has_its_own_session_or_none() -> None:
     logs = entries(log("a", session_id="sesh_1", parent_id="x"), log("b"))
-    assert find_homes(logs, {}) == {key("a"): Home("sesh_1"), key("b"): Home(None)}
+    assert assign_sessions(logs, {}) == {key("a"): SessionAssignment("sesh_1"), key("b"): SessionAssignment(None)}
     assert parents(logs) == set()
 
 
 def test_descendants_join_through_the_batch_in_any_order() -> None:
     logs = entries(log("c", parent_id="b"), log("b", parent_id="a"), log("a", session_id="sesh_1"))
-    assert set(find_homes(logs, {}).values()) == {Home("sesh_1")}
+    assert set(assign_sessions(logs, {}).values()) == {SessionAssignment("sesh_1")}
     assert parents(logs) == {key("a"), key("b")}
 
 
 def test_descendants_of_a_stored_log_join_it_even_if_it_has_no_session() -> None:
     logs = entries(log("b", parent_id="a"), log("d", parent_id="c"), log("e", parent_id="d"))
-    homes = find_homes(logs, {key("a"): Home("sesh_1"), key("c"): Home(None)})
-    assert homes == {key("b"): Home("sesh_1"), key("d"): Home(None), key("e"): Home(None)}
+    assignments = assign_sessions(logs, {key("a"): SessionAssignment("sesh_1"), key("c"): SessionAssignment(None)})
+    assert assignments == {
+        key("b"): SessionAssignment("sesh_1"),
+        key("d"): SessionAssignment(None),
+        key("e"): SessionAssignment(None),
+    }
 
 
 def test_who_has_no_known_ancestor_waits() -> None:
     logs = entries(log("b", parent_id="a"), log("c", parent_id="b"))
-    assert find_homes(logs, {}) == {key("b"): WAITING, key("c"): WAITING}
+    assert assign_sessions(logs, {}) == {key("b"): UNRESOLVED, key("c"): UNRESOLVED}
 
 
 def test_parents_of_another_organisation_are_not_parents() -> None:
     logs = entries(log("a", session_id="sesh_1", organisation="tm_2"), log("b", parent_id="a"))
-    assert find_homes(logs, {})[key("b")] == WAITING
+    assert assign_sessions(logs, {})[key("b")] == UNRESOLVED
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.booleans()), max_size=12))
@@ -45,17 +49,17 @@ def test_loops_and_all_end(links: list[tuple[int, bool]]) -> None:
         log(f"{place}", parent_id=f"{parent}", session_id=f"s{place}" if own else None)
         for place, (parent, own) in enumerate(links)
     ]
-    homes = find_homes(entries(*logs), {})
-    assert len(homes) == len(logs)
+    assignments = assign_sessions(entries(*logs), {})
+    assert len(assignments) == len(logs)
     for one in logs:
-        home = homes[key(one.id)]
+        assignment = assignments[key(one.id)]
         if one.session_id is not None:
-            assert home == Home(one.session_id)
+            assert assignment == SessionAssignment(one.session_id)
         else:
-            assert home == homes.get(key(str(one.parent_id)), WAITING)
+            assert assignment == assignments.get(key(str(one.parent_id)), UNRESOLVED)
 
 
 def test_a_long_chain_is_found_in_one_pass() -> None:
     logs = [log(str(place), parent_id=str(place + 1)) for place in range(20_000)]
-    homes = find_homes(entries(*logs, log("20000", session_id="s")), {})
-    assert set(homes.values()) == {Home("s")}
+    assignments = assign_sessions(entries(*logs, log("20000", session_id="s")), {})
+    assert set(assignments.values()) == {SessionAssignment("s")}

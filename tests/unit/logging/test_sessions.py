@@ -3,22 +3,22 @@
 from datetime import timedelta
 from typing import Any
 
-from services.logging.sessions import Presence, Tally, presences, summary
+from services.logging.sessions import SessionRecord, SessionStats, merge_session_records, summary
 from tests.unit.logging.builders import START
 
 
-def presence(seconds: float = 0, *projects: str, reference_id: str | None = None) -> Presence:
-    return Presence("tm_1", "sesh_1", START + timedelta(seconds=seconds), frozenset(projects), reference_id)
+def session_record(seconds: float = 0, *projects: str, reference_id: str | None = None) -> SessionRecord:
+    return SessionRecord("tm_1", "sesh_1", START + timedelta(seconds=seconds), frozenset(projects), reference_id)
 
 
-def tally(project_id: str, seconds: float, **fields: Any) -> Tally:
+def stats(project_id: str, seconds: float, **fields: Any) -> SessionStats:
     at = START + timedelta(seconds=seconds)
     values = {"logs": 1, "first": (at, 1), "first_inputs": {}, "last": None, "last_output": None, "updated_at": at}
-    return Tally(session_id="sesh_1", project_id=project_id, **(values | fields))
+    return SessionStats(session_id="sesh_1", project_id=project_id, **(values | fields))
 
 
 def test_a_session_without_logs_has_only_its_beginning() -> None:
-    shown = summary(presence(reference_id="r"), [])
+    shown = summary(session_record(reference_id="r"), [])
     assert (shown.reference_id, shown.datapoints_count, shown.project_ids) == ("r", 0, [])
     assert shown.created_at == shown.updated_at == START
     assert shown.first_inputs is None
@@ -26,7 +26,9 @@ def test_a_session_without_logs_has_only_its_beginning() -> None:
 
 
 def test_projects_come_in_the_order_of_their_first_log() -> None:
-    shown = summary(presence(), [tally("pr_b", 2, logs=2), tally("pr_a", 3), tally("pr_c", 1, first_inputs={"q": 1})])
+    shown = summary(
+        session_record(), [stats("pr_b", 2, logs=2), stats("pr_a", 3), stats("pr_c", 1, first_inputs={"q": 1})]
+    )
     assert shown.project_ids == ["pr_c", "pr_b", "pr_a"]
     assert shown.datapoints_count == 4
     assert shown.first_inputs == {"q": 1}
@@ -37,11 +39,11 @@ def test_the_last_output_is_the_one_set_last_and_not_that_of_the_last_log() -> N
     late = (START + timedelta(seconds=9), 1)
     early = (START + timedelta(seconds=5), 2)
     shown = summary(
-        presence(),
+        session_record(),
         [
-            tally("pr_a", 1, last=late, last_output="late"),
-            tally("pr_b", 5, last=early, last_output="early"),
-            tally("pr_c", 7),
+            stats("pr_a", 1, last=late, last_output="late"),
+            stats("pr_b", 5, last=early, last_output="early"),
+            stats("pr_c", 7),
         ],
     )
     assert shown.last_output == "late"
@@ -49,15 +51,18 @@ def test_the_last_output_is_the_one_set_last_and_not_that_of_the_last_log() -> N
 
 def test_outputs_of_one_moment_are_told_apart_by_the_order_of_acceptance() -> None:
     shown = summary(
-        presence(), [tally("a", 1, last=(START, 2), last_output="2"), tally("b", 1, last=(START, 1), last_output="1")]
+        session_record(),
+        [stats("a", 1, last=(START, 2), last_output="2"), stats("b", 1, last=(START, 1), last_output="1")],
     )
     assert shown.last_output == "2"
 
 
 def test_presences_of_a_session_are_joined_and_known_ones_covered() -> None:
-    joined = presences([presence(5, "b"), presence(3, "a", reference_id="r"), presence(9)])
-    assert joined == [presence(3, "a", "b", reference_id="r")]
-    assert joined[0].covers(presence(4, "b"))
-    assert not joined[0].covers(presence(2, "b"))
-    assert not joined[0].covers(presence(4, "c"))
-    assert not presence(0).covers(presence(0, reference_id="r"))
+    joined = merge_session_records(
+        [session_record(5, "b"), session_record(3, "a", reference_id="r"), session_record(9)]
+    )
+    assert joined == [session_record(3, "a", "b", reference_id="r")]
+    assert joined[0].covers(session_record(4, "b"))
+    assert not joined[0].covers(session_record(2, "b"))
+    assert not joined[0].covers(session_record(4, "c"))
+    assert not session_record(0).covers(session_record(0, reference_id="r"))

@@ -6,14 +6,14 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.logging.trees import DEEPEST, Member, tree
+from services.logging.trees import DEEPEST, TreeLog, tree
 from shared.contracts.logs import Node, Tree
 from tests.unit.logging.builders import START
 
 
-def members(*pairs: tuple[str, str | None]) -> list[Member]:
+def members(*pairs: tuple[str, str | None]) -> list[TreeLog]:
     return [
-        Member(log_id, "pr_1", parent_id, START + timedelta(seconds=second))
+        TreeLog(log_id, "pr_1", parent_id, START + timedelta(seconds=second))
         for second, (log_id, parent_id) in enumerate(pairs)
     ]
 

@@ -121,7 +121,7 @@ async def test_those_behind_a_bus_that_is_away_are_told_with_the_first(
     def away() -> None:
         raise Unavailable("away")
 
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.2)
     monkeypatch.setattr(module, "MESSAGE_BYTES", 1)
     bus.fail = away
     started = asyncio.get_running_loop().time()

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from shared.cache import Memory
+from shared.cache import Cache
 from shared.errors import NotFound, Unavailable
 
 LARGE = "x" * 100
@@ -29,8 +29,8 @@ class Source:
         return answer
 
 
-def memory(fresh_seconds: float = 60, most: int = 10) -> Memory[str, int]:
-    return Memory(most=most, fresh_seconds=fresh_seconds, stale_seconds=60)
+def memory(fresh_seconds: float = 60, most: int = 10) -> Cache[str, int]:
+    return Cache(most=most, fresh_seconds=fresh_seconds, stale_seconds=60)
 
 
 async def test_what_is_fresh_is_not_asked_again() -> None:
@@ -94,7 +94,7 @@ async def test_what_was_asked_before_a_change_is_not_remembered_after_it() -> No
     assert await remembered.get("a", source) == 2
 
 
-async def under_way(remembered: Memory[str, int], key: str, source: Source) -> "asyncio.Task[int]":
+async def under_way(remembered: Cache[str, int], key: str, source: Source) -> "asyncio.Task[int]":
     """A question that is asked and not answered: `source.gate` is for that."""
     source.gate.clear()
     task = asyncio.create_task(remembered.get(key, source))
@@ -171,7 +171,7 @@ def asked(*_: object) -> Awaitable[str]:
 
 
 async def test_many_large_answers_are_bounded_by_their_size() -> None:
-    remembered: Memory[str, str] = Memory(most=1000, fresh_seconds=60, stale_seconds=60, most_bytes=350)
+    remembered: Cache[str, str] = Cache(most=1000, fresh_seconds=60, stale_seconds=60, most_bytes=350)
     for key in "abcd":
         await remembered.get(key, said(LARGE))
     assert [await remembered.get(key, asked) for key in "bcd"] == [LARGE] * 3
@@ -179,20 +179,20 @@ async def test_many_large_answers_are_bounded_by_their_size() -> None:
 
 
 async def test_what_is_dropped_makes_room_again() -> None:
-    remembered: Memory[str, str] = Memory(most=1000, fresh_seconds=60, stale_seconds=60, most_bytes=350)
+    remembered: Cache[str, str] = Cache(most=1000, fresh_seconds=60, stale_seconds=60, most_bytes=350)
     for _ in range(10):
         for key in "abc":
             await remembered.get(key, said(LARGE))
         remembered.forget(lambda key, _: key != "a")
     assert await remembered.get("a", asked) == LARGE
-    aging: Memory[str, str] = Memory(most=1000, fresh_seconds=0, stale_seconds=60, most_bytes=350)
+    aging: Cache[str, str] = Cache(most=1000, fresh_seconds=0, stale_seconds=60, most_bytes=350)
     for _ in range(10):
         await aging.get("a", said(LARGE))
     assert aging._bytes == len(LARGE) + 2
 
 
 async def test_what_is_larger_than_all_may_be_drives_nothing_out() -> None:
-    remembered: Memory[str, str] = Memory(most=1000, fresh_seconds=60, stale_seconds=60, most_bytes=350)
+    remembered: Cache[str, str] = Cache(most=1000, fresh_seconds=60, stale_seconds=60, most_bytes=350)
     await remembered.get("a", said(LARGE))
     assert await remembered.get("b", said(LARGE * 4)) == LARGE * 4
     assert await remembered.get("a", asked) == LARGE

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from shared import contracts
-from shared.contracts.access import CreateKey, NewKey, WhoIsThis
+from shared.contracts.access import Authenticate, CreateKey, NewKey
 from shared.contracts.health import GetHealth, Health, health_of
 from shared.contracts.logs import INTAKE, Intake
 from shared.contracts.message import Command, Event, Job, Query, Request
@@ -148,7 +148,7 @@ def test_a_request_without_an_answer_is_a_mistake() -> None:
 
 def test_messages_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        WhoIsThis(key_hash="x").key_hash = "y"  # type: ignore[misc]
+        Authenticate(key_hash="x").key_hash = "y"  # type: ignore[misc]
 
 
 def test_a_secret_does_not_show_where_a_message_is_printed() -> None:

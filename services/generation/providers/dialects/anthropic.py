@@ -9,11 +9,11 @@ from typing import Any
 
 from services.generation.models.request import (
     Choice,
-    Chunk,
-    Completion,
-    CompletionRequest,
-    Joined,
     Json,
+    ModelRequest,
+    ModelResponse,
+    ResponseDelta,
+    StreamAccumulator,
     ToolCallPart,
     told_usage,
 )
@@ -69,7 +69,7 @@ def _finish_reason(reason: str | None) -> FinishReason | None:
 # Request
 
 
-def url(base_url: str, request: CompletionRequest) -> str:  # noqa: ARG001
+def url(base_url: str, request: ModelRequest) -> str:  # noqa: ARG001
     """Anthropic's own programs read ANTHROPIC_BASE_URL without `/v1`; both forms are understood."""
     return f"{base_url.removesuffix('/v1')}/v1/messages"
 
@@ -79,7 +79,7 @@ def headers(key: str | None) -> dict[str, str]:
     return {"anthropic-version": _VERSION} | ({"x-api-key": key} if key else {})
 
 
-def body(request: CompletionRequest) -> Json:
+def body(request: ModelRequest) -> Json:
     """Everything only when it says something: newer models refuse `temperature` and `top_p` at once, even at 1."""
     config = request.config
     system, turns = take_turns(request.messages or [], _blocks)
@@ -102,14 +102,14 @@ def body(request: CompletionRequest) -> Json:
     return sent | {key: value for key, value in config.other.items() if key not in _OURS}
 
 
-def _output(request: CompletionRequest) -> Json | None:
+def _output(request: ModelRequest) -> Json | None:
     wanted = request.response_format
     if wanted is None:
         return None
     return {"format": {"type": "json_schema", "schema": answer_schema(wanted.json_schema)["schema"]}}
 
 
-def _tools(request: CompletionRequest) -> Json:
+def _tools(request: ModelRequest) -> Json:
     tools = [inline_tool(tool) for tool in request.config.tools or ()]
     if not tools:
         return {}
@@ -158,13 +158,13 @@ def _block(message: ChatMessage, part: Part) -> Json:
 # Reply
 
 
-def read_reply(request: CompletionRequest, reply: Any) -> Completion:  # noqa: ANN401, ARG001
+def read_reply(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
     """A whole answer; thinking and blocks of tools that run at Anthropic are in `raw` alone."""
     blocks = reply["content"]
     calls = [_tool_call(block) for block in blocks if block["type"] == "tool_use"]
     text = "".join(block["text"] for block in blocks if block["type"] == "text")
     reason = _finish_reason(reply["stop_reason"]) or "stop"
-    return Completion([Choice(text, calls or None, reason)], reply, _usage(reply.get("usage")))
+    return ModelResponse([Choice(text, calls or None, reason)], reply, _usage(reply.get("usage")))
 
 
 def _tool_call(block: Json) -> ToolCall:
@@ -173,17 +173,17 @@ def _tool_call(block: Json) -> ToolCall:
     return ToolCall(id=block["id"], function=FunctionCall(name=block["name"], arguments=text))
 
 
-def write_reply(request: CompletionRequest, joined: Joined) -> Json:  # noqa: ARG001
+def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
     """The joined events in the form of a whole answer."""
-    choice = joined.choice()
+    choice = accumulator.choice()
     content: list[Json] = [{"type": "text", "text": choice.text}] if choice.text else []
     for call in choice.tool_calls or ():
         name, given = call.function.name, call.function.arguments
         content.append({"type": "tool_use", "id": call.id, "name": name, "input": as_sent(given)})
     stop_reason = _THEIRS[choice.finish_reason] if choice.finish_reason else None
-    reply: Json = joined.about | {"content": content, "stop_reason": stop_reason}
-    if joined.usage:
-        prompt, generated = joined.usage.prompt_tokens, joined.usage.generation_tokens
+    reply: Json = accumulator.about | {"content": content, "stop_reason": stop_reason}
+    if accumulator.usage:
+        prompt, generated = accumulator.usage.prompt_tokens, accumulator.usage.generation_tokens
         reply["usage"] = {"input_tokens": prompt, "output_tokens": generated}
     return reply
 
@@ -191,36 +191,36 @@ def write_reply(request: CompletionRequest, joined: Joined) -> Json:  # noqa: AR
 # Stream
 
 
-def read_event(request: CompletionRequest, event: Any) -> Chunk:  # noqa: ANN401, ARG001
+def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401, ARG001
     """One event; kinds that are not listed here say nothing of the answer, and new ones may come at any time."""
     match event["type"]:
         case "message_start":
             message = event["message"]
             about = {key: message[key] for key in ("id", "type", "role", "model") if key in message}
-            return Chunk(usage=_usage(message.get("usage")), about=about)
+            return ResponseDelta(usage=_usage(message.get("usage")), about=about)
         case "content_block_start":
             return _block_start(event["index"], event["content_block"])
         case "content_block_delta":
             return _block_delta(event["index"], event["delta"])
         case "message_delta":
-            return Chunk(
+            return ResponseDelta(
                 finish_reason=_finish_reason(event["delta"].get("stop_reason")), usage=_usage(event.get("usage"))
             )
         case _:
-            return Chunk()
+            return ResponseDelta()
 
 
-def _block_start(index: int, block: Json) -> Chunk:
+def _block_start(index: int, block: Json) -> ResponseDelta:
     """The input comes in deltas; here it is empty."""
     if block["type"] == "tool_use":
-        return Chunk(tool_calls=(ToolCallPart(index, id=block["id"], name=block["name"]),))
-    return Chunk(text=block["text"] if block["type"] == "text" else "")
+        return ResponseDelta(tool_calls=(ToolCallPart(index, id=block["id"], name=block["name"]),))
+    return ResponseDelta(text=block["text"] if block["type"] == "text" else "")
 
 
-def _block_delta(index: int, delta: Json) -> Chunk:
+def _block_delta(index: int, delta: Json) -> ResponseDelta:
     if delta["type"] == "input_json_delta":
-        return Chunk(tool_calls=(ToolCallPart(index, arguments=delta["partial_json"]),))
-    return Chunk(text=delta["text"] if delta["type"] == "text_delta" else "")
+        return ResponseDelta(tool_calls=(ToolCallPart(index, arguments=delta["partial_json"]),))
+    return ResponseDelta(text=delta["text"] if delta["type"] == "text_delta" else "")
 
 
 # Usage and errors

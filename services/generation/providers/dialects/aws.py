@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from botocore.eventstream import EventStreamBuffer, EventStreamMessage, ParserError
 
-from services.generation.providers.base import Call
+from services.generation.providers.base import PreparedRequest
 from services.generation.providers.transport.stream_framing import LONGEST_EVENT
 
 _REGION = "us-east-1"
@@ -39,21 +39,21 @@ def find_address(environment: Mapping[str, str], keys: Mapping[str, str]) -> str
     return environment.get("BEDROCK_BASE_URL") or f"https://bedrock-runtime.{region}.amazonaws.com"
 
 
-def sign(call: Call) -> dict[str, str]:
+def sign(prepared: PreparedRequest) -> dict[str, str]:
     """Signature version 4 with an access key, its secret, and the token of a session if it is of one.
 
     The region is in AWS's addresses; behind another address it is us-east-1.
     """
-    if call.key is None or ":" not in call.key:
+    if prepared.key is None or ":" not in prepared.key:
         return {}
     # 5 MiB and 70 ms (measured, 2026-11) that nobody else needs.
     from botocore.auth import SigV4Auth  # noqa: PLC0415
     from botocore.awsrequest import AWSRequest  # noqa: PLC0415
     from botocore.credentials import Credentials  # noqa: PLC0415
 
-    key, secret, *token = call.key.split(":", 2)
-    region = _REGION_OF.search(call.url)
-    request = AWSRequest("POST", call.url, headers={"Content-Type": "application/json"}, data=call.content)
+    key, secret, *token = prepared.key.split(":", 2)
+    region = _REGION_OF.search(prepared.url)
+    request = AWSRequest("POST", prepared.url, headers={"Content-Type": "application/json"}, data=prepared.content)
     credentials = Credentials(key, secret, token[0] if token else None)
     SigV4Auth(credentials, "bedrock", region[1] if region else _REGION).add_auth(request)
     return {name: value for name, value in request.headers.items() if name != "Content-Type"}

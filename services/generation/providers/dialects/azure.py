@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
-from services.generation.models.request import CompletionRequest
+from services.generation.models.request import ModelRequest
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid
 
@@ -71,7 +71,7 @@ def _trust(endpoint: str, allowed: str) -> None:
         )
 
 
-def url(base_url: str, request: CompletionRequest) -> str:
+def url(base_url: str, request: ModelRequest) -> str:
     """The deployment stands in the path."""
     endpoint, _, version = base_url.partition("?")
     deployment = quote(request.config.model, safe="")

@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 from services.generation.models.request import (
     Choice,
-    Chunk,
-    Completion,
-    CompletionRequest,
-    Joined,
     Json,
+    ModelRequest,
+    ModelResponse,
+    ResponseDelta,
+    StreamAccumulator,
     ToolCallPart,
     told_usage,
 )
@@ -76,7 +76,7 @@ def _finish_reason(reason: str | None) -> FinishReason | None:
 # Request
 
 
-def url(base_url: str, request: CompletionRequest) -> str:
+def url(base_url: str, request: ModelRequest) -> str:
     """The model may be an ARN, which has slashes."""
     verb = "converse-stream" if request.stream else "converse"
     return f"{base_url}/model/{quote(request.config.model, safe='')}/{verb}"
@@ -87,7 +87,7 @@ def headers(key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key and ":" not in key else {}
 
 
-def body(request: CompletionRequest) -> Json:
+def body(request: ModelRequest) -> Json:
     """`temperature` always, as models differ in what they do by themselves; `top_p` only when it is not 1, as newer
     models of Anthropic refuse both at once."""
     config = request.config
@@ -122,7 +122,7 @@ def _metadata(user: str | None) -> Json | None:
     return {"user": user} if user else None
 
 
-def _output(request: CompletionRequest) -> Json | None:
+def _output(request: ModelRequest) -> Json | None:
     if request.response_format is None:
         return None
     given = answer_schema(request.response_format.json_schema)
@@ -132,7 +132,7 @@ def _output(request: CompletionRequest) -> Json | None:
     return {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": written}}}
 
 
-def _tools(request: CompletionRequest) -> Json | None:
+def _tools(request: ModelRequest) -> Json | None:
     """Converse has no `none`: the tools are withheld, which it does not take while the conversation has calls."""
     tools = [inline_tool(tool) for tool in request.config.tools or ()]
     if request.tool_choice == "none":
@@ -191,13 +191,13 @@ def _block(message: ChatMessage, part: Part) -> Json:
 # Reply
 
 
-def read_reply(request: CompletionRequest, reply: Any) -> Completion:  # noqa: ANN401, ARG001
+def read_reply(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
     """A whole answer; reasoning is in `raw` alone."""
     blocks = reply["output"]["message"]["content"]
     calls = [_tool_call(block["toolUse"]) for block in blocks if "toolUse" in block]
     text = "".join(block["text"] for block in blocks if "text" in block)
     reason = _finish_reason(reply["stopReason"]) or "stop"
-    return Completion([Choice(text, calls or None, reason)], reply, _usage(reply.get("usage")))
+    return ModelResponse([Choice(text, calls or None, reason)], reply, _usage(reply.get("usage")))
 
 
 def _tool_call(use: Json) -> ToolCall:
@@ -206,9 +206,9 @@ def _tool_call(use: Json) -> ToolCall:
     return ToolCall(id=use["toolUseId"], function=FunctionCall(name=use["name"], arguments=text))
 
 
-def write_reply(request: CompletionRequest, joined: Joined) -> Json:  # noqa: ARG001
+def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
     """The joined events in the form of a whole answer."""
-    choice = joined.choice()
+    choice = accumulator.choice()
     content: list[Json] = [{"text": choice.text}] if choice.text else []
     for call in choice.tool_calls or ():
         name, given = call.function.name, call.function.arguments
@@ -217,11 +217,11 @@ def write_reply(request: CompletionRequest, joined: Joined) -> Json:  # noqa: AR
         "output": {"message": {"role": "assistant", "content": content}},
         "stopReason": _THEIRS[choice.finish_reason] if choice.finish_reason else None,
     }
-    if joined.usage:
+    if accumulator.usage:
         reply["usage"] = {
-            "inputTokens": joined.usage.prompt_tokens,
-            "outputTokens": joined.usage.generation_tokens,
-            "totalTokens": joined.usage.total_tokens,
+            "inputTokens": accumulator.usage.prompt_tokens,
+            "outputTokens": accumulator.usage.generation_tokens,
+            "totalTokens": accumulator.usage.total_tokens,
         }
     return reply
 
@@ -229,7 +229,7 @@ def write_reply(request: CompletionRequest, joined: Joined) -> Json:  # noqa: AR
 # Stream
 
 
-def read_event(request: CompletionRequest, event: Any) -> Chunk:  # noqa: ANN401, ARG001
+def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401, ARG001
     """One event; kinds that are not listed here say nothing of the answer."""
     ((kind, payload),) = event.items()
     match kind:
@@ -238,23 +238,23 @@ def read_event(request: CompletionRequest, event: Any) -> Chunk:  # noqa: ANN401
         case "contentBlockDelta":
             return _block_delta(payload["contentBlockIndex"], payload["delta"])
         case "messageStop":
-            return Chunk(finish_reason=_finish_reason(payload["stopReason"]))
+            return ResponseDelta(finish_reason=_finish_reason(payload["stopReason"]))
         case "metadata":
-            return Chunk(usage=_usage(payload.get("usage")))
+            return ResponseDelta(usage=_usage(payload.get("usage")))
         case _:
-            return Chunk()
+            return ResponseDelta()
 
 
-def _block_start(index: int, start: Json) -> Chunk:
+def _block_start(index: int, start: Json) -> ResponseDelta:
     if (use := start.get("toolUse")) is None:
-        return Chunk()
-    return Chunk(tool_calls=(ToolCallPart(index, id=use["toolUseId"], name=use["name"]),))
+        return ResponseDelta()
+    return ResponseDelta(tool_calls=(ToolCallPart(index, id=use["toolUseId"], name=use["name"]),))
 
 
-def _block_delta(index: int, delta: Json) -> Chunk:
+def _block_delta(index: int, delta: Json) -> ResponseDelta:
     if (use := delta.get("toolUse")) is not None:
-        return Chunk(tool_calls=(ToolCallPart(index, arguments=use["input"]),))
-    return Chunk(text=delta.get("text", ""))
+        return ResponseDelta(tool_calls=(ToolCallPart(index, arguments=use["input"]),))
+    return ResponseDelta(text=delta.get("text", ""))
 
 
 # Usage and errors

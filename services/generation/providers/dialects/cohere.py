@@ -7,11 +7,11 @@ from typing import Any
 
 from services.generation.models.request import (
     Choice,
-    Chunk,
-    Completion,
-    CompletionRequest,
-    Joined,
     Json,
+    ModelRequest,
+    ModelResponse,
+    ResponseDelta,
+    StreamAccumulator,
     ToolCallPart,
     asked_calls,
     functions,
@@ -49,7 +49,7 @@ _LEAST_P, _MOST_P = 0.01, 0.99
 # Request
 
 
-def url(base_url: str, request: CompletionRequest) -> str:  # noqa: ARG001
+def url(base_url: str, request: ModelRequest) -> str:  # noqa: ARG001
     """One for all."""
     return f"{base_url}/chat"
 
@@ -59,7 +59,7 @@ def headers(key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def body(request: CompletionRequest) -> Json:
+def body(request: ModelRequest) -> Json:
     """Temperature and `p` always: their defaults are 0.3 and 0.75. Without `max_tokens` a model writes all it can."""
     config = request.config
     tools = [tool for tool in functions(config) if _told(tool, request)]
@@ -100,13 +100,13 @@ def _penalty(name: str, value: float) -> float | None:
     return value or None
 
 
-def _told(tool: InlineTool, request: CompletionRequest) -> bool:
+def _told(tool: InlineTool, request: ModelRequest) -> bool:
     """Cohere can be made to call a function, but not told which: then it is told of that one alone."""
     choice = request.tool_choice
     return not isinstance(choice, FunctionChoice) or tool.name == choice.function.name
 
 
-def _tool_choice(request: CompletionRequest, tools: list[InlineTool]) -> str | None:
+def _tool_choice(request: ModelRequest, tools: list[InlineTool]) -> str | None:
     choice = request.tool_choice
     if isinstance(choice, FunctionChoice):
         if not tools:
@@ -152,7 +152,7 @@ def _asked_call(call: ToolCall) -> Json:
 # Reply
 
 
-def read_reply(request: CompletionRequest, reply: Any) -> Completion:  # noqa: ANN401, ARG001
+def read_reply(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
     """A whole answer. The plan of tool calls is text, as other providers give it."""
     message = reply["message"]
     text = "".join(part.get("text") or "" for part in message.get("content") or () if part.get("type") == "text")
@@ -166,7 +166,7 @@ def read_reply(request: CompletionRequest, reply: Any) -> Completion:  # noqa: A
     usage = _usage(reply)
     with errors.telling(reply, usage):
         reason = _finish_reason(reply["finish_reason"])
-    return Completion([Choice((message.get("tool_plan") or "") + text, calls or None, reason)], reply, usage)
+    return ModelResponse([Choice((message.get("tool_plan") or "") + text, calls or None, reason)], reply, usage)
 
 
 def _finish_reason(reason: str | None) -> FinishReason | None:
@@ -176,9 +176,9 @@ def _finish_reason(reason: str | None) -> FinishReason | None:
     return None if reason is None else _FINISH_REASONS.get(reason, "stop")
 
 
-def write_reply(request: CompletionRequest, joined: Joined) -> Json:  # noqa: ARG001
+def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
     """The joined events in the form of a whole answer."""
-    choice = joined.choice()
+    choice = accumulator.choice()
     message: Json = {"role": "assistant"}
     if choice.tool_calls:
         message |= {"tool_plan": choice.text} if choice.text else {}
@@ -186,8 +186,8 @@ def write_reply(request: CompletionRequest, joined: Joined) -> Json:  # noqa: AR
     else:
         message["content"] = [{"type": "text", "text": choice.text}]
     reason = choice.finish_reason and _WRITTEN[choice.finish_reason]
-    reply: Json = joined.about | {"finish_reason": reason, "message": message}
-    if (usage := joined.usage) is not None:
+    reply: Json = accumulator.about | {"finish_reason": reason, "message": message}
+    if (usage := accumulator.usage) is not None:
         reply["usage"] = {"tokens": {"input_tokens": usage.prompt_tokens, "output_tokens": usage.generation_tokens}}
     return reply
 
@@ -195,24 +195,24 @@ def write_reply(request: CompletionRequest, joined: Joined) -> Json:  # noqa: AR
 # Stream
 
 
-def read_event(request: CompletionRequest, event: Any) -> Chunk:  # noqa: ANN401, ARG001
+def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401, ARG001
     """One event. What has neither text nor calls (citations, ends of parts) says nothing to us."""
     kind = event["type"]
     delta = event.get("delta") or {}
     if kind == "message-start":
-        return Chunk(about=_present(id=event.get("id")))
+        return ResponseDelta(about=_present(id=event.get("id")))
     if kind == "message-end":
         usage = _usage(delta)
         with errors.telling(event, usage):
-            return Chunk(finish_reason=_finish_reason(delta["finish_reason"]), usage=usage)
+            return ResponseDelta(finish_reason=_finish_reason(delta["finish_reason"]), usage=usage)
     message = delta.get("message") or {}
     if kind in {"content-start", "content-delta"}:
-        return Chunk(text=message["content"].get("text") or "")
+        return ResponseDelta(text=message["content"].get("text") or "")
     if kind == "tool-plan-delta":
-        return Chunk(text=message["tool_plan"] or "")
+        return ResponseDelta(text=message["tool_plan"] or "")
     if kind in {"tool-call-start", "tool-call-delta"}:
-        return Chunk(tool_calls=(_tool_call_part(event["index"], message["tool_calls"]),))
-    return Chunk()
+        return ResponseDelta(tool_calls=(_tool_call_part(event["index"], message["tool_calls"]),))
+    return ResponseDelta()
 
 
 def _tool_call_part(index: int, part: Json) -> ToolCallPart:

@@ -13,11 +13,11 @@ from urllib.parse import quote
 
 from services.generation.models.request import (
     Choice,
-    Chunk,
-    Completion,
-    CompletionRequest,
-    Joined,
     Json,
+    ModelRequest,
+    ModelResponse,
+    ResponseDelta,
+    StreamAccumulator,
     ToolCallPart,
     asked_calls,
     functions,
@@ -56,7 +56,7 @@ _MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
 # Request
 
 
-def url(base_url: str, request: CompletionRequest) -> str:
+def url(base_url: str, request: ModelRequest) -> str:
     """The model stands in the address; tuned ones have a folder of their own (`tunedModels/…`)."""
     model = quote(request.config.model, safe="/")
     path = model if "/" in model else f"models/{model}"
@@ -68,7 +68,7 @@ def headers(key: str | None) -> dict[str, str]:
     return {"x-goog-api-key": key} if key else {}
 
 
-def body(request: CompletionRequest) -> Json:
+def body(request: ModelRequest) -> Json:
     """`other` is merged at the top, and its `generationConfig` into ours."""
     config = request.config
     messages = request.messages or []
@@ -87,7 +87,7 @@ def body(request: CompletionRequest) -> Json:
     return sent | {"generationConfig": _generation_config(request)} | other
 
 
-def _generation_config(request: CompletionRequest) -> Json:
+def _generation_config(request: ModelRequest) -> Json:
     """Penalties only if they say something: most models refuse even to hear of them.
 
     Several candidates are never asked for: Gemini 3 refuses them (https://github.com/googleapis/js-genai/issues/1609).
@@ -122,7 +122,7 @@ def _present(**fields: Any) -> Json:  # noqa: ANN401
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def _tool_config(request: CompletionRequest) -> Json | None:
+def _tool_config(request: ModelRequest) -> Json | None:
     choice = request.tool_choice
     if choice is None:
         return None
@@ -218,12 +218,12 @@ def _read_object(text: str) -> Json | None:
 # Reply
 
 
-def read_reply(request: CompletionRequest, reply: Any) -> Completion:  # noqa: ANN401, ARG001
+def read_reply(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
     """A whole answer."""
     _refuse_blocked(reply)
     usage = _usage(reply)
     with errors.telling(reply, usage):
-        return Completion([_choice(candidate) for candidate in reply["candidates"]], reply, usage)
+        return ModelResponse([_choice(candidate) for candidate in reply["candidates"]], reply, usage)
 
 
 def _refuse_blocked(reply: Json) -> None:
@@ -282,16 +282,16 @@ def _finish_reason(candidate: Json) -> FinishReason | None:
     return _FINISH_REASONS.get(reason, "stop")
 
 
-def write_reply(request: CompletionRequest, joined: Joined) -> Json:  # noqa: ARG001
+def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
     """The joined events in the form of a whole answer."""
-    choice = joined.choice()
+    choice = accumulator.choice()
     parts: list[Json] = [{"text": choice.text}] if choice.text else []
     parts += [_written_call(index, call) for index, call in enumerate(choice.tool_calls or ())]
     candidate: Json = {"content": {"role": "model", "parts": parts}, "index": 0}
     if choice.finish_reason:
         candidate["finishReason"] = "MAX_TOKENS" if choice.finish_reason == "length" else "STOP"
-    reply: Json = {"candidates": [candidate]} | joined.about
-    if (usage := joined.usage) is not None:
+    reply: Json = {"candidates": [candidate]} | accumulator.about
+    if (usage := accumulator.usage) is not None:
         reply["usageMetadata"] = {
             "promptTokenCount": usage.prompt_tokens,
             "candidatesTokenCount": usage.generation_tokens,
@@ -310,14 +310,14 @@ def _written_call(index: int, call: ToolCall) -> Json:
 # Stream
 
 
-def read_event(request: CompletionRequest, event: Any) -> Chunk:  # noqa: ANN401, ARG001
+def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401, ARG001
     """One event: a whole answer's form with the next pieces in it. A function call is never cut."""
     _refuse_blocked(event)
     candidate = (event.get("candidates") or [{}])[0]
     parts, usage = _said(candidate), _usage(event)
     with errors.telling(event, usage):
         finish_reason = _finish_reason(candidate)
-    return Chunk(
+    return ResponseDelta(
         text=_text(parts),
         tool_calls=tuple(
             ToolCallPart(None, _call_id(part), part["functionCall"]["name"], _written(part))

@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.generation.models.request import Json
-from services.generation.providers.base import Canned
+from services.generation.providers.base import StubResponse
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid
 
@@ -68,15 +68,17 @@ def check(config: ModelConfig) -> None:
         raise Invalid(f"The mock provider cannot do {field!r}: {first['msg']}.") from error
 
 
-def answer(sent: Json) -> Canned:
+def answer(sent: Json) -> StubResponse:
     """What the provider says to this body. Fields of the wire that `other` spoiled are refused, as a provider would."""
     try:
         return _answer(sent)
     except (TypeError, LookupError, AttributeError, ValueError) as error:
-        return Canned(status=400, payload={"error": {"message": f"The mock provider cannot read the request: {error}"}})
+        return StubResponse(
+            status=400, payload={"error": {"message": f"The mock provider cannot read the request: {error}"}}
+        )
 
 
-def _answer(sent: Json) -> Canned:
+def _answer(sent: Json) -> StubResponse:
     steering = _steering(sent["model"], sent)
     if steering.fail is not None:
         return _refusal(steering.fail, f"The mock provider fails with status {steering.fail}, as asked.", steering)
@@ -94,7 +96,7 @@ def _answer(sent: Json) -> Canned:
     usage = _usage(said, text, sent["n"], steering)
     if sent["stream"]:
         events = _events(head, _pieces(text, steering.chunks), calls, "tool_calls" if calls else reason)
-        return Canned(
+        return StubResponse(
             events=events[: len(events) // 2] if steering.breaks else [*events, head | {"choices": [], "usage": usage}],
             delay_seconds=steering.delay_seconds,
             event_delay_seconds=steering.chunk_delay_seconds,
@@ -106,11 +108,11 @@ def _answer(sent: Json) -> Canned:
     else:
         given["message"] = {"role": "assistant", "content": text} | ({"tool_calls": calls} if calls else {})
     payload = head | {"choices": [{"index": index} | given for index in range(sent["n"])], "usage": usage}
-    return Canned(payload=payload, delay_seconds=steering.delay_seconds, breaks=steering.breaks)
+    return StubResponse(payload=payload, delay_seconds=steering.delay_seconds, breaks=steering.breaks)
 
 
-def _refusal(status: int, message: str, steering: Steering) -> Canned:
-    return Canned(status=status, payload={"error": {"message": message}}, delay_seconds=steering.delay_seconds)
+def _refusal(status: int, message: str, steering: Steering) -> StubResponse:
+    return StubResponse(status=status, payload={"error": {"message": message}}, delay_seconds=steering.delay_seconds)
 
 
 def _digest(sent: Json) -> str:

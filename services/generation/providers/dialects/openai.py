@@ -7,11 +7,11 @@ from typing import Any
 
 from services.generation.models.request import (
     Choice,
-    Chunk,
-    Completion,
-    CompletionRequest,
-    Joined,
     Json,
+    ModelRequest,
+    ModelResponse,
+    ResponseDelta,
+    StreamAccumulator,
     ToolCallPart,
     told_usage,
 )
@@ -36,7 +36,7 @@ def _finish_reason(reason: str | None) -> FinishReason | None:
 # Request
 
 
-def url(base_url: str, request: CompletionRequest) -> str:
+def url(base_url: str, request: ModelRequest) -> str:
     """Chat has an address of its own."""
     return f"{base_url}/chat/completions" if request.messages is not None else f"{base_url}/completions"
 
@@ -46,7 +46,7 @@ def headers(key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def body(request: CompletionRequest) -> Json:
+def body(request: ModelRequest) -> Json:
     """Sampling parameters always, everything else only when it says something."""
     config = request.config
     sent: Json = {"model": config.model}
@@ -74,7 +74,7 @@ def body(request: CompletionRequest) -> Json:
     return sent | {key: value for key, value in config.other.items() if key not in _OURS}
 
 
-def _budget(request: CompletionRequest) -> int | None:
+def _budget(request: ModelRequest) -> int | None:
     """Chat goes on to the end of the context window by itself; completions stop after 16 tokens unless told.
 
     https://platform.openai.com/docs/api-reference/completions/create#completions-create-max_tokens, 2025-10
@@ -88,7 +88,7 @@ def _present(**fields: Any) -> Json:  # noqa: ANN401
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def _chat_only(request: CompletionRequest) -> Json:
+def _chat_only(request: ModelRequest) -> Json:
     response_format = request.response_format
     choice = request.tool_choice
     # A link to the organisation's tool was replaced by the tool before the request came here.
@@ -122,10 +122,12 @@ def _tool(tool: InlineTool) -> Json:
 # Reply
 
 
-def read_reply(request: CompletionRequest, reply: Any) -> Completion:  # noqa: ANN401
+def read_reply(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401
     """A whole answer."""
     choices = sorted(reply["choices"], key=lambda choice: choice.get("index") or 0)
-    return Completion([_choice(choice, chat=request.messages is not None) for choice in choices], reply, _usage(reply))
+    return ModelResponse(
+        [_choice(choice, chat=request.messages is not None) for choice in choices], reply, _usage(reply)
+    )
 
 
 def _choice(choice: Json, *, chat: bool) -> Choice:
@@ -153,9 +155,9 @@ def _text(content: str | list[Json] | None) -> str:
     return content or ""
 
 
-def write_reply(request: CompletionRequest, joined: Joined) -> Json:
+def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json:
     """The joined events in the form of a whole answer."""
-    choice = joined.choice()
+    choice = accumulator.choice()
     reasons = {"tool_call": "tool_calls"}
     written: Json = {
         "index": 0,
@@ -166,14 +168,14 @@ def write_reply(request: CompletionRequest, joined: Joined) -> Json:
     else:
         calls = [call.model_dump() for call in choice.tool_calls or ()]
         written["message"] = {"role": "assistant", "content": choice.text} | _present(tool_calls=calls or None)
-    if joined.logprobs:
-        written["logprobs"] = joined.logprobs
-    reply: Json = joined.about | {"choices": [written]}
-    if joined.usage:
+    if accumulator.logprobs:
+        written["logprobs"] = accumulator.logprobs
+    reply: Json = accumulator.about | {"choices": [written]}
+    if accumulator.usage:
         reply["usage"] = {
-            "prompt_tokens": joined.usage.prompt_tokens,
-            "completion_tokens": joined.usage.generation_tokens,
-            "total_tokens": joined.usage.total_tokens,
+            "prompt_tokens": accumulator.usage.prompt_tokens,
+            "completion_tokens": accumulator.usage.generation_tokens,
+            "total_tokens": accumulator.usage.total_tokens,
         }
     return reply
 
@@ -181,16 +183,16 @@ def write_reply(request: CompletionRequest, joined: Joined) -> Json:
 # Stream
 
 
-def read_event(request: CompletionRequest, event: Any) -> Chunk:  # noqa: ANN401
+def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401
     """One event. The last one has the usage and no choice."""
     about = {key: value for key, value in event.items() if key not in {"choices", "usage", "object"}}
     choices = event.get("choices")
     if not choices:
-        return Chunk(usage=_usage(event), about=about)
+        return ResponseDelta(usage=_usage(event), about=about)
     choice = choices[0]
     delta = choice.get("delta") or {}
     text = delta.get("content") if request.messages is not None else choice.get("text")
-    return Chunk(
+    return ResponseDelta(
         text=_text(text),
         tool_calls=tuple(_tool_call_part(index, part) for index, part in enumerate(delta.get("tool_calls") or ())),
         finish_reason=_finish_reason(choice.get("finish_reason")),

@@ -12,9 +12,17 @@ from urllib.parse import urlsplit
 
 from pydantic_core import to_json
 
-from services.generation.models.request import Choice, Chunk, Completion, CompletionRequest, Joined, Json, told_usage
+from services.generation.models.request import (
+    Choice,
+    Json,
+    ModelRequest,
+    ModelResponse,
+    ResponseDelta,
+    StreamAccumulator,
+    told_usage,
+)
 from services.generation.providers import errors
-from services.generation.providers.base import Call, Next
+from services.generation.providers.base import Next, PreparedRequest
 from services.generation.providers.transport.stream_framing import lines
 from shared.contracts.chat import ChatMessage, Text, Usage
 from shared.contracts.projects import ModelConfig
@@ -47,7 +55,7 @@ def _parts(model: str) -> re.Match[str]:
 # Request
 
 
-def url(base_url: str, request: CompletionRequest) -> str:
+def url(base_url: str, request: ModelRequest) -> str:
     """A version is run by its id, a model without one by its name."""
     parts = _parts(request.config.model)
     return f"{base_url}/predictions" if parts["version"] else f"{base_url}/models/{parts[1]}/{parts[2]}/predictions"
@@ -58,12 +66,12 @@ def headers(key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def prefer(call: Call) -> dict[str, str]:
+def prefer(prepared: PreparedRequest) -> dict[str, str]:
     """A whole answer is waited for, up to a minute; then it is polled."""
-    return {} if call.request.stream else {"Prefer": "wait"}
+    return {} if prepared.request.stream else {"Prefer": "wait"}
 
 
-def body(request: CompletionRequest) -> Json:
+def body(request: ModelRequest) -> Json:
     """The inputs of a language model. Errors: Invalid (a stop sequence that cannot be written down)."""
     config = request.config
     parts = _parts(config.model)
@@ -113,38 +121,38 @@ def _text(message: ChatMessage) -> str:
 # Where the answer is
 
 
-def follow(call: Call, reply: Any) -> Next | None:  # noqa: ANN401
+def follow(prepared: PreparedRequest, reply: Any) -> Next | None:  # noqa: ANN401
     """Errors: UpstreamFailed (the prediction failed, or lies at an address that is not Replicate's)."""
     status, urls = reply["status"], reply.get("urls") or {}
     if status in _BROKEN:
-        detail = errors.masked(error_detail(reply) or status, call.key)
-        raise errors.broken(call.title, f"could not answer: {detail}")
+        detail = errors.masked(error_detail(reply) or status, prepared.key)
+        raise errors.broken(prepared.title, f"could not answer: {detail}")
     cancel = urls.get("cancel")
-    if call.request.stream and urls.get("stream"):
-        return Next(_own(call, urls["stream"]), cancel_url=cancel and _own(call, cancel))
+    if prepared.request.stream and urls.get("stream"):
+        return Next(_own(prepared, urls["stream"]), cancel_url=cancel and _own(prepared, cancel))
     if status in _WORKING:
-        return Next(_own(call, urls["get"]), _POLL_SECONDS, cancel and _own(call, cancel))
+        return Next(_own(prepared, urls["get"]), _POLL_SECONDS, cancel and _own(prepared, cancel))
     return None
 
 
-def _own(call: Call, url: str) -> str:
+def _own(prepared: PreparedRequest, url: str) -> str:
     """The key goes there, too."""
-    there, here = urlsplit(url), urlsplit(call.url)
+    there, here = urlsplit(url), urlsplit(prepared.url)
     host = there.hostname or ""
     is_replicate = there.scheme == "https" and (host == "replicate.com" or host.endswith(".replicate.com"))
     if not is_replicate and (there.scheme, there.netloc) != (here.scheme, here.netloc):
-        raise errors.broken(call.title, "sent its answer to an address that is not its own.")
+        raise errors.broken(prepared.title, "sent its answer to an address that is not its own.")
     return url
 
 
 # Reply
 
 
-def read_reply(request: CompletionRequest, reply: Any) -> Completion:  # noqa: ANN401
+def read_reply(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401
     """A prediction that is done. Replicate does not say why it ended: at its budget, it was cut."""
     usage = _usage(reply)
     cut = usage is not None and request.budget is not None and usage.generation_tokens >= request.budget
-    return Completion([Choice(_output(reply["output"]), None, "length" if cut else "stop")], reply, usage)
+    return ModelResponse([Choice(_output(reply["output"]), None, "length" if cut else "stop")], reply, usage)
 
 
 def _output(output: Any) -> str:  # noqa: ANN401
@@ -152,11 +160,11 @@ def _output(output: Any) -> str:  # noqa: ANN401
     return "".join(output) if isinstance(output, list) else "" if output is None else str(output)
 
 
-def write_reply(request: CompletionRequest, joined: Joined) -> Json:  # noqa: ARG001 - part of the language
+def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001 - part of the language
     """The joined events as a prediction."""
-    reply = joined.about | {"status": "succeeded", "output": [joined.choice().text]}
-    if joined.usage:
-        prompt, generation = joined.usage.prompt_tokens, joined.usage.generation_tokens
+    reply = accumulator.about | {"status": "succeeded", "output": [accumulator.choice().text]}
+    if accumulator.usage:
+        prompt, generation = accumulator.usage.prompt_tokens, accumulator.usage.generation_tokens
         reply["metrics"] = {"input_token_count": prompt, "output_token_count": generation}
     return reply
 
@@ -187,16 +195,16 @@ async def frames(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield b"\n".join(whole)
 
 
-def read_event(request: CompletionRequest, event: Any) -> Chunk:  # noqa: ANN401
+def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401
     """One event; or the whole prediction."""
     if "event" not in event:
         completion = read_reply(request, event)
         (choice,) = completion.choices
         about = {field: event[field] for field in ("id", "model", "version") if field in event}
-        return Chunk(choice.text, (), choice.finish_reason, completion.usage, about)
+        return ResponseDelta(choice.text, (), choice.finish_reason, completion.usage, about)
     if event["event"] == "output":
-        return Chunk(text=event["data"])
-    return Chunk(finish_reason="stop" if event["event"] == "done" else None)
+        return ResponseDelta(text=event["data"])
+    return ResponseDelta(finish_reason="stop" if event["event"] == "done" else None)
 
 
 # Usage and errors

@@ -13,7 +13,7 @@ _MOST = 10_000
 """Circuits remembered, those of the last failures: an address costs its caller nothing to invent."""
 
 
-class Resting(Exception):  # noqa: N818 - no error: nobody was asked
+class CircuitOpen(Exception):  # noqa: N818 - no error: nobody was asked
     """It failed too often and is left alone for so long."""
 
     def __init__(self, seconds: float) -> None:
@@ -26,20 +26,20 @@ class _Failing:
     failures: int = 0
     trying: bool = False
     """Whether the one call after the rest is under way."""
-    rests_until: float = 0.0
+    open_until: float = 0.0
     """On the clock of `time.monotonic`."""
 
 
-class Circuits:
+class CircuitBreaker:
     """Of everyone that failed lately. What never failed, or answered since, is not in here."""
 
-    def __init__(self, failures: int, rest_seconds: float) -> None:
+    def __init__(self, failures: int, open_seconds: float) -> None:
         self._most_failures = failures
-        self._rest_seconds = rest_seconds
+        self._open_seconds = open_seconds
         self._failing: OrderedDict[Hashable, _Failing] = OrderedDict()
 
     @contextmanager
-    def through(self, whom: Hashable) -> Iterator[None]:
+    def guard(self, whom: Hashable) -> Iterator[None]:
         """A call to `whom`, judged by how it ends. Errors: Resting, and those of the call.
 
         An answer, be it a refusal, closes the circuit. A failure that may be the call's own, and a call that nobody
@@ -66,15 +66,15 @@ class Circuits:
         if failing is None or failing.failures < self._most_failures:
             return None
         now = time.monotonic()
-        if failing.trying or now < failing.rests_until:
-            raise Resting(self._rest_seconds if failing.trying else failing.rests_until - now)
-        failing.trying, failing.rests_until = True, now + self._rest_seconds
+        if failing.trying or now < failing.open_until:
+            raise CircuitOpen(self._open_seconds if failing.trying else failing.open_until - now)
+        failing.trying, failing.open_until = True, now + self._open_seconds
         return failing
 
     def _failed(self, whom: Hashable) -> None:
         failing = self._failing.setdefault(whom, _Failing())
         failing.failures += 1
-        failing.rests_until = time.monotonic() + self._rest_seconds
+        failing.open_until = time.monotonic() + self._open_seconds
         self._failing.move_to_end(whom)
         if len(self._failing) > _MOST:
             self._failing.popitem(last=False)

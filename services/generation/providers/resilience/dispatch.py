@@ -18,10 +18,10 @@ from weakref import WeakValueDictionary
 
 import stamina
 
-from services.generation.models.request import Chunk, Completion
+from services.generation.models.request import ModelResponse, ResponseDelta
 from services.generation.providers import errors
-from services.generation.providers.base import Call
-from services.generation.providers.resilience.circuit_breaker import Circuits, Resting
+from services.generation.providers.base import PreparedRequest
+from services.generation.providers.resilience.circuit_breaker import CircuitBreaker, CircuitOpen
 from services.generation.providers.transport.client import Client
 from shared.errors import Problem, Unavailable
 
@@ -31,7 +31,7 @@ _JITTER_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long, how often, how many."""
 
     total_seconds: float = 1200.0
@@ -39,15 +39,15 @@ class Patience:
     tries: int = 3
     wait_initial_seconds: float = 0.25
     """Before the second try; doubles with each, plus up to half a second of jitter."""
-    wait_most_seconds: float = 20.0
+    wait_max_seconds: float = 20.0
     """A provider that wants us to wait longer than this is not tried again: its caller is told instead."""
-    at_once: int = 256
+    max_concurrency: int = 256
     """Calls at a time to one address."""
-    place_seconds: float = 30.0
+    queue_timeout_seconds: float = 30.0
     """How long a call waits for its place."""
-    failures: int = 10
+    failure_threshold: int = 10
     """Calls in a row that fail before a model is left alone."""
-    rest_seconds: float = 15.0
+    open_seconds: float = 15.0
     """For so long; then one may try."""
 
 
@@ -58,7 +58,7 @@ def note_retry(details: stamina.instrumentation.RetryDetails) -> None:
 
 
 @dataclass
-class Progress:
+class CallProgress:
     """How far a call came, for whoever made it and may have left it."""
 
     begun: bool = False
@@ -84,30 +84,32 @@ class Progress:
 class Dispatch:
     """The client, used with patience."""
 
-    def __init__(self, client: Client, patience: Patience) -> None:
+    def __init__(self, client: Client, retry_policy: RetryPolicy) -> None:
         self._client = client
-        self._patience = patience
-        self._places = _Places(patience.at_once)
-        self._circuits = Circuits(patience.failures, patience.rest_seconds)
+        self._retry_policy = retry_policy
+        self._limiter = ConcurrencyLimiter(retry_policy.max_concurrency)
+        self._breaker = CircuitBreaker(retry_policy.failure_threshold, retry_policy.open_seconds)
 
-    async def complete(self, organisation: str, call: Call, progress: Progress) -> Completion:
+    async def complete(self, organisation: str, prepared: PreparedRequest, progress: CallProgress) -> ModelResponse:
         """The whole answer. Errors: those of `providers/errors.py`."""
-        async with self._limits(organisation, call):
+        async with self._limits(organisation, prepared):
             async for attempt in self._attempts(progress):
                 with attempt:
-                    async with self._place(organisation, call):
+                    async with self._place(organisation, prepared):
                         with progress.of_a_try():
-                            return await self._client.complete(call, progress.sent)
+                            return await self._client.complete(prepared, progress.sent)
         raise AssertionError("the last try returns or raises")
 
-    async def stream(self, organisation: str, call: Call, progress: Progress) -> AsyncGenerator[Chunk, None]:
+    async def stream(
+        self, organisation: str, prepared: PreparedRequest, progress: CallProgress
+    ) -> AsyncGenerator[ResponseDelta, None]:
         """The answer as it comes. Errors: those of `providers/errors.py`, at any point."""
-        async with self._limits(organisation, call):
+        async with self._limits(organisation, prepared):
             async for attempt in self._attempts(progress):
                 with attempt:
                     async with (
-                        self._place(organisation, call),
-                        aclosing(self._client.stream(call, progress.sent)) as it,
+                        self._place(organisation, prepared),
+                        aclosing(self._client.stream(prepared, progress.sent)) as it,
                     ):
                         with progress.of_a_try():
                             async for chunk in it:
@@ -115,64 +117,66 @@ class Dispatch:
                                 yield chunk
 
     @asynccontextmanager
-    async def _limits(self, organisation: str, call: Call) -> AsyncIterator[None]:
+    async def _limits(self, organisation: str, prepared: PreparedRequest) -> AsyncIterator[None]:
         """The circuit and the end of all waiting."""
-        whom = (organisation, _address(call), call.request.config.model)
+        whom = (organisation, _address(prepared), prepared.request.config.model)
         try:
-            with nullcontext() if self._client.is_in_process(call) else self._circuits.through(whom):
+            with nullcontext() if self._client.is_in_process(prepared) else self._breaker.guard(whom):
                 try:
-                    async with asyncio.timeout(self._patience.total_seconds):
+                    async with asyncio.timeout(self._retry_policy.total_seconds):
                         yield
                 except TimeoutError as error:
-                    raise errors.silent(call.title) from error
-        except Resting as resting:
+                    raise errors.silent(prepared.title) from error
+        except CircuitOpen as open_circuit:
             raise Unavailable(
-                f"{call.title} failed {self._patience.failures} calls in a row; it is left alone for a moment.",
-                origin=call.title,
-                retry_after_seconds=resting.seconds,
+                f"{prepared.title} failed {self._retry_policy.failure_threshold} calls in a row; it is left alone for a moment.",
+                origin=prepared.title,
+                retry_after_seconds=open_circuit.seconds,
             ) from None
 
     @asynccontextmanager
-    async def _place(self, organisation: str, call: Call) -> AsyncIterator[None]:
-        places = self._places.of(organisation, _address(call))
+    async def _place(self, organisation: str, prepared: PreparedRequest) -> AsyncIterator[None]:
+        places = self._limiter.of(organisation, _address(prepared))
         async with AsyncExitStack() as taken:
             try:
                 wait = any(place.locked() for place in places)
-                async with asyncio.timeout(self._patience.place_seconds if wait else None):
+                async with asyncio.timeout(self._retry_policy.queue_timeout_seconds if wait else None):
                     for place in places:
                         await taken.enter_async_context(place)
             except TimeoutError:
-                raise _Crowded(f"Too many calls to {call.title} are under way. Try again.", origin=call.title) from None
+                raise QueueTimeout(
+                    f"Too many calls to {prepared.title} are under way. Try again.", origin=prepared.title
+                ) from None
             yield
 
-    def _attempts(self, progress: Progress) -> AsyncIterator[stamina.Attempt]:
-        patience = self._patience
+    def _attempts(self, progress: CallProgress) -> AsyncIterator[stamina.Attempt]:
+        retry_policy = self._retry_policy
 
         def again(error: Exception) -> bool | float:
             """Whether to try again, and after how many seconds if the provider says so."""
             if progress.begun or not isinstance(error, Problem) or not errors.worth_repeating(error):
                 return False
             told = error.retry_after_seconds
-            return not told or (told <= patience.wait_most_seconds and told)
+            return not told or (told <= retry_policy.wait_max_seconds and told)
 
         return aiter(
             stamina.retry_context(
                 on=again,
-                attempts=patience.tries,
-                timeout=patience.total_seconds,
-                wait_initial=patience.wait_initial_seconds,
-                wait_max=patience.wait_most_seconds,
+                attempts=retry_policy.tries,
+                timeout=retry_policy.total_seconds,
+                wait_initial=retry_policy.wait_initial_seconds,
+                wait_max=retry_policy.wait_max_seconds,
                 wait_jitter=_JITTER_SECONDS,
             )
         )
 
 
-class _Places:
+class ConcurrencyLimiter:
     """Of the addresses that are called right now."""
 
-    def __init__(self, at_once: int) -> None:
-        self._at_once = at_once
-        self._share = -(-3 * at_once // 4)
+    def __init__(self, max_concurrency: int) -> None:
+        self._at_once = max_concurrency
+        self._share = -(-3 * max_concurrency // 4)
         self._semaphores: WeakValueDictionary[tuple[str | None, str], asyncio.Semaphore] = WeakValueDictionary()
 
     def of(self, organisation: str, address: str) -> tuple[asyncio.Semaphore, ...]:
@@ -185,9 +189,9 @@ class _Places:
         return known
 
 
-class _Crowded(Unavailable):
+class QueueTimeout(Unavailable):
     """There was no place; trying again would only mean more waiting."""
 
 
-def _address(call: Call) -> str:
-    return f"{call.provider} {urlsplit(call.url).netloc}"
+def _address(prepared: PreparedRequest) -> str:
+    return f"{prepared.provider} {urlsplit(prepared.url).netloc}"

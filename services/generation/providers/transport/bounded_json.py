@@ -19,7 +19,7 @@ def read_json(text: str | bytes, *, allow_inf_nan: bool = True) -> Any:  # noqa:
         raise ValueError("more values than anybody needs")
     value = from_json(text, allow_inf_nan=allow_inf_nan)
     if openings > DEEPEST:
-        _insist_on_a_bottom(value)
+        _check_depth(value)
     return value
 
 
@@ -27,7 +27,7 @@ def _count(text: str | bytes, character: str) -> int:
     return text.count(character) if isinstance(text, str) else text.count(character.encode())
 
 
-def _insist_on_a_bottom(value: Any) -> None:  # noqa: ANN401 - any JSON
+def _check_depth(value: Any) -> None:  # noqa: ANN401 - any JSON
     level = [value]
     for _ in range(DEEPEST):
         inner: list[Any] = []

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic_core import from_json, to_json
 
-from services.generation.models.request import Chunk, Completion, Json
+from services.generation.models.request import Json, ModelResponse, ResponseDelta
 from services.generation.providers import errors, spans
-from services.generation.providers.base import Call, Canned, Next
+from services.generation.providers.base import Next, PreparedRequest, StubResponse
 from services.generation.providers.transport.bounded_json import read_json
 from services.generation.providers.transport.connections import SENT, Connections, Sent
-from services.generation.providers.transport.response import Reply
+from services.generation.providers.transport.response import ProviderResponse
 from shared.errors import Invalid, Problem
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ _AGAIN_SECONDS = 1.0
 _LAST_BYTES_SECONDS = 0.2
 """For what follows the last event of a stream: nothing but the end of the body, mostly in the same packet."""
 
-Answer = Callable[[Json], Canned]
+Answer = Callable[[Json], StubResponse]
 
 
 def _unheard() -> None:
@@ -53,147 +53,147 @@ class Client:
         """Close every connection."""
         await self._connections.aclose()
 
-    def is_in_process(self, call: Call) -> bool:
+    def is_in_process(self, prepared: PreparedRequest) -> bool:
         """Whether it goes nowhere: such a provider fails when it is asked to."""
-        return urlsplit(call.url).hostname in self._in_process
+        return urlsplit(prepared.url).hostname in self._in_process
 
-    async def complete(self, call: Call, sent: Sent = _unheard) -> Completion:
+    async def complete(self, prepared: PreparedRequest, sent: Sent = _unheard) -> ModelResponse:
         """The whole answer. Errors: those of `providers/errors.py`."""
-        with spans.of(call) as span, _problems(call):
-            async with self._answer(call, sent) as reply:
+        with spans.of(prepared) as span, _problems(prepared):
+            async with self._answer(prepared, sent) as reply:
                 if not reply.is_success:
-                    raise await _refused(call, reply)
+                    raise await _refused(prepared, reply)
                 await reply.content()
             try:
                 read = await reply.parsed()
-                detail = call.dialect.error_detail(read)  # some write 200 above an error
+                detail = prepared.dialect.error_detail(read)  # some write 200 above an error
                 if detail is not None:
-                    said = errors.masked(detail, call.key)
-                    raise errors.broken(call.title, f"could not answer: {said}", _beside_error(call, read))
-                completion = call.dialect.read_reply(call.request, read)
+                    said = errors.masked(detail, prepared.key)
+                    raise errors.broken(prepared.title, f"could not answer: {said}", _beside_error(prepared, read))
+                completion = prepared.dialect.read_reply(prepared.request, read)
             except _UNREADABLE as error:
-                raise errors.broken(call.title, "sent an answer that cannot be read.") from error
-            if len(completion.choices) < call.request.samples:
-                had, wanted = len(completion.choices), call.request.samples
-                raise errors.broken(call.title, f"gave {had} of the {wanted} samples it was asked for.", completion)
+                raise errors.broken(prepared.title, "sent an answer that cannot be read.") from error
+            if len(completion.choices) < prepared.request.samples:
+                had, wanted = len(completion.choices), prepared.request.samples
+                raise errors.broken(prepared.title, f"gave {had} of the {wanted} samples it was asked for.", completion)
             span.completed(completion)
             return completion
 
-    async def stream(self, call: Call, sent: Sent = _unheard) -> AsyncGenerator[Chunk, None]:
+    async def stream(self, prepared: PreparedRequest, sent: Sent = _unheard) -> AsyncGenerator[ResponseDelta, None]:
         """The answer as it comes. Errors: those of `providers/errors.py`, at any point."""
-        with spans.of(call) as span, _problems(call):
-            async with self._answer(call, sent) as reply:
+        with spans.of(prepared) as span, _problems(prepared):
+            async with self._answer(prepared, sent) as reply:
                 if not reply.is_success:
-                    raise await _refused(call, reply)
+                    raise await _refused(prepared, reply)
                 finished = False
-                events = _readable(call, call.frames(reply.pieces()))
+                events = _readable(prepared, prepared.framing(reply.pieces()))
                 async for data in events:
                     if data == _END:
                         if not finished:
-                            yield Chunk(finish_reason="stop")
+                            yield ResponseDelta(finish_reason="stop")
                         await _read_to_end(events)
                         return
-                    chunk = _read(call, data)
+                    chunk = _read(prepared, data)
                     finished = finished or chunk.finish_reason is not None
                     span.add(chunk)
                     yield chunk
                 if not finished:
-                    raise errors.broken(call.title, "broke off in the middle of its answer.")
+                    raise errors.broken(prepared.title, "broke off in the middle of its answer.")
 
     @asynccontextmanager
-    async def _answer(self, call: Call, sent: Sent) -> AsyncIterator[Reply]:
+    async def _answer(self, prepared: PreparedRequest, sent: Sent) -> AsyncIterator[ProviderResponse]:
         """The reply that holds the answer, or a refusal; closed afterwards."""
-        reply = Reply(call, await self._send(call, "POST", call.url, sent))
+        reply = ProviderResponse(prepared, await self._send(prepared, "POST", prepared.url, sent))
         cancel_url = None
         last: Next | None = None
         try:
-            while (step := await _next(call, reply)) is not None:
+            while (step := await _next(prepared, reply)) is not None:
                 cancel_url = step.cancel_url or cancel_url
                 await reply.close()
                 same = last is not None and last.url == step.url
                 await asyncio.sleep(max(step.after_seconds, _AGAIN_SECONDS if same else 0))
-                reply, last = await self._follow(call, step), step
+                reply, last = await self._follow(prepared, step), step
             yield reply
             cancel_url = None
         finally:
             await reply.close()
             if cancel_url:
-                await self._cancel(call, cancel_url)
+                await self._cancel(prepared, cancel_url)
 
-    async def _follow(self, call: Call, step: Next) -> Reply:
+    async def _follow(self, prepared: PreparedRequest, step: Next) -> ProviderResponse:
         """What has come of work under way. It is asked again and again, but never begun again: that is paid for."""
         for attempt in range(_FOLLOWS):
             await asyncio.sleep(attempt * _AGAIN_SECONDS)
             try:
-                reply = Reply(call, await self._send(call, "GET", step.url))
+                reply = ProviderResponse(prepared, await self._send(prepared, "GET", step.url))
             except httpx.TransportError as error:
-                logger.info("%s: what came of a call could not be asked: %r", call.title, error)
+                logger.info("%s: what came of a call could not be asked: %r", prepared.title, error)
                 continue
             except Invalid as error:
-                raise errors.broken(call.title, "sent its answer to an address that is none.") from error
+                raise errors.broken(prepared.title, "sent its answer to an address that is none.") from error
             if reply.is_success:
                 return reply
-            refused = await _refused(call, reply)
+            refused = await _refused(prepared, reply)
             await reply.close()
             if not refused.retryable:
-                raise errors.broken(call.title, f"began to work and then refused to tell: {refused.message}")
-        raise errors.broken(call.title, "began to work and then could not be asked what had come of it.")
+                raise errors.broken(prepared.title, f"began to work and then refused to tell: {refused.message}")
+        raise errors.broken(prepared.title, "began to work and then could not be asked what had come of it.")
 
-    async def _cancel(self, call: Call, url: str) -> None:
+    async def _cancel(self, prepared: PreparedRequest, url: str) -> None:
         """Best effort: the caller has left, and the provider would go on at its cost."""
         with suppress(httpx.HTTPError, TimeoutError, Invalid):
             async with asyncio.timeout(_CANCEL_SECONDS):
-                await (await self._send(call, "POST", url)).aclose()
+                await (await self._send(prepared, "POST", url)).aclose()
 
-    async def _send(self, call: Call, method: str, url: str, sent: Sent = _unheard) -> httpx.Response:
+    async def _send(self, prepared: PreparedRequest, method: str, url: str, sent: Sent = _unheard) -> httpx.Response:
         headers = {
-            "Accept": _EVENTS if method == "GET" and call.request.stream else "*/*",
+            "Accept": _EVENTS if method == "GET" and prepared.request.stream else "*/*",
             "Accept-Encoding": "identity",
             "Content-Type": "application/json",
             "User-Agent": "everloop",
-            **call.headers,
-            **(call.sign(call) if call.sign else {}),
+            **prepared.headers,
+            **(prepared.sign(prepared) if prepared.sign else {}),
         }
-        content = call.content if url == call.url else None
+        content = prepared.content if url == prepared.url else None
         try:
             extensions = {"timeout": self._timeout, SENT: sent}
             request = httpx.Request(method, url, content=content, headers=headers, extensions=extensions)
         except (httpx.InvalidURL, UnicodeError) as error:  # a host name may look international and not be it
-            raise Invalid(f"The address of {call.title} is no address.") from error
+            raise Invalid(f"The address of {prepared.title} is no address.") from error
         transport = self._in_process.get(request.url.host) or self._connections
         return await transport.handle_async_request(request)
 
 
-def _beside_error(call: Call, reply: Any) -> Completion | None:  # noqa: ANN401
+def _beside_error(prepared: PreparedRequest, reply: Any) -> ModelResponse | None:  # noqa: ANN401
     """As far as the samples came: none of them ended."""
     with suppress(Problem, *_UNREADABLE):
-        read = call.dialect.read_reply(call.request, reply)
+        read = prepared.dialect.read_reply(prepared.request, reply)
         return replace(read, choices=[replace(choice, finish_reason=None) for choice in read.choices])
     return None
 
 
-def _told_beside(call: Call, event: Any) -> Completion | None:  # noqa: ANN401
+def _told_beside(prepared: PreparedRequest, event: Any) -> ModelResponse | None:  # noqa: ANN401
     with suppress(Problem, *_UNREADABLE):
-        return Completion([], event, call.dialect.read_event(call.request, event).usage)
+        return ModelResponse([], event, prepared.dialect.read_event(prepared.request, event).usage)
     return None
 
 
-async def _next(call: Call, reply: Reply) -> Next | None:
-    if call.follow is None or not reply.is_success or _EVENTS in (reply.header("content-type") or ""):
+async def _next(prepared: PreparedRequest, reply: ProviderResponse) -> Next | None:
+    if prepared.follow is None or not reply.is_success or _EVENTS in (reply.header("content-type") or ""):
         return None
     try:
-        return call.follow(call, await reply.parsed())
+        return prepared.follow(prepared, await reply.parsed())
     except _UNREADABLE as error:
-        raise errors.broken(call.title, "sent an answer that cannot be read.") from error
+        raise errors.broken(prepared.title, "sent an answer that cannot be read.") from error
 
 
-async def _readable(call: Call, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _readable(prepared: PreparedRequest, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The events, as long as their framing can be read."""
     try:
         async for event in events:
             yield event
     except _UNREADABLE as error:
-        raise errors.broken(call.title, "sent a stream that cannot be read.") from error
+        raise errors.broken(prepared.title, "sent a stream that cannot be read.") from error
 
 
 async def _read_to_end(events: AsyncIterator[bytes]) -> None:
@@ -204,38 +204,40 @@ async def _read_to_end(events: AsyncIterator[bytes]) -> None:
                 pass
 
 
-async def _refused(call: Call, reply: Reply) -> Problem:
+async def _refused(prepared: PreparedRequest, reply: ProviderResponse) -> Problem:
     try:
-        detail = call.dialect.error_detail(await reply.parsed())
+        detail = prepared.dialect.error_detail(await reply.parsed())
     except (*_UNREADABLE, Problem, httpx.HTTPError):  # the status is known, and decides
         detail = None
-    detail = detail and errors.masked(detail, call.key)
-    return errors.refused(call.title, reply.status, detail, reply.header("retry-after"))
+    detail = detail and errors.masked(detail, prepared.key)
+    return errors.refused(prepared.title, reply.status, detail, reply.header("retry-after"))
 
 
-def _read(call: Call, data: bytes) -> Chunk:
+def _read(prepared: PreparedRequest, data: bytes) -> ResponseDelta:
     try:
         event: Any = read_json(data)
-        detail = call.dialect.error_detail(event)
+        detail = prepared.dialect.error_detail(event)
         if detail is not None:
-            said = errors.masked(detail, call.key)
-            raise errors.broken(call.title, f"failed in the middle of its answer: {said}", _told_beside(call, event))
-        return call.dialect.read_event(call.request, event)
+            said = errors.masked(detail, prepared.key)
+            raise errors.broken(
+                prepared.title, f"failed in the middle of its answer: {said}", _told_beside(prepared, event)
+            )
+        return prepared.dialect.read_event(prepared.request, event)
     except _UNREADABLE as error:
-        raise errors.broken(call.title, "sent an event that cannot be read.") from error
+        raise errors.broken(prepared.title, "sent an event that cannot be read.") from error
 
 
 @contextmanager
-def _problems(call: Call) -> Iterator[None]:
+def _problems(prepared: PreparedRequest) -> Iterator[None]:
     """What httpx raises, as problems; its own words may hold the address and are kept out."""
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
-        raise errors.unreachable(call.title) from error
+        raise errors.unreachable(prepared.title) from error
     except httpx.TimeoutException as error:
-        raise errors.silent(call.title) from error
+        raise errors.silent(prepared.title) from error
     except httpx.HTTPError as error:
-        raise errors.broken(call.title, "closed the connection in the middle of its answer.") from error
+        raise errors.broken(prepared.title, "closed the connection in the middle of its answer.") from error
 
 
 class _InProcess(httpx.AsyncBaseTransport):
@@ -257,7 +259,7 @@ class _InProcess(httpx.AsyncBaseTransport):
 
 
 class _CannedEvents(httpx.AsyncByteStream):
-    def __init__(self, canned: Canned) -> None:
+    def __init__(self, canned: StubResponse) -> None:
         self._canned = canned
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from services.generation.providers import errors
-from services.generation.providers.base import Call
+from services.generation.providers.base import PreparedRequest
 from services.generation.providers.transport.bounded_json import read_json
 
 MOST_BYTES = 32 * 1024 * 1024
@@ -17,11 +17,11 @@ _BESIDE_BYTES = 1024 * 1024
 _PLAIN = frozenset({"", "identity"})
 
 
-class Reply:
+class ProviderResponse:
     """A response whose body is read once, and not beyond `MOST_BYTES`."""
 
-    def __init__(self, call: Call, response: httpx.Response) -> None:
-        self._call = call
+    def __init__(self, prepared: PreparedRequest, response: httpx.Response) -> None:
+        self._call = prepared
         self._response = response
         self._content: bytes | None = None
 

@@ -10,8 +10,8 @@ import pytest
 
 from services.generation.completions import remote_images
 from services.generation.completions.remote_images import ByAddress
-from services.generation.http.guarded_client import Fetched, Outbound
-from services.generation.models.request import CompletionRequest
+from services.generation.http.guarded_client import Fetched, GuardedClient
+from services.generation.models.request import ModelRequest
 from services.generation.providers.requests import Providers
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
@@ -22,7 +22,7 @@ SMALL = b"\x89PNG"
 PROVIDERS = Providers({"GEMINI_API_KEY": "AIza-own", "AWS_BEARER_TOKEN_BEDROCK": "own"}, None)
 
 
-class Web(Outbound):
+class Web(GuardedClient):
     """Gives what it has of each address, in pieces, and notes how many are under way."""
 
     def __init__(self, **contents: bytes | Problem | None) -> None:
@@ -68,24 +68,24 @@ def looking(
     provider: str = "google",
     model: str = "gemini-2.5-flash",
     **fields: Any,
-) -> CompletionRequest:
+) -> ModelRequest:
     content = [{"type": "image_url", "image_url": {"url": base + name, "detail": "low"}} for name in names]
     config = ModelConfig.model_validate({"provider": provider, "model": model, "endpoint": "chat"})
     message = ChatMessage.model_validate({"role": "user", "content": [{"type": "text", "text": "Look"}, *content]})
-    return CompletionRequest(config, messages=[message], **fields)
+    return ModelRequest(config, messages=[message], **fields)
 
 
-def urls(request: CompletionRequest) -> list[str]:
+def urls(request: ModelRequest) -> list[str]:
     (message,) = request.messages or ()
     return [part.image_url.url for part in message.content[1:]]  # type: ignore[union-attr, index]
 
 
-async def agree(_: CompletionRequest) -> None:
+async def agree(_: ModelRequest) -> None:
     """Nothing is to be said against it."""
 
 
-def callable_at(providers: Providers) -> Callable[[CompletionRequest], Awaitable[None]]:
-    async def refuse(request: CompletionRequest) -> None:
+def callable_at(providers: Providers) -> Callable[[ModelRequest], Awaitable[None]]:
+    async def refuse(request: ModelRequest) -> None:
         providers.calls(request, {})
 
     return refuse
@@ -113,7 +113,7 @@ async def test_small_images_become_data_and_large_ones_tokens_of_what_was_kept()
     ids=["no key", "no key for bedrock", "a model that cannot see", "contradicts itself", "nothing to choose from"],
 )
 async def test_what_is_refused_anyway_fetches_nothing(
-    request_: CompletionRequest, environment: dict[str, str] | None, problem: type[Problem]
+    request_: ModelRequest, environment: dict[str, str] | None, problem: type[Problem]
 ) -> None:
     web, providers = Web(), PROVIDERS if environment is None else Providers(environment, None)
     with pytest.raises(problem):
@@ -185,9 +185,9 @@ async def test_all_images_together_have_a_time(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_models_asked_instead_use_what_was_fetched() -> None:
-    web, refused = Web(slow=None), list[CompletionRequest]()
+    web, refused = Web(slow=None), list[ModelRequest]()
 
-    async def note(request: CompletionRequest) -> None:
+    async def note(request: ModelRequest) -> None:
         refused.append(request)
 
     by_address = ByAddress(web, Shelf().keep)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from services.generation.completions.run import ABANDONED, DEFECT, Attempt
-from services.generation.completions.sample import Asked
+from services.generation.completions.run import CALLER_LEFT, DEFECT, GenerationRun
+from services.generation.completions.sample import ProviderCall
 from services.generation.models import tokens
-from services.generation.models.request import Choice, Completion, CompletionRequest
+from services.generation.models.request import Choice, ModelRequest, ModelResponse
 from services.generation.providers import errors
 from services.generation.providers.requests import Providers
 from shared.contracts.chat import ChatMessage, Usage
@@ -24,31 +24,31 @@ PRICE = (10, 30)
 """USD per million of gpt-4-1106-preview."""
 
 
-def attempt(samples: int = 1, model: str = "gpt-4-1106-preview", *, save: bool = True) -> Attempt:
+def run(samples: int = 1, model: str = "gpt-4-1106-preview", *, save: bool = True) -> GenerationRun:
     now = datetime.now(UTC)
     config = ModelConfig(model=model, endpoint="chat")
     log_ids = [f"data_{index}" for index in range(samples)]
     command = Chat(organisation="tm_1", project=ProjectRef(name="p"), log_ids=log_ids, messages=MESSAGES, save=save)
     project = Project(id="pr_1", name="p", created_at=now, updated_at=now)
     version = ConfigVersion(id="config_1", project_id="pr_1", config=config, created_at=now)
-    made = Attempt(command, Resolved(project=project, version=version), config, None)
-    made.request = CompletionRequest(config=config, messages=MESSAGES, samples=samples)
+    made = GenerationRun(command, Resolved(project=project, version=version), config, None)
+    made.request = ModelRequest(config=config, messages=MESSAGES, samples=samples)
     return made
 
 
-def asked(attempt: Attempt, first: int = 0, *, model: str | None = None, samples: int | None = None) -> Asked:
+def call(run: GenerationRun, first: int = 0, *, model: str | None = None, samples: int | None = None) -> ProviderCall:
     """A call that is under way."""
-    assert attempt.request
-    config = attempt.config.model_copy(update={"model": model}) if model else attempt.config
-    request = replace(attempt.request, config=config, samples=samples or attempt.request.samples)
+    assert run.request
+    config = run.config.model_copy(update={"model": model}) if model else run.config
+    request = replace(run.request, config=config, samples=samples or run.request.samples)
     (call,) = Providers({"OPENAI_API_KEY": "sk-1"}, None).calls(request, {})
-    made = attempt.asking(first, call)
+    made = run.start_call(first, call)
     made.progress.may_have_cost = True
     return made
 
 
-def completion(*texts: str, usage: Usage | None = None) -> Completion:
-    return Completion([Choice(text, finish_reason="stop") for text in texts], {}, usage)
+def completion(*texts: str, usage: Usage | None = None) -> ModelResponse:
+    return ModelResponse([Choice(text, finish_reason="stop") for text in texts], {}, usage)
 
 
 def used(prompt: int, generated: int) -> Usage:
@@ -57,15 +57,15 @@ def used(prompt: int, generated: int) -> Usage:
 
 async def test_what_the_provider_told_is_charged_and_nothing_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "used", lambda *_: pytest.fail("counted"))
-    done = attempt()
-    done.answered(0, asked(done), completion("hi", usage=used(12, 5)))
+    done = run()
+    done.record_response(0, call(done), completion("hi", usage=used(12, 5)))
     (log,) = await done.records()
     assert (log.prompt_cost, log.output_cost) == (12 * PRICE[0] / 1e6, 5 * PRICE[1] / 1e6)
 
 
 async def test_what_nobody_told_is_counted_once_for_all_samples_of_a_request() -> None:
-    done = attempt(samples=2)
-    done.answered(0, asked(done), completion("tiktoken is great!", "2 + 2 = 4"))
+    done = run(samples=2)
+    done.record_response(0, call(done), completion("tiktoken is great!", "2 + 2 = 4"))
     first, second = await done.records()
     assert (first.prompt_tokens, first.output_tokens, first.tokens) == (PROMPT_TOKENS, 13, PROMPT_TOKENS + 13)
     assert first.output_cost == 13 * PRICE[1] / 1e6
@@ -74,42 +74,42 @@ async def test_what_nobody_told_is_counted_once_for_all_samples_of_a_request() -
 
 
 async def test_a_call_its_caller_left_costs_its_prompt() -> None:
-    left = attempt()
-    asked(left)
-    left.stopped(ABANDONED)
+    left = run()
+    call(left)
+    left.abort(CALLER_LEFT)
     (log,) = await left.records()
-    assert (log.error, log.prompt_tokens, log.output_tokens) == (ABANDONED, PROMPT_TOKENS, 0)
+    assert (log.error, log.prompt_tokens, log.output_tokens) == (CALLER_LEFT, PROMPT_TOKENS, 0)
     assert (log.prompt_cost, log.output_cost) == (PROMPT_TOKENS * PRICE[0] / 1e6, 0)
 
 
 async def test_a_call_that_was_not_sent_costs_nothing() -> None:
-    left = attempt()
-    asked(left).progress.may_have_cost = False
-    left.stopped(ABANDONED)
+    left = run()
+    call(left).progress.may_have_cost = False
+    left.abort(CALLER_LEFT)
     (log,) = await left.records()
-    assert (log.error, log.tokens, log.prompt_cost) == (ABANDONED, None, None)
+    assert (log.error, log.tokens, log.prompt_cost) == (CALLER_LEFT, None, None)
 
 
 async def test_what_was_never_asked_counts_nothing() -> None:
-    refused = attempt()
-    refused.failed(Invalid("no such input"))
+    refused = run()
+    refused.fail(Invalid("no such input"))
     (log,) = await refused.records()
     assert (log.tokens, log.prompt_cost) == (None, None)
 
 
 async def test_a_model_without_a_known_price_has_tokens_and_no_costs() -> None:
-    done = attempt(model="my-own-model")
-    done.answered(0, asked(done), completion("hi"))
+    done = run(model="my-own-model")
+    done.record_response(0, call(done), completion("hi"))
     (log,) = await done.records()
     assert log.tokens
     assert (log.prompt_cost, log.output_cost) == (None, None)
 
 
 async def test_what_a_failed_model_cost_stays_when_another_answers() -> None:
-    done = attempt(samples=2)
-    done.failed_call(0, asked(done), errors.broken("OpenAI", "broke", completion("a", "b", usage=used(100, 10))))
-    done.answered(0, asked(done, model="gpt-4", samples=1), completion("hi", usage=used(7, 1)))
-    done.answered(1, asked(done, 1, model="gpt-4", samples=1), completion("ho", usage=used(7, 2)))
+    done = run(samples=2)
+    done.record_failure(0, call(done), errors.broken("OpenAI", "broke", completion("a", "b", usage=used(100, 10))))
+    done.record_response(0, call(done, model="gpt-4", samples=1), completion("hi", usage=used(7, 1)))
+    done.record_response(1, call(done, 1, model="gpt-4", samples=1), completion("ho", usage=used(7, 2)))
     first, second = await done.records()
     assert (first.prompt_tokens, first.output_tokens, first.served_model) == (107, 11, "gpt-4")
     assert first.prompt_cost == pytest.approx((100 * 10 + 7 * 30) / 1e6)
@@ -119,10 +119,10 @@ async def test_what_a_failed_model_cost_stays_when_another_answers() -> None:
 
 
 async def test_samples_that_came_are_kept_and_only_the_others_have_failed() -> None:
-    short = attempt(samples=3)
+    short = run(samples=3)
     problem = errors.broken("OpenAI", "gave 2 of the 3 samples", completion("one", "two", usage=used(9, 2)))
-    short.failed_call(0, asked(short), problem)
-    assert [outcome.may_be_helped for outcome in short.outcomes] == [False, False, True]
+    short.record_failure(0, call(short), problem)
+    assert [result.may_fall_back for result in short.results] == [False, False, True]
     logs = await short.records()
     assert [(log.output, bool(log.error), log.tokens) for log in logs] == [
         ("one", False, 11),
@@ -132,24 +132,24 @@ async def test_samples_that_came_are_kept_and_only_the_others_have_failed() -> N
 
 
 async def test_a_log_has_its_own_choice_in_whatever_order_they_come() -> None:
-    done = attempt(samples=2)
+    done = run(samples=2)
     raw = {"choices": [{"index": 1, "message": "b"}, {"index": 0, "message": "a"}]}
-    done.answered(0, asked(done), Completion([Choice("a"), Choice("b")], raw))
+    done.record_response(0, call(done), ModelResponse([Choice("a"), Choice("b")], raw))
     first, second = await done.records()
     assert first.provider_response == {"choices": [{"index": 0, "message": "a"}]}
     assert second.provider_response == {"choices": [{"index": 1, "message": "b"}]}
 
 
 async def test_more_samples_than_were_asked_for_are_nobodys() -> None:
-    done = attempt(samples=2)
-    done.answered(1, asked(done, 1, samples=1), completion("second"))
-    done.answered(0, asked(done, 0, samples=1), completion("first", "surplus"))
+    done = run(samples=2)
+    done.record_response(1, call(done, 1, samples=1), completion("second"))
+    done.record_response(0, call(done, 0, samples=1), completion("first", "surplus"))
     assert [log.output for log in await done.records()] == ["first", "second"]
 
 
 async def test_of_a_long_request_the_log_keeps_the_small_parts() -> None:
-    done = attempt()
-    made = asked(done)
+    done = run()
+    made = call(done)
     body = {"contents": ["a" * 70_000], "safetySettings": ["strict"]}
     made.call = replace(made.call, body=body, text_bytes=3 * 1024 * 1024)
     (log,) = await done.records()
@@ -159,27 +159,27 @@ async def test_of_a_long_request_the_log_keeps_the_small_parts() -> None:
 
 
 async def test_a_sample_that_did_not_end_has_failed_although_it_came() -> None:
-    failed = attempt(samples=3)
-    came = Completion([Choice("half an", finish_reason=None)], {}, used(9, 2))
-    failed.failed_call(0, asked(failed), errors.broken("OpenAI", "it broke", came))
-    assert [outcome.may_be_helped for outcome in failed.outcomes] == [True] * 3
-    first, *_ = await failed.records()
+    fail = run(samples=3)
+    came = ModelResponse([Choice("half an", finish_reason=None)], {}, used(9, 2))
+    fail.record_failure(0, call(fail), errors.broken("OpenAI", "it broke", came))
+    assert [result.may_fall_back for result in fail.results] == [True] * 3
+    first, *_ = await fail.records()
     assert (first.output, first.error, first.tokens) == ("half an", "OpenAI it broke", 11)
 
 
 async def test_what_cannot_be_written_down_leaves_a_log_all_the_same() -> None:
-    odd = attempt(samples=2)
+    odd = run(samples=2)
     reason: Any = {"no": "reason"}
-    odd.answered(0, asked(odd), Completion([Choice("a", finish_reason=reason), Choice("b")], {}, used(9, 2)))
+    odd.record_response(0, call(odd), ModelResponse([Choice("a", finish_reason=reason), Choice("b")], {}, used(9, 2)))
     first, second = await odd.records()
     assert (first.error, first.output, first.messages) == (DEFECT, None, MESSAGES)
     assert (second.error, second.output) == (None, "b")
 
 
 async def test_the_time_of_a_call_is_not_that_of_the_one_before() -> None:
-    left = attempt()
-    left.failed_call(0, asked(left), errors.broken("OpenAI", "it broke"))
-    asked(left, model="gpt-4")
-    left.stopped(ABANDONED)
+    left = run()
+    left.record_failure(0, call(left), errors.broken("OpenAI", "it broke"))
+    call(left, model="gpt-4")
+    left.abort(CALLER_LEFT)
     (log,) = await left.records()
     assert (log.served_model, log.provider_latency) == ("gpt-4", None)

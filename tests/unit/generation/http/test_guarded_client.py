@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.generation.http.guarded_client import Fetched, Outbound, same_origin
+from services.generation.http.guarded_client import Fetched, GuardedClient, same_origin
 from shared.errors import Invalid
 
 
@@ -15,12 +15,12 @@ from shared.errors import Invalid
     ],
 )
 async def test_what_is_no_plain_web_address_is_refused(url: str) -> None:
-    outbound = Outbound()
-    for call in (outbound.get(url), outbound.post_json(url, {})):
+    guarded_client = GuardedClient()
+    for call in (guarded_client.get(url), guarded_client.post_json(url, {})):
         with pytest.raises(Invalid) as caught:
             await call
         assert "secret" not in caught.value.message
-    await outbound.close()
+    await guarded_client.close()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.generation.http import ssrf_guard
-from services.generation.http.ssrf_guard import Fence, FencedBackend, is_public
+from services.generation.http.ssrf_guard import GuardedBackend, SsrfGuard, is_public
 from shared.errors import Invalid, Unavailable, UpstreamFailed
 
 INSIDE = [
@@ -66,7 +66,7 @@ def test_wrapping_an_address_changes_nothing(address: ipaddress.IPv4Address) -> 
 )
 async def test_every_way_to_write_this_machine_is_refused(host: str) -> None:
     with pytest.raises(Invalid, match="EVERLOOP_OUTBOUND_ALLOW") as caught:
-        await Fence().addresses(host, 80)
+        await SsrfGuard().addresses(host, 80)
     assert repr(host) in caught.value.message
 
 
@@ -90,7 +90,7 @@ async def test_a_host_is_allowed_as_written_and_a_network_by_the_address(
     allow: str, host: str, *, passes: bool
 ) -> None:
     try:
-        await Fence(allow).addresses(host, 80)
+        await SsrfGuard(allow).addresses(host, 80)
     except Invalid:
         assert not passes
     else:
@@ -99,7 +99,7 @@ async def test_a_host_is_allowed_as_written_and_a_network_by_the_address(
 
 def test_a_list_that_cannot_be_read_is_noticed_at_the_start() -> None:
     with pytest.raises(ValueError, match="10\\.0\\.0\\.0/99"):
-        Fence("10.0.0.0/99")
+        SsrfGuard("10.0.0.0/99")
 
 
 class Names:
@@ -151,8 +151,8 @@ class Wire(httpcore.AsyncNetworkBackend):
         return httpcore.AsyncMockStream([])
 
 
-def backend(wire: Wire) -> FencedBackend:
-    fenced = FencedBackend(Fence())
+def backend(wire: Wire) -> GuardedBackend:
+    fenced = GuardedBackend(SsrfGuard())
     fenced._inner = wire  # type: ignore[assignment]
     return fenced
 
@@ -188,7 +188,7 @@ async def test_a_name_without_an_address_is_told(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(UpstreamFailed, match=r"no address for the host 'nowhere\.example'"):
-        await Fence().addresses("nowhere.example", 80)
+        await SsrfGuard().addresses("nowhere.example", 80)
 
 
 async def test_a_name_server_that_is_silent_is_not_waited_for(slow: SlowNames, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +203,7 @@ async def test_look_ups_that_hang_leave_everybody_elses_threads_alone(
 ) -> None:
     monkeypatch.setattr(ssrf_guard, "LOOK_UP_SECONDS", 2.0)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-    guarded = Fence()
+    guarded = SsrfGuard()
     hanging = [asyncio.create_task(guarded.addresses("slow.example", 80)) for _ in range(ssrf_guard.LOOK_UPS - 1)]
     async with asyncio.timeout(1):
         assert await asyncio.to_thread(len, "abc") == 3
@@ -217,7 +217,7 @@ async def test_look_ups_have_a_bound_and_who_gets_no_place_is_told_to_try_again(
 ) -> None:
     monkeypatch.setattr(ssrf_guard, "LOOK_UP_SECONDS", 0.05)
     monkeypatch.setattr(ssrf_guard, "LOOK_UPS", 2)
-    guarded = Fence()
+    guarded = SsrfGuard()
     for _ in range(2):
         with pytest.raises(UpstreamFailed):
             await guarded.addresses("slow.example", 80)
@@ -233,7 +233,7 @@ async def test_who_leaves_while_a_name_is_looked_up_leaves_nothing_behind(
     slow: SlowNames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ssrf_guard, "LOOK_UPS", 1)
-    guarded = Fence()
+    guarded = SsrfGuard()
     leaving = [asyncio.create_task(guarded.addresses("slow.example", 80)) for _ in range(3)]
     await asyncio.sleep(0.01)
     for task in leaving:  # one looks up, two wait for their place

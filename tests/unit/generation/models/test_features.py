@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from services.generation.models.features import check, needed, refuse
-from services.generation.models.request import CompletionRequest
+from services.generation.models.request import ModelRequest
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid
@@ -13,9 +13,9 @@ from shared.errors import Invalid
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
 
-def chat(*messages: dict[str, Any], **fields: Any) -> CompletionRequest:
+def chat(*messages: dict[str, Any], **fields: Any) -> ModelRequest:
     config = ModelConfig.model_validate({"model": "m", "endpoint": "chat"} | fields)
-    return CompletionRequest(config, [ChatMessage.model_validate(message) for message in messages])
+    return ModelRequest(config, [ChatMessage.model_validate(message) for message in messages])
 
 
 def test_a_plain_request_needs_nothing() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from services.generation.models import refuse_impossible, rest_tokens, tokens
-from services.generation.models.request import CompletionRequest
+from services.generation.models.request import ModelRequest
 from shared.contracts.chat import ChatMessage, ResponseFormat
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid
@@ -14,16 +14,16 @@ PICTURE = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image
 TOOLS = [{"name": "f"}]
 
 
-def chat(model: str, *contents: Any, provider: str = "openai", role: str = "user", **fields: Any) -> CompletionRequest:
+def chat(model: str, *contents: Any, provider: str = "openai", role: str = "user", **fields: Any) -> ModelRequest:
     own = {"response_format": fields.pop("response_format", None)}
     config = ModelConfig.model_validate({"provider": provider, "model": model, "endpoint": "chat"} | fields)
     messages = [ChatMessage.model_validate({"role": role, "content": content}) for content in contents or ("Hi",)]
-    return CompletionRequest(config=config, messages=messages, **own)
+    return ModelRequest(config=config, messages=messages, **own)
 
 
-def completion(model: str, prompt: str = "Once", provider: str = "openai", **fields: Any) -> CompletionRequest:
+def completion(model: str, prompt: str = "Once", provider: str = "openai", **fields: Any) -> ModelRequest:
     config = ModelConfig(provider=provider, model=model, endpoint="complete")
-    return CompletionRequest(config=config, prompt=prompt, **fields)
+    return ModelRequest(config=config, prompt=prompt, **fields)
 
 
 JSON_MODE = ResponseFormat(type="json_object")
@@ -43,7 +43,7 @@ JSON_MODE = ResponseFormat(type="json_object")
         (completion("davinci-002", suffix="end"), "'davinci-002' cannot do suffix"),
     ],
 )
-def test_what_a_model_cannot_do_is_refused_by_name(request_: CompletionRequest, said: str) -> None:
+def test_what_a_model_cannot_do_is_refused_by_name(request_: ModelRequest, said: str) -> None:
     with pytest.raises(Invalid) as refusal:
         refuse_impossible(request_)
     assert said in refusal.value.message
@@ -62,7 +62,7 @@ def test_what_a_model_cannot_do_is_refused_by_name(request_: CompletionRequest, 
         completion("gpt-3.5-turbo-instruct", suffix="end"),
     ],
 )
-def test_what_it_can_do_and_what_nobody_knows_passes(request_: CompletionRequest) -> None:
+def test_what_it_can_do_and_what_nobody_knows_passes(request_: ModelRequest) -> None:
     refuse_impossible(request_)
 
 

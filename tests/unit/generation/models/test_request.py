@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generation.models.request import Choice, Chunk, Joined, ToolCallPart, asked_calls, functions, told_usage
+from services.generation.models.request import (
+    Choice,
+    ResponseDelta,
+    StreamAccumulator,
+    ToolCallPart,
+    asked_calls,
+    functions,
+    told_usage,
+)
 from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, ToolCall, Usage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid
@@ -16,23 +24,23 @@ from shared.errors import Invalid
 
 @given(st.lists(st.text()))
 def test_text_is_joined_untouched(pieces: list[str]) -> None:
-    joined = Joined()
+    accumulator = StreamAccumulator()
     for piece in pieces:
-        joined.add(Chunk(text=piece))
-    assert joined.choice().text == "".join(pieces)
+        accumulator.add(ResponseDelta(text=piece))
+    assert accumulator.choice().text == "".join(pieces)
 
 
 def test_parts_of_parallel_tool_calls_may_be_interleaved() -> None:
-    joined = Joined()
+    accumulator = StreamAccumulator()
     for part in (
         ToolCallPart(0, id="call_a", name="weather"),
         ToolCallPart(1, id="call_b", name="clock", arguments="{}"),
         ToolCallPart(0, arguments='{"city":'),
         ToolCallPart(0, arguments='"Oslo"}'),
     ):
-        joined.add(Chunk(tool_calls=(part,)))
-    joined.add(Chunk(finish_reason="tool_call"))
-    choice = joined.choice()
+        accumulator.add(ResponseDelta(tool_calls=(part,)))
+    accumulator.add(ResponseDelta(finish_reason="tool_call"))
+    choice = accumulator.choice()
     assert [(call.id, call.function.name, call.function.arguments) for call in choice.tool_calls or ()] == [
         ("call_a", "weather", '{"city":"Oslo"}'),
         ("call_b", "clock", "{}"),
@@ -41,9 +49,9 @@ def test_parts_of_parallel_tool_calls_may_be_interleaved() -> None:
 
 
 def test_a_call_without_id_gets_one() -> None:
-    joined = Joined()
-    joined.add(Chunk(tool_calls=(ToolCallPart(3, name="f"),)))
-    assert [call.id for call in joined.choice().tool_calls or ()] == ["call_0"]
+    accumulator = StreamAccumulator()
+    accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(3, name="f"),)))
+    assert [call.id for call in accumulator.choice().tool_calls or ()] == ["call_0"]
 
 
 @pytest.mark.parametrize(
@@ -77,43 +85,47 @@ def test_a_call_without_id_gets_one() -> None:
     ids=["all counted 0", "name in every piece", "new id for every piece", "name in pieces", "nobody's deltas"],
 )
 def test_what_servers_do_to_calls_in_pieces(parts: list[ToolCallPart], calls: list[tuple[str, str, str]]) -> None:
-    joined = Joined()
+    accumulator = StreamAccumulator()
     for part in parts:
-        joined.add(Chunk(tool_calls=(part,)))
-    made = joined.choice().tool_calls or []
+        accumulator.add(ResponseDelta(tool_calls=(part,)))
+    made = accumulator.choice().tool_calls or []
     assert [(call.id, call.function.name, call.function.arguments) for call in made] == calls
 
 
 def test_usage_and_reason_come_with_different_events() -> None:
     usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
-    joined = Joined()
-    joined.add(Chunk(finish_reason="length", about={"id": "a"}))
-    joined.add(Chunk(usage=usage, about={"model": "m"}))
-    assert (joined.finish_reason, joined.usage, joined.about) == ("length", usage, {"id": "a", "model": "m"})
+    accumulator = StreamAccumulator()
+    accumulator.add(ResponseDelta(finish_reason="length", about={"id": "a"}))
+    accumulator.add(ResponseDelta(usage=usage, about={"model": "m"}))
+    assert (accumulator.finish_reason, accumulator.usage, accumulator.about) == (
+        "length",
+        usage,
+        {"id": "a", "model": "m"},
+    )
 
 
 def test_a_count_told_at_the_beginning_is_not_that_of_the_whole() -> None:
-    joined = Joined()
-    joined.add(Chunk(usage=Usage(prompt_tokens=9, generation_tokens=1, total_tokens=10)))
+    accumulator = StreamAccumulator()
+    accumulator.add(ResponseDelta(usage=Usage(prompt_tokens=9, generation_tokens=1, total_tokens=10)))
     for piece in ("a", "b"):
-        joined.add(Chunk(text=piece))
-    assert joined.whole_usage is None
-    assert joined.usage == Usage(prompt_tokens=9, generation_tokens=1, total_tokens=10)
-    joined.add(Chunk(finish_reason="stop", usage=Usage(generation_tokens=7, total_tokens=7)))
-    assert joined.whole_usage == Usage(prompt_tokens=9, generation_tokens=7, total_tokens=16)
+        accumulator.add(ResponseDelta(text=piece))
+    assert accumulator.whole_usage is None
+    assert accumulator.usage == Usage(prompt_tokens=9, generation_tokens=1, total_tokens=10)
+    accumulator.add(ResponseDelta(finish_reason="stop", usage=Usage(generation_tokens=7, total_tokens=7)))
+    assert accumulator.whole_usage == Usage(prompt_tokens=9, generation_tokens=7, total_tokens=16)
 
 
 def test_a_call_without_arguments_has_an_empty_object() -> None:
-    joined = Joined()
-    joined.add(Chunk(tool_calls=(ToolCallPart(0, id="c", name="now"),)))
-    assert [call.function.arguments for call in joined.choice().tool_calls or ()] == ["{}"]
+    accumulator = StreamAccumulator()
+    accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(0, id="c", name="now"),)))
+    assert [call.function.arguments for call in accumulator.choice().tool_calls or ()] == ["{}"]
 
 
 def test_whole_calls_that_nobody_counts_stay_apart() -> None:
-    joined = Joined()
-    joined.add(Chunk(tool_calls=(ToolCallPart(None, name="f"), ToolCallPart(None, id="own", name="g"))))
-    joined.add(Chunk(tool_calls=(ToolCallPart(None, name="f"),)))
-    assert [(call.id, call.function.name) for call in joined.choice().tool_calls or ()] == [
+    accumulator = StreamAccumulator()
+    accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(None, name="f"), ToolCallPart(None, id="own", name="g"))))
+    accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(None, name="f"),)))
+    assert [(call.id, call.function.name) for call in accumulator.choice().tool_calls or ()] == [
         ("call_0", "f"),
         ("own", "g"),
         ("call_2", "f"),
@@ -171,7 +183,7 @@ def test_what_is_no_count_is_not_believed(
     "make",
     [
         Choice,
-        lambda value: Chunk(text=value),
+        lambda value: ResponseDelta(text=value),
         lambda value: ToolCallPart(0, id=value),
         lambda value: ToolCallPart(0, name=value),
         lambda value: ToolCallPart(0, arguments=value),
@@ -186,8 +198,8 @@ def test_a_value_of_another_type_is_found_out_at_once(make: Callable[[Any], obje
 
 def test_many_calls_take_as_long_as_they_are_many() -> None:
     def seconds(calls: int) -> float:
-        started, joined = time.process_time(), Joined()
-        joined.add(Chunk(tool_calls=tuple(ToolCallPart(index, name="f") for index in range(calls))))
+        started, accumulator = time.process_time(), StreamAccumulator()
+        accumulator.add(ResponseDelta(tool_calls=tuple(ToolCallPart(index, name="f") for index in range(calls))))
         return time.process_time() - started
 
     few = min(seconds(2_000) for _ in range(3))
@@ -195,7 +207,7 @@ def test_many_calls_take_as_long_as_they_are_many() -> None:
 
 
 def test_log_probabilities_are_joined_by_name() -> None:
-    joined = Joined()
-    joined.add(Chunk(text="Hi", logprobs={"tokens": ["Hi"], "text_offset": [0], "refusal": None}))
-    joined.add(Chunk(text="!", logprobs={"tokens": ["!"], "text_offset": [2]}))
-    assert joined.logprobs == {"tokens": ["Hi", "!"], "text_offset": [0, 2]}
+    accumulator = StreamAccumulator()
+    accumulator.add(ResponseDelta(text="Hi", logprobs={"tokens": ["Hi"], "text_offset": [0], "refusal": None}))
+    accumulator.add(ResponseDelta(text="!", logprobs={"tokens": ["!"], "text_offset": [2]}))
+    assert accumulator.logprobs == {"tokens": ["Hi", "!"], "text_offset": [0, 2]}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.generation.models import tokens
-from services.generation.models.request import Choice, CompletionRequest
+from services.generation.models.request import Choice, ModelRequest
 from shared.contracts.chat import ChatMessage, FunctionCall, ToolCall
 from shared.contracts.projects import ModelConfig
 
@@ -43,13 +43,13 @@ COOKBOOK = [
 DATA_URL = "data:image/png;base64," + "A" * 400_000
 
 
-def chat(model: str, *messages: dict[str, Any], **fields: Any) -> CompletionRequest:
+def chat(model: str, *messages: dict[str, Any], **fields: Any) -> ModelRequest:
     config = ModelConfig.model_validate({"model": model, "endpoint": "chat"} | fields)
-    return CompletionRequest(config=config, messages=[ChatMessage.model_validate(message) for message in messages])
+    return ModelRequest(config=config, messages=[ChatMessage.model_validate(message) for message in messages])
 
 
-def completion(model: str, prompt: str) -> CompletionRequest:
-    return CompletionRequest(config=ModelConfig(model=model), prompt=prompt)
+def completion(model: str, prompt: str) -> ModelRequest:
+    return ModelRequest(config=ModelConfig(model=model), prompt=prompt)
 
 
 @pytest.mark.parametrize("model", ["gpt-4", "gpt-3.5-turbo-0613", "gpt-4-0314"])

@@ -8,7 +8,7 @@ import pytest
 
 from services.generation.deps import Deps
 from services.generation.handlers.environments import delete_environment
-from services.generation.projects.environments import Environments, first
+from services.generation.projects.environments import EnvironmentSet, first
 from services.generation.store import Place
 from shared.contracts.deployments import DeleteEnvironment
 from shared.errors import Conflict, NotFound
@@ -16,7 +16,7 @@ from shared.errors import Conflict, NotFound
 COMMAND = DeleteEnvironment(organisation="tm_1", id="env_1")
 
 
-class World:
+class ToolServices:
     """An organisation with one environment beside the default one, and something deployed there in one project."""
 
     def __init__(self) -> None:
@@ -27,10 +27,10 @@ class World:
         stores = SimpleNamespace(environments=self, deployments=self)
         self.deps = cast("Deps", SimpleNamespace(stores=stores, deployments=self, changes=self))
 
-    async def get(self, _: str) -> Environments:
+    async def get(self, _: str) -> EnvironmentSet:
         return self.kept
 
-    async def save(self, after: Environments) -> bool:
+    async def save(self, after: EnvironmentSet) -> bool:
         if self.made_default_while_saving:
             self.made_default_while_saving = False
             self.kept = self.kept.with_default("env_1")
@@ -52,24 +52,24 @@ class World:
 
 
 async def test_it_is_deleted_before_it_is_emptied() -> None:
-    world = World()
-    await delete_environment(COMMAND, world.deps)
-    assert world.done == ["saved", "told", "emptied pr_1"]
+    services = ToolServices()
+    await delete_environment(COMMAND, services.deps)
+    assert services.done == ["saved", "told", "emptied pr_1"]
 
 
 async def test_one_that_becomes_the_default_one_at_this_moment_keeps_what_is_deployed() -> None:
-    world = World()
-    world.made_default_while_saving = True
+    services = ToolServices()
+    services.made_default_while_saving = True
     with pytest.raises(Conflict):
-        await delete_environment(COMMAND, world.deps)
-    assert world.deployed == ["pr_1"]
-    assert world.kept.default.id == "env_1"
+        await delete_environment(COMMAND, services.deps)
+    assert services.deployed == ["pr_1"]
+    assert services.kept.default.id == "env_1"
 
 
 async def test_a_repeat_empties_what_a_crash_left_and_another_finds_nothing() -> None:
-    world = World()
-    world.kept = world.kept.without("env_1")
-    await delete_environment(COMMAND, world.deps)
-    assert world.deployed == []
+    services = ToolServices()
+    services.kept = services.kept.without("env_1")
+    await delete_environment(COMMAND, services.deps)
+    assert services.deployed == []
     with pytest.raises(NotFound):
-        await delete_environment(COMMAND, world.deps)
+        await delete_environment(COMMAND, services.deps)

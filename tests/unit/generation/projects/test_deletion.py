@@ -3,9 +3,9 @@
 from types import SimpleNamespace
 from typing import Any, cast
 
-from services.generation.log_writer import Logbook
-from services.generation.projects.deletion import Deletion
-from services.generation.projects.invalidation import Changes
+from services.generation.log_writer import LogWriter
+from services.generation.projects.deletion import ProjectDeletion
+from services.generation.projects.invalidation import Invalidation
 from services.generation.store import Stores
 
 
@@ -19,8 +19,8 @@ async def test_others_forget_after_the_versions_are_gone_and_the_project_goes_la
         return SimpleNamespace(**{step: work})
 
     stores = SimpleNamespace(**{name: part(name, "remove") for name in ("versions", "deployments", "projects")})
-    deletion = Deletion(
-        cast("Stores", stores), cast("Changes", part("others", "tell")), cast("Logbook", part("logs", "close"))
+    deletion = ProjectDeletion(
+        cast("Stores", stores), cast("Invalidation", part("others", "tell")), cast("LogWriter", part("logs", "close"))
     )
     await deletion.finish("tm_1", "pr_1")
     assert done == ["close logs", "remove versions", "remove deployments", "tell others", "remove projects"]

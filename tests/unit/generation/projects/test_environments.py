@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generation.projects.environments import Environments, first
+from services.generation.projects.environments import EnvironmentSet, first
 from shared.errors import Conflict, Invalid, NotFound, Problem
 
 NOW = datetime(2023, 11, 28, tzinfo=UTC)
@@ -14,7 +14,7 @@ START = first("tm_1")
 PRODUCTION = START.default.id
 
 
-def two() -> Environments:
+def two() -> EnvironmentSet:
     """Production and staging."""
     return START.with_new("env_staging", "staging", NOW)
 

@@ -8,9 +8,9 @@ from typing import cast
 
 import pytest
 
-from services.generation.projects.deployments import Deployments
-from services.generation.projects.invalidation import Changes
-from services.generation.projects.project_cache import Catalogue
+from services.generation.projects.deployments import Deployer
+from services.generation.projects.invalidation import Invalidation
+from services.generation.projects.project_cache import ProjectCache
 from services.generation.projects.versions import version_id
 from services.generation.store import Stores
 from shared.contracts.projects import Config, ConfigVersion, ModelConfig, Project, ProjectRef
@@ -47,12 +47,12 @@ class Slow:
 async def test_who_registers_a_config_is_not_told_that_it_was_not_found() -> None:
     slow = Slow()
     stores = cast("Stores", SimpleNamespace(projects=slow, versions=slow))
-    changes = cast("Changes", SimpleNamespace(concern=lambda _: None))
-    catalogue = Catalogue(stores, changes, cast("Deployments", None))
+    invalidation = cast("Invalidation", SimpleNamespace(concern=lambda _: None))
+    project_cache = ProjectCache(stores, invalidation, cast("Deployer", None))
     config_id = version_id(PROJECT.id, CONFIG)
-    asking = asyncio.create_task(catalogue.by_id("tm_1", ProjectRef(), config_id))
+    asking = asyncio.create_task(project_cache.by_id("tm_1", ProjectRef(), config_id))
     await slow.looking.wait()
-    registering = asyncio.create_task(catalogue.register("tm_1", ProjectRef(name="desk"), CONFIG, may_deploy=False))
+    registering = asyncio.create_task(project_cache.register("tm_1", ProjectRef(name="desk"), CONFIG, may_deploy=False))
     for _ in range(20):  # it has come to the version
         await asyncio.sleep(0)
     slow.looked.set()

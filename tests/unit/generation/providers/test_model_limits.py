@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.generation.models.request import CompletionRequest
+from services.generation.models.request import ModelRequest
 from services.generation.providers.requests import LOCAL_MODEL, Providers
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
@@ -13,11 +13,11 @@ from shared.errors import Invalid
 PROVIDERS = Providers({"OPENAI_API_KEY": "sk-own"}, "http://127.0.0.1:9/v1")
 
 
-def request(kind: str, **fields: Any) -> CompletionRequest:
+def request(kind: str, **fields: Any) -> ModelRequest:
     config = ModelConfig.model_validate({"model": "gpt-4"} | fields)
     if kind == "chat":
-        return CompletionRequest(config, messages=[ChatMessage(role="user", content="hi")])
-    return CompletionRequest(config, prompt="once")
+        return ModelRequest(config, messages=[ChatMessage(role="user", content="hi")])
+    return ModelRequest(config, prompt="once")
 
 
 @pytest.mark.parametrize(
@@ -33,14 +33,14 @@ def request(kind: str, **fields: Any) -> CompletionRequest:
         (request("chat", provider="groq", model="llama-3.1-8b-instant"), False),
     ],
 )
-def test_a_budget_is_worked_out_only_where_it_is_sent(request_: CompletionRequest, *, needed: bool) -> None:
+def test_a_budget_is_worked_out_only_where_it_is_sent(request_: ModelRequest, *, needed: bool) -> None:
     assert PROVIDERS.needs_budget(request_) is needed
 
 
 def test_a_model_that_cannot_is_refused_before_its_key_is_missed() -> None:
     with pytest.raises(Invalid, match="'gpt-4' cannot do JSON mode"):
         Providers({}, None).calls(
-            CompletionRequest(**vars(request("chat")) | {"response_format": _json_mode()}),
+            ModelRequest(**vars(request("chat")) | {"response_format": _json_mode()}),
             {},
         )
 

@@ -5,7 +5,7 @@ from typing import Any, get_args
 import pytest
 
 from services.gateway.schemas.configs import PublicProvider
-from services.generation.models.request import CompletionRequest
+from services.generation.models.request import ModelRequest
 from services.generation.providers.registry import ROWS, compatible
 from services.generation.providers.requests import LOCAL_MODEL, Providers
 from services.generation.settings import CompatibleProvider
@@ -17,13 +17,13 @@ ENVIRONMENT = {"OPENAI_API_KEY": "sk-own", "GROQ_API_KEY": "", "OPENAI_BASE_URL"
 PROVIDERS = Providers(ENVIRONMENT, "http://127.0.0.1:9/v1")
 
 
-def chat(**fields: Any) -> CompletionRequest:
+def chat(**fields: Any) -> ModelRequest:
     config = ModelConfig.model_validate({"model": "gpt-4", "endpoint": "chat"} | fields)
-    return CompletionRequest(config, messages=[ChatMessage(role="user", content="hi")])
+    return ModelRequest(config, messages=[ChatMessage(role="user", content="hi")])
 
 
-def completion(model: str, **fields: Any) -> CompletionRequest:
-    return CompletionRequest(ModelConfig(model=model), **{"prompt": "once"} | fields)
+def completion(model: str, **fields: Any) -> ModelRequest:
+    return ModelRequest(ModelConfig(model=model), **{"prompt": "once"} | fields)
 
 
 def test_every_row_is_a_provider_of_the_contract() -> None:
@@ -78,7 +78,7 @@ def test_other_providers_are_refused_by_name(provider: str) -> None:
         (chat(model=LOCAL_MODEL), 3, 1),
     ],
 )
-def test_samples_share_a_call_where_the_provider_can(request_: CompletionRequest, calls: int, n: int) -> None:
+def test_samples_share_a_call_where_the_provider_can(request_: ModelRequest, calls: int, n: int) -> None:
     keys = {"groq": "gsk"}
     made = PROVIDERS.calls(_with(request_, samples=3), keys)
     assert (len(made), made[0].body["n"], made[0].request.samples) == (calls, n, n)
@@ -86,8 +86,8 @@ def test_samples_share_a_call_where_the_provider_can(request_: CompletionRequest
     assert (len(streamed), streamed[0].body["n"]) == (3, 1)
 
 
-def _with(request: CompletionRequest, **fields: Any) -> CompletionRequest:
-    return CompletionRequest(**{**vars(request), **fields})
+def _with(request: ModelRequest, **fields: Any) -> ModelRequest:
+    return ModelRequest(**{**vars(request), **fields})
 
 
 @pytest.mark.parametrize(

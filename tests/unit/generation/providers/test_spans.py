@@ -5,7 +5,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from services.generation.models.request import Choice, Chunk, Completion, CompletionRequest
+from services.generation.models.request import Choice, ModelRequest, ModelResponse, ResponseDelta
 from services.generation.providers import spans
 from services.generation.providers.requests import Providers
 from shared import telemetry
@@ -25,13 +25,13 @@ def test_text_is_told_if_it_is_asked_for_and_may_be_saved(
     config = ModelConfig(model="gpt-4", endpoint="chat")
     messages = [ChatMessage(role="user", content="a secret")]
     (call,) = Providers({"OPENAI_API_KEY": "sk-1"}, None).calls(
-        CompletionRequest(config, messages=messages, stream=stream, save=save), {}
+        ModelRequest(config, messages=messages, stream=stream, save=save), {}
     )
     with spans.of(call) as span:
         if stream:
-            span.add(Chunk(text="another secret", finish_reason="stop"))
+            span.add(ResponseDelta(text="another secret", finish_reason="stop"))
         else:
-            span.completed(Completion([Choice("another secret", finish_reason="stop")], {}))
+            span.completed(ModelResponse([Choice("another secret", finish_reason="stop")], {}))
     (span_,) = exported.get_finished_spans()
     attributes = dict(span_.attributes or {})
     assert attributes["gen_ai.request.model"] == "gpt-4"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.generation.templates import template as language
-from services.generation.templates.template import Call, calls
+from services.generation.templates.template import ToolReference, calls
 from shared.contracts.chat import ChatMessage, Image, ImageUrl, Text
 from shared.errors import Invalid
 
@@ -114,7 +114,7 @@ def test_a_path_leads_into_the_inputs(name: str, expected: str | None) -> None:
 def test_a_call_has_a_name_and_arguments(written: str, name: str, arguments: tuple[str, ...]) -> None:
     inputs = {"query": "the question", "10x": "an input", "user": {"name": "Ann"}, "my-input": "hyphens", "number": 42}
     template = f"<{{{{ {written} }}}}>"
-    assert calls(template, inputs) == [Call(written, name, arguments)]
+    assert calls(template, inputs) == [ToolReference(written, name, arguments)]
     assert populate(template, inputs, {written: "given"}) == "<given>"
 
 

@@ -7,13 +7,13 @@ import pytest
 
 from services.generation.http.guarded_client import Fetched
 from services.generation.tools import google, pinecone
-from services.generation.tools.base import Invocation, World, answered, json_of
+from services.generation.tools.base import Invocation, ToolServices, answered, json_of
 from services.generation.tools.registry import KINDS, signature
 from shared.contracts import tools
 from shared.contracts.tools import TOOL_SETTINGS, ToolSettings
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, UpstreamFailed
 
-NOWHERE = typing.cast("World", None)
+NOWHERE = typing.cast("ToolServices", None)
 PAIRS = [{"key": "helpful", "value": "You help. {{x}}"}, {"key": "grumpy", "value": ""}]
 
 

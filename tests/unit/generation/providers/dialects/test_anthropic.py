@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generation.models.request import Chunk, CompletionRequest, Joined, ToolCallPart
+from services.generation.models.request import ModelRequest, ResponseDelta, StreamAccumulator, ToolCallPart
 from services.generation.providers.dialects import anthropic
 from services.generation.providers.requests import Providers
 from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, ResponseFormat, Usage
@@ -17,14 +17,14 @@ from shared.errors import Invalid
 IMAGE = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
 
 
-def chat(*messages: Any, rest_tokens: int | None = None, **fields: Any) -> CompletionRequest:
+def chat(*messages: Any, rest_tokens: int | None = None, **fields: Any) -> ModelRequest:
     config = ModelConfig.model_validate({"provider": "anthropic", "model": "claude-2.1", "endpoint": "chat"} | fields)
     said = messages or ({"role": "user", "content": "hi"},)
-    return CompletionRequest(config, [ChatMessage.model_validate(one) for one in said], rest_tokens=rest_tokens)
+    return ModelRequest(config, [ChatMessage.model_validate(one) for one in said], rest_tokens=rest_tokens)
 
 
-def told(request: CompletionRequest, **fields: Any) -> CompletionRequest:
-    return CompletionRequest(**{**vars(request), **fields})
+def told(request: ModelRequest, **fields: Any) -> ModelRequest:
+    return ModelRequest(**{**vars(request), **fields})
 
 
 class TestBody:
@@ -112,7 +112,7 @@ class TestWhereAndWho:
 
     def test_a_completion_is_one_user_message(self) -> None:
         config = ModelConfig(provider="anthropic", model="claude-2.1")
-        (call,) = Providers({"ANTHROPIC_API_KEY": "sk"}, None).calls(CompletionRequest(config, prompt="once"), {})
+        (call,) = Providers({"ANTHROPIC_API_KEY": "sk"}, None).calls(ModelRequest(config, prompt="once"), {})
         assert call.url == "https://api.anthropic.com/v1/messages"
         assert call.body["messages"] == [{"role": "user", "content": [{"type": "text", "text": "once"}]}]
 
@@ -188,7 +188,7 @@ class TestEvents:
         assert chunk.usage == Usage(prompt_tokens=9, generation_tokens=1, total_tokens=10)
 
     def test_the_last_counts_the_whole_answer(self) -> None:
-        joined = Joined()
+        accumulator = StreamAccumulator()
         for event in (
             {"type": "message_start", "message": {"usage": {"input_tokens": 9, "output_tokens": 1}}},
             {
@@ -197,17 +197,17 @@ class TestEvents:
                 "usage": {"output_tokens": 30, "cache_read_input_tokens": 5},
             },
         ):
-            joined.add(anthropic.read_event(chat(), event))
-        assert joined.usage == Usage(prompt_tokens=9, generation_tokens=30, total_tokens=39)
-        assert joined.finish_reason == "length"
+            accumulator.add(anthropic.read_event(chat(), event))
+        assert accumulator.usage == Usage(prompt_tokens=9, generation_tokens=30, total_tokens=39)
+        assert accumulator.finish_reason == "length"
 
     def test_calls_by_their_block(self) -> None:
         start = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
         begun = anthropic.read_event(chat(), {"type": "content_block_start", "index": 2, "content_block": start})
-        assert begun == Chunk(tool_calls=(ToolCallPart(2, id="t", name="f"),))
+        assert begun == ResponseDelta(tool_calls=(ToolCallPart(2, id="t", name="f"),))
         delta = {"type": "input_json_delta", "partial_json": '{"a'}
         more = anthropic.read_event(chat(), {"type": "content_block_delta", "index": 2, "delta": delta})
-        assert more == Chunk(tool_calls=(ToolCallPart(2, arguments='{"a'),))
+        assert more == ResponseDelta(tool_calls=(ToolCallPart(2, arguments='{"a'),))
 
     @pytest.mark.parametrize(
         "event",
@@ -222,7 +222,7 @@ class TestEvents:
         ],
     )
     def test_events_that_say_nothing_of_the_answer(self, event: Any) -> None:
-        assert anthropic.read_event(chat(), event) == Chunk()
+        assert anthropic.read_event(chat(), event) == ResponseDelta()
 
     @pytest.mark.parametrize("event", [{}, [], None, {"type": "content_block_delta"}, {"type": "message_start"}])
     def test_garbage_is_noticed(self, event: Any) -> None:
@@ -239,18 +239,18 @@ class TestEvents:
         self, pieces: list[str], reason: Any, given_: dict[str, Any], cut: bool
     ) -> None:
         text = json.dumps(given_, ensure_ascii=False)
-        joined = Joined()
+        accumulator = StreamAccumulator()
         for piece in pieces:
-            joined.add(Chunk(text=piece, about={"id": "x"}))
-        joined.add(Chunk(tool_calls=(ToolCallPart(1, "c", "f", text[: 1 if cut else None]),)))
+            accumulator.add(ResponseDelta(text=piece, about={"id": "x"}))
+        accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(1, "c", "f", text[: 1 if cut else None]),)))
         usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
-        joined.add(Chunk(finish_reason=reason, usage=usage))
-        read = anthropic.read_reply(chat(), anthropic.write_reply(chat(), joined))
-        expected = joined.choice()
+        accumulator.add(ResponseDelta(finish_reason=reason, usage=usage))
+        read = anthropic.read_reply(chat(), anthropic.write_reply(chat(), accumulator))
+        expected = accumulator.choice()
         (choice,) = read.choices
         assert (choice.text, choice.tool_calls) == (expected.text, expected.tool_calls)
         assert choice.finish_reason == (expected.finish_reason or "tool_call")
-        assert read.usage == joined.usage
+        assert read.usage == accumulator.usage
 
 
 @pytest.mark.parametrize(

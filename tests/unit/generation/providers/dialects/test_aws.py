@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generation.models.request import CompletionRequest
-from services.generation.providers.base import Call
+from services.generation.models.request import ModelRequest
+from services.generation.providers.base import PreparedRequest
 from services.generation.providers.dialects import aws
 from services.generation.providers.requests import Providers
 from shared.contracts.chat import ChatMessage
@@ -50,8 +50,8 @@ def test_every_region_has_its_address(environment: dict[str, str], address: str)
     assert aws.find_address(environment, {}) == address
 
 
-def call(key: str, base_url: str = "http://proxy") -> Call:
-    request = CompletionRequest(ModelConfig(provider="bedrock", model="m"), [ChatMessage(role="user", content="hi")])
+def call(key: str, base_url: str = "http://proxy") -> PreparedRequest:
+    request = ModelRequest(ModelConfig(provider="bedrock", model="m"), [ChatMessage(role="user", content="hi")])
     return Providers({"BEDROCK_BASE_URL": base_url}, None).calls(request, {"bedrock": key})[0]
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.generation.models.request import CompletionRequest
+from services.generation.models.request import ModelRequest
 from services.generation.providers.requests import Providers
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
@@ -16,7 +16,7 @@ THEIRS = "https://theirs.openai.azure.com"
 
 def call(environment: dict[str, str], keys: dict[str, str] | None = None, model: str = "gpt-4o", **fields: Any) -> Any:
     config = ModelConfig(provider="openai_azure", model=model, endpoint="chat")
-    request = CompletionRequest(config, **fields or {"messages": [ChatMessage(role="user", content="hi")]})
+    request = ModelRequest(config, **fields or {"messages": [ChatMessage(role="user", content="hi")]})
     return Providers(environment, None).calls(request, keys or {})[0]
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generation.models.request import Chunk, CompletionRequest, Joined, ToolCallPart
+from services.generation.models.request import ModelRequest, ResponseDelta, StreamAccumulator, ToolCallPart
 from services.generation.providers.dialects import bedrock
 from services.generation.providers.requests import Providers
 from shared.contracts.chat import ChatMessage, ResponseFormat, Usage
@@ -17,14 +17,14 @@ from shared.errors import Invalid, Unauthenticated
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
 
-def chat(*messages: Any, **fields: Any) -> CompletionRequest:
+def chat(*messages: Any, **fields: Any) -> ModelRequest:
     config = ModelConfig.model_validate({"provider": "bedrock", "model": "a.b-v1:0", "endpoint": "chat"} | fields)
     said = messages or ({"role": "user", "content": "hi"},)
-    return CompletionRequest(config, [ChatMessage.model_validate(one) for one in said])
+    return ModelRequest(config, [ChatMessage.model_validate(one) for one in said])
 
 
-def told(request: CompletionRequest, **fields: Any) -> CompletionRequest:
-    return CompletionRequest(**{**vars(request), **fields})
+def told(request: ModelRequest, **fields: Any) -> ModelRequest:
+    return ModelRequest(**{**vars(request), **fields})
 
 
 def picture(url: str) -> Any:
@@ -168,7 +168,10 @@ class TestEvents:
     @pytest.mark.parametrize(
         ("event", "chunk"),
         [
-            ({"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"text": "a"}, "p": "abc"}}, Chunk(text="a")),
+            (
+                {"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"text": "a"}, "p": "abc"}},
+                ResponseDelta(text="a"),
+            ),
             (
                 {
                     "contentBlockStart": {
@@ -176,25 +179,28 @@ class TestEvents:
                         "start": {"toolUse": {"toolUseId": "t", "name": "f"}},
                     }
                 },
-                Chunk(tool_calls=(ToolCallPart(1, id="t", name="f"),)),
+                ResponseDelta(tool_calls=(ToolCallPart(1, id="t", name="f"),)),
             ),
             (
                 {"contentBlockDelta": {"contentBlockIndex": 1, "delta": {"toolUse": {"input": "{"}}}},
-                Chunk(tool_calls=(ToolCallPart(1, arguments="{"),)),
+                ResponseDelta(tool_calls=(ToolCallPart(1, arguments="{"),)),
             ),
-            ({"messageStop": {"stopReason": "tool_use"}}, Chunk(finish_reason="tool_call")),
+            ({"messageStop": {"stopReason": "tool_use"}}, ResponseDelta(finish_reason="tool_call")),
             (
                 {"metadata": {"usage": {"inputTokens": 1, "outputTokens": 2}}},
-                Chunk(usage=Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)),
+                ResponseDelta(usage=Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)),
             ),
-            ({"messageStart": {"role": "assistant"}}, Chunk()),
-            ({"contentBlockStop": {"contentBlockIndex": 0}}, Chunk()),
-            ({"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "hm"}}}}, Chunk()),
-            ({"contentBlockStart": {"contentBlockIndex": 0, "start": {"image": {"format": "png"}}}}, Chunk()),
-            ({"ofTheFuture": {}}, Chunk()),
+            ({"messageStart": {"role": "assistant"}}, ResponseDelta()),
+            ({"contentBlockStop": {"contentBlockIndex": 0}}, ResponseDelta()),
+            (
+                {"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "hm"}}}},
+                ResponseDelta(),
+            ),
+            ({"contentBlockStart": {"contentBlockIndex": 0, "start": {"image": {"format": "png"}}}}, ResponseDelta()),
+            ({"ofTheFuture": {}}, ResponseDelta()),
         ],
     )
-    def test_each_kind(self, event: Any, chunk: Chunk) -> None:
+    def test_each_kind(self, event: Any, chunk: ResponseDelta) -> None:
         assert bedrock.read_event(chat(), event) == chunk
 
     @pytest.mark.parametrize("event", [{}, [], None, {"a": 1, "b": 2}, {"messageStop": {}}, {"contentBlockDelta": {}}])
@@ -212,18 +218,18 @@ class TestEvents:
         self, pieces: list[str], reason: Any, given_: dict[str, Any], cut: bool
     ) -> None:
         text = json.dumps(given_, ensure_ascii=False)
-        joined = Joined()
+        accumulator = StreamAccumulator()
         for piece in pieces:
-            joined.add(Chunk(text=piece))
-        joined.add(Chunk(tool_calls=(ToolCallPart(1, "c", "f", text[: 1 if cut else None]),)))
-        joined.add(Chunk(finish_reason=reason))
-        joined.add(Chunk(usage=Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)))
-        read = bedrock.read_reply(chat(), bedrock.write_reply(chat(), joined))
-        expected = joined.choice()
+            accumulator.add(ResponseDelta(text=piece))
+        accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(1, "c", "f", text[: 1 if cut else None]),)))
+        accumulator.add(ResponseDelta(finish_reason=reason))
+        accumulator.add(ResponseDelta(usage=Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)))
+        read = bedrock.read_reply(chat(), bedrock.write_reply(chat(), accumulator))
+        expected = accumulator.choice()
         (choice,) = read.choices
         assert (choice.text, choice.tool_calls) == (expected.text, expected.tool_calls)
         assert choice.finish_reason == (expected.finish_reason or "tool_call")
-        assert read.usage == joined.usage
+        assert read.usage == accumulator.usage
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generation.models.request import Choice, Chunk, CompletionRequest, Joined, ToolCallPart
+from services.generation.models.request import Choice, ModelRequest, ResponseDelta, StreamAccumulator, ToolCallPart
 from services.generation.providers import errors
 from services.generation.providers.dialects import cohere
 from shared.contracts.chat import ChatMessage, FinishReason, FunctionChoice, FunctionName, Usage
@@ -17,9 +17,9 @@ USER = {"role": "user", "content": "hi"}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": None}}
 
 
-def chat(*messages: dict[str, Any], **fields: Any) -> CompletionRequest:
+def chat(*messages: dict[str, Any], **fields: Any) -> ModelRequest:
     config = ModelConfig.model_validate({"model": "command-a", "endpoint": "chat"} | fields)
-    return CompletionRequest(config, [ChatMessage.model_validate(message) for message in messages or (USER,)])
+    return ModelRequest(config, [ChatMessage.model_validate(message) for message in messages or (USER,)])
 
 
 class TestBody:
@@ -64,7 +64,7 @@ class TestBody:
 
     def test_a_choice_of_no_tool_is_refused(self) -> None:
         request = chat(tools=[{"name": "f"}])
-        named = CompletionRequest(
+        named = ModelRequest(
             request.config, request.messages, tool_choice=FunctionChoice(function=FunctionName(name="g"))
         )
         with pytest.raises(Invalid, match="'g'"):
@@ -164,28 +164,28 @@ class TestEvents:
         [
             (
                 {"type": "message-start", "id": "i", "delta": {"message": {"role": "assistant"}}},
-                Chunk(about={"id": "i"}),
+                ResponseDelta(about={"id": "i"}),
             ),
             (
                 {"type": "content-start", "delta": {"message": {"content": {"type": "text", "text": "a"}}}},
-                Chunk(text="a"),
+                ResponseDelta(text="a"),
             ),
-            ({"type": "content-delta", "delta": {"message": {"content": {"thinking": "hm"}}}}, Chunk()),
-            ({"type": "content-end", "index": 0}, Chunk()),
-            ({"type": "citation-start", "delta": {"message": {"citations": {}}}}, Chunk()),
-            ({"type": "something-new"}, Chunk()),
+            ({"type": "content-delta", "delta": {"message": {"content": {"thinking": "hm"}}}}, ResponseDelta()),
+            ({"type": "content-end", "index": 0}, ResponseDelta()),
+            ({"type": "citation-start", "delta": {"message": {"citations": {}}}}, ResponseDelta()),
+            ({"type": "something-new"}, ResponseDelta()),
             (
                 {
                     "type": "tool-call-delta",
                     "index": 1,
                     "delta": {"message": {"tool_calls": {"function": {"arguments": "{"}}}},
                 },
-                Chunk(tool_calls=(ToolCallPart(1, arguments="{"),)),
+                ResponseDelta(tool_calls=(ToolCallPart(1, arguments="{"),)),
             ),
-            ({"type": "message-end", "delta": {"finish_reason": "MAX_TOKENS"}}, Chunk(finish_reason="length")),
+            ({"type": "message-end", "delta": {"finish_reason": "MAX_TOKENS"}}, ResponseDelta(finish_reason="length")),
         ],
     )
-    def test_what_an_event_says(self, event: Any, chunk: Chunk) -> None:
+    def test_what_an_event_says(self, event: Any, chunk: ResponseDelta) -> None:
         assert cohere.read_event(chat(), event) == chunk
 
     @pytest.mark.parametrize(
@@ -208,16 +208,16 @@ class TestEvents:
     def test_a_joined_stream_reads_like_a_whole_answer(
         self, pieces: list[str], calls: bool, reason: FinishReason
     ) -> None:
-        joined = Joined()
+        accumulator = StreamAccumulator()
         for piece in pieces:
-            joined.add(Chunk(text=piece, about={"id": "i"}))
+            accumulator.add(ResponseDelta(text=piece, about={"id": "i"}))
         if calls:
-            joined.add(Chunk(tool_calls=(ToolCallPart(0, "c", "f", "{}"), ToolCallPart(1, "d", "g", "{"))))
+            accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(0, "c", "f", "{}"), ToolCallPart(1, "d", "g", "{"))))
         usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
-        joined.add(Chunk(finish_reason=reason, usage=usage))
-        read = cohere.read_reply(chat(), cohere.write_reply(chat(), joined))
-        assert read.choices == [joined.choice()]
-        assert read.usage == joined.usage
+        accumulator.add(ResponseDelta(finish_reason=reason, usage=usage))
+        read = cohere.read_reply(chat(), cohere.write_reply(chat(), accumulator))
+        assert read.choices == [accumulator.choice()]
+        assert read.usage == accumulator.usage
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generation.models.request import Choice, Chunk, CompletionRequest, Joined, ToolCallPart
+from services.generation.models.request import Choice, ModelRequest, ResponseDelta, StreamAccumulator, ToolCallPart
 from services.generation.providers import errors
 from services.generation.providers.dialects import gemini
 from shared.contracts.chat import ChatMessage, FinishReason, ToolCall, Usage
@@ -17,9 +17,9 @@ from shared.errors import Invalid, Problem, UpstreamFailed
 USER = {"role": "user", "content": "hi"}
 
 
-def chat(*messages: dict[str, Any], **fields: Any) -> CompletionRequest:
+def chat(*messages: dict[str, Any], **fields: Any) -> ModelRequest:
     config = ModelConfig.model_validate({"model": "gemini-2.5-flash", "endpoint": "chat"} | fields)
-    return CompletionRequest(config, [ChatMessage.model_validate(message) for message in messages or (USER,)])
+    return ModelRequest(config, [ChatMessage.model_validate(message) for message in messages or (USER,)])
 
 
 def call(call_id: str, arguments: str | None = "{}", name: str = "f") -> dict[str, Any]:
@@ -95,9 +95,7 @@ class TestBody:
             gemini.body(chat(tools=[{"id": "oc_1", "source": "organization"}]))
 
     def test_no_tools_no_choice(self) -> None:
-        request = CompletionRequest(
-            ModelConfig(model="m"), [ChatMessage(role="user", content="hi")], tool_choice="none"
-        )
+        request = ModelRequest(ModelConfig(model="m"), [ChatMessage(role="user", content="hi")], tool_choice="none")
         assert "toolConfig" not in gemini.body(request)
 
 
@@ -275,7 +273,7 @@ class TestEvents:
             "modelVersion": "m",
             "responseId": "r",
         }
-        assert gemini.read_event(chat(), event) == Chunk(
+        assert gemini.read_event(chat(), event) == ResponseDelta(
             text="a",
             usage=Usage(prompt_tokens=3, generation_tokens=1, total_tokens=4),
             about={"modelVersion": "m", "responseId": "r"},
@@ -283,12 +281,12 @@ class TestEvents:
         assert gemini.read_event(chat(), {"usageMetadata": {"promptTokenCount": 3}}).finish_reason is None
 
     def test_calls_of_several_events_stay_apart(self) -> None:
-        joined = Joined()
+        accumulator = StreamAccumulator()
         for city in ("Oslo", "Bergen"):
             part = {"functionCall": {"name": "f", "args": {"city": city}}}
-            joined.add(gemini.read_event(chat(), {"candidates": [{"content": {"parts": [part]}}]}))
-        joined.add(gemini.read_event(chat(), {"candidates": [{"finishReason": "STOP"}]}))
-        assert joined.choice() == Choice(
+            accumulator.add(gemini.read_event(chat(), {"candidates": [{"content": {"parts": [part]}}]}))
+        accumulator.add(gemini.read_event(chat(), {"candidates": [{"finishReason": "STOP"}]}))
+        assert accumulator.choice() == Choice(
             "",
             [
                 ToolCall.model_validate(call("call_0", '{"city": "Oslo"}')),
@@ -311,17 +309,17 @@ class TestEvents:
     def test_a_joined_stream_reads_like_a_whole_answer(
         self, pieces: list[str], calls: list[tuple[str | None, str, dict[str, Any]]], reason: FinishReason
     ) -> None:
-        joined = Joined()
+        accumulator = StreamAccumulator()
         for piece in pieces:
-            joined.add(Chunk(text=piece, about={"responseId": "r"}))
+            accumulator.add(ResponseDelta(text=piece, about={"responseId": "r"}))
         for own, name, arguments in calls:
             written = json.dumps(arguments, ensure_ascii=False)
-            joined.add(Chunk(tool_calls=(ToolCallPart(None, own, name, written),)))
+            accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(None, own, name, written),)))
         usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
-        joined.add(Chunk(finish_reason=reason, usage=usage))
-        read = gemini.read_reply(chat(), gemini.write_reply(chat(), joined))
-        assert read.choices == [joined.choice()]
-        assert read.usage == joined.usage
+        accumulator.add(ResponseDelta(finish_reason=reason, usage=usage))
+        read = gemini.read_reply(chat(), gemini.write_reply(chat(), accumulator))
+        assert read.choices == [accumulator.choice()]
+        assert read.usage == accumulator.usage
 
 
 @pytest.mark.parametrize(

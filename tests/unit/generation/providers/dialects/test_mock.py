@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from services.generation.models.request import CompletionRequest
-from services.generation.providers.base import Canned
+from services.generation.models.request import ModelRequest
+from services.generation.providers.base import StubResponse
 from services.generation.providers.dialects import mock, openai
 from shared.contracts.chat import ChatMessage, ResponseFormat
 from shared.contracts.projects import ModelConfig
@@ -17,18 +17,18 @@ def config(**fields: Any) -> ModelConfig:
     return ModelConfig.model_validate({"provider": "mock", "model": "mock", "endpoint": "chat"} | fields)
 
 
-def answer(text: str = "hello big world", *, given: ModelConfig | None = None, **fields: Any) -> Canned:
+def answer(text: str = "hello big world", *, given: ModelConfig | None = None, **fields: Any) -> StubResponse:
     messages = [ChatMessage(role="user", content=text), ChatMessage(role="assistant", content="before")]
-    return mock.answer(openai.body(CompletionRequest(given or config(), **{"messages": messages} | fields)))
+    return mock.answer(openai.body(ModelRequest(given or config(), **{"messages": messages} | fields)))
 
 
-def said(canned: Canned) -> Any:
+def said(canned: StubResponse) -> Any:
     return canned.payload["choices"][0]["message"]["content"]
 
 
 def test_it_repeats_the_last_user_message_or_the_prompt() -> None:
     assert said(answer()) == "hello big world"
-    request = CompletionRequest(config(endpoint="complete"), prompt="once upon")
+    request = ModelRequest(config(endpoint="complete"), prompt="once upon")
     assert mock.answer(openai.body(request)).payload["choices"][0]["text"] == "once upon"
 
 

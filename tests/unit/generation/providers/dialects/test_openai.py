@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generation.models.request import Chunk, CompletionRequest, Joined, ToolCallPart
+from services.generation.models.request import ModelRequest, ResponseDelta, StreamAccumulator, ToolCallPart
 from services.generation.providers.dialects import openai
 from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, ResponseFormat, Usage
 from shared.contracts.projects import ModelConfig
@@ -18,12 +18,12 @@ def config(**fields: Any) -> ModelConfig:
     return ModelConfig.model_validate({"model": "gpt-4", "endpoint": "chat"} | fields)
 
 
-def chat(given: ModelConfig | None = None, **fields: Any) -> CompletionRequest:
-    return CompletionRequest(given or config(), **{"messages": [USER]} | fields)
+def chat(given: ModelConfig | None = None, **fields: Any) -> ModelRequest:
+    return ModelRequest(given or config(), **{"messages": [USER]} | fields)
 
 
-def completion(**fields: Any) -> CompletionRequest:
-    return CompletionRequest(config(endpoint="complete"), **{"prompt": "once"} | fields)
+def completion(**fields: Any) -> ModelRequest:
+    return ModelRequest(config(endpoint="complete"), **{"prompt": "once"} | fields)
 
 
 class TestBody:
@@ -178,11 +178,14 @@ class TestReply:
 class TestEvents:
     def test_text(self) -> None:
         event = {"id": "i", "model": "m", "object": "chat.completion.chunk", "choices": [{"delta": {"content": "a"}}]}
-        assert openai.read_event(chat(), event) == Chunk(text="a", about={"id": "i", "model": "m"})
-        assert openai.read_event(completion(), {"choices": [{"text": "a"}]}) == Chunk(text="a")
+        assert openai.read_event(chat(), event) == ResponseDelta(text="a", about={"id": "i", "model": "m"})
+        assert openai.read_event(completion(), {"choices": [{"text": "a"}]}) == ResponseDelta(text="a")
 
     def test_the_first_and_the_last(self) -> None:
-        assert openai.read_event(chat(), {"choices": [{"delta": {"role": "assistant", "content": None}}]}) == Chunk()
+        assert (
+            openai.read_event(chat(), {"choices": [{"delta": {"role": "assistant", "content": None}}]})
+            == ResponseDelta()
+        )
         assert openai.read_event(chat(), {"choices": [{"finish_reason": "tool_calls"}]}).finish_reason == "tool_call"
         usage = {"prompt_tokens": 1, "completion_tokens": 2}
         assert openai.read_event(chat(), {"choices": [], "usage": usage}).usage == Usage(
@@ -199,16 +202,16 @@ class TestEvents:
     @given(st.lists(st.text(), min_size=1), st.sampled_from(["stop", "length", "tool_call"]), st.booleans())
     def test_a_joined_stream_reads_like_a_whole_answer(self, pieces: list[str], reason: Any, is_chat: bool) -> None:
         request = chat() if is_chat else completion()
-        joined = Joined()
+        accumulator = StreamAccumulator()
         for piece in pieces:
-            joined.add(Chunk(text=piece, about={"id": "x"}))
+            accumulator.add(ResponseDelta(text=piece, about={"id": "x"}))
         if is_chat:
-            joined.add(Chunk(tool_calls=(ToolCallPart(0, "c", "f", "{}"),)))
+            accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(0, "c", "f", "{}"),)))
         usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
-        joined.add(Chunk(finish_reason=reason, usage=usage))
-        read = openai.read_reply(request, openai.write_reply(request, joined))
-        assert read.choices == [joined.choice()]
-        assert read.usage == joined.usage
+        accumulator.add(ResponseDelta(finish_reason=reason, usage=usage))
+        read = openai.read_reply(request, openai.write_reply(request, accumulator))
+        assert read.choices == [accumulator.choice()]
+        assert read.usage == accumulator.usage
 
 
 @pytest.mark.parametrize(
@@ -228,13 +231,13 @@ def test_the_sentence_of_an_error(payload: Any, detail: str | None) -> None:
 
 
 def test_log_probabilities_of_a_stream_stand_in_the_whole() -> None:
-    request, joined = completion(stream=True, logprobs=1), Joined()
+    request, accumulator = completion(stream=True, logprobs=1), StreamAccumulator()
     for text, offset in (("Hi", 0), ("!", 2)):
         logprobs = {"tokens": [text], "token_logprobs": [-0.1], "top_logprobs": [{text: -0.1}], "text_offset": [offset]}
         event = {"choices": [{"index": 0, "text": text, "logprobs": logprobs, "finish_reason": None}]}
-        joined.add(openai.read_event(request, event))
-    joined.add(openai.read_event(request, {"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]}))
-    (choice,) = openai.write_reply(request, joined)["choices"]
+        accumulator.add(openai.read_event(request, event))
+    accumulator.add(openai.read_event(request, {"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]}))
+    (choice,) = openai.write_reply(request, accumulator)["choices"]
     assert choice["logprobs"]["tokens"] == ["Hi", "!"]
     assert choice["logprobs"]["text_offset"] == [0, 2]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.generation.models.request import CompletionRequest, Json
+from services.generation.models.request import Json, ModelRequest
 from services.generation.providers.dialects import openai, quirks
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
@@ -17,7 +17,7 @@ def body(model: str = "m", **fields: Any) -> Json:
     more = {name: fields.pop(name) for name in ("seed", "user", "stream", "logprobs", "tool_choice") if name in fields}
     messages = fields.pop("messages", [ChatMessage(role="user", content="hi")])
     config = ModelConfig.model_validate({"model": model, "endpoint": "chat"} | fields)
-    return openai.body(CompletionRequest(config, messages, **more))
+    return openai.body(ModelRequest(config, messages, **more))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_other_wins_over_the_budget() -> None:
 
 
 def test_a_completion_does_not_reason() -> None:
-    sent = openai.body(CompletionRequest(ModelConfig(model="o3", max_tokens=9), prompt="once"))
+    sent = openai.body(ModelRequest(ModelConfig(model="o3", max_tokens=9), prompt="once"))
     assert quirks.reasoning(sent) == sent
 
 

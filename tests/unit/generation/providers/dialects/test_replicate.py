@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generation.models.request import Chunk, CompletionRequest, Joined, Json
-from services.generation.providers.base import Call, Canned
+from services.generation.models.request import Json, ModelRequest, ResponseDelta, StreamAccumulator
+from services.generation.providers.base import PreparedRequest, StubResponse
 from services.generation.providers.dialects import replicate
 from services.generation.providers.requests import Providers
 from services.generation.providers.transport.client import Client
@@ -21,13 +21,13 @@ MODEL = "meta/meta-llama-3-70b-instruct"
 ADDRESS = "http://inside.test"
 
 
-def request(*messages: tuple[Any, str], stream: bool = False, **fields: Any) -> CompletionRequest:
+def request(*messages: tuple[Any, str], stream: bool = False, **fields: Any) -> ModelRequest:
     config = ModelConfig.model_validate({"provider": "replicate", "model": MODEL, "endpoint": "chat"} | fields)
     history = [ChatMessage(role=role, content=text) for role, text in messages or (("user", "hi"),)]
-    return CompletionRequest(config, history, stream=stream)
+    return ModelRequest(config, history, stream=stream)
 
 
-def call(*, stream: bool = False, **fields: Any) -> Call:
+def call(*, stream: bool = False, **fields: Any) -> PreparedRequest:
     providers = Providers({"REPLICATE_BASE_URL": ADDRESS, "REPLICATE_API_TOKEN": "r8-secret"}, None)
     return providers.calls(request(stream=stream, **fields), {})[0]
 
@@ -54,7 +54,7 @@ class TestBody:
         assert replicate.body(spoken)["input"]["prompt"] == "User: Who?\n\nAssistant: Me.\n\nUser: Why?\n\nAssistant:"
         begun = request(("user", "Go on:"), ("assistant", "Once"))
         assert replicate.body(begun)["input"]["prompt"].endswith("Assistant: Once")
-        assert replicate.body(CompletionRequest(ModelConfig(model=MODEL), []))["input"]["prompt"] == ""
+        assert replicate.body(ModelRequest(ModelConfig(model=MODEL), []))["input"]["prompt"] == ""
 
     @pytest.mark.parametrize(
         ("model", "path", "version"),
@@ -161,12 +161,14 @@ class TestFrames:
 
 @given(st.lists(st.text(), min_size=1))
 def test_a_joined_stream_reads_like_a_whole_answer(pieces: list[str]) -> None:
-    joined = Joined()
+    accumulator = StreamAccumulator()
     for piece in pieces:
-        joined.add(replicate.read_event(request(), {"event": "output", "data": piece}))
-    joined.add(Chunk(finish_reason="stop", usage=Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)))
-    read = replicate.read_reply(request(), replicate.write_reply(request(), joined))
-    assert (read.choices, read.usage) == ([joined.choice()], joined.usage)
+        accumulator.add(replicate.read_event(request(), {"event": "output", "data": piece}))
+    accumulator.add(
+        ResponseDelta(finish_reason="stop", usage=Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3))
+    )
+    read = replicate.read_reply(request(), replicate.write_reply(request(), accumulator))
+    assert (read.choices, read.usage) == ([accumulator.choice()], accumulator.usage)
 
 
 def _prediction(status: str, **fields: Any) -> Json:
@@ -177,7 +179,7 @@ class TestFollowing:
     async def test_a_prediction_that_fails_says_why(self) -> None:
         failed = _prediction("failed", error="no GPU for r8-secret")
         with pytest.raises(UpstreamFailed, match=r"Replicate could not answer: no GPU for \*\*\*"):
-            await Client(1.0, {ADDRESS: lambda _: Canned(payload=failed)}).complete(call())
+            await Client(1.0, {ADDRESS: lambda _: StubResponse(payload=failed)}).complete(call())
 
     @pytest.mark.parametrize(
         ("url", "own"),
