@@ -103,7 +103,7 @@ class CleanRequest(Request):
         """Store the images of this request, for the organisation its guard found; with `unsaved` also, for a while,
         those that shall not be saved. Unavailable: nothing was accepted.
         """
-        offloaded: OffloadedImages | None = getattr(self.state, "claims", None)
+        offloaded: OffloadedImages | None = getattr(self.state, "offloaded", None)
         self.state.offloaded = None
         if offloaded and offloaded.contents:
             await self._gateway.blobs.keep(self.state.organisation, offloaded.contents)

@@ -23,6 +23,7 @@ from services.generation.log_writer import LogWriter
 from services.generation.models.redirects import ModelRedirects
 from services.generation.projects.deletion import ProjectDeletion
 from services.generation.projects.deployments import Deployer
+from services.generation.projects.environments import Environments
 from services.generation.projects.invalidation import Invalidation
 from services.generation.projects.project_cache import ProjectCache
 from services.generation.providers.credentials import Credentials
@@ -54,16 +55,18 @@ def building(settings: Settings) -> Build:
         guarded_client = GuardedClient(settings.outbound_allow)
         services = ToolServices(guarded_client, settings.serpapi_url, settings.pinecone_url, settings.embeddings_url)
         invalidation = Invalidation(bus)
-        deploying = Deployer(kept.deployments, invalidation)
+        environment_sets = Environments(kept.environments)
+        deployer = Deployer(kept.deployments, invalidation)
         client = Client(settings.provider_read_seconds, IN_PROCESS)
         log_writer = LogWriter(bus)
         deps = Deps(
             bus=bus,
             stores=kept,
             invalidation=invalidation,
-            deployments=deploying,
+            environments=environment_sets,
+            deployments=deployer,
             deletion=ProjectDeletion(kept, invalidation, log_writer),
-            project_cache=ProjectCache(kept, invalidation, deploying),
+            project_cache=ProjectCache(kept, environment_sets, invalidation, deployer),
             credentials=Credentials(kept.credentials, seal),
             redirects=ModelRedirects(kept.redirects),
             providers=Providers(os.environ, settings.local_model_url, compatible(settings.compatible_providers)),

@@ -1,4 +1,4 @@
-"""OpenAI's own client library, against the fake server that the other tests use, and against what this service sends."""
+"""The client library of OpenAI against the fake server of the other tests, and against what this service sends."""
 
 import typing
 from typing import Any

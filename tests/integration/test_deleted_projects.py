@@ -325,7 +325,7 @@ async def test_storing_does_not_wait_for_the_removal_and_nobody_sees_what_is_lef
         Tree, await session_questions.get_tree(GetTree(organisation=ORGANISATION, session_id="sesh_both"), unremoved)
     )
     assert [node.id for node in shown.roots] == ["data_3"]
-    await unremoved.removal.finish()
+    await unremoved.purge.finish()
     assert await unremoved.logs.get(ORGANISATION, "data_1") is None
     assert await unremoved.deletions.hidden(ORGANISATION) == []
 
@@ -336,7 +336,7 @@ async def test_what_comes_while_it_is_removed_is_removed_as_well(unremoved: Deps
     await stored(unremoved, 2, log("data_late", project_id="pr_gone"))
     await unremoved.deletions.finish(before)
     assert await unremoved.deletions.hidden(ORGANISATION) == ["pr_gone"], "not finished: a log came meanwhile"
-    await unremoved.removal.finish()
+    await unremoved.purge.finish()
     assert await unremoved.logs.get(ORGANISATION, "data_late") is None
     await stored(unremoved, 3, log("data_later", project_id="pr_gone"))
     assert await unremoved.deletions.hidden(ORGANISATION) == ["pr_gone"]

@@ -26,7 +26,7 @@ router: Router[Deps] = Router()
 async def list_deployed(query: ListDeployed, deps: Deps) -> DeployedConfigs:
     """Every environment of a project."""
     project = await _project(query.organisation, query.project_id, deps)
-    environments = list(await deps.stores.environments.get(query.organisation))
+    environments = list(await deps.environments.get(query.organisation))
     return await _deployed(query.organisation, project, environments, deps)
 
 
@@ -34,7 +34,7 @@ async def list_deployed(query: ListDeployed, deps: Deps) -> DeployedConfigs:
 async def get_active(query: GetActive, deps: Deps) -> Active:
     """What calls in an environment use."""
     project = await _project(query.organisation, query.project_id, deps)
-    environment = (await deps.stores.environments.get(query.organisation)).named(query.environment)
+    environment = (await deps.environments.get(query.organisation)).named(query.environment)
     places = await deps.stores.deployments.deployed(query.organisation, [project.id], [environment.id])
     versions = await deps.stores.versions.several(query.organisation, list(places.values()))
     if not versions:
@@ -48,7 +48,7 @@ async def deploy(command: Deploy, deps: Deps) -> DeployedConfigs:
     organisation, project_id = command.organisation, command.project_id
     project = await _project(organisation, project_id, deps)
     await deps.project_cache.by_id(organisation, ProjectRef(id=project_id), command.config_id)
-    all_ = await deps.stores.environments.get(organisation)
+    all_ = await deps.environments.get(organisation)
     wanted = [all_.get(one) for one in dict.fromkeys(command.environment_ids)] or [all_.default]
     for environment in wanted:
         await deps.deployments.put(Place(organisation, project_id, environment.id), command.config_id, command.by)
@@ -59,7 +59,7 @@ async def deploy(command: Deploy, deps: Deps) -> DeployedConfigs:
 async def undeploy(command: Undeploy, deps: Deps) -> Done:
     """Leave an environment without a config."""
     await _project(command.organisation, command.project_id, deps)
-    all_ = await deps.stores.environments.get(command.organisation)
+    all_ = await deps.environments.get(command.organisation)
     by_name = command.environment_id is None
     environment = all_.named(command.environment) if by_name else all_.get(command.environment_id or "")
     await deps.deployments.put(Place(command.organisation, command.project_id, environment.id), None, command.by)
@@ -71,7 +71,7 @@ async def list_deployments(query: ListDeployments, deps: Deps) -> Deployments:
     """The history of a project."""
     await _project(query.organisation, query.project_id, deps)
     found, total = await deps.stores.deployments.history(query.organisation, query.project_id, query.page)
-    names = {place.id: place.name for place in await deps.stores.environments.get(query.organisation)}
+    names = {place.id: place.name for place in await deps.environments.get(query.organisation)}
     named = [one.model_copy(update={"environment": names.get(one.environment_id)}) for one in found]
     return Deployments(deployments=named, total=total)
 

@@ -28,7 +28,7 @@ _TRIES = 20
 @router.answers(ListEnvironments)
 async def list_environments(query: ListEnvironments, deps: Deps) -> deployments.Environments:
     """All of the organisation."""
-    return deployments.Environments(environments=list(await deps.stores.environments.get(query.organisation)))
+    return deployments.Environments(environments=list(await deps.environments.get(query.organisation)))
 
 
 @router.answers(CreateEnvironment)
@@ -77,9 +77,9 @@ async def delete_environment(command: DeleteEnvironment, deps: Deps) -> Done:
 
 async def _changed(organisation: str, decide: Callable[[EnvironmentSet], EnvironmentSet], deps: Deps) -> EnvironmentSet:
     for _ in range(_TRIES):
-        before = await deps.stores.environments.get(organisation)
+        before = await deps.environments.get(organisation)
         after = decide(before)
-        if after is before or await deps.stores.environments.save(after):
+        if after is before or await deps.environments.save(after):
             break
     else:
         raise Conflict("The environments of your organisation are being changed by others. Try again.")

@@ -115,7 +115,7 @@ async def update_project(command: UpdateProject, deps: Deps) -> ProjectDetails:
             stored = await _existing(organisation, command.id, deps)
         await _tell(command, stored, "renamed", deps)
     if config_id is not None:
-        default = (await deps.stores.environments.get(organisation)).default
+        default = (await deps.environments.get(organisation)).default
         await deps.deployments.put(Place(organisation, command.id, default.id), config_id, command.by)
     return await _details(organisation, stored, deps)
 
@@ -160,7 +160,7 @@ async def _tell(
 
 
 async def _is_deployed(organisation: str, project_id: str, deps: Deps) -> bool:
-    environments = [one.id for one in await deps.stores.environments.get(organisation)]
+    environments = [one.id for one in await deps.environments.get(organisation)]
     return bool(await deps.stores.deployments.deployed(organisation, [project_id], environments))
 
 
@@ -180,7 +180,7 @@ async def _details(organisation: str, stored: Stored, deps: Deps) -> ProjectDeta
 
 async def _with_active(organisation: str, found: Sequence[Stored], deps: Deps) -> list[ProjectDetails]:
     """Projects and what is deployed in the default environment."""
-    default = (await deps.stores.environments.get(organisation)).default
+    default = (await deps.environments.get(organisation)).default
     project_ids = [stored.project.id for stored in found]
     deployed = await deps.stores.deployments.deployed(organisation, project_ids, [default.id])
     versions = await deps.stores.versions.several(organisation, list(deployed.values()))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from services.generation.store import EnvironmentStore, StoredEnvironments
 from shared import ids
 from shared.contracts.deployments import Environment
 from shared.errors import Conflict, Invalid, NotFound
@@ -99,3 +100,20 @@ def first(organisation: str) -> EnvironmentSet:
     """What an organisation begins with. The id is derived: whoever looks first, it is the same environment."""
     place = Environment(id=ids.derive("env", organisation, DEFAULT_NAME), name=DEFAULT_NAME, default=True)
     return EnvironmentSet(organisation, (place,))
+
+
+class Environments:
+    """Reads and saves the environment set of an organisation."""
+
+    def __init__(self, store: EnvironmentStore) -> None:
+        self._store = store
+
+    async def get(self, organisation: str) -> EnvironmentSet:
+        """Return the environments of the organisation, the initial set if it never changed them."""
+        stored = await self._store.get(organisation)
+        return first(organisation) if stored is None else EnvironmentSet(organisation, *stored)
+
+    async def save(self, changed: EnvironmentSet) -> bool:
+        """Save one change; return False if another was saved since the set was read."""
+        stored = StoredEnvironments(changed.places, changed.revision)
+        return await self._store.save(changed.organisation, stored)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from services.generation.projects import versions
 from services.generation.projects.deployments import Deployer
+from services.generation.projects.environments import Environments
 from services.generation.projects.invalidation import Invalidation
 from services.generation.store import Place, Stores
 from shared.cache import Cache
@@ -44,10 +45,13 @@ def _unnamed() -> Invalid:
 class ProjectCache:
     """The store behind a memory."""
 
-    def __init__(self, stores: Stores, invalidation: Invalidation, deployments: Deployer) -> None:
+    def __init__(
+        self, stores: Stores, environments: Environments, invalidation: Invalidation, deployer: Deployer
+    ) -> None:
         self._stores = stores
+        self._environments = environments
         self._invalidation = invalidation
-        self._deployments = deployments
+        self._deployer = deployer
         self._projects: Cache[_ProjectKey, Project] = Cache(
             most=20_000, fresh_seconds=_FRESH_SECONDS, stale_seconds=_FOR_EVER
         )
@@ -93,9 +97,9 @@ class ProjectCache:
     async def _first(self, organisation: str, version: ConfigVersion, by: Author | None, *, may_deploy: bool) -> None:
         """Deploying before the mark means that a crash between the two is made good by the next registration."""
         if may_deploy:
-            environments = await self._stores.environments.get(organisation)
+            environments = await self._environments.get(organisation)
             place = Place(organisation, version.project_id, environments.default.id)
-            await self._deployments.put_first(place, version.id, by)
+            await self._deployer.put_first(place, version.id, by)
         await self._stores.projects.mark_first(organisation, version.project_id, version.id, version.config)
         change = ProjectChanged(organisation=organisation, project_id=version.project_id, what="configured")
         await self._invalidation.publish(change)
@@ -115,7 +119,7 @@ class ProjectCache:
         project = await self._project(organisation, ref)
 
         async def ask() -> _Deployed:
-            place = (await self._stores.environments.get(organisation)).named(environment)
+            place = (await self._environments.get(organisation)).named(environment)
             last = await self._stores.deployments.last(Place(organisation, project.id, place.id))
             if last.config_id is None:
                 raise NotFound(f"The project {project.name!r} has nothing deployed in {place.name!r}.")

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from services.generation.models.request import Json, ModelRequest, ModelResponse, ResponseDelta, StreamAccumulator
-from services.generation.providers.transport import stream_framing
 
 Framing = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
 """Cuts a streamed body into events, each a JSON text (or `[DONE]`)."""
@@ -64,8 +63,8 @@ class PreparedRequest:
     text_bytes: int
     """Length of that text before large images were put into it."""
     request: ModelRequest
+    framing: Framing
     key: str | None = field(default=None, repr=False)
-    framing: Framing = stream_framing.data
     sign: "Callable[[PreparedRequest], dict[str, str]] | None" = None
     """Headers that depend on the whole request, beside `headers`."""
     follow: "Callable[[PreparedRequest, Any], Next | None] | None" = None

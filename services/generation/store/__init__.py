@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from services.generation.store.credentials import CredentialStore
 from services.generation.store.deployments import DeploymentStore, Place
-from services.generation.store.environments import EnvironmentStore
+from services.generation.store.environments import EnvironmentStore, StoredEnvironments
 from services.generation.store.projects import ProjectStore
 from services.generation.store.redirects import RedirectStore
 from services.generation.store.tools import StoredTool, ToolStore
@@ -18,6 +18,7 @@ __all__ = [
     "Place",
     "ProjectStore",
     "RedirectStore",
+    "StoredEnvironments",
     "StoredTool",
     "Stores",
     "ToolStore",

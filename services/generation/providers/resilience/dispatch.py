@@ -129,7 +129,7 @@ class Dispatch:
                     raise errors.silent(prepared.title) from error
         except CircuitOpen as open_circuit:
             raise Unavailable(
-                f"{prepared.title} failed {self._retry_policy.failure_threshold} calls in a row; it is left alone for a moment.",
+                f"{prepared.title} failed {self._retry_policy.failure_threshold} calls in a row; no calls for now.",
                 origin=prepared.title,
                 retry_after_seconds=open_circuit.seconds,
             ) from None

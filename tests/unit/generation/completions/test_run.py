@@ -151,7 +151,7 @@ async def test_of_a_long_request_the_log_keeps_the_small_parts() -> None:
     done = run()
     made = call(done)
     body = {"contents": ["a" * 70_000], "safetySettings": ["strict"]}
-    made.call = replace(made.call, body=body, text_bytes=3 * 1024 * 1024)
+    made.prepared = replace(made.prepared, body=body, text_bytes=3 * 1024 * 1024)
     (log,) = await done.records()
     assert log.provider_request
     assert log.provider_request["safetySettings"] == ["strict"]

@@ -16,7 +16,7 @@ from shared.errors import Conflict, NotFound
 COMMAND = DeleteEnvironment(organisation="tm_1", id="env_1")
 
 
-class ToolServices:
+class Organisation:
     """An organisation with one environment beside the default one, and something deployed there in one project."""
 
     def __init__(self) -> None:
@@ -24,8 +24,8 @@ class ToolServices:
         self.deployed = ["pr_1"]
         self.done: list[str] = []
         self.made_default_while_saving = False
-        stores = SimpleNamespace(environments=self, deployments=self)
-        self.deps = cast("Deps", SimpleNamespace(stores=stores, deployments=self, changes=self))
+        stores = SimpleNamespace(deployments=self)
+        self.deps = cast("Deps", SimpleNamespace(stores=stores, environments=self, deployments=self, invalidation=self))
 
     async def get(self, _: str) -> EnvironmentSet:
         return self.kept
@@ -47,29 +47,29 @@ class ToolServices:
         self.deployed.remove(place.project_id)
         self.done.append(f"emptied {place.project_id}")
 
-    async def tell(self, *_: object) -> None:
+    async def publish(self, *_: object) -> None:
         self.done.append("told")
 
 
 async def test_it_is_deleted_before_it_is_emptied() -> None:
-    services = ToolServices()
-    await delete_environment(COMMAND, services.deps)
-    assert services.done == ["saved", "told", "emptied pr_1"]
+    organisation = Organisation()
+    await delete_environment(COMMAND, organisation.deps)
+    assert organisation.done == ["saved", "told", "emptied pr_1"]
 
 
 async def test_one_that_becomes_the_default_one_at_this_moment_keeps_what_is_deployed() -> None:
-    services = ToolServices()
-    services.made_default_while_saving = True
+    organisation = Organisation()
+    organisation.made_default_while_saving = True
     with pytest.raises(Conflict):
-        await delete_environment(COMMAND, services.deps)
-    assert services.deployed == ["pr_1"]
-    assert services.kept.default.id == "env_1"
+        await delete_environment(COMMAND, organisation.deps)
+    assert organisation.deployed == ["pr_1"]
+    assert organisation.kept.default.id == "env_1"
 
 
 async def test_a_repeat_empties_what_a_crash_left_and_another_finds_nothing() -> None:
-    services = ToolServices()
-    services.kept = services.kept.without("env_1")
-    await delete_environment(COMMAND, services.deps)
-    assert services.deployed == []
+    organisation = Organisation()
+    organisation.kept = organisation.kept.without("env_1")
+    await delete_environment(COMMAND, organisation.deps)
+    assert organisation.deployed == []
     with pytest.raises(NotFound):
-        await delete_environment(COMMAND, services.deps)
+        await delete_environment(COMMAND, organisation.deps)

@@ -20,7 +20,9 @@ async def test_others_forget_after_the_versions_are_gone_and_the_project_goes_la
 
     stores = SimpleNamespace(**{name: part(name, "remove") for name in ("versions", "deployments", "projects")})
     deletion = ProjectDeletion(
-        cast("Stores", stores), cast("Invalidation", part("others", "tell")), cast("LogWriter", part("logs", "close"))
+        cast("Stores", stores),
+        cast("Invalidation", part("others", "publish")),
+        cast("LogWriter", part("logs", "close")),
     )
     await deletion.finish("tm_1", "pr_1")
-    assert done == ["close logs", "remove versions", "remove deployments", "tell others", "remove projects"]
+    assert done == ["close logs", "remove versions", "remove deployments", "publish others", "remove projects"]

@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 
 from services.generation.projects.deployments import Deployer
+from services.generation.projects.environments import Environments
 from services.generation.projects.invalidation import Invalidation
 from services.generation.projects.project_cache import ProjectCache
 from services.generation.projects.versions import version_id
@@ -47,8 +48,8 @@ class Slow:
 async def test_who_registers_a_config_is_not_told_that_it_was_not_found() -> None:
     slow = Slow()
     stores = cast("Stores", SimpleNamespace(projects=slow, versions=slow))
-    invalidation = cast("Invalidation", SimpleNamespace(concern=lambda _: None))
-    project_cache = ProjectCache(stores, invalidation, cast("Deployer", None))
+    invalidation = cast("Invalidation", SimpleNamespace(register=lambda _: None))
+    project_cache = ProjectCache(stores, cast("Environments", None), invalidation, cast("Deployer", None))
     config_id = version_id(PROJECT.id, CONFIG)
     asking = asyncio.create_task(project_cache.by_id("tm_1", ProjectRef(), config_id))
     await slow.looking.wait()
