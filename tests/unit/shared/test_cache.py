@@ -1,10 +1,12 @@
-"""Answers of others, remembered."""
+"""Cached answers: when they serve, when they are asked for again, how they are invalidated and bounded."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 
 import pytest
 
+import shared.cache
 from shared.cache import Cache
 from shared.errors import NotFound, Unavailable
 
@@ -29,131 +31,173 @@ class Source:
         return answer
 
 
-def memory(fresh_seconds: float = 60, most: int = 10) -> Cache[str, int]:
-    return Cache(most=most, fresh_seconds=fresh_seconds, stale_seconds=60)
+def own_key(key: str, _: object) -> tuple[str]:
+    return (key,)
+
+
+def key_and_parity(key: str, value: int) -> tuple[str, str]:
+    """Tags of which one is known only with the answer."""
+    return key, f"{value} is {'odd' if value % 2 else 'even'}"
+
+
+def make_cache(fresh_seconds: float = 60, max_entries: int = 10) -> Cache[str, int]:
+    return Cache(tags=own_key, max_entries=max_entries, fresh_seconds=fresh_seconds, stale_seconds=60)
 
 
 async def test_what_is_fresh_is_not_asked_again() -> None:
-    remembered, source = memory(), Source()
-    assert [await remembered.get("a", source) for _ in range(3)] == [1, 1, 1]
+    cache, source = make_cache(), Source()
+    assert [await cache.get("a", source) for _ in range(3)] == [1, 1, 1]
 
 
 async def test_what_is_old_is_asked_again() -> None:
-    remembered, source = memory(fresh_seconds=0), Source()
-    assert [await remembered.get("a", source) for _ in range(3)] == [1, 2, 3]
+    cache, source = make_cache(fresh_seconds=0), Source()
+    assert [await cache.get("a", source) for _ in range(3)] == [1, 2, 3]
 
 
 async def test_those_who_ask_at_once_share_one_question() -> None:
-    remembered, source = memory(), Source()
-    assert await asyncio.gather(*(remembered.get("a", source) for _ in range(50))) == [1] * 50
+    cache, source = make_cache(), Source()
+    assert await asyncio.gather(*(cache.get("a", source) for _ in range(50))) == [1] * 50
 
 
 async def test_what_is_old_serves_on_while_nobody_answers() -> None:
-    remembered, source = memory(fresh_seconds=0), Source()
-    await remembered.get("a", source)
+    cache, source = make_cache(fresh_seconds=0), Source()
+    await cache.get("a", source)
     source.error = Unavailable("away")
-    assert await remembered.get("a", source) == 1
-    assert await remembered.get("a", source) == 1
+    assert await cache.get("a", source) == 1
+    assert await cache.get("a", source) == 1
     assert source.asked == 2, "a respite between tries"
 
 
 async def test_who_does_not_answer_in_time_does_not_keep_callers_waiting() -> None:
-    remembered, source = memory(fresh_seconds=0), Source()
-    await remembered.get("a", source)
+    cache, source = make_cache(fresh_seconds=0), Source()
+    await cache.get("a", source)
     source.gate.clear()
     async with asyncio.timeout(2):
-        assert await remembered.get("a", source) == 1
+        assert await cache.get("a", source) == 1
     source.gate.set()
 
 
 async def test_a_refusal_is_not_outlived_by_the_old_answer() -> None:
-    remembered, source = memory(fresh_seconds=0), Source()
-    await remembered.get("a", source)
+    cache, source = make_cache(fresh_seconds=0), Source()
+    await cache.get("a", source)
     source.error = NotFound("gone")
     for _ in range(2):
         with pytest.raises(NotFound):
-            await remembered.get("a", source)
+            await cache.get("a", source)
 
 
 async def test_who_was_never_known_is_not_known_while_nobody_answers() -> None:
-    remembered, source = memory(), Source()
+    cache, source = make_cache(), Source()
     source.error = Unavailable("away")
     with pytest.raises(Unavailable):
-        await remembered.get("a", source)
+        await cache.get("a", source)
 
 
-async def test_what_was_asked_before_a_change_is_not_remembered_after_it() -> None:
-    remembered, source = memory(), Source()
+async def asked_and_not_answered(cache: Cache[str, int], key: str, source: Source) -> "asyncio.Task[int]":
+    """Return a question under way; it is answered when `source.gate` is set."""
     source.gate.clear()
-    early = asyncio.create_task(remembered.get("a", source))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    remembered.forget(lambda _, __: True)
-    source.gate.set()
-    assert await early == 1
-    assert await remembered.get("a", source) == 2
-
-
-async def under_way(remembered: Cache[str, int], key: str, source: Source) -> "asyncio.Task[int]":
-    """A question that is asked and not answered: `source.gate` is for that."""
-    source.gate.clear()
-    task = asyncio.create_task(remembered.get(key, source))
+    task = asyncio.create_task(cache.get(key, source))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return task
 
 
-async def test_a_change_of_something_else_leaves_a_question_under_way() -> None:
-    remembered, source = memory(), Source()
-    early = await under_way(remembered, "a", source)
-    remembered.forget(lambda key, value: key == "b" and value == 1)
-    late = await under_way(remembered, "a", source)
+@pytest.mark.parametrize("tag", ["a", "1 is odd", None])
+async def test_an_answer_asked_for_before_its_invalidation_is_given_and_not_kept(tag: str | None) -> None:
+    cache, source = Cache[str, int](tags=key_and_parity, max_entries=10, fresh_seconds=60, stale_seconds=60), Source()
+    early = await asked_and_not_answered(cache, "a", source)
+    cache.clear() if tag is None else cache.invalidate(tag)
+    late = await asked_and_not_answered(cache, "a", source)
     source.gate.set()
-    assert [await early, await late, await remembered.get("a", source)] == [1, 1, 1]
-
-
-@pytest.mark.parametrize(
-    "concerns",
-    [
-        lambda key, _: key == "a",
-        lambda _, value: value == 7,
-        lambda _, value: 7 == value,  # noqa: SIM300 - the other way round
-        lambda _, value: value in (7, 8),
-        lambda _, value: value in {7, 8},
-        lambda _, value: bool(value) and False,
-        lambda _, value: value > 7,
-        lambda _, value: value.real == 7,
-    ],
-    ids=range(8),
-)
-async def test_a_question_under_way_that_a_change_may_concern_is_answered_and_not_remembered(
-    concerns: Callable[[str, int], bool],
-) -> None:
-    remembered, source = memory(), Source()
-    early = await under_way(remembered, "a", source)
-    remembered.forget(concerns)
-    late = await under_way(remembered, "a", source)
-    source.gate.set()
-    assert await late == 2, "who asks after the change is not told what was true before it"
+    assert await late == 2, "who asks after the change is not given what was true before it"
     assert await early == 1
-    assert await remembered.get("a", source) == 2
+    assert await cache.get("a", source) == 2
 
 
-async def test_only_what_a_change_concerns_is_forgotten() -> None:
-    remembered, source = memory(), Source()
-    await remembered.get("a", source)
-    await remembered.get("b", source)
-    remembered.forget(lambda key, _: key == "a")
-    assert await remembered.get("b", source) == 2
-    assert await remembered.get("a", source) == 3
+async def test_an_answer_is_kept_although_something_else_was_invalidated_meanwhile() -> None:
+    cache, source = make_cache(), Source()
+    early = await asked_and_not_answered(cache, "a", source)
+    cache.invalidate("b")
+    source.gate.set()
+    assert [await early, await cache.get("a", source)] == [1, 1]
+
+
+async def test_a_discarded_key_is_asked_for_again_and_others_are_not() -> None:
+    cache, source = make_cache(), Source()
+    for key in ("a", "b"):
+        await cache.get(key, source)
+    cache.discard("a")
+    assert [await cache.get("b", source), await cache.get("a", source)] == [2, 3]
+    early = await asked_and_not_answered(cache, "c", source)
+    cache.discard("c")
+    late = await asked_and_not_answered(cache, "c", source)
+    source.gate.set()
+    assert [await early, await late, await cache.get("c", source)] == [4, 5, 5]
+
+
+async def test_only_answers_with_the_tag_are_dropped() -> None:
+    cache, source = make_cache(), Source()
+    await cache.get("a", source)
+    await cache.get("b", source)
+    cache.invalidate("a")
+    assert await cache.get("b", source) == 2
+    assert await cache.get("a", source) == 3
+
+
+async def test_an_invalidated_answer_does_not_serve_on_while_nobody_answers() -> None:
+    cache, source = make_cache(), Source()
+    await cache.get("a", source)
+    cache.invalidate("a")
+    source.error = Unavailable("away")
+    with pytest.raises(Unavailable):
+        await cache.get("a", source)
+
+
+async def test_a_tag_whose_invalidation_is_too_long_ago_to_be_kept_still_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shared.cache, "_MAX_TAGS", 3)
+    cache, source = make_cache(), Source()
+    await cache.get("a", source)
+    cache.invalidate("a")
+    await cache.get("b", source)
+    for tag in "wxyz":
+        cache.invalidate(tag)
+    assert await cache.get("a", source) == 3
+    await cache.get("c", source)
+    assert await cache.get("c", source) == 4
+
+
+async def test_invalidating_costs_the_same_however_much_is_kept() -> None:
+    """Counted in steps of the interpreter, not in time."""
+
+    def steps(entries: int) -> int:
+        cache = make_cache(max_entries=entries)
+        for number in range(entries):
+            cache._put(str(number), number, ("tm_1",), 0)
+        count = 0
+
+        def trace(*_: object) -> Callable[..., object]:
+            nonlocal count
+            count += 1
+            return trace
+
+        sys.settrace(trace)
+        try:
+            cache.invalidate("tm_1")
+        finally:
+            sys.settrace(None)
+        return count
+
+    assert steps(20_000) == steps(10)
 
 
 async def test_the_longest_unused_is_forgotten_first() -> None:
-    remembered, source = memory(most=2), Source()
+    cache, source = make_cache(max_entries=2), Source()
     for key in ("a", "b", "a", "c"):
-        await remembered.get(key, source)
-    assert await remembered.get("a", source) == 1
-    assert await remembered.get("b", source) == 4
+        await cache.get(key, source)
+    assert await cache.get("a", source) == 1
+    assert await cache.get("b", source) == 4
 
 
 def said(text: str) -> Callable[[], Awaitable[str]]:
@@ -166,34 +210,35 @@ def said(text: str) -> Callable[[], Awaitable[str]]:
 
 
 def asked(*_: object) -> Awaitable[str]:
-    """The source of what should be remembered."""
+    """The source of what should be cache."""
     raise AssertionError("asked again")
 
 
 async def test_many_large_answers_are_bounded_by_their_size() -> None:
-    remembered: Cache[str, str] = Cache(most=1000, fresh_seconds=60, stale_seconds=60, most_bytes=350)
+    cache: Cache[str, str] = Cache(tags=own_key, max_entries=1000, fresh_seconds=60, stale_seconds=60, max_bytes=350)
     for key in "abcd":
-        await remembered.get(key, said(LARGE))
-    assert [await remembered.get(key, asked) for key in "bcd"] == [LARGE] * 3
-    assert await remembered.get("a", said("new")) == "new"
+        await cache.get(key, said(LARGE))
+    assert [await cache.get(key, asked) for key in "bcd"] == [LARGE] * 3
+    assert await cache.get("a", said("new")) == "new"
 
 
 async def test_what_is_dropped_makes_room_again() -> None:
-    remembered: Cache[str, str] = Cache(most=1000, fresh_seconds=60, stale_seconds=60, most_bytes=350)
+    cache: Cache[str, str] = Cache(tags=own_key, max_entries=1000, fresh_seconds=60, stale_seconds=60, max_bytes=350)
     for _ in range(10):
         for key in "abc":
-            await remembered.get(key, said(LARGE))
-        remembered.forget(lambda key, _: key != "a")
-    assert await remembered.get("a", asked) == LARGE
-    aging: Cache[str, str] = Cache(most=1000, fresh_seconds=0, stale_seconds=60, most_bytes=350)
+            await cache.get(key, said(LARGE))
+        for key in "bc":
+            cache.discard(key)
+    assert await cache.get("a", asked) == LARGE
+    aging: Cache[str, str] = Cache(tags=own_key, max_entries=1000, fresh_seconds=0, stale_seconds=60, max_bytes=350)
     for _ in range(10):
         await aging.get("a", said(LARGE))
     assert aging._bytes == len(LARGE) + 2
 
 
 async def test_what_is_larger_than_all_may_be_drives_nothing_out() -> None:
-    remembered: Cache[str, str] = Cache(most=1000, fresh_seconds=60, stale_seconds=60, most_bytes=350)
-    await remembered.get("a", said(LARGE))
-    assert await remembered.get("b", said(LARGE * 4)) == LARGE * 4
-    assert await remembered.get("a", asked) == LARGE
-    assert await remembered.get("b", said("again")) == "again"
+    cache: Cache[str, str] = Cache(tags=own_key, max_entries=1000, fresh_seconds=60, stale_seconds=60, max_bytes=350)
+    await cache.get("a", said(LARGE))
+    assert await cache.get("b", said(LARGE * 4)) == LARGE * 4
+    assert await cache.get("a", asked) == LARGE
+    assert await cache.get("b", said("again")) == "again"
