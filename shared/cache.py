@@ -1,10 +1,10 @@
 """A read-through cache of answers of another service or of the database, so that the hot path asks nobody.
 
-An entry serves while it is fresh. After that it is refreshed, once for all who wait; while nobody answers, the old entry
-serves on until it is stale: what it says cannot have been changed by a service that is away.
+An entry serves while it is fresh. After that it is refreshed, once for all who wait; while nobody answers, the old
+entry serves on until it is stale: what it says cannot have been changed by a service that is away.
 
-Entries are invalidated by tag (an organisation, a project of it), in constant time: every invalidation has a number, and
-an entry counts only if it was asked for after the last invalidation of each of its tags.
+Entries are invalidated by tag (an organisation, a project of it), in constant time: every invalidation has a number,
+and an entry counts only if it was asked for after the last invalidation of each of its tags.
 """
 
 import asyncio
@@ -131,7 +131,7 @@ class Cache(Generic[K, V]):
         return number >= self._all_invalidated and all(self._invalidated.get(tag, 0) <= number for tag in tags)
 
     def _request(self, key: K, ask: Callable[[], Awaitable[V]]) -> "asyncio.Task[V]":
-        """Ask, or join the question under way unless something was invalidated since: whose tags it has is not known."""
+        """Ask, or join the question under way unless something was invalidated since: its tags are not known yet."""
         request = self._requests.get(key)
         if request is None or request.number != self._number:
             task = asyncio.create_task(self._ask(key, ask, self._number))

@@ -56,7 +56,9 @@ def connect(settings: ServiceSettings, service: str) -> Database:
     )
 
 
-def _unavailable_when_away(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+def unavailable_when_away(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """Decorate a coroutine function so that it raises Unavailable while the database is away."""
+
     @functools.wraps(method)
     async def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
@@ -71,7 +73,7 @@ def store(cls: S) -> S:
     """Class decorator of every `Store`: its methods raise Unavailable while the database is away."""
     for name, method in vars(cls).copy().items():
         if inspect.iscoroutinefunction(method):
-            setattr(cls, name, _unavailable_when_away(method))
+            setattr(cls, name, unavailable_when_away(method))
     return cls
 
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import stamina
 
@@ -20,6 +21,7 @@ from services.generation.handlers import (
 )
 from services.generation.http.guarded_client import GuardedClient
 from services.generation.log_writer import LogWriter
+from services.generation.migrations import MIGRATIONS
 from services.generation.models.redirects import ModelRedirects
 from services.generation.projects.deletion import ProjectDeletion
 from services.generation.projects.deployments import Deployer
@@ -39,6 +41,7 @@ from shared import mongo
 from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.contracts.routing import RoutingChanged
+from shared.migrations import migrate
 from shared.sealing import Seal
 from shared.service import Build, Probe, run
 
@@ -51,6 +54,7 @@ def building(settings: Settings) -> Build:
         database = mongo.connect(settings, bus.service)
         stamina.instrumentation.set_on_retry_hooks([note_retry])
         seal, kept = Seal(settings.secret), stores(database)
+        await mongo.retry_until_available(partial(migrate, database, MIGRATIONS))
         await mongo.retry_until_available(kept.prepare)
         guarded_client = GuardedClient(settings.outbound_allow)
         services = ToolServices(guarded_client, settings.serpapi_url, settings.pinecone_url, settings.embeddings_url)

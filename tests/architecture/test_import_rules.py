@@ -16,7 +16,7 @@ RULES = {
     "2. shared knows no service": ("shared/ids.py", "services.authz.keys"),
     "3. Contracts import pydantic": ("shared/contracts/access.py", "shared.permissions"),
     "4. Only the gateway speaks HTTP": ("services/authz/access.py", "fastapi"),
-    "5. Only stores and shared.mongo": ("services/authz/handlers/keys.py", "pymongo"),
+    "5. Only stores, migrations and": ("services/authz/handlers/keys.py", "pymongo"),
     "6. Only the providers' transport": ("services/logging/main.py", "httpx"),
     "7. Only handlers, deps, mains": ("services/authz/keys.py", "faststream"),
     "8. Layers of authz": ("services/authz/access.py", "services.authz.store"),

@@ -5,12 +5,11 @@ The number of a change is unique in its place, so of two who decide on the same 
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pymongo import ASCENDING, DESCENDING
-from pymongo.errors import DuplicateKeyError, OperationFailure
+from pymongo.errors import DuplicateKeyError
 
 from shared import ids, mongo
 from shared.contracts.deployments import Deployment
@@ -60,8 +59,6 @@ class DeploymentStore:
 
     async def prepare(self) -> None:
         """Indexes."""
-        with suppress(OperationFailure):  # of an earlier version; it is not there, or another replica removed it
-            await self._deployments.drop_index("organisation_1_project_id_1_environment_id_1")
         await self._deployments.create_index(
             [
                 ("organisation", ASCENDING),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pydantic import TypeAdapter
 from pymongo import ASCENDING, DESCENDING
-from pymongo.errors import DuplicateKeyError, OperationFailure
+from pymongo.errors import DuplicateKeyError
 
 from shared import ids, mongo
 from shared.contracts.projects import STANDARD_FEEDBACK, Config, CreateProject, FeedbackType, ListProjects, Project
@@ -75,8 +75,6 @@ class ProjectStore:
 
     async def prepare(self) -> None:
         """Indexes. The unique one makes find-or-create safe, and leaves out what has lost its name."""
-        with suppress(OperationFailure):  # of an earlier version; it is not there, or another replica removed it
-            await self._projects.drop_index("organisation_1_name_1")
         await self._projects.create_index(
             [("organisation", ASCENDING), ("name", ASCENDING)],
             name="names",

@@ -1,0 +1,131 @@
+"""Migrations on a real MongoDB: once per database, whoever starts, and again after a kill."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from bson import ObjectId
+
+from services.generation.migrations import MIGRATIONS
+from services.generation.store import stores
+from shared.errors import Unavailable
+from shared.migrations import COLLECTION, Migration, migrate
+from shared.mongo import Database, connect, initiate_replica_set
+from shared.settings import ServiceSettings
+from tests.integration.servers import SECRET, Mongo, running
+
+
+@pytest.fixture(scope="module")
+def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongo]:
+    server = Mongo(tmp_path_factory.mktemp("mongo"))
+    with running(server):
+        yield server
+
+
+@pytest.fixture
+async def database(mongod: Mongo) -> AsyncIterator[Database]:
+    """A new database."""
+    host = f"127.0.0.1:{mongod.port}"
+    await initiate_replica_set(f"mongodb://{host}", host)
+    settings = ServiceSettings(mongo_url=mongod.url, secret=SECRET, mongo_prefix=f"new_{ObjectId()}")  # type: ignore[arg-type]
+    database = connect(settings, "generation")
+    yield database
+    database.client.close()
+
+
+class Counting:
+    """Migrations that note that they ran."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.ran: list[int] = []
+        self.error = error
+
+    def migration(self, number: int) -> Migration:
+        """Return the migration of this number; the second raises `error`, if there is one."""
+
+        async def run(_: Database) -> None:
+            self.ran.append(number)
+            await asyncio.sleep(0.05)
+            if number == 2 and self.error:
+                raise self.error
+
+        return Migration(number, f"step {number}", run)
+
+
+async def recorded(database: Database) -> list[object]:
+    return sorted([document["_id"] async for document in database[COLLECTION].find()], key=str)
+
+
+async def test_each_runs_once_in_order_and_only_new_ones_later(database: Database) -> None:
+    steps = Counting()
+    await migrate(database, [steps.migration(1), steps.migration(2)])
+    await migrate(database, [steps.migration(1), steps.migration(2), steps.migration(3)])
+    assert steps.ran == [1, 2, 3]
+    assert await recorded(database) == [1, 2, 3]
+    first = await database[COLLECTION].find_one({"_id": 1})
+    assert first is not None
+    assert first["name"] == "step 1"
+
+
+async def test_of_replicas_that_start_at_once_one_runs_them_and_all_wait(database: Database) -> None:
+    steps = [Counting() for _ in range(5)]
+    await asyncio.gather(*(migrate(database, [one.migration(1), one.migration(2)]) for one in steps))
+    assert sorted(number for one in steps for number in one.ran) == [1, 2]
+    assert await recorded(database) == [1, 2]
+
+
+async def test_one_that_fails_is_not_recorded_and_runs_again(database: Database) -> None:
+    failing = Counting(ZeroDivisionError("a defect"))
+    with pytest.raises(ZeroDivisionError):
+        await migrate(database, [failing.migration(number) for number in (1, 2, 3)])
+    assert failing.ran == [1, 2]
+    assert await recorded(database) == [1]
+    mended = Counting()
+    await migrate(database, [mended.migration(number) for number in (1, 2, 3)])
+    assert mended.ran == [2, 3]
+
+
+async def test_what_a_killed_process_had_begun_runs_again_when_its_lock_has_expired(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.migrations._LOCK_SECONDS", 0.6)
+    killed = asyncio.create_task(migrate(database, [Migration(1, "step 1", lambda _: asyncio.sleep(60))]))
+    await asyncio.sleep(0.2)
+    waiting = Counting()
+    heir = asyncio.create_task(migrate(database, [waiting.migration(1)]))
+    await asyncio.sleep(1)
+    assert waiting.ran == [], "the lock is renewed while the migration runs"
+    monkeypatch.setattr("shared.migrations._Log.unlock", lambda _: asyncio.sleep(0))
+    killed.cancel()
+    async with asyncio.timeout(10):
+        await heir
+    assert waiting.ran == [1]
+
+
+async def test_a_gap_in_the_numbers_is_refused_before_anything_runs(database: Database) -> None:
+    steps = Counting()
+    for numbers in ((2,), (1, 3), (2, 1)):
+        with pytest.raises(ValueError, match="without gaps"):
+            await migrate(database, [steps.migration(number) for number in numbers])
+    assert steps.ran == []
+
+
+async def test_a_database_that_is_away_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.mongo.SELECTION_MILLISECONDS", 200)
+    away = connect(ServiceSettings(mongo_url="mongodb://127.0.0.1:1", secret=SECRET), "generation")  # type: ignore[arg-type]
+    with pytest.raises(Unavailable):
+        await migrate(away, MIGRATIONS)
+    away.client.close()
+
+
+async def test_generation_drops_the_indexes_that_others_have_taken_the_place_of(database: Database) -> None:
+    await database["projects"].create_index([("organisation", 1), ("name", 1)], unique=True)
+    places = [("organisation", 1), ("project_id", 1), ("environment_id", 1)]
+    await database["deployments"].create_index(places, unique=True)
+    await migrate(database, MIGRATIONS)
+    await stores(database).prepare()
+    names = {
+        name for collection in ("projects", "deployments") for name in await database[collection].index_information()
+    }
+    assert not names & {"organisation_1_name_1", "organisation_1_project_id_1_environment_id_1"}
+    assert {"names", "places"} <= names
