@@ -23,7 +23,7 @@ from pydantic_core import from_json
 
 from shared import telemetry
 from shared.bus.connection import Connection
-from shared.bus.wire import BEAT, BEAT_SECONDS, CANCEL, DONE, END, KIND, problem_in
+from shared.bus.wire import BEAT, BEAT_SECONDS, CANCEL, DONE, END, KIND, TIMEOUT, problem_in
 from shared.contracts.message import Command, Event, Request
 from shared.errors import TooLarge, Unavailable
 from shared.settings import ServiceSettings
@@ -66,7 +66,7 @@ class Bus(Connection):
                     request.subject,
                     request.model_dump_json().encode(),
                     timeout=timeout_seconds,
-                    headers=telemetry.outgoing(),
+                    headers={TIMEOUT: f"{timeout_seconds:g}", **telemetry.outgoing()},
                 )
             except NoRespondersError:
                 raise Unavailable(f"The {owner} service is away.") from None

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from shared import telemetry
 from shared.bus.client import REQUEST_TIMEOUT_SECONDS, Bus
-from shared.bus.wire import BEAT, BEAT_SECONDS, CANCEL, DONE, END, FAILURE, KIND
+from shared.bus.wire import BEAT, BEAT_SECONDS, CANCEL, DONE, END, FAILURE, KIND, TIMEOUT
 from shared.contracts.message import Request
 from shared.errors import PLATFORM, Internal, Problem, TooLarge, Unavailable
 
@@ -32,6 +32,8 @@ Answer = Callable[[M, D], Awaitable[BaseModel]]
 Stream = Callable[[M, D], AsyncIterator[BaseModel]]
 _Work = Callable[[Msg], Coroutine[Any, Any, None]]
 
+_QUEUE_SHARE = 0.9
+"""Of the time a caller waits for its answer, the part its request may wait for a free worker."""
 _REMEMBERED_LEAVERS = 4096
 """Callers who left before their call was taken up here; every replica hears of all of them."""
 
@@ -159,14 +161,34 @@ async def _fail(bus: Bus, raw: Msg, error: BaseException, subject: str) -> None:
         logger.warning("%s: its caller could not be told: %r", subject, lost)
 
 
+def _timeout_seconds(raw: Msg) -> float:
+    """Return how long the caller waits; senders that did not say it yet wait `REQUEST_TIMEOUT_SECONDS`."""
+    try:
+        return float((raw.headers or {}).get(TIMEOUT, REQUEST_TIMEOUT_SECONDS))
+    except ValueError:
+        return REQUEST_TIMEOUT_SECONDS
+
+
+@contextlib.asynccontextmanager
+async def _worker(workers: asyncio.Semaphore, timeout_seconds: float) -> AsyncIterator[None]:
+    """Wait for a free worker nearly as long as the caller waits, so that it still gets the reason. Raises Unavailable."""
+    try:
+        async with asyncio.timeout(_QUEUE_SHARE * timeout_seconds):
+            await workers.acquire()
+    except TimeoutError:
+        raise Unavailable("The service has more to do than it can at the moment. Try again.") from None
+    try:
+        yield
+    finally:
+        workers.release()
+
+
 def _answering(route: _Route, bus: Bus, deps: Any) -> _Work:  # noqa: ANN401
     subject = route.message.subject
     workers = asyncio.Semaphore(route.workers)
 
-    async def answer(raw: Msg, taken_at: float) -> None:
-        async with workers:
-            if asyncio.get_running_loop().time() - taken_at > REQUEST_TIMEOUT_SECONDS:
-                raise Unavailable("The service has more to do than it can at the moment. Try again.")
+    async def answer(raw: Msg) -> None:
+        async with _worker(workers, _timeout_seconds(raw)):
             reply = await route.function(route.message.model_validate_json(raw.data), deps)
         await _reply(bus, raw, reply)
 
@@ -175,7 +197,7 @@ def _answering(route: _Route, bus: Bus, deps: Any) -> _Work:  # noqa: ANN401
             subject, context=telemetry.incoming(raw.headers), kind=SpanKind.SERVER
         ) as span:
             try:
-                await answer(raw, asyncio.get_running_loop().time())
+                await answer(raw)
             except (Exception, asyncio.CancelledError) as error:
                 span.set_status(Status(StatusCode.ERROR, type(error).__name__))
                 await _fail(bus, raw, error, subject)

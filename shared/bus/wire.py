@@ -11,6 +11,8 @@ DONE = "done"
 """The reply of a long call. What it promises holds once the call has ended."""
 END = "end"
 BEAT = "beat"
+TIMEOUT = "Everloop-Timeout-Seconds"
+"""Header of a request: how long its caller waits for the answer, from when it was sent."""
 CANCEL = "cancel"
 """Last token of the subject on which a service hears that a caller has left."""
 BEAT_SECONDS = 5.0

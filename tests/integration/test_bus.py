@@ -135,15 +135,29 @@ async def test_no_more_than_its_workers_at_a_time_and_nobody_is_forgotten(bus: B
     assert len(seen.said) == 12
 
 
-async def test_who_waited_too_long_for_a_worker_is_told_so(
+async def test_a_request_waits_for_a_worker_as_long_as_its_caller_waits(bus: Bus, seen: Seen) -> None:
+    """Four workers have work for 0.4 s; the next four requests wait for them, the callers that are in a hurry do not."""
+    patient = [bus.request(Say(text="patient", after_seconds=0.4), timeout_seconds=3) for _ in range(8)]
+    tasks = [asyncio.create_task(request) for request in patient]
+    await asyncio.sleep(0.1)
+    hurried = await asyncio.gather(
+        *(bus.request(Say(text="hurried"), timeout_seconds=0.2) for _ in range(4)), return_exceptions=True
+    )
+    assert [str(answer) for answer in hurried] == [
+        "The service has more to do than it can at the moment. Try again."
+    ] * 4
+    assert [answer.text for answer in await asyncio.gather(*tasks)] == ["patient"] * 8
+    assert "hurried" not in seen.said, "work nobody waits for is not begun"
+
+
+async def test_a_sender_that_does_not_say_how_long_it_waits_is_refused_after_the_usual_time(
     bus: Bus, seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routing, "REQUEST_TIMEOUT_SECONDS", 0.1)
-    answers = await asyncio.gather(
-        *(bus.request(Say(text=str(number), after_seconds=0.3)) for number in range(8)), return_exceptions=True
-    )
-    assert sum(isinstance(answer, Unavailable) for answer in answers) == 4
-    assert len(seen.said) == 4, "work nobody waits for is not begun"
+    query = Say(text="x", after_seconds=0.3).model_dump_json().encode()
+    answers = await asyncio.gather(*(bus.client.request("probe.say", query, timeout=3) for _ in range(8)))
+    assert sum(b"more to do" in answer.data for answer in answers) == 4
+    assert len(seen.said) == 4
 
 
 async def test_replicas_share_the_questions(nats: Nats, bus: Bus) -> None:
