@@ -84,7 +84,7 @@ class Blobs:
 
     def _forget(self) -> None:
         for kept in (self._kept, self._kept_briefly):
-            kept.forget(lambda _, __: True)
+            kept.clear()
 
     async def keep(self, organisation: str, contents: Mapping[str, bytes], *, brief: bool = False) -> None:
         """Store contents by their digest; on return they are durable. Unavailable: some may not be.
@@ -212,7 +212,7 @@ def _stands_for_data(text: bytes, found: "re.Match[bytes]") -> bool:
 
 
 def _names(seconds: float = _FOR_EVER) -> Cache[Name, _Head]:
-    return Cache(most=_REMEMBERED_NAMES, fresh_seconds=seconds, stale_seconds=seconds)
+    return Cache(tags=lambda _, __: (), max_entries=_REMEMBERED_NAMES, fresh_seconds=seconds, stale_seconds=seconds)
 
 
 class _Recent:

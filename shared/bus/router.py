@@ -171,7 +171,7 @@ def _timeout_seconds(raw: Msg) -> float:
 
 @contextlib.asynccontextmanager
 async def _worker(workers: asyncio.Semaphore, timeout_seconds: float) -> AsyncIterator[None]:
-    """Wait for a free worker nearly as long as the caller waits, so that it still gets the reason. Raises Unavailable."""
+    """Wait for a worker nearly as long as the caller waits, so that it still gets the reason. Raises Unavailable."""
     try:
         async with asyncio.timeout(_QUEUE_SHARE * timeout_seconds):
             await workers.acquire()

@@ -143,9 +143,7 @@ async def test_a_request_waits_for_a_worker_as_long_as_its_caller_waits(bus: Bus
     hurried = await asyncio.gather(
         *(bus.request(Say(text="hurried"), timeout_seconds=0.2) for _ in range(4)), return_exceptions=True
     )
-    assert [str(answer) for answer in hurried] == [
-        "The service has more to do than it can at the moment. Try again."
-    ] * 4
+    assert {str(answer) for answer in hurried} == {"The service has more to do than it can at the moment. Try again."}
     assert [answer.text for answer in await asyncio.gather(*tasks)] == ["patient"] * 8
     assert "hurried" not in seen.said, "work nobody waits for is not begun"
 
