@@ -9,6 +9,8 @@ from shared.contracts.access import AccessChanged, Authenticate, Authorize, Call
 from shared.errors import Unauthenticated
 from shared.permissions import Permission
 
+KEY_HEADER = "X-API-KEY"
+
 
 class Authenticator:
     """What authz said about callers."""

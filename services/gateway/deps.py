@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader
 
-from services.gateway.authentication import Authenticator
-from services.gateway.limits import LargeBodies
+from services.gateway.authentication import KEY_HEADER, Authenticator
 from services.gateway.project_cache import ProjectCache
+from services.gateway.requests.admission import LargeBodyBudget
 from shared.appender import Appender
 from shared.blobs import Blobs
 from shared.bus import Bus
@@ -18,7 +18,6 @@ from shared.errors import Denied
 from shared.permissions import CHANGE_DEPLOYMENTS, Permission
 from shared.sealing import Seal
 
-KEY_HEADER = "X-API-KEY"
 _key_header = APIKeyHeader(name=KEY_HEADER, scheme_name="APIKeyHeader", auto_error=False)
 
 
@@ -31,7 +30,7 @@ class Gateway:
     project_cache: ProjectCache
     logs: Appender
     blobs: Blobs
-    large_bodies: LargeBodies
+    large_bodies: LargeBodyBudget
     seal: Seal
 
     async def authorize(self, caller: Caller, permission: Permission) -> None:

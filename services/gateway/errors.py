@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 _JSON = "application/json"
 
 
-def shape_b(problem: Problem) -> Response:
+def problem_response(problem: Problem) -> Response:
     """The unified error: `{"detail": {type, message, code, origin}}`."""
     headers = {}
     if problem.retry_after_seconds is not None:
@@ -31,7 +31,7 @@ def shape_b(problem: Problem) -> Response:
     return Response(to_json({"detail": detail}), problem.status, headers, media_type=_JSON)
 
 
-def shape_a(error: RequestValidationError) -> Response:
+def validation_error_response(error: RequestValidationError) -> Response:
     """Request validation: `{"detail": [{loc, msg, type}]}`. What the caller sent is not repeated: it may be secret."""
     detail = [
         {"loc": _where(item["loc"], item["type"], error.body), "msg": item["msg"], "type": item["type"]}
@@ -58,13 +58,13 @@ def _where(loc: Sequence[str | int], kind: str, body: Any) -> list[str | int]:  
 
 
 async def _problem(_: Request, error: Exception) -> Response:
-    return shape_b(error if isinstance(error, Problem) else Internal(str(error)))
+    return problem_response(error if isinstance(error, Problem) else Internal(str(error)))
 
 
 async def _validation(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    return shape_a(error)
+    return validation_error_response(error)
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -74,7 +74,7 @@ async def _http(request: Request, error: Exception) -> Response:
     what = f"{request.method} {request.url.path}"
     problem: Problem
     if isinstance(error.__cause__, Problem):  # FastAPI makes a 400 of whatever reading a body raises
-        return shape_b(error.__cause__)
+        return problem_response(error.__cause__)
     match error.status_code:
         case 404:
             problem = NotFound(f"There is no {what}.")
@@ -84,7 +84,7 @@ async def _http(request: Request, error: Exception) -> Response:
             problem = TooLarge(f"The body of {what} is over the limit; send less at once.")
         case _:
             problem = BadRequest(f"{error.detail}: {what}")
-    response = shape_b(problem)
+    response = problem_response(problem)
     response.headers.update(error.headers or {})
     return response
 
@@ -95,7 +95,9 @@ def _allowed(error: HTTPException) -> str:
 
 async def _defect(request: Request, error: Exception) -> Response:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return shape_b(Internal("Something went wrong on our side; the log has the details under this request's trace."))
+    return problem_response(
+        Internal("Something went wrong on our side; the log has the details under this request's trace.")
+    )
 
 
 def install(app: FastAPI) -> None:

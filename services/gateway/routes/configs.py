@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
-from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.paging import COUNT_SECONDS
+from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.configs import (
     ModelConfigResponse,
     ProjectConfigResponse,
@@ -24,7 +24,7 @@ from shared.contracts.prompts import DeserializePrompt, SerializePrompt
 from shared.errors import Unavailable
 from shared.permissions import EDIT_PROMPTS
 
-router = APIRouter(tags=["Model configs"], route_class=CleanRoute)
+router = APIRouter(tags=["Model configs"], route_class=BodyRoute)
 
 _PROMPT = "text/prompt"
 

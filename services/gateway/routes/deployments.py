@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from services.gateway.body import CleanRoute
 from services.gateway.deps import GatewayDep, require
+from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.bodies import LARGEST_PAGE, PaginatedData
 from services.gateway.schemas.deployments import (
     DeploymentResponse,
@@ -19,8 +19,8 @@ from shared.contracts.deployments import Deploy, ListDeployed, ListDeployments, 
 from shared.contracts.logs import Page
 from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS
 
-router = APIRouter(tags=["Deployments"], route_class=CleanRoute)
-console = APIRouter(tags=["Console"], route_class=CleanRoute)
+router = APIRouter(tags=["Deployments"], route_class=BodyRoute)
+console = APIRouter(tags=["Console"], route_class=BodyRoute)
 
 ReaderDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
 DeployerDep = Annotated[Caller, Depends(require(CHANGE_DEPLOYMENTS))]

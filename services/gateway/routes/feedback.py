@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Response
 from pydantic_core import to_json
 
-from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.feedback_validation import may_come, settled
+from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.bodies import OneOrSeveral
 from services.gateway.schemas.feedback import FeedbackRequest, FeedbackResponse, feedback_responses
 from shared.contracts.access import Caller
@@ -15,7 +15,7 @@ from shared.contracts.logs import FeedbackGiven, FeedbackOfLogs, GetFeedback
 from shared.errors import NotFound, Unavailable
 from shared.permissions import EDIT_PROMPTS
 
-router = APIRouter(tags=["Feedback"], route_class=CleanRoute)
+router = APIRouter(tags=["Feedback"], route_class=BodyRoute)
 
 CallerDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
 

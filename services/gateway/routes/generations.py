@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ValidationError
 
 from services.gateway import sse
-from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.disconnect import cancel_on_disconnect
+from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.generation_answers import (
     ChatResponse,
     CompletionResponse,
@@ -36,7 +36,7 @@ from shared.contracts.generations import Chunk, Generate, Generation
 from shared.errors import Internal, Invalid
 from shared.permissions import EDIT_PROMPTS
 
-router = APIRouter(route_class=CleanRoute)
+router = APIRouter(route_class=BodyRoute)
 CallerDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
 
 

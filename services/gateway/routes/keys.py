@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from services.gateway.body import CleanRoute
 from services.gateway.deps import GatewayDep, require
+from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.keys import (
     CreateKeyRequest,
     KeyResponse,
@@ -16,7 +16,7 @@ from services.gateway.schemas.keys import (
 from shared.contracts.access import Caller, CreateKey, ListKeys, RevokeKey
 from shared.permissions import MANAGE_KEYS
 
-router = APIRouter(tags=["API keys"], route_class=CleanRoute)
+router = APIRouter(tags=["API keys"], route_class=BodyRoute)
 
 CallerDep = Annotated[Caller, Depends(require(MANAGE_KEYS))]
 

@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query, Response
 from pydantic_core import to_json
 
-from services.gateway.body import CompletingRoute, RecordingRoute, keep_images
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.feedback_validation import with_feedback
 from services.gateway.paging import PAGE_SECONDS, page_of
+from services.gateway.requests.route import DeferredImagesRoute, SavedImagesRoute, store_request_images
 from services.gateway.schemas.bodies import LARGEST_PAGE, OneOrSeveral, PaginatedData, log_id
 from services.gateway.schemas.logs import (
     CreateLogResponse,
@@ -24,8 +24,8 @@ from shared.contracts.logs import GetLog, LogRecord, LogUpdate, Page, StoredLog
 from shared.errors import Invalid
 from shared.permissions import EDIT_PROMPTS, VIEW_LOGS
 
-router = APIRouter(tags=["Logs"], route_class=RecordingRoute)
-completing = APIRouter(tags=["Logs"], route_class=CompletingRoute)
+router = APIRouter(tags=["Logs"], route_class=SavedImagesRoute)
+completing = APIRouter(tags=["Logs"], route_class=DeferredImagesRoute)
 
 WriterDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
 ReaderDep = Annotated[Caller, Depends(require(VIEW_LOGS))]
@@ -130,7 +130,7 @@ async def update(
 async def _update(identifier: str, body: UpdateLogRequest, caller: Caller, gateway: Gateway) -> LogResponse:
     found = await gateway.bus.request(GetLog(organisation=caller.organisation, id=identifier))
     if found.save:
-        await keep_images()
+        await store_request_images()
     change: LogUpdate | None = body.update(found)
     if change is not None:
         await gateway.logs.append([change.model_dump_json(exclude_none=True).encode()])

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.paging import COUNT_SECONDS, PAGE_SECONDS, every, page_of
+from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.bodies import PaginatedData
 from services.gateway.schemas.configs import ProjectConfigResponse
 from services.gateway.schemas.projects import (
@@ -39,7 +39,7 @@ from shared.contracts.projects import (
 from shared.errors import Unavailable
 from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS
 
-router = APIRouter(tags=["Projects"], route_class=CleanRoute)
+router = APIRouter(tags=["Projects"], route_class=BodyRoute)
 
 CallerDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
 DeployerDep = Annotated[Caller, Depends(require(CHANGE_DEPLOYMENTS))]

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from services.gateway.body import CleanRoute
 from services.gateway.deps import GatewayDep, require
 from services.gateway.paging import PAGE_SECONDS, page_of
+from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.bodies import LARGEST_PAGE, PaginatedData
 from services.gateway.schemas.sessions import CreateSessionResponse, SessionResponse, session_response
 from shared import ids, telemetry
@@ -15,8 +15,8 @@ from shared.contracts.access import Caller
 from shared.contracts.logs import GetSession, GetTree, ListSessions, Page, Session, SessionOpened, Tree
 from shared.permissions import EDIT_PROMPTS, VIEW_LOGS
 
-router = APIRouter(tags=["Sessions"], route_class=CleanRoute)
-console = APIRouter(tags=["Console"], route_class=CleanRoute)
+router = APIRouter(tags=["Sessions"], route_class=BodyRoute)
+console = APIRouter(tags=["Console"], route_class=BodyRoute)
 
 ReaderDep = Annotated[Caller, Depends(require(VIEW_LOGS))]
 

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.paging import every
+from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.tools import (
     CreateToolRequest,
     RunToolRequest,
@@ -23,7 +23,7 @@ from shared.contracts.tools import RUN_SECONDS, CreateTool, DeleteTool, GetTools
 from shared.errors import NotFound
 from shared.permissions import EDIT_PROMPTS
 
-router = APIRouter(tags=["Tools"], route_class=CleanRoute)
+router = APIRouter(tags=["Tools"], route_class=BodyRoute)
 
 CallerDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
 

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from services.gateway.limits import LargeBodies
 from services.gateway.main import create_app
+from services.gateway.requests.admission import LargeBodyBudget
 from services.gateway.settings import Settings
 from shared.contracts.access import Caller, Decision
 
@@ -34,7 +34,9 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     async def authorize(*_: Any) -> None:
         """Allowed."""
 
-    app.state.gateway = SimpleNamespace(authenticator=Everybody(), authorize=authorize, large_bodies=LargeBodies(10**6))
+    app.state.gateway = SimpleNamespace(
+        authenticator=Everybody(), authorize=authorize, large_bodies=LargeBodyBudget(10**6)
+    )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway/v4") as client:
         yield client
 
