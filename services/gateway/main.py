@@ -13,7 +13,7 @@ from services.gateway.project_cache import ProjectCache
 from services.gateway.requests.admission import ContentLengthMiddleware, LargeBodyBudget
 from services.gateway.routes import include
 from services.gateway.settings import Settings
-from services.gateway.tracing import TELEMETRY, TraceId
+from services.gateway.tracing import TELEMETRY, TraceIdMiddleware
 from shared import telemetry
 from shared.appender import Appender
 from shared.blobs import Blobs
@@ -66,7 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     errors.install(app)
     include(app)
-    app.add_middleware(TraceId)
+    app.add_middleware(TraceIdMiddleware)
     return app
 
 

@@ -4,7 +4,7 @@ import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
-from services.gateway.paging import by_ids
+from services.gateway.paging import fetch_by_ids
 from services.gateway.settings import Settings
 from shared.bus import Bus
 from shared.cache import Cache
@@ -187,7 +187,7 @@ class ProjectCache:
         if not linked:
             return list(versions)
         try:
-            known = {tool.id: tool for tool in await by_ids(list(linked), ask)}
+            known = {tool.id: tool for tool in await fetch_by_ids(list(linked), ask)}
         except Problem as problem:
             logger.warning("tools that configs link to are not shown: %s", problem)
             return list(versions)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from services.gateway.deps import Gateway, GatewayDep, require
-from services.gateway.paging import COUNT_SECONDS
+from services.gateway.paging import COUNT_TIMEOUT_SECONDS
 from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.configs import (
     ModelConfigResponse,
@@ -49,7 +49,7 @@ async def _use(config_id: str, caller: Caller, gateway: Gateway) -> ConfigUse:
     """None while logs cannot be counted, or take too long: the config is registered all the same."""
     query = GetConfigUse(organisation=caller.organisation, config_id=config_id)
     try:
-        return await gateway.bus.request(query, timeout_seconds=COUNT_SECONDS)
+        return await gateway.bus.request(query, timeout_seconds=COUNT_TIMEOUT_SECONDS)
     except Unavailable:
         return ConfigUse(logs=0)
 

@@ -102,7 +102,7 @@ async def completion_model_config(
 async def _chat(body: AnyChat, caller: Caller, gateway: Gateway, request: Request) -> Response:
     command = await _command(body, caller, gateway, request)
     if command.stream:
-        return await cancel_on_disconnect(request, sse.respond(_events(gateway, command, chat=True)))
+        return await cancel_on_disconnect(request, sse.event_stream_response(_events(gateway, command, chat=True)))
     whole = _whole(gateway, command, lambda generation: chat_response(generation, body))
     return await cancel_on_disconnect(request, whole)
 
@@ -110,7 +110,7 @@ async def _chat(body: AnyChat, caller: Caller, gateway: Gateway, request: Reques
 async def _complete(body: AnyCompletion, caller: Caller, gateway: Gateway, request: Request) -> Response:
     command = await _command(body, caller, gateway, request)
     if command.stream:
-        return await cancel_on_disconnect(request, sse.respond(_events(gateway, command, chat=False)))
+        return await cancel_on_disconnect(request, sse.event_stream_response(_events(gateway, command, chat=False)))
     whole = _whole(gateway, command, lambda generation: completion_response(generation, body))
     return await cancel_on_disconnect(request, whole)
 

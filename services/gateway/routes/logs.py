@@ -7,7 +7,7 @@ from pydantic_core import to_json
 
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.feedback_validation import with_feedback
-from services.gateway.paging import PAGE_SECONDS, page_of
+from services.gateway.paging import PAGE_TIMEOUT_SECONDS, fetch_page
 from services.gateway.requests.route import DeferredImagesRoute, SavedImagesRoute, store_request_images
 from services.gateway.schemas.bodies import LARGEST_PAGE, OneOrSeveral, PaginatedData, log_id
 from services.gateway.schemas.logs import (
@@ -82,10 +82,12 @@ async def list_logs(
         return PaginatedData(records=[], page=wanted.page, size=wanted.size, total=0)
 
     async def ask(page: Page) -> tuple[list[StoredLog], int]:
-        found = await gateway.bus.request(search.model_copy(update={"page": page}), timeout_seconds=PAGE_SECONDS)
+        found = await gateway.bus.request(
+            search.model_copy(update={"page": page}), timeout_seconds=PAGE_TIMEOUT_SECONDS
+        )
         return found.logs, found.total
 
-    logs, total = await page_of(search.page, ask)
+    logs, total = await fetch_page(search.page, ask)
     records = await _responses(logs, caller, gateway)
     return PaginatedData(records=records, page=wanted.page, size=wanted.size, total=total)
 

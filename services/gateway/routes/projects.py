@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 
 from services.gateway.deps import Gateway, GatewayDep, require
-from services.gateway.paging import COUNT_SECONDS, PAGE_SECONDS, every, page_of
+from services.gateway.paging import COUNT_TIMEOUT_SECONDS, PAGE_TIMEOUT_SECONDS, fetch_all, fetch_page
 from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.bodies import PaginatedData
 from services.gateway.schemas.configs import ProjectConfigResponse
@@ -55,10 +55,10 @@ async def list_projects(
         return PaginatedData(records=[], page=wanted.page, size=wanted.size, total=0)
 
     async def ask(page: Page) -> tuple[list[ProjectDetails], int]:
-        answer = await gateway.bus.request(wanted.listing(caller, page), timeout_seconds=PAGE_SECONDS)
+        answer = await gateway.bus.request(wanted.listing(caller, page), timeout_seconds=PAGE_TIMEOUT_SECONDS)
         return answer.projects, answer.total
 
-    found, total = await page_of(Page(number=wanted.page, size=wanted.size), ask)
+    found, total = await fetch_page(Page(number=wanted.page, size=wanted.size), ask)
     uses = await _uses(found, caller, gateway)
     shown = await _shown(found, caller, gateway)
     records = [project_response(caller.organisation, one, members, uses) for one in shown]
@@ -127,7 +127,7 @@ async def list_configs(
         answer = await gateway.bus.request(ListVersions(organisation=caller.organisation, project_id=id, page=page))
         return answer.versions, answer.total
 
-    versions = await every(ask)
+    versions = await fetch_all(ask)
     uses = await _use_of([version.id for version in versions], caller, gateway)
     shown = await gateway.project_cache.with_tools(caller.organisation, versions)
     return [project_config_response(project, version, uses.configs.get(version.id)) for version in shown]
@@ -213,7 +213,7 @@ async def _shown(found: list[ProjectDetails], caller: Caller, gateway: Gateway) 
 async def _changed(found: ProjectDetails, members: list[Member], caller: Caller, gateway: Gateway) -> ProjectResponse:
     """What was changed is not told to have failed because its logs cannot be counted now: then it has none."""
     try:
-        uses = await _uses([found], caller, gateway, seconds=COUNT_SECONDS)
+        uses = await _uses([found], caller, gateway, seconds=COUNT_TIMEOUT_SECONDS)
     except Unavailable:
         uses = Uses()
     (shown,) = await _shown([found], caller, gateway)
@@ -225,7 +225,7 @@ async def _members(caller: Caller, gateway: Gateway) -> list[Member]:
 
 
 async def _uses(
-    found: list[ProjectDetails], caller: Caller, gateway: Gateway, *, seconds: float = PAGE_SECONDS
+    found: list[ProjectDetails], caller: Caller, gateway: Gateway, *, seconds: float = PAGE_TIMEOUT_SECONDS
 ) -> Uses:
     query = GetUses(
         organisation=caller.organisation,
@@ -237,4 +237,4 @@ async def _uses(
 
 async def _use_of(config_ids: list[str], caller: Caller, gateway: Gateway) -> Uses:
     query = GetUses(organisation=caller.organisation, config_ids=config_ids)
-    return await gateway.bus.request(query, timeout_seconds=PAGE_SECONDS)
+    return await gateway.bus.request(query, timeout_seconds=PAGE_TIMEOUT_SECONDS)

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from services.gateway.deps import GatewayDep, require
-from services.gateway.paging import PAGE_SECONDS, page_of
+from services.gateway.paging import PAGE_TIMEOUT_SECONDS, fetch_page
 from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.bodies import LARGEST_PAGE, PaginatedData
 from services.gateway.schemas.sessions import CreateSessionResponse, SessionResponse, session_response
@@ -35,11 +35,11 @@ async def list_sessions(
     async def ask(page: Page) -> tuple[list[Session], int]:
         found = await gateway.bus.request(
             ListSessions(organisation=caller.organisation, project_id=project_id, page=page),
-            timeout_seconds=PAGE_SECONDS,
+            timeout_seconds=PAGE_TIMEOUT_SECONDS,
         )
         return found.sessions, found.total
 
-    sessions, total = await page_of(Page(number=page - 1, size=size), ask)
+    sessions, total = await fetch_page(Page(number=page - 1, size=size), ask)
     wanted = (project for session in sessions for project in session.project_ids)
     projects = await gateway.project_cache.projects(caller.organisation, wanted)
     records = [session_response(session, projects) for session in sessions]

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from services.gateway.deps import Gateway, GatewayDep, require
-from services.gateway.paging import every
+from services.gateway.paging import fetch_all
 from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.tools import (
     CreateToolRequest,
@@ -36,7 +36,7 @@ async def list_tools(caller: CallerDep, gateway: GatewayDep) -> list[ToolRespons
         answer = await gateway.bus.request(ListTools(organisation=caller.organisation, page=page))
         return answer.tools, answer.total
 
-    return [tool_response(tool) for tool in await every(ask)]
+    return [tool_response(tool) for tool in await fetch_all(ask)]
 
 
 @router.post("/tools", status_code=201, summary="Make a tool")
