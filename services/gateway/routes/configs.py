@@ -41,7 +41,7 @@ async def register(body: ProjectModelConfigRequest, caller: CallerDep, gateway: 
         may_deploy=await gateway.may_deploy(caller),
     )
     use = await _use(resolved.version.id, caller, gateway)
-    (version,) = await gateway.project_cache.with_tools(caller.organisation, [resolved.version])
+    (version,) = await gateway.project_cache.fill_linked_tools(caller.organisation, [resolved.version])
     return registered_response(resolved.project, version, use)
 
 
@@ -57,7 +57,7 @@ async def _use(config_id: str, caller: Caller, gateway: Gateway) -> ConfigUse:
 @router.get("/model-configs/{id}", summary="Read a config")
 async def get(id: str, caller: CallerDep, gateway: GatewayDep) -> ModelConfigResponse:  # noqa: A002
     """404 when the caller's organisation has no model config with this id."""
-    return model_response(id, model_config(await gateway.project_cache.version(caller.organisation, id)))
+    return model_response(id, model_config(await gateway.project_cache.get_version(caller.organisation, id)))
 
 
 @router.post(
@@ -68,7 +68,7 @@ async def get(id: str, caller: CallerDep, gateway: GatewayDep) -> ModelConfigRes
 )
 async def export(id: str, caller: CallerDep, gateway: GatewayDep, request: Request) -> Response:  # noqa: A002
     """A JSON string, or the file itself if `text/prompt` is all that the caller accepts."""
-    config = model_config(await gateway.project_cache.version(caller.organisation, id))
+    config = model_config(await gateway.project_cache.get_version(caller.organisation, id))
     file = await gateway.bus.request(SerializePrompt(config=config))
     accepted = {part.partition(";")[0].strip() for part in ",".join(request.headers.getlist("accept")).split(",")}
     if accepted == {_PROMPT}:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Depends, Response
 from pydantic_core import to_json
 
 from services.gateway.deps import Gateway, GatewayDep, require
-from services.gateway.feedback_validation import may_come, settled
+from services.gateway.feedback_validation import may_still_arrive, validate_feedback
 from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.bodies import OneOrSeveral
 from services.gateway.schemas.feedback import FeedbackRequest, FeedbackResponse, feedback_responses
@@ -29,7 +29,7 @@ async def feedback(
     given = [request.about(caller) for request in requests]
     before = await _before(given, caller, gateway)
     projects = _projects(given, before, caller, gateway)
-    given = await settled(gateway.project_cache, caller.organisation, given, projects)
+    given = await validate_feedback(gateway.project_cache, caller.organisation, given, projects)
     if given:
         await gateway.logs.append([one.model_dump_json(exclude_none=True).encode() for one in given])
     answers = feedback_responses(given, before)
@@ -49,11 +49,11 @@ def _projects(given: list[FeedbackGiven], before: FeedbackOfLogs, caller: Caller
     """The project of each log, if it is known. Errors: NotFound, no log has this id and none will; Unavailable."""
     projects = {log.log_id: log.project_id for log in before.logs}
     for log_id in {one.log_id: None for one in given if one.log_id not in projects}:
-        project_id = gateway.project_cache.project_of_log(caller.organisation, log_id)
+        project_id = gateway.project_cache.get_project_of_log(caller.organisation, log_id)
         if project_id is not None:
             projects[log_id] = project_id
-        elif not before.complete and not may_come(log_id):
+        elif not before.complete and not may_still_arrive(log_id):
             raise Unavailable(f"data_id: logs are being stored, perhaps {log_id!r} among them. Try again.")
-        elif not may_come(log_id):
+        elif not may_still_arrive(log_id):
             raise NotFound(f"data_id: there is no log {log_id!r}.")
     return projects

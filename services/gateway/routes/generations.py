@@ -30,7 +30,7 @@ from services.gateway.schemas.generations import (
     GenerateRequest,
     ProviderApiKeys,
 )
-from services.gateway.session_inheritance import session_of
+from services.gateway.session_inheritance import get_session_of_log
 from shared.contracts.access import Caller
 from shared.contracts.generations import Chunk, Generate, Generation
 from shared.errors import Internal, Invalid
@@ -133,7 +133,7 @@ async def _command(body: GenerateRequest, caller: Caller, gateway: Gateway, requ
         update={"sealed_keys": sealed, "may_deploy": may_deploy, "by": caller.author}
     )
     if command.session_id is None and command.parent_id is not None:
-        session_id = await session_of(gateway.bus, caller.organisation, command.parent_id)
+        session_id = await get_session_of_log(gateway.bus, caller.organisation, command.parent_id)
         command = command.model_copy(update={"session_id": session_id})
     return command
 
@@ -146,7 +146,7 @@ async def _whole(gateway: Gateway, command: Generate, prepare: Callable[[Generat
             if isinstance(answer, Generation):
                 response = _json(prepare(answer))
                 for sample in answer.samples:
-                    gateway.project_cache.note_log(command.organisation, sample.id, answer.project_id)
+                    gateway.project_cache.set_project_of_log(command.organisation, sample.id, answer.project_id)
     if response is None:
         raise Internal("The generation ended without an answer.")
     return response
@@ -156,7 +156,7 @@ async def _events(gateway: Gateway, command: Generate, *, chat: bool) -> AsyncIt
     async with aclosing(gateway.bus.stream_request(command, Chunk)) as answers:
         async for answer in answers:
             if isinstance(answer, Chunk):
-                gateway.project_cache.note_log(command.organisation, answer.sample.id, answer.project_id)
+                gateway.project_cache.set_project_of_log(command.organisation, answer.sample.id, answer.project_id)
                 yield stream_event(answer, chat=chat)
 
 

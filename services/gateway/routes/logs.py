@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Depends, Query, Response
 from pydantic_core import to_json
 
 from services.gateway.deps import Gateway, GatewayDep, require
-from services.gateway.feedback_validation import with_feedback
+from services.gateway.feedback_validation import attach_feedback
 from services.gateway.paging import PAGE_TIMEOUT_SECONDS, fetch_page
 from services.gateway.requests.route import DeferredImagesRoute, SavedImagesRoute, store_request_images
 from services.gateway.schemas.bodies import LARGEST_PAGE, OneOrSeveral, PaginatedData, log_id
@@ -18,7 +18,7 @@ from services.gateway.schemas.logs import (
     UpdateLogRequest,
     log_response,
 )
-from services.gateway.session_inheritance import with_sessions
+from services.gateway.session_inheritance import inherit_sessions
 from shared.contracts.access import Caller
 from shared.contracts.logs import GetLog, LogRecord, LogUpdate, Page, StoredLog
 from shared.errors import Invalid
@@ -40,7 +40,7 @@ async def log(body: Annotated[OneOrSeveral[LogRequest], Body()], caller: WriterD
     if records:
         await gateway.logs.append([record.model_dump_json(exclude_none=True).encode() for record in records])
     for it in records:
-        gateway.project_cache.note_log(caller.organisation, it.id, it.project_id)
+        gateway.project_cache.set_project_of_log(caller.organisation, it.id, it.project_id)
     answers = [{"id": it.id, "project_id": it.project_id, "session_id": it.session_id} for it in records]
     return Response(to_json(answers if isinstance(body, list) else answers[0]), media_type="application/json")
 
@@ -66,9 +66,9 @@ async def _records(requests: list[LogRequest], caller: Caller, gateway: Gateway)
             may_deploy=may_deploy,
         )
         records.append(request.record(caller, resolved))
-    records = await with_sessions(gateway.bus, caller.organisation, records)
+    records = await inherit_sessions(gateway.bus, caller.organisation, records)
     given = [one for request, it in zip(requests, records, strict=True) for one in request.given(it)]
-    return await with_feedback(gateway.project_cache, caller.organisation, records, given) if given else records
+    return await attach_feedback(gateway.project_cache, caller.organisation, records, given) if given else records
 
 
 @router.get("/logs", summary="List the logs of a project")
@@ -76,7 +76,7 @@ async def list_logs(
     wanted: Annotated[LogsQuery, Query()], caller: ReaderDep, gateway: GatewayDep
 ) -> PaginatedData[LogResponse]:
     """Newest first unless `sort` says otherwise; what was accepted before this call is in it."""
-    await gateway.project_cache.project(caller.organisation, wanted.project_id)
+    await gateway.project_cache.get_project(caller.organisation, wanted.project_id)
     search = wanted.search_of(caller)
     if search is None:
         return PaginatedData(records=[], page=wanted.page, size=wanted.size, total=0)
@@ -145,6 +145,6 @@ async def _read(identifier: str, caller: Caller, gateway: Gateway) -> LogRespons
 
 
 async def _responses(logs: list[StoredLog], caller: Caller, gateway: Gateway) -> list[LogResponse]:
-    projects = await gateway.project_cache.projects(caller.organisation, (it.project_id for it in logs))
-    versions = await gateway.project_cache.versions(caller.organisation, (it.config_id for it in logs))
+    projects = await gateway.project_cache.get_many_projects(caller.organisation, (it.project_id for it in logs))
+    versions = await gateway.project_cache.get_many_versions(caller.organisation, (it.config_id for it in logs))
     return [log_response(it, projects.get(it.project_id), versions.get(it.config_id)) for it in logs]

@@ -98,7 +98,7 @@ async def update(
     command = UpdateProject(organisation=caller.organisation, id=id, by=caller.author, **fields)
     members = await _members(caller, gateway)
     found = await gateway.bus.request(command)
-    gateway.project_cache.forget(caller.organisation, id)
+    gateway.project_cache.invalidate(caller.organisation, id)
     return await _changed(found, members, caller, gateway)
 
 
@@ -109,7 +109,7 @@ async def delete(id: str, caller: CallerDep, gateway: GatewayDep) -> Response:  
     """
     may_undeploy = await gateway.may_deploy(caller)
     await gateway.bus.request(DeleteProject(organisation=caller.organisation, id=id, may_undeploy=may_undeploy))
-    gateway.project_cache.forget(caller.organisation, id)
+    gateway.project_cache.invalidate(caller.organisation, id)
     return Response(status_code=204)
 
 
@@ -129,7 +129,7 @@ async def list_configs(
 
     versions = await fetch_all(ask)
     uses = await _use_of([version.id for version in versions], caller, gateway)
-    shown = await gateway.project_cache.with_tools(caller.organisation, versions)
+    shown = await gateway.project_cache.fill_linked_tools(caller.organisation, versions)
     return [project_config_response(project, version, uses.configs.get(version.id)) for version in shown]
 
 
@@ -144,7 +144,7 @@ async def get_active_config(
     query = GetActive(organisation=caller.organisation, project_id=id, environment=environment)
     active = await gateway.bus.request(query)
     uses = await _use_of([active.version.id], caller, gateway)
-    (version,) = await gateway.project_cache.with_tools(caller.organisation, [active.version])
+    (version,) = await gateway.project_cache.fill_linked_tools(caller.organisation, [active.version])
     shown = active.model_copy(update={"version": version})
     return active_config_response(shown, uses.configs.get(version.id))
 
@@ -206,7 +206,9 @@ async def _response(found: ProjectDetails, caller: Caller, gateway: Gateway) -> 
 async def _shown(found: list[ProjectDetails], caller: Caller, gateway: Gateway) -> list[ProjectDetails]:
     """With the tools their active configs link to as they are now."""
     active = [one.active for one in found if one.active]
-    filled = {version.id: version for version in await gateway.project_cache.with_tools(caller.organisation, active)}
+    filled = {
+        version.id: version for version in await gateway.project_cache.fill_linked_tools(caller.organisation, active)
+    }
     return [one.model_copy(update={"active": filled[one.active.id]}) if one.active else one for one in found]
 
 

@@ -30,7 +30,7 @@ async def list_sessions(
     size: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 10,
 ) -> PaginatedData[SessionResponse]:
     """Sessions with at least one log of the project, newest first."""
-    await gateway.project_cache.project(caller.organisation, project_id)
+    await gateway.project_cache.get_project(caller.organisation, project_id)
 
     async def ask(page: Page) -> tuple[list[Session], int]:
         found = await gateway.bus.request(
@@ -41,7 +41,7 @@ async def list_sessions(
 
     sessions, total = await fetch_page(Page(number=page - 1, size=size), ask)
     wanted = (project for session in sessions for project in session.project_ids)
-    projects = await gateway.project_cache.projects(caller.organisation, wanted)
+    projects = await gateway.project_cache.get_many_projects(caller.organisation, wanted)
     records = [session_response(session, projects) for session in sessions]
     return PaginatedData(records=records, page=page, size=size, total=total)
 
@@ -65,7 +65,9 @@ async def create_session(
 async def get_session(id: str, caller: ReaderDep, gateway: GatewayDep) -> SessionResponse:  # noqa: A002
     """404 when there is none in the caller's organisation."""
     session = await gateway.bus.request(GetSession(organisation=caller.organisation, id=id))
-    return session_response(session, await gateway.project_cache.projects(caller.organisation, session.project_ids))
+    return session_response(
+        session, await gateway.project_cache.get_many_projects(caller.organisation, session.project_ids)
+    )
 
 
 @console.get("/sessions/{id}/tree", summary="The logs of a session as a tree")

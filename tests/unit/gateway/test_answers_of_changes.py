@@ -49,7 +49,7 @@ class Others:
     @property
     def gateway(self) -> Gateway:
         """What a route gets."""
-        project_cache = SimpleNamespace(forget=lambda *_: None, with_tools=_as_they_are)
+        project_cache = SimpleNamespace(invalidate=lambda *_: None, fill_linked_tools=_as_they_are)
         return cast("Gateway", SimpleNamespace(bus=self, project_cache=project_cache))
 
 
@@ -87,7 +87,7 @@ async def test_a_config_is_registered_while_nobody_counts_logs() -> None:
         async def resolve(self, *_: Any, **__: Any) -> Resolved:
             return Resolved(project=DETAILS.project, version=version)
 
-        async def with_tools(self, _: str, found: ConfigVersion) -> ConfigVersion:
+        async def fill_linked_tools(self, _: str, found: ConfigVersion) -> ConfigVersion:
             return found
 
     async def may_deploy(_: Caller) -> bool:

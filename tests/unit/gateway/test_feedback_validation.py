@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from services.gateway.feedback_validation import RESERVED_SECONDS, may_come, settled
+from services.gateway.feedback_validation import MAX_ARRIVAL_SECONDS, may_still_arrive, validate_feedback
 from services.gateway.project_cache import ProjectCache
 from services.gateway.schemas.feedback import feedback_responses
 from shared import ids
@@ -24,12 +24,12 @@ class Known:
         self.types = {one.type: one for one in (*STANDARD_FEEDBACK, *types)}
         self.defined: list[FeedbackType] = []
 
-    async def feedback_types(self, organisation: str, project_id: str) -> dict[str, FeedbackType]:
+    async def get_feedback_types(self, organisation: str, project_id: str) -> dict[str, FeedbackType]:
         """Of the one project."""
         assert (organisation, project_id) == ("tm_1", "pr_1")
         return self.types
 
-    async def define_feedback(self, organisation: str, project_id: str, types: list[FeedbackType]) -> None:
+    async def define_feedback_types(self, organisation: str, project_id: str, types: list[FeedbackType]) -> None:
         """Noted."""
         assert (organisation, project_id) == ("tm_1", "pr_1")
         self.defined += types
@@ -43,7 +43,7 @@ class Known:
 async def labels(known: Known, *several: FeedbackGiven, projects: dict[str, str] | None = None) -> list[list[str]]:
     """The labels that each concerns."""
     places = PROJECTS if projects is None else projects
-    return [one.labels for one in await settled(cast("ProjectCache", known), "tm_1", list(several), places)]
+    return [one.labels for one in await validate_feedback(cast("ProjectCache", known), "tm_1", list(several), places)]
 
 
 @pytest.mark.parametrize(
@@ -130,13 +130,13 @@ def test_a_log_may_come_as_long_as_its_stream_may_last(monkeypatch: pytest.Monke
     clock = 1_700_000_000.0
     monkeypatch.setattr("time.time_ns", lambda: int(clock * 1e9))
     minted = ids.mint("data")
-    last = RESERVED_SECONDS
+    last = MAX_ARRIVAL_SECONDS
     for later, expected in ((-70, False), (-50, True), (last + 1, False), (last - 1, True), (0, True)):
         monkeypatch.setattr("time.time", lambda later=later: clock + later)
-        assert may_come(minted) is expected
-    assert not may_come(ids.derive("data", "tm_1", "a reference"))
+        assert may_still_arrive(minted) is expected
+    assert not may_still_arrive(ids.derive("data", "tm_1", "a reference"))
     for other in ("data_1", minted.replace("data", "sesh"), f"{minted}0", ""):
-        assert not may_come(other)
+        assert not may_still_arrive(other)
 
 
 def test_what_was_taken_back_is_told() -> None:

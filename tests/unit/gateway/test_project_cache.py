@@ -86,7 +86,7 @@ def project_cache(bus: HandmadeBus) -> ProjectCache:
 
 
 async def test_the_tools_of_a_page_are_asked_for_once(bus: HandmadeBus, project_cache: ProjectCache) -> None:
-    found = await project_cache.versions("tm_1", ["c1", "c2", "c1"])
+    found = await project_cache.get_many_versions("tm_1", ["c1", "c2", "c1"])
     assert {config_id: descriptions(one) for config_id, one in found.items()} == {
         "c1": ["says shared", "says of c1"],
         "c2": ["says shared", "says of c2"],
@@ -98,7 +98,7 @@ async def test_tools_that_do_not_fit_together_are_asked_for_apart(
     bus: HandmadeBus, project_cache: ProjectCache
 ) -> None:
     bus.most = 1
-    (found,) = (await project_cache.versions("tm_1", ["c1"])).values()
+    (found,) = (await project_cache.get_many_versions("tm_1", ["c1"])).values()
     assert descriptions(found) == ["says shared", "says of c1"]
 
 
@@ -107,7 +107,7 @@ async def test_what_cannot_be_had_of_a_tool_keeps_no_config_away(
     bus: HandmadeBus, project_cache: ProjectCache, problem: Callable[[str], Problem]
 ) -> None:
     bus.problem = problem("no")
-    assert await project_cache.version("tm_1", "c1") == version("c1")
+    assert await project_cache.get_version("tm_1", "c1") == version("c1")
 
 
 def large(name: str) -> ModelConfig:
@@ -120,7 +120,7 @@ async def resolve(project_cache: ProjectCache, config: ModelConfig) -> None:
 
 
 async def test_large_configs_are_remembered_up_to_a_size(bus: HandmadeBus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_BYTES", 55_000)
+    monkeypatch.setattr(module, "_MAX_BYTES", 55_000)
     project_cache = ProjectCache(cast("Bus", bus), Settings(secret="s" * 43 + "="))  # type: ignore[arg-type]
     for name in "abcdefgh":
         await resolve(project_cache, large(name))
@@ -141,9 +141,9 @@ async def test_a_change_is_about_the_projects_of_its_organisation(
     bus: HandmadeBus, project_cache: ProjectCache
 ) -> None:
     await resolve(project_cache, large("a"))
-    project_cache._changed(ProjectChanged(organisation="tm_2", project_id="pr_1", what="renamed"))
+    project_cache._on_project_changed(ProjectChanged(organisation="tm_2", project_id="pr_1", what="renamed"))
     await resolve(project_cache, large("a"))
     assert len(bus.resolved) == 1
-    project_cache._changed(ProjectChanged(organisation="tm_1", project_id="pr_1", what="renamed"))
+    project_cache._on_project_changed(ProjectChanged(organisation="tm_1", project_id="pr_1", what="renamed"))
     await resolve(project_cache, large("a"))
     assert len(bus.resolved) == 2

@@ -8,7 +8,7 @@ import pytest
 from services.gateway.deps import Gateway
 from services.gateway.routes import logs
 from services.gateway.schemas.logs import LogRequest
-from services.gateway.session_inheritance import session_of, with_sessions
+from services.gateway.session_inheritance import get_session_of_log, inherit_sessions
 from shared import ids
 from shared.bus import Bus
 from shared.contracts.access import Caller
@@ -42,14 +42,14 @@ class Logging:
 
 
 async def placed(logging: Logging, *records: LogRecord) -> list[str | None]:
-    return [it.session_id for it in await with_sessions(logging.bus, "tm_1", list(records))]
+    return [it.session_id for it in await inherit_sessions(logging.bus, "tm_1", list(records))]
 
 
 async def test_a_log_is_in_the_session_of_its_parent() -> None:
     logging = Logging({"data_1": "sesh_1", "data_2": None})
-    assert await session_of(logging.bus, "tm_1", "data_1") == "sesh_1"
-    assert await session_of(logging.bus, "tm_1", "data_2") is None
-    assert await session_of(logging.bus, "tm_1", "data_late") is None
+    assert await get_session_of_log(logging.bus, "tm_1", "data_1") == "sesh_1"
+    assert await get_session_of_log(logging.bus, "tm_1", "data_2") is None
+    assert await get_session_of_log(logging.bus, "tm_1", "data_late") is None
     family = [log("data_3", parent_id="data_1"), log("data_4", parent_id="data_2"), log("data_5", parent_id="data_1")]
     assert await placed(logging, *family) == ["sesh_1", None, "sesh_1"]
     assert logging.asked[3:] == [["data_1", "data_2"]]
@@ -99,7 +99,7 @@ async def test_a_loop_and_a_long_line_come_to_an_end(length: int) -> None:
 async def test_logs_are_accepted_while_nobody_can_say_where_their_parents_are() -> None:
     family = [log("data_1", session_id="sesh_1"), log("data_2", parent_id="data_1"), log("data_3", parent_id="data_0")]
     assert await placed(Logging(None), *family) == ["sesh_1", "sesh_1", None]
-    assert await session_of(Logging(None).bus, "tm_1", "data_0") is None
+    assert await get_session_of_log(Logging(None).bus, "tm_1", "data_0") is None
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -119,7 +119,7 @@ async def test_the_answer_and_the_log_agree(known: bool) -> None:
 
     gateway = SimpleNamespace(
         bus=Logging({PARENT: "sesh_1"} if known else None),
-        project_cache=SimpleNamespace(resolve=resolve, note_log=lambda *_: None),
+        project_cache=SimpleNamespace(resolve=resolve, set_project_of_log=lambda *_: None),
         logs=SimpleNamespace(append=append),
         may_deploy=may_deploy,
     )
