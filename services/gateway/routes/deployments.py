@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query
 
 from services.gateway.deps import GatewayDep, require
 from services.gateway.requests.route import BodyRoute
-from services.gateway.schemas.bodies import LARGEST_PAGE, PaginatedData
+from services.gateway.schemas.bodies import MAX_PAGE_SIZE, PaginatedData
 from services.gateway.schemas.deployments import (
     DeploymentResponse,
     EnvironmentProjectConfigRequest,
@@ -69,7 +69,7 @@ async def list_deployments(
     caller: ReaderDep,
     gateway: GatewayDep,
     page: Annotated[int, Query(ge=0, description="From 0.")] = 0,
-    size: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 50,
+    size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 50,
 ) -> PaginatedData[DeploymentResponse]:
     """The history of the project, newest first."""
     query = ListDeployments(organisation=caller.organisation, project_id=id, page=Page(number=page, size=size))

@@ -8,7 +8,7 @@ from pydantic_core import to_json
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.feedback_validation import may_still_arrive, validate_feedback
 from services.gateway.requests.route import BodyRoute
-from services.gateway.schemas.bodies import OneOrSeveral
+from services.gateway.schemas.bodies import OneOrMany
 from services.gateway.schemas.feedback import FeedbackRequest, FeedbackResponse, feedback_responses
 from shared.contracts.access import Caller
 from shared.contracts.logs import FeedbackGiven, FeedbackOfLogs, GetFeedback
@@ -22,11 +22,11 @@ CallerDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
 
 @router.post("/feedback", summary="Say something about logs", response_model=FeedbackResponse | list[FeedbackResponse])
 async def feedback(
-    body: Annotated[OneOrSeveral[FeedbackRequest], Body()], caller: CallerDep, gateway: GatewayDep
+    body: Annotated[OneOrMany[FeedbackRequest], Body()], caller: CallerDep, gateway: GatewayDep
 ) -> Response:
     """200 means durable. Of an array either all is recorded or nothing; the answer has its shape and order."""
     requests = body if isinstance(body, list) else [body]
-    given = [request.about(caller) for request in requests]
+    given = [request.to_feedback(caller) for request in requests]
     before = await _before(given, caller, gateway)
     projects = _projects(given, before, caller, gateway)
     given = await validate_feedback(gateway.project_cache, caller.organisation, given, projects)

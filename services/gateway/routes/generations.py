@@ -11,7 +11,7 @@ from services.gateway import sse
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.disconnect import cancel_on_disconnect
 from services.gateway.requests.route import BodyRoute
-from services.gateway.schemas.generation_answers import (
+from services.gateway.schemas.generation_responses import (
     ChatResponse,
     CompletionResponse,
     chat_response,

@@ -9,7 +9,7 @@ from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.feedback_validation import attach_feedback
 from services.gateway.paging import PAGE_TIMEOUT_SECONDS, fetch_page
 from services.gateway.requests.route import DeferredImagesRoute, SavedImagesRoute, store_request_images
-from services.gateway.schemas.bodies import LARGEST_PAGE, OneOrSeveral, PaginatedData, log_id
+from services.gateway.schemas.bodies import MAX_PAGE_SIZE, OneOrMany, PaginatedData, log_id_of_reference
 from services.gateway.schemas.logs import (
     CreateLogResponse,
     LogRequest,
@@ -32,7 +32,7 @@ ReaderDep = Annotated[Caller, Depends(require(VIEW_LOGS))]
 
 
 @router.post("/logs", summary="Record one log or several", response_model=CreateLogResponse | list[CreateLogResponse])
-async def log(body: Annotated[OneOrSeveral[LogRequest], Body()], caller: WriterDep, gateway: GatewayDep) -> Response:
+async def log(body: Annotated[OneOrMany[LogRequest], Body()], caller: WriterDep, gateway: GatewayDep) -> Response:
     """200 means durable. Of an array either all are recorded or none; the answer has its shape and order."""
     requests = body if isinstance(body, list) else [body]
     _no_reference_twice(requests)
@@ -61,13 +61,13 @@ async def _records(requests: list[LogRequest], caller: Caller, gateway: Gateway)
         resolved = await gateway.project_cache.resolve(
             caller,
             request.project_ref(),
-            config=None if request.config is None else request.config.config(),
+            config=None if request.config is None else request.config.to_config(),
             config_id=request.config_id if request.config is None else None,
             may_deploy=may_deploy,
         )
-        records.append(request.record(caller, resolved))
+        records.append(request.to_record(caller, resolved))
     records = await inherit_sessions(gateway.bus, caller.organisation, records)
-    given = [one for request, it in zip(requests, records, strict=True) for one in request.given(it)]
+    given = [one for request, it in zip(requests, records, strict=True) for one in request.to_feedback(it)]
     return await attach_feedback(gateway.project_cache, caller.organisation, records, given) if given else records
 
 
@@ -77,7 +77,7 @@ async def list_logs(
 ) -> PaginatedData[LogResponse]:
     """Newest first unless `sort` says otherwise; what was accepted before this call is in it."""
     await gateway.project_cache.get_project(caller.organisation, wanted.project_id)
-    search = wanted.search_of(caller)
+    search = wanted.to_search(caller)
     if search is None:
         return PaginatedData(records=[], page=wanted.page, size=wanted.size, total=0)
 
@@ -98,7 +98,7 @@ async def export(
     caller: ReaderDep,
     gateway: GatewayDep,
     page: Annotated[int, Query(ge=0, description="From 0.")] = 0,
-    size: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 10,
+    size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 10,
 ) -> PaginatedData[LogResponse]:
     """Page by page, newest first."""
     return await list_logs(LogsQuery(project_id=id, page=page, size=size), caller, gateway)
@@ -115,7 +115,7 @@ async def update_by_reference(
     reference_id: Annotated[str, Query(min_length=1)], body: UpdateLogRequest, caller: WriterDep, gateway: GatewayDep
 ) -> LogResponse:
     """Sets the output, error or duration of a log posted without it."""
-    return await _update(log_id(caller, reference_id), body, caller, gateway)
+    return await _update(log_id_of_reference(caller, reference_id), body, caller, gateway)
 
 
 @completing.patch("/logs/{id}", summary="Complete a log")
@@ -133,7 +133,7 @@ async def _update(identifier: str, body: UpdateLogRequest, caller: Caller, gatew
     found = await gateway.bus.request(GetLog(organisation=caller.organisation, id=identifier))
     if found.save:
         await store_request_images()
-    change: LogUpdate | None = body.update(found)
+    change: LogUpdate | None = body.to_update(found)
     if change is not None:
         await gateway.logs.append([change.model_dump_json(exclude_none=True).encode()])
     return await _read(identifier, caller, gateway)

@@ -51,11 +51,11 @@ async def list_projects(
 ) -> PaginatedData[ProjectResponse]:
     """Every project of the organisation, newest first unless `sort_by` and `order` say otherwise."""
     members = await _members(caller, gateway)
-    if not wanted.concerns(members):
+    if not wanted.matches_a_member(members):
         return PaginatedData(records=[], page=wanted.page, size=wanted.size, total=0)
 
     async def ask(page: Page) -> tuple[list[ProjectDetails], int]:
-        answer = await gateway.bus.request(wanted.listing(caller, page), timeout_seconds=PAGE_TIMEOUT_SECONDS)
+        answer = await gateway.bus.request(wanted.to_list_projects(caller, page), timeout_seconds=PAGE_TIMEOUT_SECONDS)
         return answer.projects, answer.total
 
     found, total = await fetch_page(Page(number=wanted.page, size=wanted.size), ask)
@@ -73,7 +73,7 @@ async def create(body: CreateProjectRequest, caller: CallerDep, gateway: Gateway
         organisation=caller.organisation,
         name=body.name,
         directory_id=body.directory_id,
-        feedback_types=[one.definition() for one in body.feedback_types],
+        feedback_types=[one.to_feedback_type() for one in body.feedback_types],
     )
     return project_response(caller.organisation, await gateway.bus.request(command), members, Uses())
 
@@ -188,7 +188,7 @@ async def update_feedback_types(
 async def _define(
     project_id: str, wanted: list[FeedbackTypeRequest], caller: Caller, gateway: Gateway
 ) -> list[FeedbackTypeModel]:
-    types = [one.definition() for one in wanted]
+    types = [one.to_feedback_type() for one in wanted]
     command = DefineFeedbackTypes(organisation=caller.organisation, project_id=project_id, types=types)
     return [feedback_type_response(one) for one in (await gateway.bus.request(command)).types]
 

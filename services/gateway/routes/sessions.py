@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 from services.gateway.deps import GatewayDep, require
 from services.gateway.paging import PAGE_TIMEOUT_SECONDS, fetch_page
 from services.gateway.requests.route import BodyRoute
-from services.gateway.schemas.bodies import LARGEST_PAGE, PaginatedData
+from services.gateway.schemas.bodies import MAX_PAGE_SIZE, PaginatedData
 from services.gateway.schemas.sessions import CreateSessionResponse, SessionResponse, session_response
 from shared import ids, telemetry
 from shared.contracts.access import Caller
@@ -27,7 +27,7 @@ async def list_sessions(
     gateway: GatewayDep,
     project_id: str,
     page: Annotated[int, Query(ge=1, description="From 1.")] = 1,
-    size: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 10,
+    size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 10,
 ) -> PaginatedData[SessionResponse]:
     """Sessions with at least one log of the project, newest first."""
     await gateway.project_cache.get_project(caller.organisation, project_id)

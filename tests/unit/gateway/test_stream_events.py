@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.gateway.schemas.generation_answers import MOST_TWICE_BYTES, stream_event
+from services.gateway.schemas.generation_responses import MAX_REPEATED_TOOL_CALLS_BYTES, stream_event
 from shared.contracts.chat import FunctionCall, ToolCall
 from shared.contracts.generations import Chunk, Sample
 
@@ -29,7 +29,7 @@ def test_large_tool_calls_stand_once_in_the_message(size: int, twice: bool) -> N
     assert data.output_message.tool_calls == made
     assert data.tool_calls == (made if twice else None)
     assert data.finish_reason == "tool_call"
-    assert len(event.model_dump_json()) < max(2 * MOST_TWICE_BYTES, size) + 1000
+    assert len(event.model_dump_json()) < max(2 * MAX_REPEATED_TOOL_CALLS_BYTES, size) + 1000
 
 
 def test_without_a_message_tool_calls_stay_where_they_are() -> None:
