@@ -8,8 +8,8 @@ from services.gateway.paging import fetch_by_ids
 from services.gateway.settings import Settings
 from shared.bus import Bus
 from shared.cache import Cache
-from shared.contracts.access import Caller
 from shared.contracts.chat import LinkedTool
+from shared.contracts.principal import Principal
 from shared.contracts.projects import (
     Config,
     ConfigVersion,
@@ -27,6 +27,7 @@ from shared.contracts.projects import (
 )
 from shared.contracts.tools import GetTools, JsonSchema, Tool
 from shared.errors import NotFound, Problem
+from shared.permissions import CHANGE_DEPLOYMENTS, allows
 
 _PROJECT_FRESH_SECONDS = 30.0
 """How long an entry is used without a new request. `ProjectChanged` drops it earlier; this covers a lost event."""
@@ -39,7 +40,7 @@ _MAX_BYTES = 32 * 1024 * 1024
 logger = logging.getLogger(__name__)
 
 _ResolveKey = tuple[str, str | None, str | None, str | bytes | None, bool]
-"""Organisation, name and id of the project, id of the config or sha256 of its JSON, `may_deploy`."""
+"""Organisation, name and id of the project, id of the config or sha256 of its JSON, whether the caller may deploy."""
 
 
 class ProjectCache:
@@ -85,27 +86,24 @@ class ProjectCache:
 
     async def resolve(
         self,
-        caller: Caller,
+        caller: Principal,
         project: ProjectRef,
         *,
         config: Config | None = None,
         config_id: str | None = None,
-        may_deploy: bool,
     ) -> Resolved:
         """Return the project and config version, created if they do not exist. Raises the errors of `Resolve`."""
         # The key is the config as sent: what makes two of them the same version is generation's rule alone.
         config_key = config_id if config is None else _digest(config)
-        key = (caller.organisation, project.name, project.id, config_key, may_deploy)
+        key = (caller.organisation, project.name, project.id, config_key, allows(caller, CHANGE_DEPLOYMENTS))
         return await self._resolved.get(
             key,
             lambda: self._bus.request(
                 Resolve(
-                    organisation=caller.organisation,
+                    principal=caller,
                     project=project,
                     config=config,
                     config_id=config_id,
-                    may_deploy=may_deploy,
-                    by=caller.author,
                 )
             ),
         )
@@ -114,7 +112,7 @@ class ProjectCache:
         """Return the project. Raises NotFound if it does not exist."""
 
         async def fetch() -> Project:
-            answer = await self._bus.request(GetProjects(organisation=organisation, ids=[project_id]))
+            answer = await self._bus.request(GetProjects(principal=_gateway(organisation), ids=[project_id]))
             if not answer.projects:
                 raise NotFound(f"There is no project {project_id!r}.")
             return answer.projects[0]
@@ -135,14 +133,16 @@ class ProjectCache:
         """Return the feedback types of a project by name. Raises NotFound if the project does not exist."""
 
         async def fetch() -> dict[str, FeedbackType]:
-            details = await self._bus.request(GetProject(organisation=organisation, id=project_id))
+            details = await self._bus.request(GetProject(principal=_gateway(organisation), id=project_id))
             return {one.type: one for one in details.feedback_types}
 
         return await self._feedback_types.get((organisation, project_id), fetch)
 
     async def define_feedback_types(self, organisation: str, project_id: str, types: list[FeedbackType]) -> None:
         """Add feedback types, or labels of existing ones, to a project. Raises the errors of `DefineFeedbackTypes`."""
-        await self._bus.request(DefineFeedbackTypes(organisation=organisation, project_id=project_id, types=types))
+        await self._bus.request(
+            DefineFeedbackTypes(principal=_gateway(organisation), project_id=project_id, types=types)
+        )
         self._feedback_types.forget(lambda key, _: key == (organisation, project_id))
 
     def set_project_of_log(self, organisation: str, log_id: str, project_id: str | None) -> None:
@@ -173,7 +173,7 @@ class ProjectCache:
 
     async def _get_version(self, organisation: str, config_id: str) -> ConfigVersion:
         async def fetch() -> ConfigVersion:
-            answer = await self._bus.request(GetVersions(organisation=organisation, ids=[config_id]))
+            answer = await self._bus.request(GetVersions(principal=_gateway(organisation), ids=[config_id]))
             if not answer.versions:
                 raise NotFound(f"There is no config {config_id!r}.")
             return answer.versions[0]
@@ -187,7 +187,7 @@ class ProjectCache:
         """
 
         async def fetch(ids: Sequence[str]) -> list[Tool]:
-            return (await self._bus.request(GetTools(organisation=organisation, ids=list(ids)))).tools
+            return (await self._bus.request(GetTools(principal=_gateway(organisation), ids=list(ids)))).tools
 
         tool_ids = list(dict.fromkeys(tool.id for version in versions for tool in _linked_tools(version.config)))
         if not tool_ids:
@@ -198,6 +198,11 @@ class ProjectCache:
             logger.warning("linked tools of configs could not be fetched: %s", problem)
             return list(versions)
         return [version.model_copy(update={"config": _fill_links(version.config, tools)}) for version in versions]
+
+
+def _gateway(organisation: str) -> Principal:
+    """Return the principal of the cache's own requests: callers of one organisation share the answers."""
+    return Principal.of_service("gateway", organisation)
 
 
 def _digest(config: Config) -> bytes:

@@ -14,6 +14,6 @@ class Settings(ServiceSettings):
     """Of all bodies over 64 KiB that are read or stored at the same time; at least `body_limit_bytes`. The process
     takes up to three times as much memory."""
     caller_fresh_seconds: float = 30.0
-    """How long an answer of authz is used before it is requested again, unless an `AccessChanged` event drops it."""
+    """How long a principal of authz is used before it is requested again, unless an `AccessChanged` event drops it."""
     stale_seconds: float = 900.0
     """How long a cached answer is used while the service that gave it is unavailable."""

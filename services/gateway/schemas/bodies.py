@@ -6,7 +6,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from shared import ids
-from shared.contracts.access import Caller
+from shared.contracts.principal import Principal
 from shared.contracts.projects import ProjectRef
 from shared.errors import Invalid
 
@@ -68,20 +68,20 @@ class LogPlacement(BaseModel):
         """Return the name and id of the project as sent."""
         return ProjectRef(name=self.project, id=self.project_id)
 
-    def resolve_session_id(self, caller: Caller) -> str | None:
+    def resolve_session_id(self, caller: Principal) -> str | None:
         """Return the id of the session, sent or derived from its reference; None if neither is sent."""
         if self.session_reference_id is not None:
             return ids.derive("sesh", caller.organisation, self.session_reference_id)
         return self.session_id
 
-    def resolve_parent_id(self, caller: Caller) -> str | None:
+    def resolve_parent_id(self, caller: Principal) -> str | None:
         """Return the id of the parent log, sent or derived from its reference; it may not be stored yet."""
         if self.parent_reference_id is not None:
             return log_id_of_reference(caller, self.parent_reference_id)
         return self.parent_id
 
 
-def log_id_of_reference(caller: Caller, reference_id: str) -> str:
+def log_id_of_reference(caller: Principal, reference_id: str) -> str:
     """Return the id derived from the organisation and the reference, so that a repeated call is the same log."""
     return ids.derive("data", caller.organisation, reference_id)
 

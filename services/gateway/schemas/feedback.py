@@ -6,8 +6,8 @@ from pydantic import BaseModel, Field, model_validator
 
 from services.gateway.schemas.bodies import RequestBody, to_utc
 from shared import ids, telemetry
-from shared.contracts.access import Caller
 from shared.contracts.logs import FeedbackGiven, FeedbackOfLogs, FeedbackValue
+from shared.contracts.principal import Principal
 
 MAX_TYPE_LENGTH = 200
 """Characters."""
@@ -64,7 +64,7 @@ class FeedbackRequest(FeedbackBody):
             raise ValueError("value is missing: send the feedback itself, or unset: true to take it back")
         return self
 
-    def to_feedback(self, caller: Caller) -> FeedbackGiven:
+    def to_feedback(self, caller: Principal) -> FeedbackGiven:
         """Return the record for the `LOGS` stream; its `labels` are set by `validate_feedback`. Raises Invalid."""
         return self.to_feedback_on(caller.organisation, self.data_id or "", unset=self.unset)
 

@@ -9,7 +9,6 @@ from pydantic.config import JsonDict
 from services.gateway.schemas.bodies import LogPlacement, StrictRequestBody
 from services.gateway.schemas.configs import ModelConfigChatRequest, ModelConfigCompletionRequest
 from shared import ids
-from shared.contracts.access import Caller
 from shared.contracts.chat import (
     ChatMessage,
     FunctionChoice,
@@ -18,6 +17,7 @@ from shared.contracts.chat import (
     ToolChoice,
 )
 from shared.contracts.generations import Chat, Complete, Generate
+from shared.contracts.principal import Principal
 from shared.contracts.projects import Provider
 from shared.errors import Invalid
 
@@ -61,11 +61,11 @@ class GenerateRequest(LogPlacement, StrictRequestBody, ABC):
     seed: int | None = Field(None, json_schema_extra=DEPRECATED)
     return_inputs: bool = True
 
-    def command_fields(self, caller: Caller) -> dict[str, Any]:
+    def command_fields(self, caller: Principal) -> dict[str, Any]:
         """Return the fields that `Chat` and `Complete` share, new log ids included; never `provider_api_keys`."""
         references = {"session": self.session_reference_id, "parent": self.parent_reference_id}
         return {
-            "organisation": caller.organisation,
+            "principal": caller,
             "project": self.project_ref(),
             "user": self.user,
             "inputs": self.inputs,
@@ -87,7 +87,7 @@ class GenerateRequest(LogPlacement, StrictRequestBody, ABC):
         """Return the fields of the command that name the config to use."""
 
     @abstractmethod
-    def command(self, caller: Caller) -> Generate:
+    def command(self, caller: Principal) -> Generate:
         """Return the command for generation, without provider keys."""
 
 
@@ -111,7 +111,7 @@ class AnyChat(GenerateRequest):
             return "auto"
         raise Invalid('tool_call must be "none", "auto" or {"name": …}; better, use tool_choice.')
 
-    def command(self, caller: Caller) -> Generate:
+    def command(self, caller: Principal) -> Generate:
         return Chat(
             **self.command_fields(caller),
             messages=self.messages,
@@ -126,7 +126,7 @@ class AnyCompletion(GenerateRequest):
     logprobs: int | None = None
     suffix: str | None = None
 
-    def command(self, caller: Caller) -> Generate:
+    def command(self, caller: Principal) -> Generate:
         return Complete(**self.command_fields(caller), logprobs=self.logprobs, suffix=self.suffix)
 
 

@@ -16,9 +16,9 @@ from services.gateway.schemas.bodies import (
 from services.gateway.schemas.configs import ConfigRequest, ConfigResponse, version_response
 from services.gateway.schemas.feedback import FeedbackResponse, FeedbackWithLog
 from shared import ids, telemetry
-from shared.contracts.access import Caller
 from shared.contracts.chat import ChatMessage, ToolChoice, ToolResult
 from shared.contracts.logs import FeedbackGiven, LogRecord, LogUpdate, Page, SearchLogs, Sort, StoredLog
+from shared.contracts.principal import Principal
 from shared.contracts.projects import ConfigVersion, ModelConfig, Project, Resolved
 from shared.errors import Invalid
 
@@ -69,7 +69,7 @@ class LogRequest(LogPlacement, RequestBody):
         feedback = self.feedback if isinstance(self.feedback, list) else [self.feedback]
         return [one.to_feedback_on(record.organisation, record.id) for one in feedback if one is not None]
 
-    def to_record(self, caller: Caller, resolved: Resolved) -> LogRecord:
+    def to_record(self, caller: Principal, resolved: Resolved) -> LogRecord:
         """Return the record for the `LOGS` stream, with its final id; without content if `save` is false.
 
         Raises Invalid if UTC cannot express `created_at`.
@@ -232,7 +232,7 @@ class LogsQuery(BaseModel):
     model_filter: list[str] = []
     environment_filter: list[str] = []
 
-    def to_search(self, caller: Caller) -> SearchLogs | None:
+    def to_search(self, caller: Principal) -> SearchLogs | None:
         """Return the query for logging; None if nothing can match, because every version here is committed.
 
         Raises Invalid for a bad date or sort order.
@@ -240,7 +240,7 @@ class LogsQuery(BaseModel):
         if self.version_status not in (None, "committed"):
             return None
         return SearchLogs(
-            organisation=caller.organisation,
+            principal=caller,
             project_id=self.project_id,
             page=Page(number=self.page, size=self.size),
             search=self.search or None,

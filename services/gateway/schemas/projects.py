@@ -7,9 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.gateway.schemas.bodies import MAX_PAGE_SIZE, RequestBody
 from services.gateway.schemas.configs import ProjectConfigResponse, config_response
-from shared.contracts.access import Caller, Member
+from shared.contracts.access import Member
 from shared.contracts.deployments import Active
 from shared.contracts.logs import ConfigUse, Page, Uses
+from shared.contracts.principal import Principal
 from shared.contracts.projects import (
     LONGEST_NAME,
     MOST_FEEDBACK_LABELS,
@@ -43,10 +44,10 @@ class ProjectsQuery(BaseModel):
         text = (self.user_filter or "").lower()
         return any(text in value.lower() for one in members for value in (one.email, one.full_name or ""))
 
-    def to_list_projects(self, caller: Caller, page: Page) -> ListProjects:
+    def to_list_projects(self, caller: Principal, page: Page) -> ListProjects:
         """Return the query for generation."""
         return ListProjects(
-            organisation=caller.organisation,
+            principal=caller,
             page=page,
             name=self.filter,
             sort_by=self.sort_by,

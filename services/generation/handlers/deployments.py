@@ -51,7 +51,7 @@ async def deploy(command: Deploy, deps: Deps) -> DeployedConfigs:
     all_ = await deps.environments.get(organisation)
     wanted = [all_.get(one) for one in dict.fromkeys(command.environment_ids)] or [all_.default]
     for environment in wanted:
-        await deps.deployments.put(Place(organisation, project_id, environment.id), command.config_id, command.by)
+        await deps.deployments.put(Place(organisation, project_id, environment.id), command.config_id, command.actor)
     return await _deployed(organisation, project, wanted, deps)
 
 
@@ -62,7 +62,7 @@ async def undeploy(command: Undeploy, deps: Deps) -> Done:
     all_ = await deps.environments.get(command.organisation)
     by_name = command.environment_id is None
     environment = all_.named(command.environment) if by_name else all_.get(command.environment_id or "")
-    await deps.deployments.put(Place(command.organisation, command.project_id, environment.id), None, command.by)
+    await deps.deployments.put(Place(command.organisation, command.project_id, environment.id), None, command.actor)
     return Done()
 
 

@@ -42,7 +42,11 @@ class ModelRedirects:
     async def set(self, command: SetRedirect, known: Sequence[str]) -> Redirect:
         """Make or replace one; `known` are the providers there are. Errors: Invalid."""
         check(command, known)
-        rest: dict[str, object] = {"served": command.served, "fallbacks": command.fallbacks, "changed_by": command.by}
+        rest: dict[str, object] = {
+            "served": command.served,
+            "fallbacks": command.fallbacks,
+            "changed_by": (command.actor and command.actor.email) or "",
+        }
         redirect = await self._store.put(command.organisation, command.asked, rest)
         self.forget(command.organisation)
         return redirect

@@ -9,6 +9,7 @@ from services.generation.projects.invalidation import Invalidation
 from services.generation.store import Stores
 from shared import telemetry
 from shared.contracts.logs import ProjectDeleted
+from shared.contracts.principal import Actor
 from shared.contracts.projects import ProjectChanged
 from shared.errors import Unavailable
 
@@ -27,7 +28,7 @@ class ProjectDeletion:
         self._invalidation = invalidation
         self._logbook = log_writer
 
-    async def finish(self, organisation: str, project_id: str) -> None:
+    async def finish(self, organisation: str, project_id: str, actor: Actor | None = None) -> None:
         """Remove all a hidden project has; itself last, for until then this is found again. Errors: Unavailable.
 
         Others are told after its versions are removed: one that was read before is forgotten, and none after.
@@ -37,7 +38,7 @@ class ProjectDeletion:
         await self._stores.versions.remove(organisation, project_id)
         await self._stores.deployments.remove(organisation, project_id)
         await self._invalidation.publish(
-            ProjectChanged(organisation=organisation, project_id=project_id, what="deleted")
+            ProjectChanged(organisation=organisation, project_id=project_id, what="deleted", actor=actor)
         )
         await self._stores.projects.remove(organisation, project_id)
 

@@ -11,7 +11,7 @@ from services.generation.projects.environments import Environments
 from services.generation.projects.invalidation import Invalidation
 from services.generation.store import Place, Stores
 from shared.cache import Cache
-from shared.contracts.access import Author
+from shared.contracts.principal import Actor
 from shared.contracts.projects import (
     LONGEST_NAME,
     Config,
@@ -64,7 +64,7 @@ class ProjectCache:
         invalidation.register(self._forget)
 
     async def register(
-        self, organisation: str, ref: ProjectRef, config: Config, *, may_deploy: bool, by: Author | None = None
+        self, organisation: str, ref: ProjectRef, config: Config, *, may_deploy: bool, actor: Actor | None = None
     ) -> Resolved:
         """The project and this config's version, both made when unknown. Errors: NotFound (project id), Invalid."""
         project = await self._project(organisation, ref, make=True)
@@ -75,7 +75,7 @@ class ProjectCache:
         async def make() -> ConfigVersion:
             version = await self._make(organisation, project.id, config_id, config)
             if not await self._stores.projects.has_configs(organisation, project.id):
-                await self._first(organisation, version, by, may_deploy=may_deploy)
+                await self._first(organisation, version, actor, may_deploy=may_deploy)
             return version
 
         if first:  # whatever is remembered of the version, the project still has to learn of it
@@ -94,14 +94,16 @@ class ProjectCache:
             raise NotFound(f"The project {project_id!r} was deleted at this moment.")
         return version
 
-    async def _first(self, organisation: str, version: ConfigVersion, by: Author | None, *, may_deploy: bool) -> None:
+    async def _first(self, organisation: str, version: ConfigVersion, actor: Actor | None, *, may_deploy: bool) -> None:
         """Deploying before the mark means that a crash between the two is made good by the next registration."""
         if may_deploy:
             environments = await self._environments.get(organisation)
             place = Place(organisation, version.project_id, environments.default.id)
-            await self._deployer.put_first(place, version.id, by)
+            await self._deployer.put_first(place, version.id, actor)
         await self._stores.projects.mark_first(organisation, version.project_id, version.id, version.config)
-        change = ProjectChanged(organisation=organisation, project_id=version.project_id, what="configured")
+        change = ProjectChanged(
+            organisation=organisation, project_id=version.project_id, what="configured", actor=actor
+        )
         await self._invalidation.publish(change)
 
     async def by_id(self, organisation: str, ref: ProjectRef, config_id: str) -> Resolved:

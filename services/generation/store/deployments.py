@@ -13,9 +13,9 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from shared import ids, mongo
-from shared.contracts.access import Author
 from shared.contracts.deployments import Deployment
 from shared.contracts.logs import Page
+from shared.contracts.principal import Actor
 
 _NEWEST_FIRST = [("deployed_at", DESCENDING), ("_id", DESCENDING)]
 
@@ -83,7 +83,7 @@ class DeploymentStore:
             return NOTHING
         return Last(str(document["_id"]), document.get("number", 0), document["config_id"])
 
-    async def add(self, place: Place, before: Last, config_id: str | None, by: Author | None) -> Last | None:
+    async def add(self, place: Place, before: Last, config_id: str | None, actor: Actor | None) -> Last | None:
         """Another config, or none, in the place; None if there was another change since `before`."""
         change = Last(ids.mint("dep"), before.number + 1, config_id)
         document = place._asdict() | {
@@ -91,7 +91,7 @@ class DeploymentStore:
             "number": change.number,
             "config_id": config_id,
             "previous_config_id": before.config_id,
-            "by": by and by.model_dump(),
+            "by": actor and actor.model_dump(exclude_none=True),
             "deployed_at": datetime.now(UTC),
         }
         try:

@@ -10,7 +10,7 @@ import pytest
 from services.gateway.main import create_app
 from services.gateway.requests.admission import LargeBodyBudget
 from services.gateway.settings import Settings
-from shared.contracts.access import Caller, Decision
+from shared.contracts.principal import Principal
 
 TOOL = {"type": "tool", "name": "t"}
 LOG = {"project": "p", "config": TOOL}
@@ -20,11 +20,8 @@ CHAT = {"project": "p", "model_config": {"model": "m"}, "messages": []}
 class AllowEverything:
     """An authenticator for which every key is valid and everything is allowed."""
 
-    async def authenticate(self, _: str | None) -> Caller:
-        return Caller(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
-
-    async def may(self, *_: Any) -> Decision:
-        return Decision(allowed=True, reason="")
+    async def authenticate(self, _: str | None) -> Principal:
+        return Principal(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
 
 
 @pytest.fixture

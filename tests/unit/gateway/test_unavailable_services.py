@@ -11,10 +11,11 @@ from services.gateway.deps import Gateway
 from services.gateway.routes import configs, projects
 from services.gateway.schemas.configs import ProjectModelConfigRequest
 from services.gateway.schemas.projects import CreateProjectRequest, UpdateProjectRequest
-from shared.contracts.access import Caller, ListMembers, Member, Members
+from shared.contracts.access import ListMembers, Member, Members
 from shared.contracts.deployments import Undeploy
 from shared.contracts.logs import GetConfigUse, GetUses
 from shared.contracts.message import Done
+from shared.contracts.principal import Principal
 from shared.contracts.projects import (
     ConfigVersion,
     CreateProject,
@@ -28,7 +29,7 @@ from shared.contracts.projects import (
 from shared.errors import Unavailable
 
 NOW = datetime(2024, 5, 20, tzinfo=UTC)
-CALLER = Caller(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
+CALLER = Principal(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
 DETAILS = ProjectDetails(project=Project(id="pr_1", name="desk", created_at=NOW, updated_at=NOW), feedback_types=[])
 MEMBERS = Members(members=[Member(user_id="usr_1", email="ada@example.org", full_name=None, role="Admin")])
 
@@ -90,7 +91,7 @@ async def test_a_config_is_registered_while_logging_is_unavailable() -> None:
         async def fill_linked_tools(self, _: str, found: ConfigVersion) -> ConfigVersion:
             return found
 
-    async def may_deploy(_: Caller) -> bool:
+    async def may_deploy(_: Principal) -> bool:
         return True
 
     bus = FakeBus()
