@@ -61,7 +61,7 @@ class ProjectCache:
         self._feedback_types: Cache[tuple[str, str], dict[str, FeedbackType]] = Cache(
             most=10_000, fresh_seconds=_PROJECT_FRESH_SECONDS, stale_seconds=stale, most_bytes=_MAX_BYTES
         )
-        self._logs: dict[tuple[str, str], str] = {}
+        self._projects_of_logs: dict[tuple[str, str], str] = {}
 
     async def listen(self) -> None:
         """Subscribe to `ProjectChanged`. Reconnecting drops every entry, because events may have been missed."""
@@ -148,13 +148,13 @@ class ProjectCache:
     def set_project_of_log(self, organisation: str, log_id: str, project_id: str | None) -> None:
         """Keep the project of a log whose id a caller is given, so that feedback can precede the storing of the log."""
         if project_id is not None:
-            self._logs[organisation, log_id] = project_id
-        if len(self._logs) > _MAX_LOGS:
-            del self._logs[next(iter(self._logs))]
+            self._projects_of_logs[organisation, log_id] = project_id
+        if len(self._projects_of_logs) > _MAX_LOGS:
+            del self._projects_of_logs[next(iter(self._projects_of_logs))]
 
     def get_project_of_log(self, organisation: str, log_id: str) -> str | None:
         """Return the project of a log set by `set_project_of_log`; None if it was not, or is no longer kept."""
-        return self._logs.get((organisation, log_id))
+        return self._projects_of_logs.get((organisation, log_id))
 
     async def get_version(self, organisation: str, config_id: str) -> ConfigVersion:
         """Return the config version, its linked tools filled in. Raises NotFound if it does not exist."""

@@ -32,7 +32,7 @@ class _ModelConfigFields(StrictRequestBody):
     description: str | None = None
     provider: Provider = "openai"
     provider_name: Provider | None = Field(
-        None, description="Instead of `provider`: as configs are answered whose provider the published contract lacks."
+        None, description="Instead of `provider`; responses have it for providers that the published contract lacks."
     )
     model: str = Field(min_length=1)
     max_tokens: int = Field(-1, ge=-1, description="-1: what is left of the model's context window.")
@@ -195,7 +195,7 @@ class ModelConfigResponse(BaseModel):
     name: str | None = None
     description: str | None = None
     provider: PublicProvider | None = None
-    provider_name: str | None = Field(None, description="The provider, if it is none that `provider` can name.")
+    provider_name: str | None = Field(None, description="The provider, if the published contract lacks it.")
     model: str
     max_tokens: int
     temperature: float

@@ -22,7 +22,7 @@ class UpdateEnvironmentRequest(StrictRequestBody):
 
     name: EnvironmentName | None = None
     default: Literal[True] | None = Field(
-        None, description="Makes it the one that calls without an environment mean, in place of the former."
+        None, description="Makes it the default environment, which calls without an environment use."
     )
 
 

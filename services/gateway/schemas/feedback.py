@@ -19,10 +19,10 @@ class FeedbackBody(RequestBody):
     type: str = Field(
         min_length=1,
         max_length=MAX_TYPE_LENGTH,
-        description="`rating`, `action`, `issue`, `correction`, `comment` or another; what is new, the project gets.",
+        description="`rating`, `action`, `issue`, `correction`, `comment` or another, which is added to the project.",
     )
     value: FeedbackValue | None = Field(
-        None, description="Needed, unless `unset` takes back a rating, correction, comment or number."
+        None, description="Required, unless `unset` removes a rating, correction, comment or number."
     )
     user: str | None = Field(None, description="Who gave it.")
     created_at: datetime | None = None
@@ -53,8 +53,8 @@ class FeedbackWithLog(FeedbackBody):
 class FeedbackRequest(FeedbackBody):
     """Feedback on a log, or with `unset` the removal of some."""
 
-    data_id: str | None = Field(None, description="The log, `data_…`. Needed.")
-    unset: bool = Field(False, description="Take back; of a multi-select, the value says which label.")
+    data_id: str | None = Field(None, description="Id of the log, `data_…`. Required.")
+    unset: bool = Field(False, description="Removes the feedback; of a multi-select, `value` names the label.")
 
     @model_validator(mode="after")
     def _check_data_id_and_value(self) -> "FeedbackRequest":

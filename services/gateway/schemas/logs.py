@@ -220,7 +220,7 @@ class LogsQuery(BaseModel):
     """The query parameters of `GET /logs`."""
 
     project_id: str
-    search: str | None = Field(None, description="In inputs and output, upper and lower case alike.")
+    search: str | None = Field(None, description="In inputs and output, case-insensitive.")
     metadata_search: str | None = None
     version_status: Literal["uncommitted", "committed", "deleted"] | None = None
     start_date: str | None = Field(None, description="Date or datetime.")

@@ -34,8 +34,10 @@ class ProjectsQuery(BaseModel):
 
     page: int = Field(0, ge=0, description="From 0.")
     size: int = Field(10, ge=1, le=MAX_PAGE_SIZE)
-    filter: str | None = Field(None, max_length=1000, description="A part of the name, upper and lower case alike.")
-    user_filter: str | None = Field(None, max_length=1000, description="A part of a member's email address or name.")
+    filter: str | None = Field(None, max_length=1000, description="Part of the name, case-insensitive.")
+    user_filter: str | None = Field(
+        None, max_length=1000, description="Part of a member's email or name, case-insensitive."
+    )
     sort_by: Literal["created_at", "updated_at", "name"] = "created_at"
     order: Literal["asc", "desc"] = "desc"
 
@@ -67,7 +69,7 @@ class FeedbackTypeRequest(RequestBody):
 
     type: str = Field(min_length=1, max_length=LONGEST_NAME)
     kind: FeedbackClass | None = Field(
-        None, alias="class", description="Absent: what it is; of a new type, `select` if it has values, else `text`."
+        None, alias="class", description="Absent: unchanged; of a new type, `select` if it has values, else `text`."
     )
     values: list[FeedbackLabelRequest] = Field([], max_length=MOST_FEEDBACK_LABELS)
 
@@ -81,9 +83,9 @@ class CreateProjectRequest(RequestBody):
     """A project to create."""
 
     name: ProjectName
-    directory_id: DirectoryId | None = Field(None, description="Kept with the project; there are no directories.")
+    directory_id: DirectoryId | None = Field(None, description="Stored with the project; there are no directories.")
     feedback_types: list[FeedbackTypeRequest] = Field(
-        [], max_length=MOST_FEEDBACK_TYPES, description="Beside those that every project has."
+        [], max_length=MOST_FEEDBACK_TYPES, description="In addition to those that every project has."
     )
 
 
@@ -92,7 +94,7 @@ class UpdateProjectRequest(RequestBody):
 
     name: ProjectName | None = None
     active_config_id: str | None = Field(None, description="Deployed to the default environment.")
-    directory_id: DirectoryId | None = Field(None, description="Kept with the project; there are no directories.")
+    directory_id: DirectoryId | None = Field(None, description="Stored with the project; there are no directories.")
 
 
 class CategoricalFeedbackLabel(BaseModel):

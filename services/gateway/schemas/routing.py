@@ -15,8 +15,8 @@ class RedirectRequest(StrictRequestBody):
     """The model that serves calls for another, and its fallbacks."""
 
     asked: Target = Field(description="The model that configs name.")
-    served: Target | None = Field(None, description="The one that answers instead; absent: the model itself.")
-    fallbacks: list[Target] = Field([], description="Asked in this order when the served one fails.")
+    served: Target | None = Field(None, description="The model that serves the call instead; absent: the model itself.")
+    fallbacks: list[Target] = Field([], description="Called in this order when the served one fails.")
 
     def command(self, caller: Principal) -> SetRedirect:
         """Return the command for generation."""

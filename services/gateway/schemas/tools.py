@@ -41,7 +41,7 @@ class UpdateToolRequest(StrictRequestBody):
     """The fields to change; absent ones stay."""
 
     name: ToolName | None = None
-    settings: dict[str, Any] = Field({}, description="Fields with their new values; a tool stays of its kind.")
+    settings: dict[str, Any] = Field({}, description="Fields with their new values; the kind of a tool cannot change.")
     secrets: dict[SecretName, Secret] = Field({}, description=_SECRETS_DESCRIPTION + " Those not named stay.")
 
 
