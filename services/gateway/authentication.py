@@ -9,6 +9,8 @@ from shared.contracts.access import AccessChanged, Authenticate
 from shared.contracts.principal import Principal
 from shared.errors import Unauthenticated
 
+KEY_HEADER = "X-API-KEY"
+
 
 class Authenticator:
     """Principals by the hash of their API key, as authz knows them."""

@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader
 
-from services.gateway.authentication import Authenticator
-from services.gateway.limits import LargeBodies
+from services.gateway.authentication import KEY_HEADER, Authenticator
 from services.gateway.project_cache import ProjectCache
+from services.gateway.requests.admission import LargeBodyBudget
 from shared.appender import Appender
 from shared.blobs import Blobs
 from shared.bus import Bus
@@ -17,7 +17,6 @@ from shared.contracts.principal import Principal
 from shared.permissions import Permission, authorize
 from shared.sealing import Seal
 
-KEY_HEADER = "X-API-KEY"
 _key_header = APIKeyHeader(name=KEY_HEADER, scheme_name="APIKeyHeader", auto_error=False)
 
 
@@ -30,7 +29,7 @@ class Gateway:
     project_cache: ProjectCache
     logs: Appender
     blobs: Blobs
-    large_bodies: LargeBodies
+    large_bodies: LargeBodyBudget
     seal: Seal
 
 

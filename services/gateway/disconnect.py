@@ -1,4 +1,7 @@
-"""A caller that leaves before its answer has begun ends the work for it; later the broken connection tells."""
+"""Cancels the work for a request whose client disconnects before the response has begun.
+
+Later the server notices by itself, because it can no longer write to the connection.
+"""
 
 import asyncio
 from collections.abc import Coroutine
@@ -10,17 +13,21 @@ from shared.errors import BadRequest
 
 T = TypeVar("T")
 
-_UNWATCHED_SECONDS = 0.5
-"""Most answers come sooner, and watching costs a task; who leaves earlier is noticed after this."""
+_WATCH_DELAY_SECONDS = 0.5
+"""Watching the connection costs a task, and most answers come sooner; an earlier disconnect is noticed after this."""
 
 
-async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` gives. It is cancelled when the caller leaves; BadRequest then, which nobody reads."""
-    task = asyncio.create_task(work)
+async def cancel_on_disconnect(request: Request, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return the result of `coroutine`, or cancel it when the client disconnects.
+
+    Raises what it raises, and after a disconnect BadRequest, which nobody reads. The body of `request` must have been
+    read.
+    """
+    task = asyncio.create_task(coroutine)
     try:
-        await asyncio.wait({task}, timeout=_UNWATCHED_SECONDS)
+        await asyncio.wait({task}, timeout=_WATCH_DELAY_SECONDS)
         if not task.done():
-            await _until_done_or_disconnected(task, request)
+            await _wait_for_task_or_disconnect(task, request)
         if task.done():
             return task.result()
         raise BadRequest("The caller left before its answer.")
@@ -30,15 +37,15 @@ async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -
             await asyncio.wait({task})
 
 
-async def _until_done_or_disconnected(task: "asyncio.Task[Any]", request: Request) -> None:
-    watch = asyncio.create_task(_disconnected(request))
+async def _wait_for_task_or_disconnect(task: "asyncio.Task[Any]", request: Request) -> None:
+    watcher = asyncio.create_task(_wait_for_disconnect(request))
     try:
-        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        watch.cancel()
+        watcher.cancel()
 
 
-async def _disconnected(request: Request) -> None:
-    """The body was read, so the next thing the server has to say is that the connection is gone."""
+async def _wait_for_disconnect(request: Request) -> None:
+    """Return at `http.disconnect`: after the body it is the only message that the server still sends."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

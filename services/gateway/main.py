@@ -9,11 +9,11 @@ from fastapi import FastAPI
 from services.gateway import errors
 from services.gateway.authentication import Authenticator
 from services.gateway.deps import Gateway
-from services.gateway.limits import DeclaredLength, LargeBodies
 from services.gateway.project_cache import ProjectCache
+from services.gateway.requests.admission import ContentLengthMiddleware, LargeBodyBudget
 from services.gateway.routes import include
 from services.gateway.settings import Settings
-from services.gateway.tracing import TELEMETRY, TraceId
+from services.gateway.tracing import TELEMETRY, TraceIdMiddleware
 from shared import telemetry
 from shared.appender import Appender
 from shared.blobs import Blobs
@@ -44,7 +44,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         project_cache=project_cache,
         logs=Appender(bus, LOGS_SUBJECT),
         blobs=Blobs(bus),
-        large_bodies=LargeBodies(max(settings.large_bodies_bytes, settings.body_limit_bytes)),
+        large_bodies=LargeBodyBudget(max(settings.large_bodies_bytes, settings.body_limit_bytes)),
         seal=Seal(settings.secret),
     )
     yield
@@ -66,7 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     errors.install(app)
     include(app)
-    app.add_middleware(TraceId)
+    app.add_middleware(TraceIdMiddleware)
     return app
 
 
@@ -78,7 +78,7 @@ def main() -> None:
     collect_garbage_less_often()
     try:
         uvicorn.run(
-            DeclaredLength(app, settings.body_limit_bytes),
+            ContentLengthMiddleware(app, settings.body_limit_bytes),
             host=settings.http_host,
             port=settings.http_port,
             loop="uvloop",

@@ -1,6 +1,6 @@
-"""Which session a log is in that names a parent and no session: its parent's, if that is known.
+"""Sessions of logs that name a parent and no session: they inherit the session of their parent.
 
-Logging would place it there all the same when it is stored. Asked before, it can be told to the caller.
+Logging does the same when it stores them. Here it is done before, so that the answer can name the session.
 """
 
 import logging
@@ -12,51 +12,55 @@ from shared.contracts.principal import Principal
 from shared.errors import Problem
 
 LOOKUP_TIMEOUT_SECONDS = 1.0
-"""Logs are accepted while nobody can say where their parents are, so this is all they wait for it."""
+"""How long accepting logs may be delayed by the lookup; after that they are accepted without it."""
 
 logger = logging.getLogger(__name__)
 
 
-async def session_of(bus: Bus, organisation: str, parent_id: str) -> str | None:
-    """The session of a log; None: it has none, or it is not known yet, or nobody can say."""
-    return (await _known(bus, organisation, [parent_id])).get(parent_id)
+async def get_session_of_log(bus: Bus, organisation: str, log_id: str) -> str | None:
+    """Return the session of a log; None if it has none, is not stored yet, or logging does not answer in time."""
+    return (await _get_sessions_of_logs(bus, organisation, [log_id])).get(log_id)
 
 
-async def with_sessions(bus: Bus, organisation: str, records: list[LogRecord]) -> list[LogRecord]:
-    """Logs of one call, each in its own session or else in its parent's, which may be in the call, too."""
+async def inherit_sessions(bus: Bus, organisation: str, records: list[LogRecord]) -> list[LogRecord]:
+    """Return the logs of one call, each without a session in that of its parent, which may be in the same call.
+
+    The session of a log stays None where its parent's is not known.
+    """
     parents = [it.parent_id for it in records if it.parent_id is not None and it.session_id is None]
     if not parents:
         return records
-    sessions = _sessions(records, await _known(bus, organisation, parents))
+    sessions = _resolve_sessions(records, await _get_sessions_of_logs(bus, organisation, parents))
     return [
         it if it.session_id is not None else it.model_copy(update={"session_id": sessions[it.id]}) for it in records
     ]
 
 
-async def _known(bus: Bus, organisation: str, log_ids: Iterable[str]) -> Mapping[str, str | None]:
+async def _get_sessions_of_logs(bus: Bus, organisation: str, log_ids: Iterable[str]) -> Mapping[str, str | None]:
+    """Return the session of each stored log by its id; nothing if logging does not answer in time."""
     query = GetSessionsOfLogs(
         principal=Principal.of_service("gateway", organisation), log_ids=list(dict.fromkeys(log_ids))
     )
     try:
         return (await bus.request(query, timeout_seconds=LOOKUP_TIMEOUT_SECONDS)).sessions
     except Problem as problem:
-        logger.warning("the session of a parent is not told: %s", problem)
+        logger.warning("the sessions of parent logs could not be looked up: %s", problem)
         return {}
 
 
-def _sessions(records: Iterable[LogRecord], known: Mapping[str, str | None]) -> Mapping[str, str | None]:
-    """By log. What is stored outranks the call, as it does in logging: of one log sent twice the first stays."""
+def _resolve_sessions(records: Iterable[LogRecord], stored: Mapping[str, str | None]) -> Mapping[str, str | None]:
+    """Return the session by log id. `stored` takes precedence over `records`: of one log sent twice the first stays."""
     sent = {it.id: it for it in records}
-    found = dict(known)
+    sessions = dict(stored)
     for log_id in sent:
         path: dict[str, None] = {}
-        here = log_id
-        while here not in found and here in sent and here not in path:
-            log = sent[here]
-            if log.session_id is not None or log.parent_id is None:
-                found[here] = log.session_id
+        ancestor_id = log_id
+        while ancestor_id not in sessions and ancestor_id in sent and ancestor_id not in path:
+            ancestor = sent[ancestor_id]
+            if ancestor.session_id is not None or ancestor.parent_id is None:
+                sessions[ancestor_id] = ancestor.session_id
             else:
-                path[here] = None
-                here = log.parent_id
-        found.update(dict.fromkeys(path, found.get(here)))
-    return found
+                path[ancestor_id] = None
+                ancestor_id = ancestor.parent_id
+        sessions.update(dict.fromkeys(path, sessions.get(ancestor_id)))
+    return sessions

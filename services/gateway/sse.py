@@ -1,4 +1,4 @@
-"""Chunks from the bus → server-sent events, in the one form every v4 client reads (behaviour.md §4.6)."""
+"""Server-sent events in the one form that every v4 client can parse (behaviour.md §4.6)."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -10,15 +10,19 @@ from pydantic import BaseModel
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
-def event(payload: BaseModel) -> bytes:
-    """One `data: <json>` event. The space after the colon is what Python clients look for."""
+def encode_event(payload: BaseModel) -> bytes:
+    """Return one `data: <json>` event. Python clients look for the space after the colon."""
     body = payload.model_dump_json().encode()
     # Clients up to 0.7.0 split a line at every "data: "; inside a JSON string its space may be written as an escape.
     return b"data: " + body.replace(b"data: ", b"data:\\u0020") + b"\n\n"
 
 
-async def respond(events: AsyncIterator[BaseModel]) -> Response:
-    """Answer with the events. What fails before the first one is an ordinary error; later the connection breaks off."""
+async def event_stream_response(events: AsyncIterator[BaseModel]) -> Response:
+    """Return a streaming response of `events`, an async generator, after waiting for the first one.
+
+    Raises what fails before the first event, so that it is answered as an ordinary error; a later failure breaks off
+    the connection.
+    """
     try:
         first = await anext(events)
     except StopAsyncIteration:
@@ -26,8 +30,8 @@ async def respond(events: AsyncIterator[BaseModel]) -> Response:
 
     async def body() -> AsyncIterator[bytes]:
         async with aclosing(events) as rest:  # type: ignore[type-var]  # an async generator at run time
-            yield event(first)
-            async for item in rest:
-                yield event(item)
+            yield encode_event(first)
+            async for payload in rest:
+                yield encode_event(payload)
 
     return StreamingResponse(body(), media_type="text/event-stream", headers=_HEADERS)

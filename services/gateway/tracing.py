@@ -1,33 +1,33 @@
-"""The trace of a request. FastAPI makes the server span; this tells the caller its id."""
+"""OpenTelemetry settings of FastAPI's server spans, and the response header with the trace id."""
 
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_QUIET = frozenset({"/healthz", "/readyz"})
+_UNTRACED_PATHS = frozenset({"/healthz", "/readyz"})
 
 TELEMETRY = TelemetryConfig(
     # Off: spans inside FastAPI's own work, and its log records, which would repeat what callers sent.
     operation_spans=False,
     logs=False,
     metrics=False,
-    exclude=lambda scope: scope["path"] in _QUIET,
+    exclude=lambda scope: scope["path"] in _UNTRACED_PATHS,
 )
 
 
-class TraceId:
-    """ASGI middleware: `X-Trace-Id` in every answer, so that a caller can name the request it asks about."""
+class TraceIdMiddleware:
+    """ASGI middleware: sets `X-Trace-Id` (32 hex digits) in every response, by which a caller can report a request."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Add the header."""
+        """Call the application; add the header if the request has a valid span."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 
-        async def named(message: Message) -> None:
+        async def send_with_trace_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 context = trace.get_current_span().get_span_context()
                 if context.is_valid:
@@ -35,4 +35,4 @@ class TraceId:
                     message["headers"] = [*message["headers"], header]
             await send(message)
 
-        await self._app(scope, receive, named)
+        await self._app(scope, receive, send_with_trace_id)

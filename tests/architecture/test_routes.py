@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from services.gateway.body import CleanRoute
 from services.gateway.main import create_app
+from services.gateway.requests.route import BodyRoute
 from services.gateway.routes import OPEN_PATHS
 from services.gateway.settings import Settings
 from shared.permissions import PERMISSIONS
@@ -47,14 +47,15 @@ def test_a_route_names_its_permission_or_is_listed_as_open(route: Any) -> None:
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.path not in OPEN_PATHS], ids=_label)
-def test_a_route_is_rid_of_keys_and_images(route: Any) -> None:
-    """Its router says `route_class=CleanRoute`: no body gets past it with secrets, or with images not yet stored."""
-    assert isinstance(getattr(route, "original_route", route), CleanRoute)
+def test_a_route_redacts_keys_and_offloads_images(route: Any) -> None:
+    """Its router has `route_class=BodyRoute`: no body passes with provider keys, or with images not yet stored."""
+    assert isinstance(getattr(route, "original_route", route), BodyRoute)
 
 
-def test_few_routes_decide_themselves_what_images_are_kept() -> None:
-    itself = [route for route in ROUTES if getattr(getattr(route, "original_route", route), "keeps_itself", False)]
-    assert [_label(route) for route in itself] == ["PATCH /v4/logs", "PATCH /v4/logs/{id}"]
+def test_only_the_two_updates_of_a_log_store_their_images_themselves() -> None:
+    originals = {_label(route): getattr(route, "original_route", route) for route in ROUTES}
+    deferred = [label for label, route in originals.items() if getattr(route, "endpoint_stores_images", False)]
+    assert deferred == ["PATCH /v4/logs", "PATCH /v4/logs/{id}"]
 
 
 def test_every_open_path_is_there() -> None:

@@ -461,11 +461,11 @@ class TestGateways:
             for name in ("counter", "desk", "counter"):
                 await one.request(UpdateProject(organisation=caller.organisation, id=project_id, name=name))
                 for project_cache in project_caches:
-                    assert (await project_cache.project(caller.organisation, project_id)).name == name
+                    assert (await project_cache.get_project(caller.organisation, project_id)).name == name
             await other.request(DeleteProject(principal=acting(caller.organisation), id=project_id))
             for project_cache in project_caches:
-                assert await project_cache.projects(caller.organisation, [project_id]) == {}
-                assert await project_cache.versions(caller.organisation, [first.version.id]) == {}
+                assert await project_cache.get_many_projects(caller.organisation, [project_id]) == {}
+                assert await project_cache.get_many_versions(caller.organisation, [first.version.id]) == {}
             anew, again = await resolved("counter")
             assert anew.project.id == again.project.id != project_id
             (record,) = await history(here, caller.organisation, anew.project.id)
@@ -477,11 +477,11 @@ class TestGateways:
         async with connected(here.nats) as bus:
             project_cache = ProjectCache(bus, GatewaySettings(secret=SECRET))
             await project_cache.listen()
-            assert (await project_cache.project(org, project_id)).name == "desk"
+            assert (await project_cache.get_project(org, project_id)).name == "desk"
             await here.database["projects"].update_one({"_id": project_id}, {"$set": {"name": "changed unheard"}})
-            assert (await project_cache.project(org, project_id)).name == "desk"
+            assert (await project_cache.get_project(org, project_id)).name == "desk"
             await bus._reconnected()
-            assert (await project_cache.project(org, project_id)).name == "changed unheard"
+            assert (await project_cache.get_project(org, project_id)).name == "changed unheard"
 
 
 class TestDeleting:

@@ -5,18 +5,18 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
-from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
-from services.gateway.paging import COUNT_SECONDS
+from services.gateway.paging import COUNT_TIMEOUT_SECONDS
+from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.configs import (
     ModelConfigResponse,
     ProjectConfigResponse,
     ProjectModelConfigRequest,
     PromptConfigRequest,
     PromptFileRequest,
-    model_config,
-    model_response,
-    registered_response,
+    model_config_response,
+    registered_config_response,
+    require_model_config,
 )
 from shared.contracts.logs import ConfigUse, GetConfigUse
 from shared.contracts.principal import Principal
@@ -24,7 +24,7 @@ from shared.contracts.prompts import DeserializePrompt, SerializePrompt
 from shared.errors import Unavailable
 from shared.permissions import EDIT_PROMPTS
 
-router = APIRouter(tags=["Model configs"], route_class=CleanRoute)
+router = APIRouter(tags=["Model configs"], route_class=BodyRoute)
 
 _PROMPT = "text/prompt"
 
@@ -37,18 +37,18 @@ async def register(body: ProjectModelConfigRequest, caller: CallerDep, gateway: 
     resolved = await gateway.project_cache.resolve(
         caller,
         body.project_ref(),
-        config=body.config(),
+        config=body.to_config(),
     )
     use = await _use(resolved.version.id, caller, gateway)
-    (version,) = await gateway.project_cache.with_tools(caller.organisation, [resolved.version])
-    return registered_response(resolved.project, version, use)
+    (version,) = await gateway.project_cache.fill_linked_tools(caller.organisation, [resolved.version])
+    return registered_config_response(resolved.project, version, use)
 
 
 async def _use(config_id: str, caller: Principal, gateway: Gateway) -> ConfigUse:
     """None while logs cannot be counted, or take too long: the config is registered all the same."""
     query = GetConfigUse(principal=caller, config_id=config_id)
     try:
-        return await gateway.bus.request(query, timeout_seconds=COUNT_SECONDS)
+        return await gateway.bus.request(query, timeout_seconds=COUNT_TIMEOUT_SECONDS)
     except Unavailable:
         return ConfigUse(logs=0)
 
@@ -56,7 +56,9 @@ async def _use(config_id: str, caller: Principal, gateway: Gateway) -> ConfigUse
 @router.get("/model-configs/{id}", summary="Read a config")
 async def get(id: str, caller: CallerDep, gateway: GatewayDep) -> ModelConfigResponse:  # noqa: A002
     """404 when the caller's organisation has no model config with this id."""
-    return model_response(id, model_config(await gateway.project_cache.version(caller.organisation, id)))
+    return model_config_response(
+        id, require_model_config(await gateway.project_cache.get_version(caller.organisation, id))
+    )
 
 
 @router.post(
@@ -67,7 +69,7 @@ async def get(id: str, caller: CallerDep, gateway: GatewayDep) -> ModelConfigRes
 )
 async def export(id: str, caller: CallerDep, gateway: GatewayDep, request: Request) -> Response:  # noqa: A002
     """A JSON string, or the file itself if `text/prompt` is all that the caller accepts."""
-    config = model_config(await gateway.project_cache.version(caller.organisation, id))
+    config = require_model_config(await gateway.project_cache.get_version(caller.organisation, id))
     file = await gateway.bus.request(SerializePrompt(config=config))
     accepted = {part.partition(";")[0].strip() for part in ",".join(request.headers.getlist("accept")).split(",")}
     if accepted == {_PROMPT}:
@@ -78,11 +80,11 @@ async def export(id: str, caller: CallerDep, gateway: GatewayDep, request: Reque
 @router.post("/model-configs/serialize", summary="Write a config as a .prompt file")
 async def serialize(body: PromptConfigRequest, _: CallerDep, gateway: GatewayDep) -> str:
     """Nothing is stored."""
-    return (await gateway.bus.request(SerializePrompt(config=body.config()))).text
+    return (await gateway.bus.request(SerializePrompt(config=body.to_config()))).text
 
 
 @router.post("/model-configs/deserialize", summary="Read a .prompt file")
 async def deserialize(body: PromptFileRequest, caller: CallerDep, gateway: GatewayDep) -> ModelConfigResponse:
     """Nothing is stored; the id is derived from the content. 422 names the line that cannot be read."""
     read = await gateway.bus.request(DeserializePrompt(principal=caller, text=body.config))
-    return model_response(read.id, read.config)
+    return model_config_response(read.id, read.config)

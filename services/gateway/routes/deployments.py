@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from services.gateway.body import CleanRoute
 from services.gateway.deps import GatewayDep, require
-from services.gateway.schemas.bodies import LARGEST_PAGE, PaginatedData
+from services.gateway.requests.route import BodyRoute
+from services.gateway.schemas.bodies import MAX_PAGE_SIZE, PaginatedData
 from services.gateway.schemas.deployments import (
     DeploymentResponse,
     EnvironmentProjectConfigRequest,
@@ -19,8 +19,8 @@ from shared.contracts.logs import Page
 from shared.contracts.principal import Principal
 from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS
 
-router = APIRouter(tags=["Deployments"], route_class=CleanRoute)
-console = APIRouter(tags=["Console"], route_class=CleanRoute)
+router = APIRouter(tags=["Deployments"], route_class=BodyRoute)
+console = APIRouter(tags=["Console"], route_class=BodyRoute)
 
 ReaderDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
 DeployerDep = Annotated[Principal, Depends(require(CHANGE_DEPLOYMENTS))]
@@ -64,7 +64,7 @@ async def list_deployments(
     caller: ReaderDep,
     gateway: GatewayDep,
     page: Annotated[int, Query(ge=0, description="From 0.")] = 0,
-    size: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 50,
+    size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 50,
 ) -> PaginatedData[DeploymentResponse]:
     """The history of the project, newest first."""
     query = ListDeployments(principal=caller, project_id=id, page=Page(number=page, size=size))

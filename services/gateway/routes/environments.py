@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from services.gateway.body import CleanRoute
 from services.gateway.deps import GatewayDep, require
+from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.environments import (
     CreateEnvironmentRequest,
     EnvironmentResponse,
@@ -16,7 +16,7 @@ from shared.contracts.deployments import CreateEnvironment, DeleteEnvironment, L
 from shared.contracts.principal import Principal
 from shared.permissions import EDIT_PROMPTS, MANAGE_ENVIRONMENTS
 
-router = APIRouter(tags=["Environments"], route_class=CleanRoute)
+router = APIRouter(tags=["Environments"], route_class=BodyRoute)
 
 ManagerDep = Annotated[Principal, Depends(require(MANAGE_ENVIRONMENTS))]
 

@@ -5,31 +5,31 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Response
 from pydantic_core import to_json
 
-from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
-from services.gateway.feedback_validation import may_come, settled
-from services.gateway.schemas.bodies import OneOrSeveral
+from services.gateway.feedback_validation import may_still_arrive, validate_feedback
+from services.gateway.requests.route import BodyRoute
+from services.gateway.schemas.bodies import OneOrMany
 from services.gateway.schemas.feedback import FeedbackRequest, FeedbackResponse, feedback_responses
 from shared.contracts.logs import FeedbackGiven, FeedbackOfLogs, GetFeedback
 from shared.contracts.principal import Principal
 from shared.errors import NotFound, Unavailable
 from shared.permissions import EDIT_PROMPTS
 
-router = APIRouter(tags=["Feedback"], route_class=CleanRoute)
+router = APIRouter(tags=["Feedback"], route_class=BodyRoute)
 
 CallerDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
 
 
 @router.post("/feedback", summary="Say something about logs", response_model=FeedbackResponse | list[FeedbackResponse])
 async def feedback(
-    body: Annotated[OneOrSeveral[FeedbackRequest], Body()], caller: CallerDep, gateway: GatewayDep
+    body: Annotated[OneOrMany[FeedbackRequest], Body()], caller: CallerDep, gateway: GatewayDep
 ) -> Response:
     """200 means durable. Of an array either all is recorded or nothing; the answer has its shape and order."""
     requests = body if isinstance(body, list) else [body]
-    given = [request.about(caller) for request in requests]
+    given = [request.to_feedback(caller) for request in requests]
     before = await _before(given, caller, gateway)
     projects = _projects(given, before, caller, gateway)
-    given = await settled(gateway.project_cache, caller.organisation, given, projects)
+    given = await validate_feedback(gateway.project_cache, caller.organisation, given, projects)
     if given:
         await gateway.logs.append([one.model_dump_json(exclude_none=True).encode() for one in given])
     answers = feedback_responses(given, before)
@@ -51,11 +51,11 @@ def _projects(
     """The project of each log, if it is known. Errors: NotFound, no log has this id and none will; Unavailable."""
     projects = {log.log_id: log.project_id for log in before.logs}
     for log_id in {one.log_id: None for one in given if one.log_id not in projects}:
-        project_id = gateway.project_cache.project_of_log(caller.organisation, log_id)
+        project_id = gateway.project_cache.get_project_of_log(caller.organisation, log_id)
         if project_id is not None:
             projects[log_id] = project_id
-        elif not before.complete and not may_come(log_id):
+        elif not before.complete and not may_still_arrive(log_id):
             raise Unavailable(f"data_id: logs are being stored, perhaps {log_id!r} among them. Try again.")
-        elif not may_come(log_id):
+        elif not may_still_arrive(log_id):
             raise NotFound(f"data_id: there is no log {log_id!r}.")
     return projects

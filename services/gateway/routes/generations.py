@@ -8,10 +8,10 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ValidationError
 
 from services.gateway import sse
-from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.disconnect import cancel_on_disconnect
-from services.gateway.schemas.generation_answers import (
+from services.gateway.requests.route import BodyRoute
+from services.gateway.schemas.generation_responses import (
     ChatResponse,
     CompletionResponse,
     chat_response,
@@ -30,13 +30,13 @@ from services.gateway.schemas.generations import (
     GenerateRequest,
     ProviderApiKeys,
 )
-from services.gateway.session_inheritance import session_of
+from services.gateway.session_inheritance import get_session_of_log
 from shared.contracts.generations import Chunk, Generate, Generation
 from shared.contracts.principal import Principal
 from shared.errors import Internal, Invalid
 from shared.permissions import EDIT_PROMPTS
 
-router = APIRouter(route_class=CleanRoute)
+router = APIRouter(route_class=BodyRoute)
 CallerDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
 
 
@@ -102,7 +102,7 @@ async def completion_model_config(
 async def _chat(body: AnyChat, caller: Principal, gateway: Gateway, request: Request) -> Response:
     command = await _command(body, caller, gateway, request)
     if command.stream:
-        return await cancel_on_disconnect(request, sse.respond(_events(gateway, command, chat=True)))
+        return await cancel_on_disconnect(request, sse.event_stream_response(_events(gateway, command, chat=True)))
     whole = _whole(gateway, command, lambda generation: chat_response(generation, body))
     return await cancel_on_disconnect(request, whole)
 
@@ -110,7 +110,7 @@ async def _chat(body: AnyChat, caller: Principal, gateway: Gateway, request: Req
 async def _complete(body: AnyCompletion, caller: Principal, gateway: Gateway, request: Request) -> Response:
     command = await _command(body, caller, gateway, request)
     if command.stream:
-        return await cancel_on_disconnect(request, sse.respond(_events(gateway, command, chat=False)))
+        return await cancel_on_disconnect(request, sse.event_stream_response(_events(gateway, command, chat=False)))
     whole = _whole(gateway, command, lambda generation: completion_response(generation, body))
     return await cancel_on_disconnect(request, whole)
 
@@ -130,7 +130,7 @@ async def _command(body: GenerateRequest, caller: Principal, gateway: Gateway, r
         sealed = gateway.seal.close(keys) if keys else None
     command = body.command(caller).model_copy(update={"sealed_keys": sealed})
     if command.session_id is None and command.parent_id is not None:
-        session_id = await session_of(gateway.bus, caller.organisation, command.parent_id)
+        session_id = await get_session_of_log(gateway.bus, caller.organisation, command.parent_id)
         command = command.model_copy(update={"session_id": session_id})
     return command
 
@@ -143,7 +143,7 @@ async def _whole(gateway: Gateway, command: Generate, prepare: Callable[[Generat
             if isinstance(answer, Generation):
                 response = _json(prepare(answer))
                 for sample in answer.samples:
-                    gateway.project_cache.note_log(command.organisation, sample.id, answer.project_id)
+                    gateway.project_cache.set_project_of_log(command.organisation, sample.id, answer.project_id)
     if response is None:
         raise Internal("The generation ended without an answer.")
     return response
@@ -153,7 +153,7 @@ async def _events(gateway: Gateway, command: Generate, *, chat: bool) -> AsyncIt
     async with aclosing(gateway.bus.stream_request(command, Chunk)) as answers:
         async for answer in answers:
             if isinstance(answer, Chunk):
-                gateway.project_cache.note_log(command.organisation, answer.sample.id, answer.project_id)
+                gateway.project_cache.set_project_of_log(command.organisation, answer.sample.id, answer.project_id)
                 yield stream_event(answer, chat=chat)
 
 

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from services.gateway.body import CleanRoute
 from services.gateway.deps import GatewayDep, require
+from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.keys import (
     CreateKeyRequest,
     KeyResponse,
@@ -17,7 +17,7 @@ from shared.contracts.access import CreateKey, ListKeys, RevokeKey
 from shared.contracts.principal import Principal
 from shared.permissions import MANAGE_KEYS
 
-router = APIRouter(tags=["API keys"], route_class=CleanRoute)
+router = APIRouter(tags=["API keys"], route_class=BodyRoute)
 
 CallerDep = Annotated[Principal, Depends(require(MANAGE_KEYS))]
 

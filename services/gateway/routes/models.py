@@ -2,13 +2,13 @@
 
 from fastapi import APIRouter, Depends
 
-from services.gateway.body import CleanRoute
 from services.gateway.deps import GatewayDep, require
+from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.models import ModelsResponse
 from shared.contracts.providers import ListModels
 from shared.permissions import EDIT_PROMPTS
 
-router = APIRouter(tags=["Models"], route_class=CleanRoute)
+router = APIRouter(tags=["Models"], route_class=BodyRoute)
 
 
 @router.get(

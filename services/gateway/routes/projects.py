@@ -5,9 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
-from services.gateway.paging import COUNT_SECONDS, PAGE_SECONDS, every, page_of
+from services.gateway.paging import COUNT_TIMEOUT_SECONDS, PAGE_TIMEOUT_SECONDS, fetch_all, fetch_page
+from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.bodies import PaginatedData
 from services.gateway.schemas.configs import ProjectConfigResponse
 from services.gateway.schemas.projects import (
@@ -40,7 +40,7 @@ from shared.contracts.projects import (
 from shared.errors import Unavailable
 from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS, authorize
 
-router = APIRouter(tags=["Projects"], route_class=CleanRoute)
+router = APIRouter(tags=["Projects"], route_class=BodyRoute)
 
 CallerDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
 DeployerDep = Annotated[Principal, Depends(require(CHANGE_DEPLOYMENTS))]
@@ -52,14 +52,14 @@ async def list_projects(
 ) -> PaginatedData[ProjectResponse]:
     """Every project of the organisation, newest first unless `sort_by` and `order` say otherwise."""
     members = await _members(caller, gateway)
-    if not wanted.concerns(members):
+    if not wanted.matches_a_member(members):
         return PaginatedData(records=[], page=wanted.page, size=wanted.size, total=0)
 
     async def ask(page: Page) -> tuple[list[ProjectDetails], int]:
-        answer = await gateway.bus.request(wanted.listing(caller, page), timeout_seconds=PAGE_SECONDS)
+        answer = await gateway.bus.request(wanted.to_list_projects(caller, page), timeout_seconds=PAGE_TIMEOUT_SECONDS)
         return answer.projects, answer.total
 
-    found, total = await page_of(Page(number=wanted.page, size=wanted.size), ask)
+    found, total = await fetch_page(Page(number=wanted.page, size=wanted.size), ask)
     uses = await _uses(found, caller, gateway)
     shown = await _shown(found, caller, gateway)
     records = [project_response(caller.organisation, one, members, uses) for one in shown]
@@ -74,7 +74,7 @@ async def create(body: CreateProjectRequest, caller: CallerDep, gateway: Gateway
         principal=caller,
         name=body.name,
         directory_id=body.directory_id,
-        feedback_types=[one.definition() for one in body.feedback_types],
+        feedback_types=[one.to_feedback_type() for one in body.feedback_types],
     )
     return project_response(caller.organisation, await gateway.bus.request(command), members, Uses())
 
@@ -99,7 +99,7 @@ async def update(
     command = UpdateProject(principal=caller, id=id, **fields)
     members = await _members(caller, gateway)
     found = await gateway.bus.request(command)
-    gateway.project_cache.forget(caller.organisation, id)
+    gateway.project_cache.invalidate(caller.organisation, id)
     return await _changed(found, members, caller, gateway)
 
 
@@ -109,7 +109,7 @@ async def delete(id: str, caller: CallerDep, gateway: GatewayDep) -> Response:  
     deployed only by who may change that.
     """
     await gateway.bus.request(DeleteProject(principal=caller, id=id))
-    gateway.project_cache.forget(caller.organisation, id)
+    gateway.project_cache.invalidate(caller.organisation, id)
     return Response(status_code=204)
 
 
@@ -127,9 +127,9 @@ async def list_configs(
         answer = await gateway.bus.request(ListVersions(principal=caller, project_id=id, page=page))
         return answer.versions, answer.total
 
-    versions = await every(ask)
+    versions = await fetch_all(ask)
     uses = await _use_of([version.id for version in versions], caller, gateway)
-    shown = await gateway.project_cache.with_tools(caller.organisation, versions)
+    shown = await gateway.project_cache.fill_linked_tools(caller.organisation, versions)
     return [project_config_response(project, version, uses.configs.get(version.id)) for version in shown]
 
 
@@ -144,7 +144,7 @@ async def get_active_config(
     query = GetActive(principal=caller, project_id=id, environment=environment)
     active = await gateway.bus.request(query)
     uses = await _use_of([active.version.id], caller, gateway)
-    (version,) = await gateway.project_cache.with_tools(caller.organisation, [active.version])
+    (version,) = await gateway.project_cache.fill_linked_tools(caller.organisation, [active.version])
     shown = active.model_copy(update={"version": version})
     return active_config_response(shown, uses.configs.get(version.id))
 
@@ -188,7 +188,7 @@ async def update_feedback_types(
 async def _define(
     project_id: str, wanted: list[FeedbackTypeRequest], caller: Principal, gateway: Gateway
 ) -> list[FeedbackTypeModel]:
-    types = [one.definition() for one in wanted]
+    types = [one.to_feedback_type() for one in wanted]
     command = DefineFeedbackTypes(principal=caller, project_id=project_id, types=types)
     return [feedback_type_response(one) for one in (await gateway.bus.request(command)).types]
 
@@ -206,7 +206,9 @@ async def _response(found: ProjectDetails, caller: Principal, gateway: Gateway) 
 async def _shown(found: list[ProjectDetails], caller: Principal, gateway: Gateway) -> list[ProjectDetails]:
     """With the tools their active configs link to as they are now."""
     active = [one.active for one in found if one.active]
-    filled = {version.id: version for version in await gateway.project_cache.with_tools(caller.organisation, active)}
+    filled = {
+        version.id: version for version in await gateway.project_cache.fill_linked_tools(caller.organisation, active)
+    }
     return [one.model_copy(update={"active": filled[one.active.id]}) if one.active else one for one in found]
 
 
@@ -215,7 +217,7 @@ async def _changed(
 ) -> ProjectResponse:
     """What was changed is not told to have failed because its logs cannot be counted now: then it has none."""
     try:
-        uses = await _uses([found], caller, gateway, seconds=COUNT_SECONDS)
+        uses = await _uses([found], caller, gateway, seconds=COUNT_TIMEOUT_SECONDS)
     except Unavailable:
         uses = Uses()
     (shown,) = await _shown([found], caller, gateway)
@@ -227,7 +229,7 @@ async def _members(caller: Principal, gateway: Gateway) -> list[Member]:
 
 
 async def _uses(
-    found: list[ProjectDetails], caller: Principal, gateway: Gateway, *, seconds: float = PAGE_SECONDS
+    found: list[ProjectDetails], caller: Principal, gateway: Gateway, *, seconds: float = PAGE_TIMEOUT_SECONDS
 ) -> Uses:
     query = GetUses(
         principal=caller,
@@ -239,4 +241,4 @@ async def _uses(
 
 async def _use_of(config_ids: list[str], caller: Principal, gateway: Gateway) -> Uses:
     query = GetUses(principal=caller, config_ids=config_ids)
-    return await gateway.bus.request(query, timeout_seconds=PAGE_SECONDS)
+    return await gateway.bus.request(query, timeout_seconds=PAGE_TIMEOUT_SECONDS)

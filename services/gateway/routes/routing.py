@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
-from services.gateway.body import CleanRoute
 from services.gateway.deps import GatewayDep, require
+from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.routing import ProviderKeyRequest, ProviderKeyResponse, RedirectRequest
 from shared.contracts.credentials import DeleteProviderKey, ListProviderKeys, SetProviderKey
 from shared.contracts.principal import Principal
@@ -13,7 +13,7 @@ from shared.contracts.projects import Provider
 from shared.contracts.routing import DeleteRedirect, ListRedirects, Redirect, Target
 from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS, MANAGE_KEYS
 
-router = APIRouter(tags=["Providers"], route_class=CleanRoute)
+router = APIRouter(tags=["Providers"], route_class=BodyRoute)
 
 RouterDep = Annotated[Principal, Depends(require(CHANGE_DEPLOYMENTS))]
 KeeperDep = Annotated[Principal, Depends(require(MANAGE_KEYS))]

@@ -5,18 +5,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from services.gateway.body import CleanRoute
 from services.gateway.deps import GatewayDep, require
-from services.gateway.paging import PAGE_SECONDS, page_of
-from services.gateway.schemas.bodies import LARGEST_PAGE, PaginatedData
+from services.gateway.paging import PAGE_TIMEOUT_SECONDS, fetch_page
+from services.gateway.requests.route import BodyRoute
+from services.gateway.schemas.bodies import MAX_PAGE_SIZE, PaginatedData
 from services.gateway.schemas.sessions import CreateSessionResponse, SessionResponse, session_response
 from shared import ids, telemetry
 from shared.contracts.logs import GetSession, GetTree, ListSessions, Page, Session, SessionOpened, Tree
 from shared.contracts.principal import Principal
 from shared.permissions import EDIT_PROMPTS, VIEW_LOGS
 
-router = APIRouter(tags=["Sessions"], route_class=CleanRoute)
-console = APIRouter(tags=["Console"], route_class=CleanRoute)
+router = APIRouter(tags=["Sessions"], route_class=BodyRoute)
+console = APIRouter(tags=["Console"], route_class=BodyRoute)
 
 ReaderDep = Annotated[Principal, Depends(require(VIEW_LOGS))]
 
@@ -27,21 +27,21 @@ async def list_sessions(
     gateway: GatewayDep,
     project_id: str,
     page: Annotated[int, Query(ge=1, description="From 1.")] = 1,
-    size: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 10,
+    size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 10,
 ) -> PaginatedData[SessionResponse]:
     """Sessions with at least one log of the project, newest first."""
-    await gateway.project_cache.project(caller.organisation, project_id)
+    await gateway.project_cache.get_project(caller.organisation, project_id)
 
     async def ask(page: Page) -> tuple[list[Session], int]:
         found = await gateway.bus.request(
             ListSessions(principal=caller, project_id=project_id, page=page),
-            timeout_seconds=PAGE_SECONDS,
+            timeout_seconds=PAGE_TIMEOUT_SECONDS,
         )
         return found.sessions, found.total
 
-    sessions, total = await page_of(Page(number=page - 1, size=size), ask)
+    sessions, total = await fetch_page(Page(number=page - 1, size=size), ask)
     wanted = (project for session in sessions for project in session.project_ids)
-    projects = await gateway.project_cache.projects(caller.organisation, wanted)
+    projects = await gateway.project_cache.get_many_projects(caller.organisation, wanted)
     records = [session_response(session, projects) for session in sessions]
     return PaginatedData(records=records, page=page, size=size, total=total)
 
@@ -65,7 +65,9 @@ async def create_session(
 async def get_session(id: str, caller: ReaderDep, gateway: GatewayDep) -> SessionResponse:  # noqa: A002
     """404 when there is none in the caller's organisation."""
     session = await gateway.bus.request(GetSession(principal=caller, id=id))
-    return session_response(session, await gateway.project_cache.projects(caller.organisation, session.project_ids))
+    return session_response(
+        session, await gateway.project_cache.get_many_projects(caller.organisation, session.project_ids)
+    )
 
 
 @console.get("/sessions/{id}/tree", summary="The logs of a session as a tree")

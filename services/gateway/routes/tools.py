@@ -5,9 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 
-from services.gateway.body import CleanRoute
 from services.gateway.deps import Gateway, GatewayDep, require
-from services.gateway.paging import every
+from services.gateway.paging import fetch_all
+from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.tools import (
     CreateToolRequest,
     RunToolRequest,
@@ -23,7 +23,7 @@ from shared.contracts.tools import RUN_SECONDS, CreateTool, DeleteTool, GetTools
 from shared.errors import NotFound
 from shared.permissions import EDIT_PROMPTS
 
-router = APIRouter(tags=["Tools"], route_class=CleanRoute)
+router = APIRouter(tags=["Tools"], route_class=BodyRoute)
 
 CallerDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
 
@@ -36,7 +36,7 @@ async def list_tools(caller: CallerDep, gateway: GatewayDep) -> list[ToolRespons
         answer = await gateway.bus.request(ListTools(principal=caller, page=page))
         return answer.tools, answer.total
 
-    return [tool_response(tool) for tool in await every(ask)]
+    return [tool_response(tool) for tool in await fetch_all(ask)]
 
 
 @router.post("/tools", status_code=201, summary="Make a tool")

@@ -1,1 +1,1 @@
-"""The public HTTP shapes and how they map to contracts; one file per route file."""
+"""Pydantic models of HTTP requests and responses, converted to and from bus messages; one file per route file."""

@@ -1,4 +1,4 @@
-"""What several request and response bodies share."""
+"""Base classes, fields and conversions that several request and response models share."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
@@ -13,35 +13,35 @@ from shared.errors import Invalid
 T = TypeVar("T", bound=BaseModel)
 
 
-def _form(value: Any) -> str:  # noqa: ANN401 - anything may arrive
+def _object_or_array(value: Any) -> str:  # noqa: ANN401 - anything may arrive
     return "several" if isinstance(value, list) else "one"
 
 
-OneOrSeveral = Annotated[Annotated[T, Tag("one")] | Annotated[list[T], Tag("several")], Discriminator(_form)]
-"""An object or an array of them. What is wrong with one is said of it, and not that it is no array, too."""
+OneOrMany = Annotated[Annotated[T, Tag("one")] | Annotated[list[T], Tag("several")], Discriminator(_object_or_array)]
+"""An object or an array of them. The tags keep validation from also reporting that an object is no array."""
 
 
-class Body(BaseModel):
-    """A request body. An explicit null for an optional field means that it was not given (behaviour.md §1.2)."""
+class RequestBody(BaseModel):
+    """A request body; fields with null count as absent (behaviour.md §1.2), unknown fields are ignored."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
-    def _null_is_absent(cls, data: Any) -> Any:  # noqa: ANN401 - anything may arrive
+    def _drop_nulls(cls, data: Any) -> Any:  # noqa: ANN401 - anything may arrive
         if isinstance(data, dict):
             return {name: value for name, value in data.items() if value is not None}
         return data
 
 
-class StrictBody(Body):
-    """A request body that refuses fields it does not know."""
+class StrictRequestBody(RequestBody):
+    """A request body in which unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class Placed(BaseModel):
-    """Where a log belongs: project, session, parent (behaviour.md §4.1)."""
+class LogPlacement(BaseModel):
+    """The fields that name the project, session and parent of a log (behaviour.md §4.1)."""
 
     project: str | None = Field(None, description="Name of the project; created if there is none.", min_length=1)
     project_id: str | None = Field(None, description="Id of the project, `pr_…`.")
@@ -53,7 +53,7 @@ class Placed(BaseModel):
     parent_reference_id: str | None = Field(None, description="`reference_id` of the log to nest under.", min_length=1)
 
     @model_validator(mode="after")
-    def _one_way_to_say_it(self) -> "Placed":
+    def _check_session_and_parent(self) -> "LogPlacement":
         if self.session_id is not None and self.session_reference_id is not None:
             raise ValueError("session_id and session_reference_id exclude each other: send one of them")
         if self.parent_id is not None and self.parent_reference_id is not None:
@@ -65,29 +65,29 @@ class Placed(BaseModel):
         return self
 
     def project_ref(self) -> ProjectRef:
-        """How the caller named the project."""
+        """Return the name and id of the project as sent."""
         return ProjectRef(name=self.project, id=self.project_id)
 
-    def session(self, caller: Principal) -> str | None:
-        """Id of the session; a reference stands for the same session every time."""
+    def resolve_session_id(self, caller: Principal) -> str | None:
+        """Return the id of the session, sent or derived from its reference; None if neither is sent."""
         if self.session_reference_id is not None:
             return ids.derive("sesh", caller.organisation, self.session_reference_id)
         return self.session_id
 
-    def parent(self, caller: Principal) -> str | None:
-        """Id of the parent log, which may not have arrived yet."""
+    def resolve_parent_id(self, caller: Principal) -> str | None:
+        """Return the id of the parent log, sent or derived from its reference; it may not be stored yet."""
         if self.parent_reference_id is not None:
-            return log_id(caller, self.parent_reference_id)
+            return log_id_of_reference(caller, self.parent_reference_id)
         return self.parent_id
 
 
-def log_id(caller: Principal, reference_id: str) -> str:
-    """The id of the log with this reference: a repeated call is the same log."""
+def log_id_of_reference(caller: Principal, reference_id: str) -> str:
+    """Return the id derived from the organisation and the reference, so that a repeated call is the same log."""
     return ids.derive("data", caller.organisation, reference_id)
 
 
-def with_zone(moment: datetime) -> datetime:
-    """A caller's time, in UTC; without a zone it is UTC. Errors: Invalid."""
+def to_utc(moment: datetime) -> datetime:
+    """Return `moment` in UTC; without a time zone it is UTC already. Raises Invalid if UTC cannot express it."""
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:
@@ -96,8 +96,8 @@ def with_zone(moment: datetime) -> datetime:
         ) from None
 
 
-LARGEST_PAGE = 1000
-"""The published contract names none."""
+MAX_PAGE_SIZE = 1000
+"""Of every list. The published contract has no maximum."""
 
 
 class PaginatedData(BaseModel, Generic[T]):

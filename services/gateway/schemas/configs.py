@@ -1,11 +1,11 @@
-"""Model and tool configs: as sent, and as answered."""
+"""Request and response models of model and tool configs."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
-from services.gateway.schemas.bodies import Body, StrictBody
+from services.gateway.schemas.bodies import RequestBody, StrictRequestBody
 from shared import ids
 from shared.contracts.chat import ChatMessage, ConfigTool, InlineTool, LinkedTool, ResponseFormat
 from shared.contracts.logs import ConfigUse
@@ -24,15 +24,15 @@ from shared.errors import NotFound
 PublicProvider = Literal[
     "openai", "openai_azure", "mock", "anthropic", "bedrock", "cohere", "replicate", "google", "groq"
 ]
-"""The names the final contract has. A client of that age turns a config with any other into a plain dict."""
+"""The names in the published contract. Its clients parse a config with any other provider as a plain dict."""
 
 
-class _ModelConfigFields(StrictBody):
+class _ModelConfigFields(StrictRequestBody):
     name: str | None = None
     description: str | None = None
     provider: Provider = "openai"
     provider_name: Provider | None = Field(
-        None, description="Instead of `provider`: as configs are answered whose provider the published contract lacks."
+        None, description="Instead of `provider`; responses have it for providers that the published contract lacks."
     )
     model: str = Field(min_length=1)
     max_tokens: int = Field(-1, ge=-1, description="-1: what is left of the model's context window.")
@@ -46,15 +46,15 @@ class _ModelConfigFields(StrictBody):
     response_format: ResponseFormat | None = None
 
     @model_validator(mode="after")
-    def _one_provider(self) -> "_ModelConfigFields":
+    def _check_provider(self) -> "_ModelConfigFields":
         if self.provider_name is not None:
             if "provider" in self.model_fields_set and self.provider != self.provider_name:
                 raise ValueError("provider and provider_name are not the same: send one of them")
             self.provider = self.provider_name
         return self
 
-    def config(self) -> ModelConfig:
-        """The config as the platform keeps it."""
+    def to_config(self) -> ModelConfig:
+        """Return the config as it is sent to generation."""
         return ModelConfig.model_validate(
             {name: value for name, value in self if name in ModelConfig.model_fields and name != "type"}
         )
@@ -96,32 +96,32 @@ class ProjectModelConfigRequest(_ModelConfigFields):
     tools: list[ConfigTool] | None = None
 
     def project_ref(self) -> ProjectRef:
-        """How the caller named the project."""
+        """Return the name and id of the project as sent."""
         return ProjectRef(name=self.project, id=self.project_id)
 
 
 class PromptConfigRequest(_ModelConfigFields):
-    """A config to write as a file: a chat's or a completion's, so all that either may have."""
+    """A model config to serialize: the fields of a chat's and of a completion's."""
 
     endpoint: Endpoint | None = Field(None, description="By default `complete` with a prompt alone, else `chat`.")
     prompt_template: str | None = None
     chat_template: list[ChatMessage] | None = None
     tools: list[ConfigTool] | None = None
 
-    def config(self) -> ModelConfig:
-        """The config as the platform keeps it."""
+    def to_config(self) -> ModelConfig:
+        """Return the config as it is sent to generation."""
         prompt_alone = self.prompt_template is not None and self.chat_template is None
         endpoint = self.endpoint or ("complete" if prompt_alone else "chat")
         return ModelConfig.model_validate({**dict(self), "endpoint": endpoint})
 
 
-class PromptFileRequest(Body):
-    """A file to read."""
+class PromptFileRequest(RequestBody):
+    """A `.prompt` file to parse."""
 
     config: str = Field(description="The text of a `.prompt` file.")
 
 
-class ToolConfigRequest(Body):
+class ToolConfigRequest(RequestBody):
     """Tool config of a log."""
 
     type: Literal["tool"]
@@ -134,13 +134,13 @@ class ToolConfigRequest(Body):
     other: dict[str, Any] | None = None
     preset_name: str | None = None
 
-    def config(self) -> ToolConfig:
-        """The config as the platform keeps it."""
+    def to_config(self) -> ToolConfig:
+        """Return the config as it is sent to generation."""
         return ToolConfig.model_validate(dict(self))
 
 
-def _kind(value: Any) -> str:  # noqa: ANN401 - anything may arrive
-    """Configs posted without `type` are model configs (behaviour.md §5.1)."""
+def _config_tag(value: Any) -> str:  # noqa: ANN401 - anything may arrive
+    """Return the union tag; a config without `type` is a model config (behaviour.md §5.1)."""
     kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
     return "a model config" if kind is None else f"a {kind} config"
 
@@ -148,7 +148,7 @@ def _kind(value: Any) -> str:  # noqa: ANN401 - anything may arrive
 ConfigRequest = Annotated[
     Annotated[ModelConfigRequest, Tag("a model config")] | Annotated[ToolConfigRequest, Tag("a tool config")],
     Discriminator(
-        _kind,
+        _config_tag,
         custom_error_type="config_type",
         custom_error_message="config.type must be 'model' or 'tool'",
     ),
@@ -158,7 +158,7 @@ ConfigRequest = Annotated[
 class ToolResponse(BaseModel):
     """A tool of a model config.
 
-    What the contract lacks is given, too (from `strict` on): a config that was read can be registered again.
+    Fields from `strict` on are not in the published contract: with them a config that was read can be registered again.
     """
 
     id: str
@@ -173,7 +173,7 @@ class ToolResponse(BaseModel):
 
 
 class ToolConfigResponse(BaseModel):
-    """A tool config version."""
+    """A version of a tool config."""
 
     id: str
     type: Literal["tool"] = "tool"
@@ -188,14 +188,14 @@ class ToolConfigResponse(BaseModel):
 
 
 class ModelConfigResponse(BaseModel):
-    """A model config version, flat."""
+    """A version of a model config, its parameters beside its id."""
 
     id: str
     type: Literal["model"] = "model"
     name: str | None = None
     description: str | None = None
     provider: PublicProvider | None = None
-    provider_name: str | None = Field(None, description="The provider, if it is none that `provider` can name.")
+    provider_name: str | None = Field(None, description="The provider, if the published contract lacks it.")
     model: str
     max_tokens: int
     temperature: float
@@ -216,7 +216,7 @@ class ModelConfigResponse(BaseModel):
 
 
 class GenericConfigResponse(BaseModel):
-    """Stands for a version that is gone with its project."""
+    """A placeholder for a version that was deleted with its project."""
 
     id: str
     type: Literal["generic"] = "generic"
@@ -228,7 +228,7 @@ ConfigResponse = ModelConfigResponse | ToolConfigResponse | GenericConfigRespons
 
 
 class ProjectConfigResponse(BaseModel):
-    """A version in its project."""
+    """A config version with its project and how much it was used."""
 
     project_id: str
     project_name: str
@@ -240,10 +240,10 @@ class ProjectConfigResponse(BaseModel):
 
 
 def config_response(config_id: str, config: Config) -> ModelConfigResponse | ToolConfigResponse:
-    """A version as clients read it."""
+    """Return the response model of a config."""
     if isinstance(config, ToolConfig):
         return ToolConfigResponse(id=config_id, **config.model_dump(exclude={"type", "strict"}))
-    return model_response(config_id, config)
+    return model_config_response(config_id, config)
 
 
 def _tool_response(tool: ConfigTool) -> ToolResponse:
@@ -260,19 +260,19 @@ def _tool_id(tool: ConfigTool) -> str:
 
 
 def version_response(config_id: str, version: ConfigVersion | None) -> ConfigResponse:
-    """The version of a log, which may be gone with its project."""
+    """Return the response model of a log's config; a placeholder if `version` is None, deleted with its project."""
     return GenericConfigResponse(id=config_id) if version is None else config_response(version.id, version.config)
 
 
-def model_config(version: ConfigVersion) -> ModelConfig:
-    """The config of a version. NotFound when it is a tool's."""
+def require_model_config(version: ConfigVersion) -> ModelConfig:
+    """Return the model config of `version`. Raises NotFound if it has a tool config."""
     if isinstance(version.config, ToolConfig):
         raise NotFound(f"{version.id!r} is the config of a tool, not of a model.")
     return version.config
 
 
-def model_response(config_id: str, config: ModelConfig) -> ModelConfigResponse:
-    """A model config as clients read it."""
+def model_config_response(config_id: str, config: ModelConfig) -> ModelConfigResponse:
+    """Return the response model of a model config; inline tools are repeated in the deprecated `tool_configs`."""
     fields = config.model_dump(exclude={"tools", "type"}, exclude_none=True)
     if config.provider not in get_args(PublicProvider):
         fields["provider_name"] = fields.pop("provider")
@@ -286,8 +286,8 @@ def model_response(config_id: str, config: ModelConfig) -> ModelConfigResponse:
     )
 
 
-def registered_response(project: Project, version: ConfigVersion, use: ConfigUse) -> ProjectConfigResponse:
-    """The answer to registering a model config."""
+def registered_config_response(project: Project, version: ConfigVersion, use: ConfigUse) -> ProjectConfigResponse:
+    """Return the response of `POST /model-configs`."""
     return ProjectConfigResponse(
         project_id=project.id,
         project_name=project.name,
@@ -295,5 +295,5 @@ def registered_response(project: Project, version: ConfigVersion, use: ConfigUse
         updated_at=version.created_at,
         last_used=use.last_used or version.created_at,
         num_datapoints=use.logs,
-        config=model_response(version.id, model_config(version)),
+        config=model_config_response(version.id, require_model_config(version)),
     )

@@ -1,24 +1,24 @@
-"""What is deployed where, and who changed it when (behaviour.md §8, §10)."""
+"""Request and response models of deployments and their history (behaviour.md §8, §10)."""
 
 from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from services.gateway.schemas.bodies import Body
+from services.gateway.schemas.bodies import RequestBody
 from shared.contracts.deployments import Deployed, Deployment
 from shared.contracts.projects import Project
 
 
-class EnvironmentRequest(Body):
-    """An environment, known by its id."""
+class EnvironmentRequest(RequestBody):
+    """An environment, identified by its id."""
 
     id: str
     name: str | None = None
 
 
-class EnvironmentProjectConfigRequest(Body):
-    """What to deploy where."""
+class EnvironmentProjectConfigRequest(RequestBody):
+    """A config to deploy, and the environments to deploy it to."""
 
     config_id: str
     environments: list[EnvironmentRequest] | None = Field(
@@ -27,7 +27,7 @@ class EnvironmentProjectConfigRequest(Body):
 
 
 class EnvironmentProjectConfigResponse(BaseModel):
-    """An environment of a project; without a config where nothing is deployed."""
+    """An environment of a project and the config deployed there; null if there is none."""
 
     project_id: str
     project_name: str
@@ -39,43 +39,43 @@ class EnvironmentProjectConfigResponse(BaseModel):
 
 
 class DeploymentResponse(BaseModel):
-    """One change of what is deployed."""
+    """One deployment or removal in the history of a project."""
 
     id: str
     environment_id: str
     environment_name: str | None
     """Null if the environment was deleted."""
     config_id: str | None
-    """Null: what was there was removed."""
+    """Null if the deployed config was removed."""
     previous_config_id: str | None
     user_id: str | None
     user_email: str | None
     created_at: datetime
 
 
-def deployed_response(project: Project, found: Deployed) -> EnvironmentProjectConfigResponse:
-    """A row of the listing."""
-    environment = found.environment
+def deployed_response(project: Project, deployed: Deployed) -> EnvironmentProjectConfigResponse:
+    """Return the response model of one environment of `project`."""
+    environment = deployed.environment
     return EnvironmentProjectConfigResponse(
         project_id=project.id,
         project_name=project.name,
-        model_config_id=found.config_id,
-        model_config_name=found.config_name,
+        model_config_id=deployed.config_id,
+        model_config_name=deployed.config_name,
         environment_id=environment.id,
         environment_name=environment.name,
         environment_tag="default" if environment.default else "other",
     )
 
 
-def deployment_response(found: Deployment) -> DeploymentResponse:
-    """An entry of the history."""
+def deployment_response(deployment: Deployment) -> DeploymentResponse:
+    """Return the response model of one entry of the history."""
     return DeploymentResponse(
-        id=found.id,
-        environment_id=found.environment_id,
-        environment_name=found.environment,
-        config_id=found.config_id,
-        previous_config_id=found.previous_config_id,
-        user_id=found.by and found.by.user_id,
-        user_email=found.by and found.by.email,
-        created_at=found.at,
+        id=deployment.id,
+        environment_id=deployment.environment_id,
+        environment_name=deployment.environment,
+        config_id=deployment.config_id,
+        previous_config_id=deployment.previous_config_id,
+        user_id=deployment.by and deployment.by.user_id,
+        user_email=deployment.by and deployment.by.email,
+        created_at=deployment.at,
     )

@@ -1,41 +1,41 @@
-"""Environments, as people manage them."""
+"""Request and response models of environments."""
 
 from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from services.gateway.schemas.bodies import StrictBody
+from services.gateway.schemas.bodies import StrictRequestBody
 from shared.contracts.deployments import Environment
 
-Name = Annotated[str, Field(min_length=1, max_length=100)]
+EnvironmentName = Annotated[str, Field(min_length=1, max_length=100)]
 
 
-class CreateEnvironmentRequest(StrictBody):
-    """An environment to make."""
+class CreateEnvironmentRequest(StrictRequestBody):
+    """An environment to create."""
 
-    name: Name
+    name: EnvironmentName
 
 
-class UpdateEnvironmentRequest(StrictBody):
-    """What to change."""
+class UpdateEnvironmentRequest(StrictRequestBody):
+    """The fields to change; absent ones stay."""
 
-    name: Name | None = None
+    name: EnvironmentName | None = None
     default: Literal[True] | None = Field(
-        None, description="Makes it the one that calls without an environment mean, in place of the former."
+        None, description="Makes it the default environment, which calls without an environment use."
     )
 
 
 class EnvironmentResponse(BaseModel):
-    """A place to deploy to, in every project."""
+    """An environment; every project can deploy to it."""
 
     id: str
     name: str
     default: bool
     created_at: datetime | None
-    """Null: it has been there from the beginning."""
+    """Null for the environment that every organisation starts with."""
 
 
-def environment_response(found: Environment) -> EnvironmentResponse:
-    """An environment as people read it."""
-    return EnvironmentResponse(**dict(found))
+def environment_response(environment: Environment) -> EnvironmentResponse:
+    """Return the response model of an environment."""
+    return EnvironmentResponse(**dict(environment))

@@ -1,4 +1,4 @@
-"""Chat and completion: six requests (behaviour.md §4.1, §4.2)."""
+"""Request models of the six chat and completion operations (behaviour.md §4.1, §4.2)."""
 
 from abc import ABC, abstractmethod
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from services.gateway.schemas.bodies import Placed, StrictBody
+from services.gateway.schemas.bodies import LogPlacement, StrictRequestBody
 from services.gateway.schemas.configs import ModelConfigChatRequest, ModelConfigCompletionRequest
 from shared import ids
 from shared.contracts.chat import (
@@ -22,17 +22,16 @@ from shared.contracts.projects import Provider
 from shared.errors import Invalid
 
 DEPRECATED: JsonDict = {"deprecated": True}
-"""In the schema only: pydantic's own flag warns whenever the server itself reads the field."""
-LARGEST_NUM_SAMPLES = 128
+"""Marks a field in the OpenAPI schema only: pydantic's own flag warns whenever the server itself reads the field."""
+MAX_NUM_SAMPLES = 128
 """OpenAI's own limit of `n`."""
 
-
 ProviderKey = Annotated[str, Field(pattern=r"^[\x21-\x7e]*$")]
-"""Goes into an HTTP header: visible ASCII."""
+"""Visible ASCII, because it is sent in an HTTP header."""
 
 
-class ProviderApiKeys(StrictBody):
-    """Keys for this request alone; they are never stored. Providers younger than the contract have theirs by name."""
+class ProviderApiKeys(StrictRequestBody):
+    """Provider keys for this request only, never stored. Providers that the contract lacks are added by their name."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[Provider, ProviderKey]
@@ -47,8 +46,8 @@ class ProviderApiKeys(StrictBody):
     openai_azure_endpoint: ProviderKey | None = None
 
 
-class GenerateRequest(Placed, StrictBody, ABC):
-    """What every generation request has."""
+class GenerateRequest(LogPlacement, StrictRequestBody, ABC):
+    """The fields of every generation request."""
 
     inputs: dict[str, Any] = {}
     source: str | None = None
@@ -56,14 +55,14 @@ class GenerateRequest(Placed, StrictBody, ABC):
     save: bool = Field(True, description="False: no inputs, messages, outputs or provider bodies are stored.")
     source_datapoint_id: str | None = None
     provider_api_keys: ProviderApiKeys | None = None
-    num_samples: int = Field(1, ge=1, le=LARGEST_NUM_SAMPLES)
+    num_samples: int = Field(1, ge=1, le=MAX_NUM_SAMPLES)
     stream: bool = False
     user: str | None = None
     seed: int | None = Field(None, json_schema_extra=DEPRECATED)
     return_inputs: bool = True
 
-    def common(self, caller: Principal) -> dict[str, Any]:
-        """The fields every command has; `provider_api_keys` never are among them."""
+    def command_fields(self, caller: Principal) -> dict[str, Any]:
+        """Return the fields that `Chat` and `Complete` share, new log ids included; never `provider_api_keys`."""
         references = {"session": self.session_reference_id, "parent": self.parent_reference_id}
         return {
             "principal": caller,
@@ -77,29 +76,31 @@ class GenerateRequest(Placed, StrictBody, ABC):
             "metadata": self.metadata,
             "save": self.save,
             "source_datapoint_id": self.source_datapoint_id,
-            "session_id": self.session(caller),
-            "parent_id": self.parent(caller),
+            "session_id": self.resolve_session_id(caller),
+            "parent_id": self.resolve_parent_id(caller),
             "reference_ids": {name: value for name, value in references.items() if value is not None},
             "log_ids": [ids.mint("data") for _ in range(self.num_samples)],
-        } | self.version()
+        } | self.config_fields()
 
     @abstractmethod
-    def version(self) -> dict[str, Any]:
-        """Which config to use, as the command's fields."""
+    def config_fields(self) -> dict[str, Any]:
+        """Return the fields of the command that name the config to use."""
 
     @abstractmethod
     def command(self, caller: Principal) -> Generate:
-        """What generation is asked to do."""
+        """Return the command for generation, without provider keys."""
 
 
 class AnyChat(GenerateRequest):
+    """The fields of the three chat requests."""
+
     messages: list[ChatMessage]
     tool_choice: ToolChoice | None = None
     tool_call: str | FunctionName | None = Field(None, json_schema_extra=DEPRECATED)
     response_format: ResponseFormat | None = None
 
-    def choice(self) -> ToolChoice | None:
-        """`tool_choice`, or what the deprecated `tool_call` says."""
+    def effective_tool_choice(self) -> ToolChoice | None:
+        """Return `tool_choice`, else what the deprecated `tool_call` means. Raises Invalid if that is unknown."""
         if self.tool_choice is not None or self.tool_call is None:
             return self.tool_choice
         if isinstance(self.tool_call, FunctionName):
@@ -112,68 +113,70 @@ class AnyChat(GenerateRequest):
 
     def command(self, caller: Principal) -> Generate:
         return Chat(
-            **self.common(caller),
+            **self.command_fields(caller),
             messages=self.messages,
-            tool_choice=self.choice(),
+            tool_choice=self.effective_tool_choice(),
             response_format=self.response_format,
         )
 
 
 class AnyCompletion(GenerateRequest):
+    """The fields of the three completion requests."""
+
     logprobs: int | None = None
     suffix: str | None = None
 
     def command(self, caller: Principal) -> Generate:
-        return Complete(**self.common(caller), logprobs=self.logprobs, suffix=self.suffix)
+        return Complete(**self.command_fields(caller), logprobs=self.logprobs, suffix=self.suffix)
 
 
-class _Deployed(GenerateRequest):
+class _DeployedConfig(GenerateRequest):
     environment: str | None = Field(None, description="Name of the environment; the default one if absent.")
 
-    def version(self) -> dict[str, Any]:
+    def config_fields(self) -> dict[str, Any]:
         return {"deployed": True, "environment": self.environment}
 
 
-class _ById(GenerateRequest):
+class _ConfigById(GenerateRequest):
     model_config_id: str
 
-    def version(self) -> dict[str, Any]:
+    def config_fields(self) -> dict[str, Any]:
         return {"config_id": self.model_config_id}
 
 
-class _InlineChat(GenerateRequest):
-    inline: ModelConfigChatRequest = Field(alias="model_config")
+class _InlineChatConfig(GenerateRequest):
+    inline_config: ModelConfigChatRequest = Field(alias="model_config")
 
-    def version(self) -> dict[str, Any]:
-        return {"config": self.inline.config()}
-
-
-class _InlineCompletion(GenerateRequest):
-    inline: ModelConfigCompletionRequest = Field(alias="model_config")
-
-    def version(self) -> dict[str, Any]:
-        return {"config": self.inline.config()}
+    def config_fields(self) -> dict[str, Any]:
+        return {"config": self.inline_config.to_config()}
 
 
-class ChatRequest(_InlineChat, AnyChat):
-    """Chat with the config in the call."""
+class _InlineCompletionConfig(GenerateRequest):
+    inline_config: ModelConfigCompletionRequest = Field(alias="model_config")
+
+    def config_fields(self) -> dict[str, Any]:
+        return {"config": self.inline_config.to_config()}
 
 
-class ChatModelConfigRequest(_ById, AnyChat):
-    """Chat with a registered config."""
+class ChatRequest(_InlineChatConfig, AnyChat):
+    """A chat with the config in the request."""
 
 
-class ChatDeployedRequest(_Deployed, AnyChat):
-    """Chat with what is deployed."""
+class ChatModelConfigRequest(_ConfigById, AnyChat):
+    """A chat with a registered config."""
 
 
-class CompletionRequest(_InlineCompletion, AnyCompletion):
-    """Completion with the config in the call."""
+class ChatDeployedRequest(_DeployedConfig, AnyChat):
+    """A chat with the config deployed in an environment."""
 
 
-class CompletionModelConfigRequest(_ById, AnyCompletion):
-    """Completion with a registered config."""
+class CompletionRequest(_InlineCompletionConfig, AnyCompletion):
+    """A completion with the config in the request."""
 
 
-class CompletionDeployedRequest(_Deployed, AnyCompletion):
-    """Completion with what is deployed."""
+class CompletionModelConfigRequest(_ConfigById, AnyCompletion):
+    """A completion with a registered config."""
+
+
+class CompletionDeployedRequest(_DeployedConfig, AnyCompletion):
+    """A completion with the config deployed in an environment."""

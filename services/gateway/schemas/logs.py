@@ -1,11 +1,18 @@
-"""Logs: as sent, and as answered (behaviour.md §5)."""
+"""Request and response models of logs (behaviour.md §5)."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from services.gateway.schemas.bodies import LARGEST_PAGE, Body, OneOrSeveral, Placed, log_id, with_zone
+from services.gateway.schemas.bodies import (
+    MAX_PAGE_SIZE,
+    LogPlacement,
+    OneOrMany,
+    RequestBody,
+    log_id_of_reference,
+    to_utc,
+)
 from services.gateway.schemas.configs import ConfigRequest, ConfigResponse, version_response
 from services.gateway.schemas.feedback import FeedbackResponse, FeedbackWithLog
 from shared import ids, telemetry
@@ -15,12 +22,12 @@ from shared.contracts.principal import Principal
 from shared.contracts.projects import ConfigVersion, ModelConfig, Project, Resolved
 from shared.errors import Invalid
 
-MOST_TOKENS = 2**53
-"""What every JSON reader counts exactly; two of them fit into the database's 64 bits."""
+MAX_TOKENS = 2**53
+"""JSON readers represent integers up to this exactly, and the sum of two fits into the 64 bits of MongoDB."""
 
 
-class LogRequest(Placed, Body):
-    """One thing that happened in an application: a generation, a tool call, anything worth tracing."""
+class LogRequest(LogPlacement, RequestBody):
+    """A log of an application: a generation, a tool call, any other step worth tracing."""
 
     inputs: dict[str, Any] = {}
     source: str | None = None
@@ -36,48 +43,51 @@ class LogRequest(Placed, Body):
     config_id: str | None = None
     config: ConfigRequest | None = None
     environment: str | None = None
-    feedback: OneOrSeveral[FeedbackWithLog] | None = None
+    feedback: OneOrMany[FeedbackWithLog] | None = None
     created_at: datetime | None = None
     error: str | None = None
     stdout: str | None = None
     duration: float | None = Field(None, ge=0, description="Seconds.")
     output_message: ChatMessage | None = None
-    prompt_tokens: int | None = Field(None, ge=0, le=MOST_TOKENS)
-    output_tokens: int | None = Field(None, ge=0, le=MOST_TOKENS)
+    prompt_tokens: int | None = Field(None, ge=0, le=MAX_TOKENS)
+    output_tokens: int | None = Field(None, ge=0, le=MAX_TOKENS)
     prompt_cost: float | None = Field(None, description="USD.")
     output_cost: float | None = Field(None, description="USD.")
     provider_request: dict[str, Any] | None = None
     provider_response: dict[str, Any] | None = None
 
     @model_validator(mode="after")
-    def _says_where_and_what(self) -> "LogRequest":
+    def _check_project_and_config(self) -> "LogRequest":
         if self.project is None and self.project_id is None:
             raise ValueError("name the project: send project (its name) or project_id")
         if self.config is None and self.config_id is None:
             raise ValueError("say what produced the log: send config (its parameters) or config_id")
         return self
 
-    def given(self, record: LogRecord) -> list[FeedbackGiven]:
-        """The feedback given together with the log."""
-        several = self.feedback if isinstance(self.feedback, list) else [self.feedback]
-        return [one.given(record.organisation, record.id) for one in several if one is not None]
+    def to_feedback(self, record: LogRecord) -> list[FeedbackGiven]:
+        """Return the feedback sent together with the log. Raises Invalid."""
+        feedback = self.feedback if isinstance(self.feedback, list) else [self.feedback]
+        return [one.to_feedback_on(record.organisation, record.id) for one in feedback if one is not None]
 
-    def record(self, caller: Principal, resolved: Resolved) -> LogRecord:
-        """The log as it goes into the stream. Its id is final before it is stored."""
-        given = {name: getattr(self, name) for name in _COPIED}
+    def to_record(self, caller: Principal, resolved: Resolved) -> LogRecord:
+        """Return the record for the `LOGS` stream, with its final id; without content if `save` is false.
+
+        Raises Invalid if UTC cannot express `created_at`.
+        """
+        fields = {name: getattr(self, name) for name in _COPIED_FIELDS}
         config = resolved.version.config
         tokens = None if self.prompt_tokens is None else self.prompt_tokens + (self.output_tokens or 0)
         now = datetime.now(UTC)
         record = LogRecord(
-            **given,
-            id=ids.mint("data") if self.reference_id is None else log_id(caller, self.reference_id),
+            **fields,
+            id=ids.mint("data") if self.reference_id is None else log_id_of_reference(caller, self.reference_id),
             organisation=caller.organisation,
             project_id=resolved.project.id,
             config_id=resolved.version.id,
             model=config.model if isinstance(config, ModelConfig) else None,
-            created_at=with_zone(self.created_at or now),
-            session_id=self.session(caller),
-            parent_id=self.parent(caller),
+            created_at=to_utc(self.created_at or now),
+            session_id=self.resolve_session_id(caller),
+            parent_id=self.resolve_parent_id(caller),
             user=caller.email,
             tokens=tokens,
             trace=telemetry.outgoing().get("traceparent"),
@@ -85,7 +95,7 @@ class LogRequest(Placed, Body):
         return record if self.save else record.without_content()
 
 
-_COPIED = (
+_COPIED_FIELDS = (
     "reference_id",
     "session_reference_id",
     "parent_reference_id",
@@ -112,23 +122,22 @@ _COPIED = (
 
 
 class CreateLogResponse(BaseModel):
-    """Where the log is."""
+    """The ids of a recorded log, its project and its session."""
 
     id: str
     project_id: str
     session_id: str | None
 
 
-class UpdateLogRequest(Body):
-    """What became known later. Fields that are absent or null stay as they are."""
+class UpdateLogRequest(RequestBody):
+    """Fields to set on a log later; those that are absent or null stay as they are."""
 
     output: str | None = None
     error: str | None = None
     duration: float | None = Field(None, description="Seconds.")
 
-    def update(self, log: StoredLog) -> LogUpdate | None:
-        """The change as it goes into the stream; None when there is nothing to change. What a log that was not to be
-        saved would have said is not saved later either."""
+    def to_update(self, log: StoredLog) -> LogUpdate | None:
+        """Return the record for the `LOGS` stream; None if nothing changes. A log with `save: false` gets no output."""
         output = self.output if log.save else None
         if output is None and self.error is None and self.duration is None:
             return None
@@ -145,7 +154,7 @@ class UpdateLogRequest(Body):
 
 
 class LogResponse(BaseModel):
-    """A log as clients read it."""
+    """A stored log."""
 
     id: str
     project: str | None
@@ -193,12 +202,12 @@ class LogResponse(BaseModel):
     updated_at: datetime
 
 
-_READ = frozenset(LogResponse.model_fields) & frozenset(StoredLog.model_fields)
+_STORED_FIELDS = frozenset(LogResponse.model_fields) & frozenset(StoredLog.model_fields)
 
 
 def log_response(log: StoredLog, project: Project | None, version: ConfigVersion | None) -> LogResponse:
-    """A stored log together with the names it refers to."""
-    fields = {name: getattr(log, name) for name in _READ} | {"tools": log.tools or []}
+    """Return the response model of a log; `project` and `version` are None if they were deleted."""
+    fields = {name: getattr(log, name) for name in _STORED_FIELDS} | {"tools": log.tools or []}
     fields["feedback"] = [FeedbackResponse(data_id=log.id, **entry.model_dump()) for entry in log.feedback]
     return LogResponse(
         **fields,
@@ -208,23 +217,26 @@ def log_response(log: StoredLog, project: Project | None, version: ConfigVersion
 
 
 class LogsQuery(BaseModel):
-    """What `GET /logs` takes."""
+    """The query parameters of `GET /logs`."""
 
     project_id: str
-    search: str | None = Field(None, description="In inputs and output, upper and lower case alike.")
+    search: str | None = Field(None, description="In inputs and output, case-insensitive.")
     metadata_search: str | None = None
     version_status: Literal["uncommitted", "committed", "deleted"] | None = None
     start_date: str | None = Field(None, description="Date or datetime.")
     end_date: str | None = Field(None, description="Date (that day included) or datetime.")
-    size: int = Field(50, ge=1, le=LARGEST_PAGE)
+    size: int = Field(50, ge=1, le=MAX_PAGE_SIZE)
     page: int = Field(0, ge=0, description="From 0.")
     sort: list[str] = Field([], description="`source|model|timestamp`, then `.asc` or `.desc`; applied in order.")
     source_filter: list[str] = []
     model_filter: list[str] = []
     environment_filter: list[str] = []
 
-    def search_of(self, caller: Principal) -> SearchLogs | None:
-        """The question for logging; None when nothing can be found: every version here is committed."""
+    def to_search(self, caller: Principal) -> SearchLogs | None:
+        """Return the query for logging; None if nothing can match, because every version here is committed.
+
+        Raises Invalid for a bad date or sort order.
+        """
         if self.version_status not in (None, "committed"):
             return None
         return SearchLogs(
@@ -233,35 +245,38 @@ class LogsQuery(BaseModel):
             page=Page(number=self.page, size=self.size),
             search=self.search or None,
             metadata_search=self.metadata_search or None,
-            start=moment("start_date", self.start_date),
-            end=moment("end_date", self.end_date, end=True),
+            start=parse_date("start_date", self.start_date),
+            end=parse_date("end_date", self.end_date, end=True),
             sources=self.source_filter,
             models=self.model_filter,
             environments=self.environment_filter,
-            sort=sort_of(self.sort),
+            sort=parse_sort(self.sort),
         )
 
 
-def sort_of(columns: list[str]) -> list[Sort]:
-    """`{column}.{asc|desc}`, applied in order."""
-    found = []
+def parse_sort(columns: list[str]) -> list[Sort]:
+    """Parse `{column}.{asc|desc}`, applied in order. Raises Invalid."""
+    sorts = []
     for text in columns:
         column, _, direction = text.rpartition(".")
         if column not in ("source", "model", "timestamp") or direction not in ("asc", "desc"):
             raise Invalid(f"sort={text!r} is not understood: use source, model or timestamp, then .asc or .desc.")
-        found.append(Sort(column=column, descending=direction == "desc"))
-    return found
+        sorts.append(Sort(column=column, descending=direction == "desc"))
+    return sorts
 
 
-def moment(field: str, text: str | None, *, end: bool = False) -> datetime | None:
-    """A date or a datetime of a filter. A date as `end` includes that whole day; without a zone it is UTC."""
+def parse_date(field: str, text: str | None, *, end: bool = False) -> datetime | None:
+    """Parse a date or datetime of a filter, UTC if it has no time zone; a date as `end` includes that whole day.
+
+    Returns None if there is no limit. Raises Invalid, naming `field`.
+    """
     if text is None:
         return None
     try:
         if len(text) <= len("2024-05-20"):
             day = date.fromisoformat(text) + timedelta(days=1 if end else 0)
             return datetime.combine(day, time(), UTC)
-        return with_zone(datetime.fromisoformat(text)) + timedelta(milliseconds=1 if end else 0)
+        return to_utc(datetime.fromisoformat(text)) + timedelta(milliseconds=1 if end else 0)
     except OverflowError:  # the last day there is: everything lies before its end
         return None
     except ValueError:

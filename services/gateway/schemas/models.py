@@ -1,4 +1,4 @@
-"""The model list of the console."""
+"""Response model of the model list."""
 
 from pydantic import BaseModel, Field
 
@@ -6,6 +6,6 @@ from shared.contracts.providers import ModelInfo
 
 
 class ModelsResponse(BaseModel):
-    """Every model something is known of; a config may name others, too."""
+    """Every model in the catalogue; a config may also name models that are not in it."""
 
     models: list[ModelInfo] = Field(description="By provider; prices in USD per million tokens, null where unknown.")

@@ -1,11 +1,11 @@
-"""Projects and their feedback types (behaviour.md §7, §8)."""
+"""Request and response models of projects and their feedback types (behaviour.md §7, §8)."""
 
 from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.gateway.schemas.bodies import LARGEST_PAGE, Body
+from services.gateway.schemas.bodies import MAX_PAGE_SIZE, RequestBody
 from services.gateway.schemas.configs import ProjectConfigResponse, config_response
 from shared.contracts.access import Member
 from shared.contracts.deployments import Active
@@ -25,27 +25,29 @@ from shared.contracts.projects import (
     Sentiment,
 )
 
-Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
-Directory = Annotated[str, Field(max_length=LONGEST_NAME)]
+ProjectName = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
+DirectoryId = Annotated[str, Field(max_length=LONGEST_NAME)]
 
 
 class ProjectsQuery(BaseModel):
-    """What `GET /projects` takes."""
+    """The query parameters of `GET /projects`."""
 
     page: int = Field(0, ge=0, description="From 0.")
-    size: int = Field(10, ge=1, le=LARGEST_PAGE)
-    filter: str | None = Field(None, max_length=1000, description="A part of the name, upper and lower case alike.")
-    user_filter: str | None = Field(None, max_length=1000, description="A part of a member's email address or name.")
+    size: int = Field(10, ge=1, le=MAX_PAGE_SIZE)
+    filter: str | None = Field(None, max_length=1000, description="Part of the name, case-insensitive.")
+    user_filter: str | None = Field(
+        None, max_length=1000, description="Part of a member's email or name, case-insensitive."
+    )
     sort_by: Literal["created_at", "updated_at", "name"] = "created_at"
     order: Literal["asc", "desc"] = "desc"
 
-    def concerns(self, members: list[Member]) -> bool:
-        """Whether `user_filter` finds somebody: every member is in every project."""
-        wanted = (self.user_filter or "").lower()
-        return any(wanted in known.lower() for one in members for known in (one.email, one.full_name or ""))
+    def matches_a_member(self, members: list[Member]) -> bool:
+        """Return whether `user_filter` matches a member, and with it every project: all members are in each."""
+        text = (self.user_filter or "").lower()
+        return any(text in value.lower() for one in members for value in (one.email, one.full_name or ""))
 
-    def listing(self, caller: Principal, page: Page) -> ListProjects:
-        """The question for generation."""
+    def to_list_projects(self, caller: Principal, page: Page) -> ListProjects:
+        """Return the query for generation."""
         return ListProjects(
             principal=caller,
             page=page,
@@ -55,66 +57,66 @@ class ProjectsQuery(BaseModel):
         )
 
 
-class FeedbackLabelRequest(Body):
-    """A value to choose from."""
+class FeedbackLabelRequest(RequestBody):
+    """A label of a feedback type."""
 
     value: str = Field(max_length=LONGEST_NAME)
     sentiment: Sentiment | None = None
 
 
-class FeedbackTypeRequest(Body):
-    """A kind of feedback to add, or to add labels to."""
+class FeedbackTypeRequest(RequestBody):
+    """A feedback type to add, or to add labels to."""
 
     type: str = Field(min_length=1, max_length=LONGEST_NAME)
     kind: FeedbackClass | None = Field(
-        None, alias="class", description="Absent: what it is; of a new type, `select` if it has values, else `text`."
+        None, alias="class", description="Absent: unchanged; of a new type, `select` if it has values, else `text`."
     )
     values: list[FeedbackLabelRequest] = Field([], max_length=MOST_FEEDBACK_LABELS)
 
-    def definition(self) -> FeedbackType:
-        """As the platform takes it."""
+    def to_feedback_type(self) -> FeedbackType:
+        """Return the feedback type as it is sent to generation."""
         labels = [FeedbackLabel(value=label.value, sentiment=label.sentiment) for label in self.values]
         return FeedbackType(type=self.type, kind=self.kind, labels=labels)
 
 
-class CreateProjectRequest(Body):
-    """A project to make."""
+class CreateProjectRequest(RequestBody):
+    """A project to create."""
 
-    name: Name
-    directory_id: Directory | None = Field(None, description="Kept with the project; there are no directories.")
+    name: ProjectName
+    directory_id: DirectoryId | None = Field(None, description="Stored with the project; there are no directories.")
     feedback_types: list[FeedbackTypeRequest] = Field(
-        [], max_length=MOST_FEEDBACK_TYPES, description="Beside those that every project has."
+        [], max_length=MOST_FEEDBACK_TYPES, description="In addition to those that every project has."
     )
 
 
-class UpdateProjectRequest(Body):
-    """What to change. Authenticator that name the project must use its new name from then on."""
+class UpdateProjectRequest(RequestBody):
+    """The fields to change; absent ones stay. Callers that name the project must use its new name from then on."""
 
-    name: Name | None = None
+    name: ProjectName | None = None
     active_config_id: str | None = Field(None, description="Deployed to the default environment.")
-    directory_id: Directory | None = Field(None, description="Kept with the project; there are no directories.")
+    directory_id: DirectoryId | None = Field(None, description="Stored with the project; there are no directories.")
 
 
 class CategoricalFeedbackLabel(BaseModel):
-    """A value to choose from."""
+    """A label of a feedback type."""
 
     value: str
     sentiment: Sentiment
 
 
 class FeedbackTypeModel(BaseModel):
-    """A kind of feedback of a project."""
+    """A feedback type of a project."""
 
     model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 
     type: str
     kind: FeedbackClass | None = Field(alias="class")
     values: list[CategoricalFeedbackLabel] | None
-    """Null where there is nothing to choose from."""
+    """The labels; null for classes that have none, text and number."""
 
 
 class ProjectUserResponse(BaseModel):
-    """A member of the organisation: all of them reach every project."""
+    """A member of the organisation; all of them have access to every project."""
 
     id: str
     email_address: str
@@ -122,7 +124,7 @@ class ProjectUserResponse(BaseModel):
 
 
 class ProjectResponse(BaseModel):
-    """A project with what is set in it."""
+    """A project with its active config, users and feedback types."""
 
     id: str
     name: str
@@ -139,23 +141,26 @@ class ProjectResponse(BaseModel):
 
 
 class GetModelConfigResponse(ProjectConfigResponse):
-    """The config that calls in an environment use."""
+    """The config deployed in an environment."""
 
     environment_id: str
 
 
-def feedback_type_response(found: FeedbackType) -> FeedbackTypeModel:
-    """A kind of feedback as clients read it."""
+def feedback_type_response(feedback_type: FeedbackType) -> FeedbackTypeModel:
+    """Return the response model of a feedback type."""
     labels = [
-        CategoricalFeedbackLabel(value=label.value, sentiment=label.sentiment or "unset") for label in found.labels
+        CategoricalFeedbackLabel(value=label.value, sentiment=label.sentiment or "unset")
+        for label in feedback_type.labels
     ]
     return FeedbackTypeModel(
-        type=found.type, kind=found.kind, values=labels if found.kind in ("select", "multi_select") else None
+        type=feedback_type.type,
+        kind=feedback_type.kind,
+        values=labels if feedback_type.kind in ("select", "multi_select") else None,
     )
 
 
 def project_config_response(project: Project, version: ConfigVersion, use: ConfigUse | None) -> ProjectConfigResponse:
-    """A version in its project. One that was never used was last used when it was made."""
+    """Return the response model of a version in its project; `last_used` is its creation if it was never used."""
     return ProjectConfigResponse(
         project_id=project.id,
         project_name=project.name,
@@ -168,14 +173,14 @@ def project_config_response(project: Project, version: ConfigVersion, use: Confi
 
 
 def active_config_response(active: Active, use: ConfigUse | None) -> GetModelConfigResponse:
-    """The same, and where."""
+    """Return the response model of the config deployed in an environment."""
     fields = project_config_response(active.project, active.version, use)
     return GetModelConfigResponse(**dict(fields), environment_id=active.environment.id)
 
 
-def project_response(organisation: str, found: ProjectDetails, members: list[Member], uses: Uses) -> ProjectResponse:
-    """A project together with what authz and logging know."""
-    project, active = found.project, found.active
+def project_response(organisation: str, details: ProjectDetails, members: list[Member], uses: Uses) -> ProjectResponse:
+    """Return the response model of a project: details of generation, members of authz, uses of logging."""
+    project, active = details.project, details.active
     use = uses.projects.get(project.id)
     return ProjectResponse(
         id=project.id,
@@ -186,7 +191,7 @@ def project_response(organisation: str, found: ProjectDetails, members: list[Mem
             for member in members
         ],
         data_count=use.logs if use else 0,
-        feedback_types=[feedback_type_response(one) for one in found.feedback_types],
+        feedback_types=[feedback_type_response(one) for one in details.feedback_types],
         team_id=organisation,
         config_type=project.config_type,
         directory_id=project.directory_id,

@@ -1,25 +1,25 @@
-"""Redirects of models and provider keys, as people manage them."""
+"""Request and response models of model redirects and stored provider keys."""
 
 from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from services.gateway.schemas.bodies import StrictBody
+from services.gateway.schemas.bodies import StrictRequestBody
 from services.gateway.schemas.generations import ProviderKey
 from shared.contracts.principal import Principal
 from shared.contracts.routing import SetRedirect, Target
 
 
-class RedirectRequest(StrictBody):
-    """What happens to calls for a model."""
+class RedirectRequest(StrictRequestBody):
+    """The model that serves calls for another, and its fallbacks."""
 
     asked: Target = Field(description="The model that configs name.")
-    served: Target | None = Field(None, description="The one that answers instead; absent: the model itself.")
-    fallbacks: list[Target] = Field([], description="Asked in this order when the served one fails.")
+    served: Target | None = Field(None, description="The model that serves the call instead; absent: the model itself.")
+    fallbacks: list[Target] = Field([], description="Called in this order when the served one fails.")
 
     def command(self, caller: Principal) -> SetRedirect:
-        """What generation is asked to do."""
+        """Return the command for generation."""
         return SetRedirect(
             principal=caller,
             asked=self.asked,
@@ -28,14 +28,14 @@ class RedirectRequest(StrictBody):
         )
 
 
-class ProviderKeyRequest(StrictBody):
-    """A key to keep."""
+class ProviderKeyRequest(StrictRequestBody):
+    """A provider key to store."""
 
     key: Annotated[ProviderKey, Field(min_length=1, max_length=2_000, repr=False)]
 
 
 class ProviderKeyResponse(BaseModel):
-    """A kept key, known by its last characters."""
+    """A stored provider key, identified to people by its last characters."""
 
     name: str
     tail: str

@@ -1,4 +1,4 @@
-"""Sessions (behaviour.md §6)."""
+"""Response models of sessions (behaviour.md §6)."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -10,13 +10,13 @@ from shared.contracts.projects import Project
 
 
 class CreateSessionResponse(BaseModel):
-    """The new session."""
+    """The id of a created session."""
 
     id: str
 
 
 class SessionProjectResponse(BaseModel):
-    """A project with a log in the session."""
+    """A project that has a log in the session."""
 
     id: str
     name: str
@@ -24,7 +24,7 @@ class SessionProjectResponse(BaseModel):
 
 
 class SessionResponse(BaseModel):
-    """Logs that belong together."""
+    """A session: logs that belong together."""
 
     id: str
     reference_id: str | None
@@ -37,8 +37,8 @@ class SessionResponse(BaseModel):
 
 
 def session_response(session: Session, projects: dict[str, Project]) -> SessionResponse:
-    """A session together with the names of its projects; deleted ones are left out."""
-    known = [projects[project_id] for project_id in session.project_ids if project_id in projects]
+    """Return the response model of a session; of its projects those not in `projects`, deleted ones, are left out."""
+    session_projects = [projects[project_id] for project_id in session.project_ids if project_id in projects]
     return SessionResponse(
         id=session.id,
         reference_id=session.reference_id,
@@ -46,7 +46,7 @@ def session_response(session: Session, projects: dict[str, Project]) -> SessionR
             SessionProjectResponse(
                 id=project.id, name=project.name, type="tool" if project.config_type == "tool" else "prompt"
             )
-            for project in known
+            for project in session_projects
         ],
         datapoints_count=session.datapoints_count,
         first_inputs=session.first_inputs,

@@ -1,58 +1,58 @@
-"""The organisation's tools: as sent, and as answered."""
+"""Request and response models of the organisation's tools."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field, field_validator
 
-from services.gateway.schemas.bodies import StrictBody
+from services.gateway.schemas.bodies import StrictRequestBody
 from shared.contracts.tools import GetApi, Google, JsonSchema, Pinecone, Snippet, Tool, ToolName, ToolSettings
 
 SecretName = Literal["key", "serpapi_key", "pinecone_key", "openai_key"]
 Secret = Annotated[str, Field(pattern=r"^([\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?)?$", max_length=1000)]
-"""Goes into an HTTP header: visible ASCII. Empty: there is none."""
-_SECRETS = (
+"""Visible ASCII, because it is sent in an HTTP header. Empty removes the secret."""
+_SECRETS_DESCRIPTION = (
     "By name: `key` (get_api), `serpapi_key` (google), `pinecone_key` and `openai_key` (pinecone). Never shown again."
 )
-_FIELDS = {
+_FIELDS_BY_KIND = {
     get_args(kind.model_fields["kind"].annotation)[0]: frozenset(kind.model_fields)
     for kind in (Snippet, JsonSchema, GetApi, Google, Pinecone)
 }
 
 
-class CreateToolRequest(StrictBody):
-    """A tool to make."""
+class CreateToolRequest(StrictRequestBody):
+    """A tool to create."""
 
     name: ToolName
     settings: ToolSettings
-    secrets: dict[SecretName, Secret] = Field({}, description=_SECRETS)
+    secrets: dict[SecretName, Secret] = Field({}, description=_SECRETS_DESCRIPTION)
 
     @field_validator("settings", mode="before")
     @classmethod
-    def _nothing_unknown(cls, value: Any) -> Any:  # noqa: ANN401 - anything may arrive
-        """A mistyped field would be ignored on the bus; here it is told."""
-        known = _FIELDS.get(str(value.get("kind"))) if isinstance(value, dict) else None
-        if known is not None and (unknown := sorted(set(value) - known)):
-            raise ValueError(f"a {value['kind']} tool has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+    def _reject_unknown_fields(cls, value: Any) -> Any:  # noqa: ANN401 - anything may arrive
+        """Raise an error for unknown fields: bus messages ignore them, so a mistyped one would have no effect."""
+        fields = _FIELDS_BY_KIND.get(str(value.get("kind"))) if isinstance(value, dict) else None
+        if fields is not None and (unknown := sorted(set(value) - fields)):
+            raise ValueError(f"a {value['kind']} tool has no {', '.join(unknown)}; it has {', '.join(sorted(fields))}")
         return value
 
 
-class UpdateToolRequest(StrictBody):
-    """What to change; everything else stays."""
+class UpdateToolRequest(StrictRequestBody):
+    """The fields to change; absent ones stay."""
 
     name: ToolName | None = None
-    settings: dict[str, Any] = Field({}, description="Fields with their new values; a tool stays of its kind.")
-    secrets: dict[SecretName, Secret] = Field({}, description=_SECRETS + " Those not named stay.")
+    settings: dict[str, Any] = Field({}, description="Fields with their new values; the kind of a tool cannot change.")
+    secrets: dict[SecretName, Secret] = Field({}, description=_SECRETS_DESCRIPTION + " Those not named stay.")
 
 
-class RunToolRequest(StrictBody):
-    """One call."""
+class RunToolRequest(StrictRequestBody):
+    """The arguments of one call."""
 
     arguments: list[str | int | float] = Field([], description="In the order of the signature.")
 
 
 class ToolResponse(BaseModel):
-    """A tool. Of its secrets only the ends are known."""
+    """A tool, with the last four characters of each secret."""
 
     id: str
     name: str
@@ -64,5 +64,5 @@ class ToolResponse(BaseModel):
 
 
 def tool_response(tool: Tool) -> ToolResponse:
-    """A tool as people read it."""
+    """Return the response model of a tool."""
     return ToolResponse.model_validate(tool.model_dump())

@@ -1,4 +1,4 @@
-"""What validation found is said of what the caller sent (behaviour.md §1.5, shape A)."""
+"""Validation errors name the field that the caller sent (behaviour.md §1.5, shape A)."""
 
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from services.gateway.limits import LargeBodies
 from services.gateway.main import create_app
+from services.gateway.requests.admission import LargeBodyBudget
 from services.gateway.settings import Settings
 from shared.contracts.principal import Principal
 
@@ -17,8 +17,8 @@ LOG = {"project": "p", "config": TOOL}
 CHAT = {"project": "p", "model_config": {"model": "m"}, "messages": []}
 
 
-class Everybody:
-    """May do everything."""
+class AllowEverything:
+    """An authenticator for which every key is valid and everything is allowed."""
 
     async def authenticate(self, _: str | None) -> Principal:
         return Principal(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
@@ -28,7 +28,12 @@ class Everybody:
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(Settings(secret="x" * 44))  # type: ignore[arg-type]
 
-    app.state.gateway = SimpleNamespace(authenticator=Everybody(), large_bodies=LargeBodies(10**6))
+    async def authorize(*_: Any) -> None:
+        """Allow everything."""
+
+    app.state.gateway = SimpleNamespace(
+        authenticator=AllowEverything(), authorize=authorize, large_bodies=LargeBodyBudget(10**6)
+    )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway/v4") as client:
         yield client
 
@@ -67,32 +72,32 @@ def part(**fields: Any) -> dict[str, Any]:
         ("/chat", CHAT | {"tool_choice": {"type": "function"}}, ["tool_choice", "function"]),
     ],
 )
-async def test_what_is_wrong_is_where_the_caller_wrote_it(
+async def test_the_location_of_a_validation_error_exists_in_the_body(
     client: httpx.AsyncClient, path: str, body: Any, expected: list[str | int]
 ) -> None:
     refused = await client.post(path, json=body)
     assert refused.status_code == 422
-    found = [one["loc"] for one in refused.json()["detail"]]
-    assert ["body", *expected] in found
-    # Of an alternative that was not meant there may be a word, too: of the field, or of what it stands in.
-    assert all(["body", *expected][: len(loc)] == loc for loc in found)
+    locations = [one["loc"] for one in refused.json()["detail"]]
+    assert ["body", *expected] in locations
+    # Other alternatives of a union may be reported, too: at the same field, or at one that contains it.
+    assert all(["body", *expected][: len(loc)] == loc for loc in locations)
 
 
 @pytest.mark.parametrize("path", ["/logs", "/feedback"])
-@pytest.mark.parametrize("several", [False, True])
-async def test_one_thing_that_is_wrong_is_one_complaint(client: httpx.AsyncClient, path: str, several: bool) -> None:
-    right = LOG if path == "/logs" else {"type": "rating", "value": "good", "data_id": "data_1"}
-    wrong = right | {"created_at": "yesterday"}
-    (only,) = (await client.post(path, json=[right, wrong] if several else wrong)).json()["detail"]
-    assert only["loc"] == (["body", 1, "created_at"] if several else ["body", "created_at"])
+@pytest.mark.parametrize("as_array", [False, True])
+async def test_one_invalid_field_is_one_error(client: httpx.AsyncClient, path: str, as_array: bool) -> None:
+    valid = LOG if path == "/logs" else {"type": "rating", "value": "good", "data_id": "data_1"}
+    invalid = valid | {"created_at": "yesterday"}
+    (only,) = (await client.post(path, json=[valid, invalid] if as_array else invalid)).json()["detail"]
+    assert only["loc"] == (["body", 1, "created_at"] if as_array else ["body", "created_at"])
 
 
-async def test_of_a_query_the_parameter_is_named(client: httpx.AsyncClient) -> None:
+async def test_the_location_of_an_invalid_query_parameter_is_its_name(client: httpx.AsyncClient) -> None:
     (only,) = (await client.get("/sessions", params={"project_id": "pr_1", "size": 0})).json()["detail"]
     assert only["loc"] == ["query", "size"]
 
 
 @pytest.mark.parametrize("path", ["/projects", "/sessions?project_id=p", "/logs?project_id=p"])
-async def test_every_list_has_the_same_largest_page(client: httpx.AsyncClient, path: str) -> None:
+async def test_every_list_has_the_same_maximum_page_size(client: httpx.AsyncClient, path: str) -> None:
     (only,) = (await client.get(path, params={**httpx.URL(path).params, "size": 1001})).json()["detail"]
     assert (only["loc"], only["msg"]) == (["query", "size"], "Input should be less than or equal to 1000")

@@ -1,11 +1,11 @@
-"""What feedback means by the class of its type, and what it adds to a project."""
+"""Which feedback is valid, and which types and labels it adds to a project."""
 
 import re
 from typing import Any, cast
 
 import pytest
 
-from services.gateway.feedback_validation import RESERVED_SECONDS, may_come, settled
+from services.gateway.feedback_validation import MAX_ARRIVAL_SECONDS, may_still_arrive, validate_feedback
 from services.gateway.project_cache import ProjectCache
 from services.gateway.schemas.feedback import feedback_responses
 from shared import ids
@@ -17,37 +17,42 @@ from tests.unit.logging.builders import START, given
 PROJECTS = {"data_1": "pr_1"}
 
 
-class Known:
-    """The part of the catalogue that feedback asks."""
+class FakeProjectCache:
+    """The part of `ProjectCache` that validation uses, with one project."""
 
     def __init__(self, *types: FeedbackType) -> None:
         self.types = {one.type: one for one in (*STANDARD_FEEDBACK, *types)}
         self.defined: list[FeedbackType] = []
 
-    async def feedback_types(self, organisation: str, project_id: str) -> dict[str, FeedbackType]:
-        """Of the one project."""
+    async def get_feedback_types(self, organisation: str, project_id: str) -> dict[str, FeedbackType]:
+        """Return the types of the project."""
         assert (organisation, project_id) == ("tm_1", "pr_1")
         return self.types
 
-    async def define_feedback(self, organisation: str, project_id: str, types: list[FeedbackType]) -> None:
-        """Noted."""
+    async def define_feedback_types(self, organisation: str, project_id: str, types: list[FeedbackType]) -> None:
+        """Add to `defined`."""
         assert (organisation, project_id) == ("tm_1", "pr_1")
         self.defined += types
 
     @property
     def added(self) -> list[tuple[str, Any, list[str]]]:
-        """Name, class and labels."""
+        """Name, class and labels of what was defined."""
         return [(one.type, one.kind, [label.value for label in one.labels]) for one in self.defined]
 
 
-async def labels(known: Known, *several: FeedbackGiven, projects: dict[str, str] | None = None) -> list[list[str]]:
-    """The labels that each concerns."""
-    places = PROJECTS if projects is None else projects
-    return [one.labels for one in await settled(cast("ProjectCache", known), "tm_1", list(several), places)]
+async def labels(
+    project_cache: FakeProjectCache, *feedback: FeedbackGiven, projects: dict[str, str] | None = None
+) -> list[list[str]]:
+    """Validate the feedback; return the labels of each."""
+    projects = PROJECTS if projects is None else projects
+    return [
+        one.labels
+        for one in await validate_feedback(cast("ProjectCache", project_cache), "tm_1", list(feedback), projects)
+    ]
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "added", "concerned"),
+    ("name", "value", "added", "expected_labels"),
     [
         ("rating", "good", [], []),
         ("rating", "excellent", [("rating", "select", ["excellent"])], []),
@@ -62,25 +67,27 @@ async def labels(known: Known, *several: FeedbackGiven, projects: dict[str, str]
         ("mood", ["calm"], [("mood", "multi_select", ["calm"])], ["calm"]),
     ],
 )
-async def test_what_is_new_is_added_to_the_project(name: str, value: Any, added: Any, concerned: list[str]) -> None:
-    known = Known()
-    assert await labels(known, given(type=name, value=value)) == [concerned]
-    assert known.added == added
+async def test_new_types_and_labels_are_added_to_the_project(
+    name: str, value: Any, added: Any, expected_labels: list[str]
+) -> None:
+    project_cache = FakeProjectCache()
+    assert await labels(project_cache, given(type=name, value=value)) == [expected_labels]
+    assert project_cache.added == added
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [("rating", ["good"]), ("comment", 4), ("comment", True), ("comment", ["a"]), ("score", "4"), ("score", True)],
 )
-async def test_a_value_that_its_type_does_not_take_is_refused(name: str, value: Any) -> None:
-    known = Known(FeedbackType(type="score", kind="number"))
+async def test_a_value_of_the_wrong_class_is_refused(name: str, value: Any) -> None:
+    project_cache = FakeProjectCache(FeedbackType(type="score", kind="number"))
     with pytest.raises(Invalid, match=rf"^value: '{name}' is of the class"):
-        await labels(known, given(type="mood", value="calm"), given(type=name, value=value))
-    assert known.defined == [], "of an array nothing is kept"
+        await labels(project_cache, given(type="mood", value="calm"), given(type=name, value=value))
+    assert project_cache.defined == [], "nothing of the array is added"
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("action", [], "list is empty"),
         ("action", "", "1 to 1,000 characters"),
@@ -88,66 +95,66 @@ async def test_a_value_that_its_type_does_not_take_is_refused(name: str, value: 
         ("comment", "x" * 100_001, "at most 100,000"),
     ],
 )
-async def test_what_is_too_short_or_too_long_is_refused(name: str, value: Any, said: str) -> None:
-    with pytest.raises(Invalid, match=re.escape(said)):
-        await labels(Known(), given(type=name, value=value))
+async def test_a_value_of_the_wrong_length_is_refused(name: str, value: Any, message: str) -> None:
+    with pytest.raises(Invalid, match=re.escape(message)):
+        await labels(FakeProjectCache(), given(type=name, value=value))
 
 
-async def test_an_array_builds_on_itself() -> None:
-    known = Known()
+async def test_feedback_of_an_array_is_validated_with_the_types_added_before_it() -> None:
+    project_cache = FakeProjectCache()
     mood = [given(type="mood", value="calm"), given(type="mood", value="tense")]
     tags = [given(type="tags", value=["a"]), given(type="tags", value="b"), given(type="tags", value="a", unset=True)]
-    assert await labels(known, *mood, *tags) == [[], [], ["a"], ["b"], ["a"]]
-    assert known.added == [("mood", "text", []), ("tags", "multi_select", ["a", "b"])]
+    assert await labels(project_cache, *mood, *tags) == [[], [], ["a"], ["b"], ["a"]]
+    assert project_cache.added == [("mood", "text", []), ("tags", "multi_select", ["a", "b"])]
 
 
-async def test_taking_back_adds_nothing() -> None:
-    known = Known()
-    back = [given(type="rating", unset=True), given(type="rating", value="never", unset=True)]
-    strange = [given(type="mood", unset=True), given(type="mood", value=["calm"], unset=True)]
-    assert await labels(known, *back, given(type="action", value="a", unset=True), *strange) == [
+async def test_unsetting_feedback_adds_no_types_and_no_labels() -> None:
+    project_cache = FakeProjectCache()
+    unset = [given(type="rating", unset=True), given(type="rating", value="never", unset=True)]
+    new_types = [given(type="mood", unset=True), given(type="mood", value=["calm"], unset=True)]
+    assert await labels(project_cache, *unset, given(type="action", value="a", unset=True), *new_types) == [
         [],
         [],
         ["a"],
         [],
         ["calm"],
     ]
-    assert known.defined == []
+    assert project_cache.defined == []
     with pytest.raises(Invalid, match="say which one"):
-        await labels(known, given(type="action", unset=True))
+        await labels(project_cache, given(type="action", unset=True))
 
 
-async def test_where_the_project_is_not_known_what_every_project_has_counts() -> None:
-    known = Known()
+async def test_feedback_on_a_log_of_unknown_project_is_validated_by_the_standard_types() -> None:
+    project_cache = FakeProjectCache()
     several = [given(type="action", value="a"), given(type="rating", value="super"), given(type="mood", value=2)]
-    assert await labels(known, *several, projects={}) == [["a"], [], []]
-    assert known.defined == []
+    assert await labels(project_cache, *several, projects={}) == [["a"], [], []]
+    assert project_cache.defined == []
     with pytest.raises(Invalid):
-        await labels(known, given(type="comment", value=2), projects={})
+        await labels(project_cache, given(type="comment", value=2), projects={})
 
 
-def test_a_log_may_come_as_long_as_its_stream_may_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_may_still_arrive_for_as_long_as_a_stream_may_last(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = 1_700_000_000.0
     monkeypatch.setattr("time.time_ns", lambda: int(clock * 1e9))
     minted = ids.mint("data")
-    last = RESERVED_SECONDS
-    for later, expected in ((-70, False), (-50, True), (last + 1, False), (last - 1, True), (0, True)):
-        monkeypatch.setattr("time.time", lambda later=later: clock + later)
-        assert may_come(minted) is expected
-    assert not may_come(ids.derive("data", "tm_1", "a reference"))
+    maximum = MAX_ARRIVAL_SECONDS
+    for age_seconds, expected in ((-70, False), (-50, True), (maximum + 1, False), (maximum - 1, True), (0, True)):
+        monkeypatch.setattr("time.time", lambda age_seconds=age_seconds: clock + age_seconds)
+        assert may_still_arrive(minted) is expected
+    assert not may_still_arrive(ids.derive("data", "tm_1", "a reference"))
     for other in ("data_1", minted.replace("data", "sesh"), f"{minted}0", ""):
-        assert not may_come(other)
+        assert not may_still_arrive(other)
 
 
-def test_what_was_taken_back_is_told() -> None:
+def test_the_response_to_unset_has_the_value_that_was_unset() -> None:
     rating = Feedback(id="ann_0", type="rating", value="good", created_at=START)
     before = FeedbackOfLogs(logs=[LogFeedback(log_id="data_1", project_id="pr_1", feedback=[rating])])
-    back = given("ann_1", unset=True)
+    unset = given("ann_1", unset=True)
     several = [
-        back,
-        back,
+        unset,
+        unset,
         given("ann_2", value="bad"),
-        back,
+        unset,
         given(type="action", value="a", labels=["a"], unset=True),
         given(log_id="data_2", unset=True),
     ]

@@ -1,4 +1,4 @@
-"""Logs that name a parent and no session, with a bus written by hand."""
+"""Sessions of logs that name a parent and no session, with a fake bus."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -8,7 +8,7 @@ import pytest
 from services.gateway.deps import Gateway
 from services.gateway.routes import logs
 from services.gateway.schemas.logs import LogRequest
-from services.gateway.session_inheritance import session_of, with_sessions
+from services.gateway.session_inheritance import get_session_of_log, inherit_sessions
 from shared import ids
 from shared.bus import Bus
 from shared.contracts.logs import GetSessionsOfLogs, LogRecord, SessionsOfLogs
@@ -21,49 +21,48 @@ CALLER = Principal(organisation="tm_1", role="Admin", key_id="key_1", user_id="u
 PARENT = ids.mint("data")
 
 
-class Logging:
-    """Answers with the sessions it knows; None: nobody is there."""
+class FakeBus:
+    """A bus on which logging knows these sessions; None: it is unavailable."""
 
     def __init__(self, sessions: dict[str, str | None] | None) -> None:
         self.sessions = sessions
-        self.asked: list[list[str]] = []
+        self.requests: list[list[str]] = []
 
     async def request(self, query: GetSessionsOfLogs, *, timeout_seconds: float) -> SessionsOfLogs:
         assert timeout_seconds <= 1
         assert query.organisation == "tm_1"
-        self.asked.append(query.log_ids)
+        self.requests.append(query.log_ids)
         if self.sessions is None:
-            raise Unavailable("away")
+            raise Unavailable("unavailable")
         return SessionsOfLogs(sessions={key: value for key, value in self.sessions.items() if key in query.log_ids})
 
-    @property
-    def bus(self) -> Bus:
+    def as_bus(self) -> Bus:
         return cast("Bus", self)
 
 
-async def placed(logging: Logging, *records: LogRecord) -> list[str | None]:
-    return [it.session_id for it in await with_sessions(logging.bus, "tm_1", list(records))]
+async def sessions_of(bus: FakeBus, *records: LogRecord) -> list[str | None]:
+    return [it.session_id for it in await inherit_sessions(bus.as_bus(), "tm_1", list(records))]
 
 
-async def test_a_log_is_in_the_session_of_its_parent() -> None:
-    logging = Logging({"data_1": "sesh_1", "data_2": None})
-    assert await session_of(logging.bus, "tm_1", "data_1") == "sesh_1"
-    assert await session_of(logging.bus, "tm_1", "data_2") is None
-    assert await session_of(logging.bus, "tm_1", "data_late") is None
-    family = [log("data_3", parent_id="data_1"), log("data_4", parent_id="data_2"), log("data_5", parent_id="data_1")]
-    assert await placed(logging, *family) == ["sesh_1", None, "sesh_1"]
-    assert logging.asked[3:] == [["data_1", "data_2"]]
+async def test_a_log_without_a_session_inherits_that_of_its_parent() -> None:
+    bus = FakeBus({"data_1": "sesh_1", "data_2": None})
+    assert await get_session_of_log(bus.as_bus(), "tm_1", "data_1") == "sesh_1"
+    assert await get_session_of_log(bus.as_bus(), "tm_1", "data_2") is None
+    assert await get_session_of_log(bus.as_bus(), "tm_1", "data_late") is None
+    records = [log("data_3", parent_id="data_1"), log("data_4", parent_id="data_2"), log("data_5", parent_id="data_1")]
+    assert await sessions_of(bus, *records) == ["sesh_1", None, "sesh_1"]
+    assert bus.requests[3:] == [["data_1", "data_2"]]
 
 
-async def test_of_logs_with_a_session_or_without_a_parent_nobody_is_asked() -> None:
-    logging = Logging(None)
+async def test_logs_with_a_session_or_without_a_parent_need_no_lookup() -> None:
+    bus = FakeBus(None)
     records = [log("data_1"), log("data_2", session_id="sesh_2", parent_id="data_1")]
-    assert await placed(logging, *records) == [None, "sesh_2"]
-    assert logging.asked == []
+    assert await sessions_of(bus, *records) == [None, "sesh_2"]
+    assert bus.requests == []
 
 
-async def test_parents_of_the_same_call_count_in_any_order() -> None:
-    family = [
+async def test_parents_in_the_same_call_are_found_in_any_order() -> None:
+    records = [
         log("data_1", session_id="sesh_1"),
         log("data_2", parent_id="data_1"),
         log("data_3", parent_id="data_2"),
@@ -75,35 +74,35 @@ async def test_parents_of_the_same_call_count_in_any_order() -> None:
     ]
     expected = ["sesh_1", "sesh_1", "sesh_1", "sesh_9", "sesh_9", None, "sesh_7", "sesh_7"]
     known = {"data_outside": "sesh_9"}
-    assert await placed(Logging(known), *family) == expected
-    assert await placed(Logging(known), *reversed(family)) == expected[::-1]
+    assert await sessions_of(FakeBus(known), *records) == expected
+    assert await sessions_of(FakeBus(known), *reversed(records)) == expected[::-1]
 
 
-async def test_what_is_stored_outranks_the_call() -> None:
-    """As it does in logging: the second log of a reference is the first one."""
-    family = [
+async def test_the_stored_session_of_a_log_takes_precedence_over_the_sent_one() -> None:
+    """As in logging: a second log with the same reference is the first one."""
+    records = [
         log("data_1", session_id="sesh_new"),
         log("data_2", parent_id="data_1"),
         log("data_3", parent_id="data_2"),
     ]
-    assert await placed(Logging({"data_1": "sesh_old"}), *family) == ["sesh_new", "sesh_old", "sesh_old"]
-    assert await placed(Logging({"data_1": None}), *family) == ["sesh_new", None, None]
+    assert await sessions_of(FakeBus({"data_1": "sesh_old"}), *records) == ["sesh_new", "sesh_old", "sesh_old"]
+    assert await sessions_of(FakeBus({"data_1": None}), *records) == ["sesh_new", None, None]
 
 
 @pytest.mark.parametrize("length", [1, 2, 20_000])
-async def test_a_loop_and_a_long_line_come_to_an_end(length: int) -> None:
+async def test_loops_and_long_chains_of_parents_end_without_a_session(length: int) -> None:
     loop = [log(f"data_{at}", parent_id=f"data_{(at + 1) % length}") for at in range(length)]
-    assert set(await placed(Logging({}), *loop)) == {None}
+    assert set(await sessions_of(FakeBus({}), *loop)) == {None}
 
 
-async def test_logs_are_accepted_while_nobody_can_say_where_their_parents_are() -> None:
-    family = [log("data_1", session_id="sesh_1"), log("data_2", parent_id="data_1"), log("data_3", parent_id="data_0")]
-    assert await placed(Logging(None), *family) == ["sesh_1", "sesh_1", None]
-    assert await session_of(Logging(None).bus, "tm_1", "data_0") is None
+async def test_logs_are_accepted_while_sessions_cannot_be_looked_up() -> None:
+    records = [log("data_1", session_id="sesh_1"), log("data_2", parent_id="data_1"), log("data_3", parent_id="data_0")]
+    assert await sessions_of(FakeBus(None), *records) == ["sesh_1", "sesh_1", None]
+    assert await get_session_of_log(FakeBus(None).as_bus(), "tm_1", "data_0") is None
 
 
 @pytest.mark.parametrize("known", [True, False])
-async def test_the_answer_and_the_log_agree(known: bool) -> None:
+async def test_the_response_and_the_stored_log_have_the_same_session(known: bool) -> None:
     version = ConfigVersion(id="config_1", project_id="pr_1", config=ModelConfig(model="gpt-4"), created_at=START)
     project = Project(id="pr_1", name="desk", created_at=START, updated_at=START)
     appended: list[bytes] = []
@@ -115,8 +114,8 @@ async def test_the_answer_and_the_log_agree(known: bool) -> None:
         appended.extend(records)
 
     gateway = SimpleNamespace(
-        bus=Logging({PARENT: "sesh_1"} if known else None),
-        project_cache=SimpleNamespace(resolve=resolve, note_log=lambda *_: None),
+        bus=FakeBus({PARENT: "sesh_1"} if known else None),
+        project_cache=SimpleNamespace(resolve=resolve, set_project_of_log=lambda *_: None),
         logs=SimpleNamespace(append=append),
     )
     body = LogRequest.model_validate({"project": "desk", "config": {"model": "gpt-4"}, "parent_id": PARENT})

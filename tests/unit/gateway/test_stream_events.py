@@ -1,8 +1,8 @@
-"""How long the line of an event is (behaviour.md §4.6)."""
+"""The size of stream events (behaviour.md §4.6)."""
 
 import pytest
 
-from services.gateway.schemas.generation_answers import MOST_TWICE_BYTES, stream_event
+from services.gateway.schemas.generation_responses import MAX_REPEATED_TOOL_CALLS_BYTES, stream_event
 from shared.contracts.chat import FunctionCall, ToolCall
 from shared.contracts.generations import Chunk, Sample
 
@@ -20,24 +20,24 @@ def calls(size: int) -> list[ToolCall]:
     ]
 
 
-@pytest.mark.parametrize(("size", "twice"), [(1000, True), (30_000, True), (33_000, False), (100_000, False)])
-def test_large_tool_calls_stand_once_in_the_message(size: int, twice: bool) -> None:
-    made = calls(size)
-    event = stream_event(chunk(tool_calls=made, finish_reason="tool_call"), chat=True)
+@pytest.mark.parametrize(("size", "in_data"), [(1000, True), (30_000, True), (33_000, False), (100_000, False)])
+def test_large_tool_calls_are_in_the_output_message_only(size: int, in_data: bool) -> None:
+    sent = calls(size)
+    event = stream_event(chunk(tool_calls=sent, finish_reason="tool_call"), chat=True)
     (data,) = event.data
     assert data.output_message is not None
-    assert data.output_message.tool_calls == made
-    assert data.tool_calls == (made if twice else None)
+    assert data.output_message.tool_calls == sent
+    assert data.tool_calls == (sent if in_data else None)
     assert data.finish_reason == "tool_call"
-    assert len(event.model_dump_json()) < max(2 * MOST_TWICE_BYTES, size) + 1000
+    assert len(event.model_dump_json()) < max(2 * MAX_REPEATED_TOOL_CALLS_BYTES, size) + 1000
 
 
-def test_without_a_message_tool_calls_stay_where_they_are() -> None:
-    made = calls(100_000)
-    assert stream_event(chunk(tool_calls=made), chat=False).data[0].tool_calls == made
+def test_large_tool_calls_of_a_completion_stay_in_the_data() -> None:
+    sent = calls(100_000)
+    assert stream_event(chunk(tool_calls=sent), chat=False).data[0].tool_calls == sent
 
 
-def test_text_stands_in_three_places() -> None:
+def test_text_is_in_three_fields() -> None:
     event = stream_event(chunk(raw_output=" and"), chat=True)
     (data,) = event.data
     assert data.output_message is not None

@@ -1,4 +1,4 @@
-"""A change that was made is answered as made, also when authz or logging is away."""
+"""What routes of projects and configs do while authz or logging is unavailable."""
 
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -34,75 +34,78 @@ DETAILS = ProjectDetails(project=Project(id="pr_1", name="desk", created_at=NOW,
 MEMBERS = Members(members=[Member(user_id="usr_1", email="ada@example.org", full_name=None, role="Admin")])
 
 
-class Others:
-    """The services behind the bus: some questions have an answer, nobody is there for the others."""
+class FakeBus:
+    """A bus that answers some requests, and raises Unavailable for the rest."""
 
     def __init__(self, *answers: tuple[type[BaseModel], BaseModel]) -> None:
         self.answers = dict(answers)
-        self.asked: list[type[BaseModel]] = []
+        self.requests: list[type[BaseModel]] = []
 
     async def request(self, request: BaseModel, **_: Any) -> BaseModel:
-        self.asked.append(type(request))
+        self.requests.append(type(request))
         if type(request) not in self.answers:
-            raise Unavailable("away")
+            raise Unavailable("unavailable")
         return self.answers[type(request)]
 
     @property
     def gateway(self) -> Gateway:
-        """What a route gets."""
-        project_cache = SimpleNamespace(forget=lambda *_: None, with_tools=_as_they_are)
+        """The gateway that a route gets."""
+        project_cache = SimpleNamespace(invalidate=lambda *_: None, fill_linked_tools=_without_links)
         return cast("Gateway", SimpleNamespace(bus=self, project_cache=project_cache))
 
 
-async def _as_they_are(_: str, versions: list[ConfigVersion]) -> list[ConfigVersion]:
-    """Nothing is linked to."""
+async def _without_links(_: str, versions: list[ConfigVersion]) -> list[ConfigVersion]:
+    """Return the versions as they are: they link to no tools."""
     return versions
 
 
-async def test_a_project_is_not_made_when_the_answer_could_not_be_given() -> None:
-    others = Others((CreateProject, DETAILS))
+async def test_a_project_is_not_created_while_authz_is_unavailable() -> None:
+    bus = FakeBus((CreateProject, DETAILS))
     with pytest.raises(Unavailable):
-        await projects.create(CreateProjectRequest(name="desk"), CALLER, others.gateway)
-    assert CreateProject not in others.asked
+        await projects.create(CreateProjectRequest(name="desk"), CALLER, bus.gateway)
+    assert CreateProject not in bus.requests
 
 
-async def test_a_project_is_made_without_asking_for_the_logs_it_cannot_have() -> None:
-    others = Others((ListMembers, MEMBERS), (CreateProject, DETAILS))
-    made = await projects.create(CreateProjectRequest(name="desk"), CALLER, others.gateway)
+async def test_creating_a_project_does_not_request_log_counts() -> None:
+    bus = FakeBus((ListMembers, MEMBERS), (CreateProject, DETAILS))
+    made = await projects.create(CreateProjectRequest(name="desk"), CALLER, bus.gateway)
     assert (made.id, made.data_count, [user.id for user in made.users]) == ("pr_1", 0, ["usr_1"])
-    assert GetUses not in others.asked
+    assert GetUses not in bus.requests
 
 
-async def test_a_change_is_answered_while_nobody_counts_logs() -> None:
-    others = Others((ListMembers, MEMBERS), (UpdateProject, DETAILS), (GetProject, DETAILS), (Undeploy, Done()))
-    changed = await projects.update("pr_1", UpdateProjectRequest(name="desk"), CALLER, others.gateway)
+async def test_a_change_of_a_project_is_answered_while_logging_is_unavailable() -> None:
+    bus = FakeBus((ListMembers, MEMBERS), (UpdateProject, DETAILS), (GetProject, DETAILS), (Undeploy, Done()))
+    changed = await projects.update("pr_1", UpdateProjectRequest(name="desk"), CALLER, bus.gateway)
     assert (changed.name, changed.data_count) == ("desk", 0)
-    emptied = await projects.deactivate_config("pr_1", CALLER, others.gateway)
+    emptied = await projects.deactivate_config("pr_1", CALLER, bus.gateway)
     assert (emptied.active_config, emptied.data_count) == (None, 0)
 
 
-async def test_a_config_is_registered_while_nobody_counts_logs() -> None:
+async def test_a_config_is_registered_while_logging_is_unavailable() -> None:
     version = ConfigVersion(id="config_1", project_id="pr_1", config=ModelConfig(model="gpt-4"), created_at=NOW)
 
     class ProjectCache:
         async def resolve(self, *_: Any, **__: Any) -> Resolved:
             return Resolved(project=DETAILS.project, version=version)
 
-        async def with_tools(self, _: str, found: ConfigVersion) -> ConfigVersion:
+        async def fill_linked_tools(self, _: str, found: ConfigVersion) -> ConfigVersion:
             return found
 
-    others = Others()
-    gateway = cast("Gateway", SimpleNamespace(bus=others, project_cache=ProjectCache()))
+    async def may_deploy(_: Principal) -> bool:
+        return True
+
+    bus = FakeBus()
+    gateway = cast("Gateway", SimpleNamespace(bus=bus, project_cache=ProjectCache(), may_deploy=may_deploy))
     body = ProjectModelConfigRequest(project="desk", model="gpt-4")
     made = await configs.register(body, CALLER, gateway)
     assert (made.config.id, made.num_datapoints, made.last_used) == ("config_1", 0, NOW)
-    assert others.asked == [GetConfigUse]
+    assert bus.requests == [GetConfigUse]
 
 
-async def test_nothing_is_changed_while_authz_is_away() -> None:
-    others = Others((UpdateProject, DETAILS), (GetProject, DETAILS), (Undeploy, Done()))
+async def test_a_project_is_not_changed_while_authz_is_unavailable() -> None:
+    bus = FakeBus((UpdateProject, DETAILS), (GetProject, DETAILS), (Undeploy, Done()))
     with pytest.raises(Unavailable):
-        await projects.update("pr_1", UpdateProjectRequest(name="desk"), CALLER, others.gateway)
+        await projects.update("pr_1", UpdateProjectRequest(name="desk"), CALLER, bus.gateway)
     with pytest.raises(Unavailable):
-        await projects.deactivate_config("pr_1", CALLER, others.gateway)
-    assert others.asked == [ListMembers, ListMembers]
+        await projects.deactivate_config("pr_1", CALLER, bus.gateway)
+    assert bus.requests == [ListMembers, ListMembers]

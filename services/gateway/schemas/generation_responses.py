@@ -1,4 +1,4 @@
-"""Chat and completion: what is answered, whole or as events (behaviour.md §4.4-4.6)."""
+"""Response models of chat and completion, whole or as stream events (behaviour.md §4.4-4.6)."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from services.gateway.schemas.generations import DEPRECATED, AnyChat, AnyComplet
 from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, ToolCall, ToolChoice, ToolResult, Usage
 from shared.contracts.generations import Chunk, Generation, Sample
 
-MOST_TWICE_BYTES = 32 * 1024
-"""Of JSON: tool calls that take more stand once on an event, because clients limit the length of a line."""
+MAX_REPEATED_TOOL_CALLS_BYTES = 32 * 1024
+"""Of JSON. Larger tool calls are on an event once instead of twice, because clients limit the length of a line."""
 
 
 class DataResponse(BaseModel):
@@ -36,7 +36,7 @@ class ChatDataResponse(DataResponse):
 
 
 class CompletionResponse(BaseModel):
-    """The answer to a completion."""
+    """The response of a completion."""
 
     project_id: str | None
     num_samples: int
@@ -52,7 +52,7 @@ class CompletionResponse(BaseModel):
 
 
 class ChatResponse(BaseModel):
-    """The answer to a chat."""
+    """The response of a chat."""
 
     project_id: str | None
     num_samples: int
@@ -77,7 +77,7 @@ class StreamMessage(BaseModel):
 
 
 class StreamData(BaseModel):
-    """One sample's increment."""
+    """The increment of one sample."""
 
     id: str
     index: int
@@ -91,7 +91,7 @@ class StreamData(BaseModel):
 
 
 class StreamEvent(BaseModel):
-    """One event of a streamed answer."""
+    """One event of a streamed response."""
 
     project_id: str | None
     session_id: str | None
@@ -99,11 +99,11 @@ class StreamEvent(BaseModel):
 
 
 def output_message(sample: Sample) -> ChatMessage:
-    """The message to append to the history. `content` is never null: old clients refuse to send that back."""
+    """Return the message to append to the history. `content` is never null: old clients refuse to send that back."""
     return ChatMessage(role="assistant", content=sample.output, tool_calls=sample.tool_calls)
 
 
-def _sample(sample: Sample, generation: Generation, request: GenerateRequest) -> dict[str, Any]:
+def _sample_fields(sample: Sample, generation: Generation, request: GenerateRequest) -> dict[str, Any]:
     return {
         "id": sample.id,
         "index": sample.index,
@@ -116,7 +116,7 @@ def _sample(sample: Sample, generation: Generation, request: GenerateRequest) ->
     }
 
 
-def _answer(generation: Generation, request: GenerateRequest) -> dict[str, Any]:
+def _generation_fields(generation: Generation, request: GenerateRequest) -> dict[str, Any]:
     return {
         "project_id": generation.project_id,
         "num_samples": request.num_samples,
@@ -130,10 +130,10 @@ def _answer(generation: Generation, request: GenerateRequest) -> dict[str, Any]:
 
 
 def chat_response(generation: Generation, request: AnyChat) -> ChatResponse:
-    """What a chat client reads."""
+    """Return the response model of a chat."""
     data = [
         ChatDataResponse(
-            **_sample(sample, generation, request),
+            **_sample_fields(sample, generation, request),
             messages=generation.messages or [],
             tool_call=sample.tool_calls[0].function if sample.tool_calls else None,
             tool_calls=sample.tool_calls,
@@ -142,23 +142,27 @@ def chat_response(generation: Generation, request: AnyChat) -> ChatResponse:
         for sample in generation.samples
     ]
     return ChatResponse(
-        **_answer(generation, request), data=data, logprobs=None, suffix=None, tool_choice=request.tool_choice
+        **_generation_fields(generation, request),
+        data=data,
+        logprobs=None,
+        suffix=None,
+        tool_choice=request.tool_choice,
     )
 
 
 def completion_response(generation: Generation, request: AnyCompletion) -> CompletionResponse:
-    """What a completion client reads."""
-    data = [DataResponse(**_sample(sample, generation, request)) for sample in generation.samples]
+    """Return the response model of a completion."""
+    data = [DataResponse(**_sample_fields(sample, generation, request)) for sample in generation.samples]
     return CompletionResponse(
-        **_answer(generation, request), data=data, logprobs=request.logprobs, suffix=request.suffix
+        **_generation_fields(generation, request), data=data, logprobs=request.logprobs, suffix=request.suffix
     )
 
 
 def stream_event(chunk: Chunk, *, chat: bool) -> StreamEvent:
-    """One event: small, whatever the request was, because clients limit the length of a line.
+    """Return one event, small whatever the request was, because clients limit the length of a line.
 
-    The exception are the tool calls of the last event, which are complete. If they are large, only the message has
-    them: the contract deprecates the other place (behaviour.md §4.5).
+    The tool calls of the last event are complete. If they are large, only `output_message` has them: the contract
+    deprecates the other field (behaviour.md §4.5). `chat` is false for completions, which have no `output_message`.
     """
     sample = chunk.sample
     calls = sample.tool_calls
@@ -171,7 +175,7 @@ def stream_event(chunk: Chunk, *, chat: bool) -> StreamEvent:
         finish_reason=sample.finish_reason,
         model_config_id=chunk.config_id,
         tool_results=chunk.tool_results,
-        tool_calls=None if chat and calls and len(to_json(calls)) > MOST_TWICE_BYTES else calls,
+        tool_calls=None if chat and calls and len(to_json(calls)) > MAX_REPEATED_TOOL_CALLS_BYTES else calls,
         output_message=message,
     )
     return StreamEvent(project_id=chunk.project_id, session_id=chunk.session_id, data=[data])

@@ -1,36 +1,36 @@
-"""Data URLs out of a body, tokens into it."""
+"""Which data URLs of a body are replaced by tokens, and which of them are to be saved."""
 
 import hashlib
 from typing import Any
 
 import pytest
 
-from services.gateway.image_offload import offload_images
+from services.gateway.requests.images import offload_images
 from shared.blobs import LEAST_BYTES
 
 DATA = "iVBORw0KGgo+/-_=" * (LEAST_BYTES // 16)
 DIGEST = hashlib.sha256(DATA.encode()).hexdigest()
 URL = f"data:image/png;base64,{DATA}"
-CHECKED_IN = f"data:image/png;base64,everloop-blob:{DIGEST}"
+URL_WITH_TOKEN = f"data:image/png;base64,everloop-blob:{DIGEST}"
 
 
-def test_only_the_data_is_exchanged_wherever_it_stands() -> None:
+def test_only_the_data_is_replaced_at_every_level() -> None:
     body: Any = {"url": URL, "list": ["short", [URL, 1, None, 2.5, True]], "again": {"deep": [{"er": URL}]}}
     offloaded = offload_images(body)
     assert body == {
-        "url": CHECKED_IN,
-        "list": ["short", [CHECKED_IN, 1, None, 2.5, True]],
-        "again": {"deep": [{"er": CHECKED_IN}]},
+        "url": URL_WITH_TOKEN,
+        "list": ["short", [URL_WITH_TOKEN, 1, None, 2.5, True]],
+        "again": {"deep": [{"er": URL_WITH_TOKEN}]},
     }
     assert offloaded.contents == {DIGEST: DATA.encode()}
     assert offloaded.size == 3 * len(DATA)
 
 
-@pytest.mark.parametrize("head", ["data:image/png;name=a.png;base64,", "DATA:image/png;BASE64,", "data:;base64,"])
-def test_the_head_stays_as_it_was_written(head: str) -> None:
-    body = [head + DATA]
+@pytest.mark.parametrize("prefix", ["data:image/png;name=a.png;base64,", "DATA:image/png;BASE64,", "data:;base64,"])
+def test_the_prefix_stays_as_it_was_sent(prefix: str) -> None:
+    body = [prefix + DATA]
     assert offload_images(body).contents == {DIGEST: DATA.encode()}
-    assert body == [f"{head}everloop-blob:{DIGEST}"]
+    assert body == [f"{prefix}everloop-blob:{DIGEST}"]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_the_head_stays_as_it_was_written(head: str) -> None:
     ],
     ids=range(12),
 )
-def test_what_is_no_large_data_url_stays(text: str) -> None:
+def test_text_that_is_no_large_base64_data_url_stays(text: str) -> None:
     body = {"text": text}
     assert offload_images(body).contents == {}
     assert body == {"text": text}
@@ -65,12 +65,12 @@ def test_different_data_has_different_tokens() -> None:
     assert body[0] != body[1]
 
 
-def test_a_body_that_is_one_value_has_nothing_to_exchange() -> None:
+def test_nothing_is_replaced_in_a_body_that_is_a_string() -> None:
     assert offload_images(URL).contents == {}
 
 
 @pytest.mark.parametrize("save", [False, "false", "no", 0])
-def test_what_shall_not_be_saved_is_told_apart(save: Any) -> None:
+def test_images_of_a_log_that_is_not_saved_are_returned_apart(save: Any) -> None:
     other = DATA[::-1]
     url = f"data:image/png;base64,{other}"
     body: Any = {"save": save, "inputs": {"a": URL, "b": url}, "messages": [{"content": URL}], "metadata": {"c": url}}
@@ -78,23 +78,26 @@ def test_what_shall_not_be_saved_is_told_apart(save: Any) -> None:
     assert (offloaded.unsaved, set(offloaded.contents.values())) == ({DIGEST: DATA.encode()}, {other.encode()})
     assert offloaded.size == 4 * len(DATA)
     assert list(body) == ["save", "inputs", "messages", "metadata"]
-    assert body["messages"] == [{"content": CHECKED_IN}]
+    assert body["messages"] == [{"content": URL_WITH_TOKEN}]
 
 
 @pytest.mark.parametrize("save", [True, None, "yes", "nonsense", []])
-def test_everything_else_is_saved(save: Any) -> None:
+def test_images_are_saved_unless_save_is_false(save: Any) -> None:
     offloaded = offload_images([{"save": save, "output": URL}, {"save": False, "project": URL}])
     assert (offloaded.unsaved, offloaded.contents) == ({}, {DIGEST: DATA.encode()})
 
 
-def test_of_several_logs_each_says_for_itself() -> None:
+def test_each_log_of_an_array_has_its_own_save() -> None:
     offloaded = offload_images([{"save": False, "output": URL}, {"save": True, "output": URL[:-2] + "++"}])
     assert (list(offloaded.unsaved), len(offloaded.contents)) == ([DIGEST], 1)
 
 
-def test_with_a_log_that_shall_not_be_saved_only_what_is_stored_all_the_same_is_kept() -> None:
-    kept, gone = ["config", "model_config", "metadata", "feedback"], ["judgment", "response_format", "user", "output"]
-    urls = {name: f"data:image/png;base64,{name.replace('_', '/'):x<{LEAST_BYTES}}" for name in kept + gone}
+def test_images_in_fields_that_are_stored_always_are_saved_with_save_false() -> None:
+    saved, unsaved = (
+        ["config", "model_config", "metadata", "feedback"],
+        ["judgment", "response_format", "user", "output"],
+    )
+    urls = {name: f"data:image/png;base64,{name.replace('_', '/'):x<{LEAST_BYTES}}" for name in saved + unsaved}
     offloaded = offload_images({"save": False} | {name: [{"its": url}] for name, url in urls.items()})
     assert {content[:6] for content in offloaded.contents.values()} == {b"config", b"model/", b"metada", b"feedba"}
     assert {content[:6] for content in offloaded.unsaved.values()} == {b"judgme", b"respon", b"userxx", b"output"}

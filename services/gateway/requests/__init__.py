@@ -1,0 +1,1 @@
+"""Request bodies of every route: size limits, JSON parsing, removal of provider keys, images stored apart."""
