@@ -18,7 +18,10 @@ class Authenticator:
     def __init__(self, bus: Bus, settings: Settings) -> None:
         self._bus = bus
         self._principals: Cache[str, Principal] = Cache(
-            most=10_000, fresh_seconds=settings.caller_fresh_seconds, stale_seconds=settings.stale_seconds
+            tags=lambda _, principal: [principal.organisation],
+            max_entries=10_000,
+            fresh_seconds=settings.caller_fresh_seconds,
+            stale_seconds=settings.stale_seconds,
         )
 
     async def listen(self) -> None:
@@ -33,4 +36,7 @@ class Authenticator:
         return await self._principals.get(key_hash, lambda: self._bus.request(Authenticate(key_hash=key_hash)))
 
     def _changed(self, change: AccessChanged | None) -> None:
-        self._principals.forget(lambda _, principal: change is None or principal.organisation == change.organisation)
+        if change is None:
+            self._principals.clear()
+        else:
+            self._principals.invalidate(change.organisation)

@@ -43,6 +43,11 @@ _ResolveKey = tuple[str, str | None, str | None, str | bytes | None, bool]
 """Organisation, name and id of the project, id of the config or sha256 of its JSON, whether the caller may deploy."""
 
 
+def _own_key(key: tuple[str, str], _: object) -> list[tuple[str, str]]:
+    """Tag an entry whose key is (organisation, project id) with its key."""
+    return [key]
+
+
 class ProjectCache:
     """Answers of generation about projects and config versions, dropped on `ProjectChanged`; one per process."""
 
@@ -50,16 +55,28 @@ class ProjectCache:
         self._bus = bus
         stale = settings.stale_seconds
         self._resolved: Cache[_ResolveKey, Resolved] = Cache(
-            most=20_000, fresh_seconds=_PROJECT_FRESH_SECONDS, stale_seconds=stale, most_bytes=_MAX_BYTES
+            tags=lambda key, resolved: [(key[0], resolved.project.id)],
+            max_entries=20_000,
+            fresh_seconds=_PROJECT_FRESH_SECONDS,
+            stale_seconds=stale,
+            max_bytes=_MAX_BYTES,
         )
         self._projects: Cache[tuple[str, str], Project] = Cache(
-            most=10_000, fresh_seconds=_PROJECT_FRESH_SECONDS, stale_seconds=stale
+            tags=_own_key, max_entries=10_000, fresh_seconds=_PROJECT_FRESH_SECONDS, stale_seconds=stale
         )
         self._versions: Cache[tuple[str, str], ConfigVersion] = Cache(
-            most=20_000, fresh_seconds=_NEVER_STALE_SECONDS, stale_seconds=_NEVER_STALE_SECONDS, most_bytes=_MAX_BYTES
+            tags=lambda key, version: [(key[0], version.project_id)],
+            max_entries=20_000,
+            fresh_seconds=_NEVER_STALE_SECONDS,
+            stale_seconds=_NEVER_STALE_SECONDS,
+            max_bytes=_MAX_BYTES,
         )
         self._feedback_types: Cache[tuple[str, str], dict[str, FeedbackType]] = Cache(
-            most=10_000, fresh_seconds=_PROJECT_FRESH_SECONDS, stale_seconds=stale, most_bytes=_MAX_BYTES
+            tags=_own_key,
+            max_entries=10_000,
+            fresh_seconds=_PROJECT_FRESH_SECONDS,
+            stale_seconds=stale,
+            max_bytes=_MAX_BYTES,
         )
         self._projects_of_logs: dict[tuple[str, str], str] = {}
 
@@ -69,18 +86,16 @@ class ProjectCache:
 
     def invalidate(self, organisation: str, project_id: str) -> None:
         """Drop all entries of a project."""
-        self._resolved.forget(lambda key, resolved: key[0] == organisation and resolved.project.id == project_id)
-        self._projects.forget(lambda key, _: key == (organisation, project_id))
-        self._versions.forget(lambda key, version: key[0] == organisation and version.project_id == project_id)
-        self._feedback_types.forget(lambda key, _: key == (organisation, project_id))
+        for cache in (self._resolved, self._projects, self._versions, self._feedback_types):
+            cache.invalidate((organisation, project_id))
 
     def _on_project_changed(self, change: ProjectChanged | None) -> None:
         """Drop what `change` concerns; everything if it is None, after a reconnect."""
         if change is None:
             for cache in (self._resolved, self._projects, self._versions, self._feedback_types):
-                cache.forget(lambda _, __: True)
+                cache.clear()
         elif change.what == "feedback types":
-            self._feedback_types.forget(lambda key, _: key == (change.organisation, change.project_id))
+            self._feedback_types.invalidate((change.organisation, change.project_id))
         elif change.project_id is not None:
             self.invalidate(change.organisation, change.project_id)
 
@@ -143,7 +158,7 @@ class ProjectCache:
         await self._bus.request(
             DefineFeedbackTypes(principal=_gateway(organisation), project_id=project_id, types=types)
         )
-        self._feedback_types.forget(lambda key, _: key == (organisation, project_id))
+        self._feedback_types.invalidate((organisation, project_id))
 
     def set_project_of_log(self, organisation: str, log_id: str, project_id: str | None) -> None:
         """Keep the project of a log whose id a caller is given, so that feedback can precede the storing of the log."""

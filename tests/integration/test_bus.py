@@ -136,7 +136,7 @@ async def test_no_more_than_its_workers_at_a_time_and_nobody_is_forgotten(bus: B
 
 
 async def test_a_request_waits_for_a_worker_as_long_as_its_caller_waits(bus: Bus, seen: Seen) -> None:
-    """Four workers have work for 0.4 s; the next four requests wait for them, the callers that are in a hurry do not."""
+    """Four workers have work for 0.4 s. Four more requests wait for them; callers that wait less are refused sooner."""
     patient = [bus.request(Say(text="patient", after_seconds=0.4), timeout_seconds=3) for _ in range(8)]
     tasks = [asyncio.create_task(request) for request in patient]
     await asyncio.sleep(0.1)
