@@ -1,1 +1,1 @@
-"""Figures of the whole stack under load, on the machine at hand. `make bench` prints one JSON object."""
+"""Load benchmark of a whole Everloop stack on this machine; see `python -m bench --help`."""

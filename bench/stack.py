@@ -1,4 +1,4 @@
-"""The stack under measurement: a fresh data folder, real servers, the instant upstream as its OpenAI."""
+"""Starts the stack to measure: real servers on a fresh data folder, with `bench.upstream` in place of OpenAI."""
 
 import json
 import os
@@ -21,28 +21,31 @@ _EVERLOOP = Path(sys.executable).parent / "everloop"
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack started for this run."""
+    """A running stack and its upstream."""
 
     target: Target
+    """The gateway."""
     upstream: Target
+    """The server that the stack takes for OpenAI."""
     folder: Path
+    """The data folder."""
 
     def pids(self) -> dict[str, int]:
-        """Process ids by name, the model aside."""
+        """Return process ids by the name of the component, without the local model."""
         command = [str(_EVERLOOP), "status", "--json", "--data", str(self.folder)]
         rows = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
         return {row["name"]: row["pid"] for row in rows if row["name"] != "model" and row["pid"]}
 
     def processes(self) -> list[psutil.Process]:
-        """The stack's processes, supervisor included, model and load generator aside."""
+        """Return the processes of the stack and its supervisor, without the local model and the load generator."""
         pids = set(self.pids().values())
         pids |= {psutil.Process(pid).ppid() for pid in pids}
         return [psutil.Process(pid) for pid in pids if pid > 1 and pid != os.getpid()]
 
 
 @contextmanager
-def running() -> Iterator[Stack]:
-    """Start a stack, stop and delete it afterwards."""
+def running_stack() -> Iterator[Stack]:
+    """Start a stack and yield it; stop it and delete its data afterwards."""
     upstream = subprocess.Popen([sys.executable, "-m", "bench.upstream"], stdout=subprocess.PIPE, text=True)
     assert upstream.stdout is not None
     upstream_url = f"http://127.0.0.1:{int(upstream.stdout.readline())}"
@@ -66,31 +69,31 @@ def running() -> Iterator[Stack]:
 
 
 def memory_mib(stack: Stack) -> dict[str, float]:
-    """Proportional share of memory of every part, by name."""
+    """Return the memory of every component in MiB, by name: its proportional share (PSS), shared pages counted once."""
     return {name: psutil.Process(pid).memory_full_info().pss / _MIB for name, pid in stack.pids().items()}
 
 
 @dataclass(frozen=True)
-class Idle:
-    """What a stack costs that nobody uses."""
+class IdleUsage:
+    """Processor and memory use of a stack without requests."""
 
     cpu_percent: float
     """Of one core."""
     rss_mib: float
-    """Resident, shared pages counted in every process."""
+    """Resident memory, shared pages counted in every process."""
     pss_mib: float
-    """Resident, shared pages counted once."""
+    """Resident memory, shared pages counted once."""
 
 
-def idle(stack: Stack, seconds: float) -> Idle:
-    """Watch for `seconds`."""
+def measure_idle(stack: Stack, seconds: float) -> IdleUsage:
+    """Return what the stack uses on average over `seconds`."""
     processes = stack.processes()
 
-    def cpu() -> float:
+    def cpu_seconds() -> float:
         return sum(sum(process.cpu_times()[:2]) for process in processes)
 
-    before, started = cpu(), time.monotonic()
+    before, started = cpu_seconds(), time.monotonic()
     time.sleep(seconds)
-    used = (cpu() - before) / (time.monotonic() - started) * 100
+    cpu_percent = (cpu_seconds() - before) / (time.monotonic() - started) * 100
     memory = [process.memory_full_info() for process in processes]
-    return Idle(used, sum(item.rss for item in memory) / _MIB, sum(item.pss for item in memory) / _MIB)
+    return IdleUsage(cpu_percent, sum(item.rss for item in memory) / _MIB, sum(item.pss for item in memory) / _MIB)

@@ -1,4 +1,4 @@
-"""Who is behind a key, remembered: so callers are known while the database is away, and it is asked rarely else."""
+"""Caches the principals behind API keys: saves queries, and lets callers authenticate while the database is away."""
 
 import math
 from collections.abc import Awaitable, Callable
@@ -10,39 +10,43 @@ from shared.contracts.access import AccessChanged
 from shared.contracts.principal import Principal
 from shared.errors import Unauthenticated
 
-LookUp = Callable[[str], Awaitable[Principal | None]]
-"""The caller behind a key's hash, from the database; None when there is no such key or it was revoked."""
+FindPrincipal = Callable[[str], Awaitable[Principal | None]]
+"""Returns the principal behind a key's hash from the database; None if there is no such key or it was revoked."""
 
 
 class CallerCache:
-    """Callers by the hash of their key.
+    """Principals by the hash of their key.
 
-    An entry outlives its freshness for as long as the database is away: nothing can be revoked in that time.
+    A stale entry is used for as long as the database is away: nothing can be revoked in that time.
     """
 
-    def __init__(self, look_up: LookUp, settings: Settings) -> None:
-        self._look_up = look_up
-        self._memory: Cache[str, Principal] = Cache(
+    def __init__(self, find_principal: FindPrincipal, settings: Settings) -> None:
+        self._find_principal = find_principal
+        self._cache: Cache[str, Principal] = Cache(
             most=settings.callers_most, fresh_seconds=settings.caller_fresh_seconds, stale_seconds=math.inf
         )
 
     async def listen(self, bus: Bus) -> None:
-        """Hear of changes made by other replicas. Some may be missed while offline, so coming back forgets all."""
-        await bus.subscribe(AccessChanged, self._changed)
+        """Subscribe to `AccessChanged` of other replicas; a reconnect drops everything, since events may be missed."""
+        await bus.subscribe(AccessChanged, self._on_access_changed)
 
     async def who(self, key_hash: str) -> Principal:
-        """The caller; Unauthenticated in the same words whether the key never was or is no more."""
-        return await self._memory.get(key_hash, lambda: self._ask(key_hash))
+        """Return the principal behind a key's hash.
+
+        Raises Unauthenticated if there is none, with one message for unknown and revoked keys.
+        """
+        return await self._cache.get(key_hash, lambda: self._find(key_hash))
 
     def forget(self, organisation: str) -> None:
-        """Something changed in the organisation: ask the database again."""
-        self._memory.forget(lambda _, caller: caller.organisation == organisation)
+        """Drop the organisation's principals, after a change of its keys or roles."""
+        self._cache.forget(lambda _, principal: principal.organisation == organisation)
 
-    async def _ask(self, key_hash: str) -> Principal:
-        caller = await self._look_up(key_hash)
-        if caller is None:
+    async def _find(self, key_hash: str) -> Principal:
+        principal = await self._find_principal(key_hash)
+        if principal is None:
             raise Unauthenticated("The API key is missing, wrong or revoked.")
-        return caller
+        return principal
 
-    def _changed(self, change: AccessChanged | None) -> None:
-        self._memory.forget(lambda _, caller: change is None or caller.organisation == change.organisation)
+    def _on_access_changed(self, event: AccessChanged | None) -> None:
+        """Drop the principals the event concerns; None, after a reconnect, concerns all."""
+        self._cache.forget(lambda _, principal: event is None or principal.organisation == event.organisation)

@@ -1,7 +1,7 @@
-"""API keys: made at random, kept as a hash, named for good.
+"""API keys: random secrets, of which only a hash is stored.
 
-The hash is one round of sha256. A slow, salted hash protects what people choose, because that can be guessed; a key
-has 285 bits of randomness, which no amount of computing guesses. So every request can afford the look-up by hash.
+The hash is one round of sha256. A slow, salted hash protects passwords, because people choose what can be guessed; a
+key has 285 bits of randomness, which no amount of computing guesses. So every request can afford the look-up by hash.
 """
 
 import hashlib
@@ -15,14 +15,15 @@ from shared.contracts.principal import Role
 from shared.errors import Invalid
 
 _ALPHABET = string.ascii_letters + string.digits
-_LENGTH = 48
-_TAIL = 4
-_LONGEST_NAME = 100
+_SECRET_LENGTH = 48
+"""Random characters after the prefix: 48 of 62 are 285 bits."""
+_TAIL_LENGTH = 4
+_MAX_NAME_LENGTH = 100
 
 
 @dataclass(frozen=True)
 class StoredKey:
-    """What is kept of a key."""
+    """An API key as stored, without its secret."""
 
     id: str
     organisation: str
@@ -30,36 +31,37 @@ class StoredKey:
     hash: str
     """sha256 of the secret, hex."""
     tail: str
+    """The last 4 characters of the secret."""
     role: Role
-    """The most it ever gives; its creator's role of the moment may give less."""
+    """The highest role the key gives; its creator's current role may lower it."""
     creator_id: str
     created_at: datetime
     revoked_at: datetime | None = None
 
 
 def mint() -> str:
-    """A new secret: `hl_` and 48 random letters and digits."""
-    return "hl_" + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+    """Return a new secret: `hl_` and 48 random letters and digits."""
+    return "hl_" + "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))
 
 
 def hash_of(secret: str) -> str:
-    """What is stored, and looked up, instead of the secret."""
+    """Return the sha256 of a secret, hex, by which keys are stored and looked up."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def tail_of(secret: str) -> str:
-    """What is shown of the secret later, so that people can tell their keys apart."""
-    return secret[-_TAIL:]
+    """Return the last 4 characters of a secret, which listings show so that people can tell their keys apart."""
+    return secret[-_TAIL_LENGTH:]
 
 
 def named(name: str) -> str:
-    """`name` as it will be kept. Invalid when it is empty or too long."""
-    kept = name.strip()
-    if not 0 < len(kept) <= _LONGEST_NAME:
-        raise Invalid(f"The name of an API key has 1 to {_LONGEST_NAME} characters.")
-    return kept
+    """Return `name` without surrounding white space. Raises Invalid if it is empty or longer than 100 characters."""
+    stripped = name.strip()
+    if not 0 < len(stripped) <= _MAX_NAME_LENGTH:
+        raise Invalid(f"The name of an API key has 1 to {_MAX_NAME_LENGTH} characters.")
+    return stripped
 
 
-def role_for(wanted: Role | None, creator: Role) -> Role:
-    """The role of a new key: what was wanted, Developer if nothing was, and never more than its creator has."""
-    return lower(wanted or "Developer", creator)
+def role_for(requested: Role | None, creator: Role) -> Role:
+    """Return the role of a new key: the requested one, by default Developer, but no higher than the creator's."""
+    return lower(requested or "Developer", creator)

@@ -1,4 +1,4 @@
-"""An organisation and the roles of its members; one of them always is an Admin."""
+"""An organisation and the roles of its members, of whom at least one is an Admin."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,16 +9,19 @@ from shared.errors import Conflict, NotFound
 
 @dataclass(frozen=True)
 class Organisation:
-    """Members and their roles, as of one moment."""
+    """The roles of an organisation's members at one revision."""
 
     id: str
     roles: Mapping[str, Role]
     """By user id."""
     revision: int
-    """Counts the changes of `roles`; a change is saved only onto the revision it was decided on."""
+    """Number of changes of `roles`; a change is saved only if the stored revision is the one it was made from."""
 
     def with_role(self, user_id: str, role: Role) -> "Organisation":
-        """This organisation after a member got another role; itself if the member has that role already."""
+        """Return the organisation, one revision later, with another role for a member; itself if the role is the same.
+
+        Raises NotFound if there is no such member, Conflict if no Admin would be left.
+        """
         if user_id not in self.roles:
             raise NotFound("There is no such member in your organisation.")
         if self.roles[user_id] == role:

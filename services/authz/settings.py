@@ -1,4 +1,4 @@
-"""What authz reads from its environment."""
+"""Settings of the authz service."""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ from shared.settings import ServiceSettings
 
 
 class Settings(ServiceSettings):
-    """Everything a service needs, and whom to let in first."""
+    """What every service needs, the bootstrap file, and the bounds of the cache of callers."""
 
     bootstrap_file: Path | None = None
-    """JSON with `email`, `password` and `api_key`: the first Admin, made when there is no organisation yet."""
+    """JSON file with `email`, `password` and `api_key` of the first Admin, read if there is no organisation yet."""
     caller_fresh_seconds: float = 30.0
-    """How long a caller is remembered without hearing of a change, while the database answers."""
+    """How long a cached caller is used without asking the database, unless access in its organisation changes."""
     callers_most: int = 10_000
-    """Callers remembered at once; some 2 KB each."""
+    """Bounds the cached callers; some 2 KB each."""

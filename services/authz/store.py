@@ -1,7 +1,6 @@
-"""Collections of authz: `organisations` (with their members), `users`, `keys`, `installation`.
+"""The collections of authz: `organisations` (with their members), `users`, `keys`, `installation`.
 
-Members are part of their organisation's document: that one of them always is an Admin is then a promise about one
-document, which MongoDB changes atomically.
+Members are part of their organisation's document, which MongoDB updates atomically; so one of them always is an Admin.
 """
 
 import contextlib
@@ -23,11 +22,12 @@ from shared.errors import Conflict, NotFound, Unavailable
 from shared.mongo import Database, store
 
 _INSTALLATION = "installation"
+"""`_id` of the only document of the collection `installation`."""
 
 
 @store
 class Store:
-    """What authz knows, in its own database."""
+    """All collections of authz."""
 
     def __init__(self, database: Database) -> None:
         self._organisations = database["organisations"]
@@ -36,7 +36,7 @@ class Store:
         self._installation = database["installation"]
 
     async def prepare(self) -> None:
-        """Indexes."""
+        """Create the indexes."""
         await self._organisations.create_index([("members.user_id", ASCENDING)], name="members")
         await self._users.create_index([("email", ASCENDING)], name="email", unique=True)
         await self._keys.create_index([("hash", ASCENDING)], name="hash", unique=True)
@@ -49,7 +49,7 @@ class Store:
         )
 
     async def find_caller(self, key_hash: str) -> Principal | None:
-        """Who holds the key; None when it is unknown or revoked, or its creator has left."""
+        """Return the principal behind a key; None if it is unknown or revoked, or its creator is no longer a member."""
         key = await self._keys.find_one({"hash": key_hash, "revoked_at": None})
         if key is None:
             return None
@@ -68,7 +68,7 @@ class Store:
         )
 
     async def get_organisation(self, organisation: str) -> Organisation:
-        """The organisation and the roles in it."""
+        """Return an organisation. Raises NotFound."""
         document = await self._organisations.find_one({"_id": organisation})
         if document is None:
             raise NotFound("There is no such organisation.")
@@ -79,7 +79,7 @@ class Store:
         )
 
     async def save_role(self, organisation: Organisation, user_id: str) -> bool:
-        """Save one member's new role; False when the organisation was changed since it was read."""
+        """Save a member's new role; return False if the stored organisation is not of the revision before this one."""
         result = await self._organisations.update_one(
             {"_id": organisation.id, "revision": organisation.revision - 1, "members.user_id": user_id},
             {"$set": {"members.$.role": organisation.roles[user_id], "revision": organisation.revision}},
@@ -87,12 +87,12 @@ class Store:
         return result.modified_count == 1
 
     async def get_emails(self, user_ids: Iterable[str]) -> dict[str, str]:
-        """Email addresses by user id."""
+        """Return email addresses by user id, of the users that exist."""
         cursor = self._users.find({"_id": {"$in": list(user_ids)}}, {"email": 1})
         return {user["_id"]: user["email"] async for user in cursor}
 
     async def get_members(self, organisation: str) -> list[Member]:
-        """Everyone in the organisation, by email address."""
+        """Return the members of an organisation in the order of their email addresses. Raises NotFound."""
         roles = (await self.get_organisation(organisation)).roles
         cursor = self._users.find({"_id": {"$in": list(roles)}}, {"email": 1, "full_name": 1}).sort("email", ASCENDING)
         return [
@@ -101,21 +101,21 @@ class Store:
         ]
 
     async def save_key(self, key: StoredKey) -> None:
-        """Store a key. The same id from the same creator under the same name: a repeat, which replaces the secret."""
+        """Store a key, or a new secret of one with its id, creator and name. Raises Conflict if the name is taken."""
         document = _key_document(key)
-        same = {name: document[name] for name in ("_id", "organisation", "creator_id", "name", "revoked_at")}
+        repeat = {name: document[name] for name in ("_id", "organisation", "creator_id", "name", "revoked_at")}
         try:
-            await self._keys.replace_one(same, document, upsert=True)
+            await self._keys.replace_one(repeat, document, upsert=True)
         except DuplicateKeyError:
             raise Conflict(f"There is an API key named {key.name!r} already. Choose another name.") from None
 
     async def list_keys(self, organisation: str) -> list[StoredKey]:
-        """Newest first."""
+        """Return all keys of an organisation, newest first, revoked ones included."""
         cursor = self._keys.find({"organisation": organisation}).sort([("created_at", DESCENDING), ("_id", DESCENDING)])
-        return [_key(document) async for document in cursor]
+        return [_stored_key(document) async for document in cursor]
 
     async def revoke_key(self, organisation: str, key_id: str, at: datetime) -> None:
-        """Set the time of revocation, once."""
+        """Set the time of revocation; a key that is revoked keeps its time. Raises NotFound."""
         result = await self._keys.update_one(
             {"_id": key_id, "organisation": organisation}, [{"$set": {"revoked_at": {"$ifNull": ["$revoked_at", at]}}}]
         )
@@ -123,16 +123,16 @@ class Store:
             raise NotFound("There is no such API key in your organisation.")
 
     async def has_organisation(self) -> bool:
-        """Whether the installation has been set up."""
+        """Return whether there is any organisation."""
         return await self._organisations.find_one({}, {"_id": 1}) is not None
 
-    async def is_key_in_use(self, key_hash: str) -> bool:
-        """Whether the key opens anything."""
+    async def is_key_active(self, key_hash: str) -> bool:
+        """Return whether there is a key with this hash that is not revoked."""
         return await self._keys.find_one({"hash": key_hash, "revoked_at": None}, {"_id": 1}) is not None
 
-    async def get_installation(self) -> str:
-        """The installation's own id: drawn once, the same for every replica, what first ids are derived from."""
-        with contextlib.suppress(DuplicateKeyError):  # another replica drew it between our look and our insert
+    async def get_installation_id(self) -> str:
+        """Return the installation's id, minting it once for all replicas; the first ids are derived from it."""
+        with contextlib.suppress(DuplicateKeyError):  # another replica inserted it at the same moment
             await self._installation.update_one(
                 {"_id": _INSTALLATION}, {"$setOnInsert": {"id": ids.mint("inst")}}, upsert=True
             )
@@ -141,10 +141,12 @@ class Store:
             raise Unavailable("The installation's id vanished while it was read.")
         return str(document["id"])
 
-    async def save_first(self, organisation: Organisation, key: StoredKey, email: str, password_hash: str) -> None:
-        """The first organisation, its Admin and their key. The organisation comes last: with it, everything is there.
+    async def insert_first_organisation(
+        self, organisation: Organisation, key: StoredKey, email: str, password_hash: str
+    ) -> None:
+        """Insert the first organisation, its Admin and their key. The organisation comes last: if it exists, all does.
 
-        Ids are derived, so replicas that do this at once, or one that is killed and does it again, write the same.
+        Ids are derived, so replicas that do this at once, or one that was killed and does it again, write the same.
         """
         user = {"email": email, "password_hash": password_hash}
         await _upsert(self._users, key.creator_id, user, {"created_at": key.created_at})
@@ -164,13 +166,19 @@ class Store:
         )
 
 
-async def _upsert(collection: Any, key: str, always: dict[str, Any], once: dict[str, Any]) -> None:  # noqa: ANN401
-    """Set `always`, and `once` only if the document is new."""
-    change = {operator: fields for operator, fields in (("$set", always), ("$setOnInsert", once)) if fields}
+async def _upsert(
+    collection: Any,  # noqa: ANN401
+    document_id: str,
+    fields: dict[str, Any],
+    insert_only_fields: dict[str, Any],
+) -> None:
+    """Set `fields`, and `insert_only_fields` if the document is new."""
+    operators = {"$set": fields, "$setOnInsert": insert_only_fields}
+    update = {operator: values for operator, values in operators.items() if values}
     try:
-        await collection.update_one({"_id": key}, change, upsert=True)
-    except DuplicateKeyError:  # another replica inserted it between our look and our insert
-        await collection.update_one({"_id": key}, change)
+        await collection.update_one({"_id": document_id}, update, upsert=True)
+    except DuplicateKeyError:  # another replica inserted it at the same moment
+        await collection.update_one({"_id": document_id}, update)
 
 
 def _key_document(key: StoredKey) -> dict[str, Any]:
@@ -182,5 +190,5 @@ def _without_id(document: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in document.items() if name != "_id"}
 
 
-def _key(document: dict[str, Any]) -> StoredKey:
+def _stored_key(document: dict[str, Any]) -> StoredKey:
     return StoredKey(id=document["_id"], **_without_id(document))

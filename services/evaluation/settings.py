@@ -1,4 +1,4 @@
-"""What evaluation reads from its environment."""
+"""Settings of the evaluation service."""
 
 from pydantic import Field
 
@@ -6,11 +6,11 @@ from shared.settings import ServiceSettings
 
 
 class Settings(ServiceSettings):
-    """Everything a service needs, and how the stream of work is kept."""
+    """What every service needs, and replicas and retention of the `JOBS` stream."""
 
     jobs_replicas: int = Field(default=1, ge=1, le=5)
-    """Copies of the `JOBS` stream: 1 on one node, 3 in a cluster."""
+    """Replicas of the `JOBS` stream: 1 on one node, 3 in a cluster."""
     jobs_max_age_days: float = Field(default=30, ge=0)
-    """Work that nobody did for so long is given up. 0: never."""
+    """Days after which the stream drops a job that no worker finished; 0: never."""
     jobs_max_bytes: int = -1
-    """A full stream refuses new work. -1: as the disk allows."""
+    """Size of the stream in bytes; a full one refuses new jobs. -1: no limit but the disk."""

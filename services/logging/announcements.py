@@ -1,4 +1,8 @@
-"""What is announced of a batch. A fact's id comes from what it tells, so that telling it again is dropped."""
+"""Builds the events published for a stored batch.
+
+Message ids are derived from the positions of the records, so JetStream drops the events of a repeated batch as
+duplicates.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
@@ -14,14 +18,16 @@ R = TypeVar("R", LogRecord, LogUpdate)
 
 
 class Announcement(NamedTuple):
-    """An event, and the id under which the stream recognises a repeat."""
+    """An event and the message id by which JetStream recognises a duplicate."""
 
     event: Event
     message_id: str
 
 
-def recorded(logs: Iterable[Entry[LogRecord]], assignments: Mapping[LogKey, SessionAssignment]) -> list[Announcement]:
-    """Logs that were stored."""
+def announce_recorded(
+    logs: Iterable[Entry[LogRecord]], assignments: Mapping[LogKey, SessionAssignment]
+) -> list[Announcement]:
+    """Return `LogsRecorded` events for newly stored logs, each of one organisation and at most 500 logs."""
     return [
         Announcement(
             LogsRecorded(
@@ -29,18 +35,18 @@ def recorded(logs: Iterable[Entry[LogRecord]], assignments: Mapping[LogKey, Sess
             ),
             _message_id("recorded", entries),
         )
-        for organisation, entries in _by_organisation(logs)
+        for organisation, entries in _chunks_by_organisation(logs)
     ]
 
 
-def updated(updates: Iterable[Entry[LogUpdate]]) -> list[Announcement]:
-    """Logs that were changed."""
+def announce_updated(updates: Iterable[Entry[LogUpdate]]) -> list[Announcement]:
+    """Return `LogsUpdated` events for applied updates, each of one organisation and at most 500 updates."""
     return [
         Announcement(
             LogsUpdated(organisation=organisation, ids=list(dict.fromkeys(entry.record.id for entry in entries))),
             _message_id("updated", entries),
         )
-        for organisation, entries in _by_organisation(updates)
+        for organisation, entries in _chunks_by_organisation(updates)
     ]
 
 
@@ -55,7 +61,7 @@ def _recorded_log(log: LogRecord, assignments: Mapping[LogKey, SessionAssignment
     )
 
 
-def _by_organisation(entries: Iterable[Entry[R]]) -> Iterable[tuple[str, list[Entry[R]]]]:
+def _chunks_by_organisation(entries: Iterable[Entry[R]]) -> Iterable[tuple[str, list[Entry[R]]]]:
     groups: dict[str, list[Entry[R]]] = {}
     for entry in entries:
         groups.setdefault(entry.record.organisation, []).append(entry)
@@ -64,5 +70,5 @@ def _by_organisation(entries: Iterable[Entry[R]]) -> Iterable[tuple[str, list[En
             yield organisation, group[start : start + LOGS_PER_EVENT]
 
 
-def _message_id(what: str, entries: list[Entry[R]]) -> str:
-    return ids.derive("fact", what, *(str(entry.recorded) for entry in entries))
+def _message_id(kind: str, entries: list[Entry[R]]) -> str:
+    return ids.derive("fact", kind, *(str(entry.position) for entry in entries))

@@ -1,4 +1,4 @@
-"""What a message of `LOGS` carries: entries with their place in the order of acceptance."""
+"""Decodes messages of the `LOGS` stream into records with their position in the order of acceptance."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -11,117 +11,122 @@ from shared.contracts.logs import INTAKE, FeedbackGiven, Intake, LogRecord, LogU
 
 R = TypeVar("R", bound=LogRecord | LogUpdate | SessionOpened | ProjectDeleted | FeedbackGiven)
 
-MOST_PER_MESSAGE = 100_000
-"""A message of 8 MB cannot hold so many: the shortest entry takes over 80 bytes."""
-_ONE: TypeAdapter[Intake] = TypeAdapter(Intake)
+POSITIONS_PER_MESSAGE = 100_000
+"""Positions reserved for the records of one message. The largest message, 8 MB, cannot hold more: the shortest record
+takes over 80 bytes."""
+_RECORD_ADAPTER: TypeAdapter[Intake] = TypeAdapter(Intake)
 
 
 class Entry(NamedTuple, Generic[R]):
-    """A record and its place: sequence in the stream x 100,000 + index in the message."""
+    """A record and its position in the order of acceptance: stream sequence x 100,000 + index in the message."""
 
-    recorded: int
+    position: int
     record: R
 
 
 class RejectedRecord(NamedTuple):
-    """What can never be stored, and why."""
+    """A record that can never be stored, with the reason, for the `DEAD` stream."""
 
-    recorded: int
+    position: int
     reason: str
     payload: bytes
+    """A JSON array that could be sent again, or the whole message if it is no JSON array."""
 
 
 class Decoded(NamedTuple):
-    """The content of one or more messages, in order."""
+    """The records of one or more messages by kind, each kind in the order of acceptance."""
 
     logs: list[Entry[LogRecord]]
     updates: list[Entry[LogUpdate]]
     sessions: list[Entry[SessionOpened]]
     deletions: list[Entry[ProjectDeleted]]
     feedback: list[Entry[FeedbackGiven]]
-    refused: list[RejectedRecord]
+    rejected: list[RejectedRecord]
+
+    @classmethod
+    def empty(cls) -> "Decoded":
+        """Return an instance without records, to be filled by `decode_message`."""
+        return cls([], [], [], [], [], [])
 
     @property
     def size(self) -> int:
-        """How many entries, the refused included."""
-        return sum(len(entries) for entries in self._readable) + len(self.refused)
+        """The number of records, rejected ones included."""
+        return sum(len(entries) for entries in self._valid) + len(self.rejected)
 
-    def add(self, recorded: int, record: Intake) -> None:
-        """Sort a record in. A time without a zone is UTC: times are compared, and those without cannot be."""
+    def add(self, position: int, record: Intake) -> None:
+        """Append a record to the list of its kind. Times without a zone become UTC: naive times cannot be compared."""
         match record:
             case LogRecord(created_at=time) if time.tzinfo is None:
-                self.logs.append(Entry(recorded, record.model_copy(update={"created_at": time.replace(tzinfo=UTC)})))
+                self.logs.append(Entry(position, record.model_copy(update={"created_at": time.replace(tzinfo=UTC)})))
             case LogRecord():
-                self.logs.append(Entry(recorded, record))
+                self.logs.append(Entry(position, record))
             case LogUpdate(at=time):
-                self.updates.append(Entry(recorded, record.model_copy(update={"at": _zoned(time)})))
+                self.updates.append(Entry(position, record.model_copy(update={"at": _with_zone(time)})))
             case SessionOpened(created_at=time):
-                self.sessions.append(Entry(recorded, record.model_copy(update={"created_at": _zoned(time)})))
+                self.sessions.append(Entry(position, record.model_copy(update={"created_at": _with_zone(time)})))
             case ProjectDeleted():
-                self.deletions.append(Entry(recorded, record))
-            case FeedbackGiven(created_at=time, at=accepted):
-                zoned = {"created_at": _zoned(time), "at": _zoned(accepted)}
-                self.feedback.append(Entry(recorded, record.model_copy(update=zoned)))
+                self.deletions.append(Entry(position, record))
+            case FeedbackGiven(created_at=time, at=accepted_at):
+                zoned = {"created_at": _with_zone(time), "at": _with_zone(accepted_at)}
+                self.feedback.append(Entry(position, record.model_copy(update=zoned)))
 
-    def traces(self) -> Iterator[str]:
-        """The requests that caused these entries."""
-        for entries in self._readable:
+    def traceparents(self) -> Iterator[str]:
+        """Yield the W3C `traceparent` of the requests that sent these records."""
+        for entries in self._valid:
             for entry in entries:
                 if entry.record.trace:
                     yield entry.record.trace
 
     @property
-    def _readable(self) -> tuple[list[Entry[Any]], ...]:
+    def _valid(self) -> tuple[list[Entry[Any]], ...]:
         return self.logs, self.updates, self.sessions, self.deletions, self.feedback
 
 
-def _zoned(time: datetime) -> datetime:
+def _with_zone(time: datetime) -> datetime:
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
-def nothing() -> Decoded:
-    """No content yet."""
-    return Decoded([], [], [], [], [], [])
+def decode_message(sequence: int, payload: bytes, into: Decoded) -> None:
+    """Add the records of the message with this stream sequence to `into`.
 
-
-def decode(sequence: int, payload: bytes, into: Decoded) -> None:
-    """Add the entries of one message; an entry that cannot be read is refused alone: others sent the rest."""
-    first = sequence * MOST_PER_MESSAGE
+    An invalid record is rejected alone: the other records of the message may come from other callers.
+    """
+    first_position = sequence * POSITIONS_PER_MESSAGE
     try:
         records = INTAKE.validate_json(payload)
     except ValidationError:
-        _decode_one_by_one(first, payload, into)
+        _decode_one_by_one(first_position, payload, into)
         return
     for index, record in enumerate(records):
-        into.add(first + index, record)
+        into.add(first_position + index, record)
 
 
-def _decode_one_by_one(first: int, payload: bytes, into: Decoded) -> None:
+def _decode_one_by_one(first_position: int, payload: bytes, into: Decoded) -> None:
     try:
         items: Any = json.loads(payload)
     except (ValueError, RecursionError) as error:
-        into.refused.append(RejectedRecord(first, f"not JSON: {error}", payload))
+        into.rejected.append(RejectedRecord(first_position, f"not JSON: {error}", payload))
         return
     if not isinstance(items, list):
-        into.refused.append(RejectedRecord(first, "not a JSON array", payload))
+        into.rejected.append(RejectedRecord(first_position, "not a JSON array", payload))
         return
     for index, item in enumerate(items):
         try:
-            into.add(first + index, _ONE.validate_python(item))
+            into.add(first_position + index, _RECORD_ADAPTER.validate_python(item))
         except ValidationError as error:
-            into.refused.append(
-                RejectedRecord(first + index, f"not an entry: {_sentence(error)}", json.dumps([item]).encode())
+            into.rejected.append(
+                RejectedRecord(first_position + index, f"not an entry: {_describe(error)}", json.dumps([item]).encode())
             )
 
 
-def _sentence(error: ValidationError) -> str:
-    """What is wrong and where, without the values: reasons are read by operators."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, line['loc']))}: {line['msg']}" for line in found[:5])
+def _describe(error: ValidationError) -> str:
+    """Return field paths and messages of the first five errors, without the values: operators read the reason."""
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, line['loc']))}: {line['msg']}" for line in details[:5])
 
 
-def first_of_each(logs: Iterable[Entry[LogRecord]]) -> list[Entry[LogRecord]]:
-    """Of several logs with one id, the one accepted first."""
+def first_of_each_id(logs: Iterable[Entry[LogRecord]]) -> list[Entry[LogRecord]]:
+    """Return the log accepted first of each (organisation, id)."""
     first: dict[tuple[str, str], Entry[LogRecord]] = {}
     for entry in logs:
         first.setdefault((entry.record.organisation, entry.record.id), entry)

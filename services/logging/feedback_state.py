@@ -1,4 +1,4 @@
-"""What is said about a log: of everything said and taken back, what counts now."""
+"""Feedback on a log as states, one for each type or label, and the feedback in effect that results from them."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -8,50 +8,54 @@ from shared.contracts.logs import Feedback, FeedbackGiven
 
 
 class FeedbackState(NamedTuple):
-    """The last word on one thing: on a type of feedback, or on one label of a multi-select."""
+    """The feedback accepted last on one type, or on one label of a multi-select type."""
 
     type: str
     label: str | None
-    """None: on all of the type."""
+    """None: the state concerns all feedback of the type."""
     id: str
-    recorded: int
-    """Its place in the order of acceptance."""
-    place: int
-    """Its place among the labels given together."""
+    """Of the feedback, `ann_…`."""
+    position: int
+    """Position of the feedback in the order of acceptance."""
+    label_index: int
+    """Index of the label among those given together; 0 without labels."""
     feedback: Feedback | None
-    """None: taken back."""
+    """None: unset."""
 
 
 def feedback_states(entry: Entry[FeedbackGiven]) -> list[FeedbackState]:
-    """What one entry says, once for each label."""
-    given = entry.record
-    if not given.labels:
-        return [FeedbackState(given.type, None, given.id, entry.recorded, 0, _feedback(given, None))]
+    """Return the states that one record sets: one for each distinct label, or a single one without labels."""
+    record = entry.record
+    if not record.labels:
+        return [FeedbackState(record.type, None, record.id, entry.position, 0, _feedback(record, None))]
     return [
-        FeedbackState(given.type, label, given.id, entry.recorded, place, _feedback(given, label))
-        for place, label in enumerate(dict.fromkeys(given.labels))
+        FeedbackState(record.type, label, record.id, entry.position, index, _feedback(record, label))
+        for index, label in enumerate(dict.fromkeys(record.labels))
     ]
 
 
-def _feedback(given: FeedbackGiven, label: str | None) -> Feedback | None:
-    if given.unset or given.value is None:
+def _feedback(record: FeedbackGiven, label: str | None) -> Feedback | None:
+    if record.unset or record.value is None:
         return None
-    value = [label] if label is not None and isinstance(given.value, list) else given.value
-    return Feedback(id=given.id, type=given.type, value=value, user=given.user, created_at=given.created_at)
+    value = [label] if label is not None and isinstance(record.value, list) else record.value
+    return Feedback(id=record.id, type=record.type, value=value, user=record.user, created_at=record.created_at)
 
 
-def current(with_log: Iterable[Feedback], states: Iterable[FeedbackState]) -> list[Feedback]:
-    """What counts now: what came with the log first, then the rest in the order it was said."""
-    counting = list(with_log)
-    for state in sorted(states, key=lambda one: (one.recorded, one.place)):
-        counting = [left for one in counting if (left := _left(one, state)) is not None]
+def effective_feedback(initial: Iterable[Feedback], states: Iterable[FeedbackState]) -> list[Feedback]:
+    """Return the feedback in effect: the log's own (`initial`) first, then later feedback in order of acceptance.
+
+    Replaced and unset values are left out.
+    """
+    effective = list(initial)
+    for state in sorted(states, key=lambda state: (state.position, state.label_index)):
+        effective = [rest for feedback in effective if (rest := _without_replaced(feedback, state)) is not None]
         if state.feedback is not None:
-            counting = _joined(counting, state.feedback)
-    return counting
+            effective = _append(effective, state.feedback)
+    return effective
 
 
-def _left(feedback: Feedback, state: FeedbackState) -> Feedback | None:
-    """What a later word leaves of it."""
+def _without_replaced(feedback: Feedback, state: FeedbackState) -> Feedback | None:
+    """Return `feedback` without the values that the later `state` replaces or unsets; None if none are left."""
     if feedback.type != state.type:
         return feedback
     if state.label is None or feedback.value == state.label:
@@ -62,9 +66,9 @@ def _left(feedback: Feedback, state: FeedbackState) -> Feedback | None:
     return feedback
 
 
-def _joined(counting: list[Feedback], feedback: Feedback) -> list[Feedback]:
-    """Labels given together are one feedback again."""
-    last = counting[-1] if counting else None
+def _append(effective: list[Feedback], feedback: Feedback) -> list[Feedback]:
+    """Return `effective` with `feedback` at its end; labels given together become one feedback again."""
+    last = effective[-1] if effective else None
     if last and last.id == feedback.id and isinstance(last.value, list) and isinstance(feedback.value, list):
-        return [*counting[:-1], last.model_copy(update={"value": last.value + feedback.value})]
-    return [*counting, feedback]
+        return [*effective[:-1], last.model_copy(update={"value": last.value + feedback.value})]
+    return [*effective, feedback]

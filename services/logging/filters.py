@@ -1,4 +1,4 @@
-"""Search terms as text to look for, without any words of the database."""
+"""Regular expressions that find a caller's search text literally, in plain text or in JSON text."""
 
 import re
 
@@ -6,18 +6,24 @@ from pydantic_core import to_json
 
 from shared.errors import Invalid
 
-_MOST_BYTES = 32_000
-"""Of a pattern. MongoDB takes 32,764 (https://www.mongodb.com/docs/manual/reference/operator/query/regex/, 2024)."""
+_MAX_PATTERN_BYTES = 32_000
+"""MongoDB takes 32,764 (https://www.mongodb.com/docs/manual/reference/operator/query/regex/, 2024)."""
 
 
-def in_plain(term: str) -> str:
-    """A pattern that finds `term` literally in plain text. Errors: Invalid."""
+def literal_pattern(term: str) -> str:
+    """Return a pattern that finds `term` literally in plain text.
+
+    Raises Invalid if the pattern exceeds 32,000 bytes.
+    """
     pattern = re.escape(term).replace("\x00", r"\x00")
-    if len(pattern.encode()) > _MOST_BYTES:
+    if len(pattern.encode()) > _MAX_PATTERN_BYTES:
         raise Invalid(f"A search text of {len(term):,} characters is too long.")
     return pattern
 
 
-def in_json(term: str) -> str:
-    """A pattern that finds `term` literally in JSON text, where quotes, line ends and such are escaped."""
-    return in_plain(to_json(term).decode()[1:-1])
+def json_literal_pattern(term: str) -> str:
+    """Return a pattern that finds `term` literally in JSON text, where quotes, line ends and such are escaped.
+
+    Raises Invalid if the pattern exceeds 32,000 bytes.
+    """
+    return literal_pattern(to_json(term).decode()[1:-1])

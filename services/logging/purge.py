@@ -1,5 +1,6 @@
-"""Removing what deleted projects had, beside storing: that of a large project takes minutes, and storing waits for
-nobody. Reads do not show it meanwhile.
+"""Background task that deletes the logs and sessions of deleted projects.
+
+It runs beside the consumer, because a large project takes minutes and storing must not wait. Reads hide what is left.
 """
 
 import asyncio
@@ -11,42 +12,42 @@ from shared.errors import Unavailable
 
 logger = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 10.0
-"""How often to look for what other replicas noted and did not finish."""
-_AT_ONCE = 100
+_POLL_SECONDS = 10.0
+"""How often to look for deletions that other replicas noted and did not finish."""
+_PROJECTS_PER_QUERY = 100
 
 
 class Purge:
-    """Any number of replicas may be at the same project: removing twice is removing once."""
+    """Deletes what is left of deleted projects. Replicas may work on one project at once: deleting is idempotent."""
 
     def __init__(self, deletions: DeletionStore, logs: LogStore, sessions: SessionStore) -> None:
         self._deletions = deletions
         self._logs = logs
         self._sessions = sessions
-        self._due = asyncio.Event()
+        self._wake = asyncio.Event()
 
     def wake(self) -> None:
-        """There is something to remove."""
-        self._due.set()
+        """Let `run` look for pending deletions now."""
+        self._wake.set()
 
     async def run(self) -> None:
-        """Go on for ever, with what an earlier process left first."""
+        """Purge until cancelled, beginning with what an earlier process left; errors are logged and tried again."""
         while True:
-            self._due.clear()
+            self._wake.clear()
             try:
-                await self.finish()
+                await self.purge_pending()
             except Unavailable as error:
                 logger.warning("logs of deleted projects stay for now", extra={"error": error.message})
             except Exception:
                 logger.exception("logs of deleted projects could not be removed")
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await self._due.wait()
+                async with asyncio.timeout(_POLL_SECONDS):
+                    await self._wake.wait()
 
-    async def finish(self) -> None:
-        """Remove all there is to remove now. Errors: Unavailable."""
-        while unfinished := await self._deletions.unfinished(_AT_ONCE):
-            for one in unfinished:
-                await self._logs.remove_project(one.organisation, one.project_id)
-                await self._sessions.leave(one.organisation, one.project_id)
-                await self._deletions.finish(one)
+    async def purge_pending(self) -> None:
+        """Delete the logs and sessions of all projects with a pending deletion. Raises Unavailable without MongoDB."""
+        while pending := await self._deletions.list_pending(_PROJECTS_PER_QUERY):
+            for deletion in pending:
+                await self._logs.delete_project_logs(deletion.organisation, deletion.project_id)
+                await self._sessions.remove_project(deletion.organisation, deletion.project_id)
+                await self._deletions.mark_purged(deletion)

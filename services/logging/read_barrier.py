@@ -1,7 +1,7 @@
-"""Read your writes: before a read, wait until everything accepted before the question is stored.
+"""Read-your-writes: before a read, wait until every record accepted before it is stored.
 
-What was accepted is known from the stream, what is stored from this process's own reader or, when another replica
-does the work, from the acknowledgements the server has seen.
+What is accepted is known from the stream; what is stored is known from this process's own consumer or, where another
+replica stored it, from the acknowledgements the server has seen.
 """
 
 import asyncio
@@ -14,78 +14,82 @@ from shared.errors import Unavailable
 logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 2.0
-"""A longer wait means that the database or the bus is in trouble: an older answer is better than none."""
-_FIRST_LOOK_SECONDS = 0.002
-_LONGEST_LOOK_SECONDS = 0.05
-_MOST_AHEAD = 10_000
-"""Stored sequences remembered that do not join the floor yet, because another replica has those between."""
+"""Bounds one wait. A longer one means trouble with the database or the bus, and an older answer is better than none."""
+_FIRST_POLL_SECONDS = 0.002
+"""How long to wait for this process's own storing before the server is asked; doubles with each request."""
+_MAX_POLL_SECONDS = 0.05
+_MAX_STORED_AHEAD = 10_000
+"""Bounds the stored sequences kept that do not follow the floor yet, because another replica stores those between."""
 
 
 class ReadBarrier:
-    """How far storing is in the stream."""
+    """Follows how far the `LOGS` stream is stored, and lets reads wait for it."""
 
-    def __init__(self, ask: Callable[[], Awaitable[ConsumerProgress]]) -> None:
-        self._ask = ask
+    def __init__(self, get_progress: Callable[[], Awaitable[ConsumerProgress]]) -> None:
+        self._get_progress = get_progress
         self.wanted = asyncio.Event()
-        """Somebody waits for what is not stored yet."""
+        """Set while a read waits for messages that are not stored yet; wakes the consumer."""
         self._floor = 0
-        """Everything up to here is stored."""
-        self._ahead: set[int] = set()
-        self._moved = asyncio.Event()
-        self._flying: asyncio.Task[ConsumerProgress] | None = None
-        self._next: asyncio.Task[ConsumerProgress] | None = None
+        """Every message up to this sequence is stored."""
+        self._stored_ahead: set[int] = set()
+        """Stored sequences above the floor, with a gap between."""
+        self._advanced = asyncio.Event()
+        """Set, and replaced by a new event, whenever the floor may have moved."""
+        self._current_request: asyncio.Task[ConsumerProgress] | None = None
+        self._next_request: asyncio.Task[ConsumerProgress] | None = None
 
-    def stored(self, sequences: Iterable[int]) -> None:
-        """This process has stored these messages."""
-        self._ahead.update(sequences)
-        if len(self._ahead) > _MOST_AHEAD:
-            self._ahead.clear()  # the server knows as well
-        self._join()
+    def mark_stored(self, sequences: Iterable[int]) -> None:
+        """Note that this process has stored the messages with these stream sequences."""
+        self._stored_ahead.update(sequences)
+        if len(self._stored_ahead) > _MAX_STORED_AHEAD:
+            self._stored_ahead.clear()  # the server's acknowledgements tell the same
+        self._advance_floor()
 
     async def wait_until_stored(self) -> bool:
-        """Whether everything accepted before this call is stored; waits for that, at most `TIMEOUT_SECONDS`."""
+        """Wait, at most `TIMEOUT_SECONDS`, until all that was accepted before is stored; return whether it is."""
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                await self._reach((await self._fresh()).last)
+                await self._wait_for_sequence((await self._fresh_progress()).last)
         except (TimeoutError, Unavailable) as error:
             logger.warning("reading without the newest logs: storing is behind", extra={"error": repr(error)})
             return False
         return True
 
-    async def _reach(self, target: int) -> None:
-        look = _FIRST_LOOK_SECONDS
-        while self._floor < target:
+    async def _wait_for_sequence(self, sequence: int) -> None:
+        poll_seconds = _FIRST_POLL_SECONDS
+        while self._floor < sequence:
             self.wanted.set()
-            moved = self._moved
+            advanced = self._advanced
             try:
-                async with asyncio.timeout(look):
-                    await moved.wait()
+                async with asyncio.timeout(poll_seconds):
+                    await advanced.wait()
             except TimeoutError:
-                await self._fresh()
-                look = min(2 * look, _LONGEST_LOOK_SECONDS)
+                await self._fresh_progress()
+                poll_seconds = min(2 * poll_seconds, _MAX_POLL_SECONDS)
 
-    async def _fresh(self) -> ConsumerProgress:
-        """ConsumerProgress as of now. Those who ask while a request is under way share the next one."""
-        if self._next is None:
-            self._next = asyncio.create_task(self._look(self._flying))
-        return await asyncio.shield(self._next)
+    async def _fresh_progress(self) -> ConsumerProgress:
+        """Return the consumer's progress as of now; callers that come while a request is under way share the next."""
+        if self._next_request is None:
+            self._next_request = asyncio.create_task(self._request_progress(self._current_request))
+        return await asyncio.shield(self._next_request)
 
-    async def _look(self, earlier: "asyncio.Task[ConsumerProgress] | None") -> ConsumerProgress:
-        if earlier is not None:
-            await asyncio.wait({earlier})
-        self._flying, self._next = self._next, None  # who comes from here on waits for another request
-        progress = await self._ask()
-        if progress.last < self._floor:  # the stream was made anew
+    async def _request_progress(self, previous: "asyncio.Task[ConsumerProgress] | None") -> ConsumerProgress:
+        if previous is not None:
+            await asyncio.wait({previous})
+        # Callers that come from here on wait for another request.
+        self._current_request, self._next_request = self._next_request, None
+        progress = await self._get_progress()
+        if progress.last < self._floor:  # the stream was deleted and created again
             self._floor = 0
-            self._ahead.clear()
+            self._stored_ahead.clear()
         self._floor = max(self._floor, progress.floor)
-        self._ahead = {sequence for sequence in self._ahead if sequence > self._floor}
-        self._join()
+        self._stored_ahead = {sequence for sequence in self._stored_ahead if sequence > self._floor}
+        self._advance_floor()
         return progress
 
-    def _join(self) -> None:
-        while self._floor + 1 in self._ahead:
+    def _advance_floor(self) -> None:
+        while self._floor + 1 in self._stored_ahead:
             self._floor += 1
-            self._ahead.discard(self._floor)
-        self._moved.set()
-        self._moved = asyncio.Event()
+            self._stored_ahead.discard(self._floor)
+        self._advanced.set()
+        self._advanced = asyncio.Event()

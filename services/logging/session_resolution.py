@@ -1,4 +1,7 @@
-"""Which session a log belongs to: its own, else its parent's; a log whose parent is not known yet waits."""
+"""Resolves the session of each log of a batch: its own, else that of its parent.
+
+A log whose ancestors are not all known stays unresolved until they are stored.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -8,14 +11,14 @@ from shared.contracts.logs import LogRecord
 
 
 class LogKey(NamedTuple):
-    """A log, and the organisation without which its id means nothing."""
+    """Organisation and id of a log; ids are unique only within an organisation."""
 
     organisation: str
     id: str
 
 
 class SessionAssignment(NamedTuple):
-    """Where a log belongs. Settled without a session: it has none and never will, for logs do not change theirs."""
+    """The session of a log. Resolved with `session_id` None: it has none and never will, sessions of logs are final."""
 
     session_id: str | None
     resolved: bool = True
@@ -25,55 +28,64 @@ UNRESOLVED = SessionAssignment(None, resolved=False)
 
 
 def key_of(log: LogRecord) -> LogKey:
-    """The key of a log."""
+    """Return the key of a log."""
     return LogKey(log.organisation, log.id)
 
 
-def parent_of(log: LogRecord) -> LogKey | None:
-    """The log whose session this one joins; None when its session does not depend on another log."""
+def session_parent_of(log: LogRecord) -> LogKey | None:
+    """Return the key of the parent whose session `log` inherits; None if it has a session of its own or no parent."""
     if log.session_id is not None or log.parent_id is None:
         return None
     return LogKey(log.organisation, log.parent_id)
 
 
-def parents(logs: Iterable[Entry[LogRecord]]) -> set[LogKey]:
-    """The logs that have to be asked for their session."""
-    return {parent for entry in logs if (parent := parent_of(entry.record)) is not None}
+def session_parents_of(logs: Iterable[Entry[LogRecord]]) -> set[LogKey]:
+    """Return the keys of all parents whose session one of `logs` inherits, to be looked up in the store."""
+    return {parent for entry in logs if (parent := session_parent_of(entry.record)) is not None}
 
 
 def assign_sessions(
-    logs: Iterable[Entry[LogRecord]], known: Mapping[LogKey, SessionAssignment]
+    logs: Iterable[Entry[LogRecord]], stored: Mapping[LogKey, SessionAssignment]
 ) -> dict[LogKey, SessionAssignment]:
-    """The home of each log of a batch. `known` are settled logs that are stored; they outrank the batch."""
+    """Return the assignment of each log of a batch.
+
+    It is `UNRESOLVED` where an ancestor is unknown or the parents form a loop. `stored` holds the resolved assignments
+    of stored parents; they take precedence over logs of the batch.
+    """
     batch = {key_of(entry.record): entry.record for entry in logs}
-    assignments = {key: SessionAssignment(log.session_id) for key, log in batch.items() if parent_of(log) is None}
+    assignments = {
+        key: SessionAssignment(log.session_id) for key, log in batch.items() if session_parent_of(log) is None
+    }
     for key in batch:
         if key in assignments:
             continue
         path: dict[LogKey, None] = {}
-        here: LogKey | None = key
+        ancestor: LogKey | None = key
         assignment: SessionAssignment | None = None
-        while assignment is None and here is not None:
-            assignment = assignments.get(here)
+        while assignment is None and ancestor is not None:
+            assignment = assignments.get(ancestor)
             if assignment is None:
-                path[here] = None
-                assignment, here = _step(batch[here], batch, known, path)
+                path[ancestor] = None
+                assignment, ancestor = _assignment_or_parent(batch[ancestor], batch, stored, path)
         assignments.update(dict.fromkeys(path, assignment or UNRESOLVED))
     return assignments
 
 
-def _step(
+def _assignment_or_parent(
     log: LogRecord,
     batch: Mapping[LogKey, LogRecord],
-    known: Mapping[LogKey, SessionAssignment],
+    stored: Mapping[LogKey, SessionAssignment],
     path: Mapping[LogKey, None],
 ) -> tuple[SessionAssignment | None, LogKey | None]:
-    """The home of a log, or the parent that has the same one."""
-    parent = parent_of(log)
+    """Return the assignment of a log, or else its parent in the batch, which has the same one.
+
+    `path` holds the descendants walked so far; a parent among them is a loop.
+    """
+    parent = session_parent_of(log)
     if parent is None:
         return SessionAssignment(log.session_id), None
-    if parent in known:
-        return known[parent], None
+    if parent in stored:
+        return stored[parent], None
     if parent not in batch or parent in path:
         return UNRESOLVED, None
     return None, parent

@@ -1,4 +1,4 @@
-"""A session: who takes part, its totals, and its tree of logs."""
+"""Sessions: what is stored of one, the statistics computed from its logs, and the summary that callers see."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -9,7 +9,7 @@ from shared.contracts.logs import LogRecord, Session
 
 
 class SessionRecord(NamedTuple):
-    """That a session exists, since when, and which projects have logs in it."""
+    """A session as stored: when it began, and which projects have logs in it."""
 
     organisation: str
     id: str
@@ -18,7 +18,7 @@ class SessionRecord(NamedTuple):
     reference_id: str | None = None
 
     def covers(self, other: "SessionRecord") -> bool:
-        """Whether `other` says nothing new."""
+        """Return whether merging `other`, of the same session, would change nothing."""
         return (
             self.created_at <= other.created_at
             and self.project_ids >= other.project_ids
@@ -26,7 +26,7 @@ class SessionRecord(NamedTuple):
         )
 
     def merged_with(self, other: "SessionRecord") -> "SessionRecord":
-        """What both say together."""
+        """Return the record with the earlier beginning, all projects of both, and the first reference there is."""
         return SessionRecord(
             self.organisation,
             self.id,
@@ -36,18 +36,21 @@ class SessionRecord(NamedTuple):
         )
 
 
-def merge_session_records(found: Iterable[SessionRecord]) -> list[SessionRecord]:
-    """One for each session."""
-    together: dict[LogKey, SessionRecord] = {}
-    for session_record in found:
-        key = LogKey(session_record.organisation, session_record.id)
-        known = together.get(key)
-        together[key] = session_record if known is None else known.merged_with(session_record)
-    return list(together.values())
+def merge_session_records(records: Iterable[SessionRecord]) -> list[SessionRecord]:
+    """Return one merged record for each session in `records`."""
+    merged: dict[LogKey, SessionRecord] = {}
+    for record in records:
+        key = LogKey(record.organisation, record.id)
+        previous = merged.get(key)
+        merged[key] = record if previous is None else previous.merged_with(record)
+    return list(merged.values())
 
 
 def session_record_of(log: LogRecord, assignment: SessionAssignment) -> SessionRecord | None:
-    """What a log says of its session."""
+    """Return the session record that a log implies; None if the log has no session.
+
+    The log's session reference counts only if the log names its session itself instead of inheriting it.
+    """
     if assignment.session_id is None:
         return None
     reference = log.session_reference_id if log.session_id is not None else None
@@ -57,41 +60,40 @@ def session_record_of(log: LogRecord, assignment: SessionAssignment) -> SessionR
 
 
 class SessionStats(NamedTuple):
-    """What a session holds of one project."""
+    """Statistics of the logs that a session has of one project."""
 
     session_id: str
     project_id: str
-    logs: int
-    """How many."""
-    first: tuple[datetime, int]
-    """When its first log was created, and that log's place in the order of acceptance."""
+    log_count: int
+    first_log: tuple[datetime, int]
+    """`created_at` of its first log, and that log's position in the order of acceptance."""
     first_inputs: dict[str, Any]
-    last: tuple[datetime, int] | None
-    """When an output was last set, and the place of its log; None if there is no output."""
+    last_output_set: tuple[datetime, int] | None
+    """When an output was last set, and the position of its log; None if there is no output."""
     last_output: str | None
     updated_at: datetime
 
 
-def summary(session_record: SessionRecord, session_stats: Sequence[SessionStats]) -> Session:
-    """The session as shown. Without logs it has nothing but its beginning."""
-    if not session_stats:
+def session_summary(record: SessionRecord, stats: Sequence[SessionStats]) -> Session:
+    """Return the session as callers see it. `stats` has one row a project; without rows the session is empty."""
+    if not stats:
         return Session(
-            id=session_record.id,
-            reference_id=session_record.reference_id,
+            id=record.id,
+            reference_id=record.reference_id,
             project_ids=[],
             datapoints_count=0,
-            created_at=session_record.created_at,
-            updated_at=session_record.created_at,
+            created_at=record.created_at,
+            updated_at=record.created_at,
         )
-    by_first = sorted(session_stats, key=lambda stats: stats.first)
-    outputs = [(stats.last, stats.last_output) for stats in session_stats if stats.last is not None]
+    by_first_log = sorted(stats, key=lambda row: row.first_log)
+    outputs = [(row.last_output_set, row.last_output) for row in stats if row.last_output_set is not None]
     return Session(
-        id=session_record.id,
-        reference_id=session_record.reference_id,
-        project_ids=[stats.project_id for stats in by_first],
-        datapoints_count=sum(stats.logs for stats in session_stats),
-        first_inputs=by_first[0].first_inputs,
+        id=record.id,
+        reference_id=record.reference_id,
+        project_ids=[row.project_id for row in by_first_log],
+        datapoints_count=sum(row.log_count for row in stats),
+        first_inputs=by_first_log[0].first_inputs,
         last_output=max(outputs)[1] if outputs else None,
-        created_at=session_record.created_at,
-        updated_at=max(session_record.created_at, *(stats.updated_at for stats in session_stats)),
+        created_at=record.created_at,
+        updated_at=max(record.created_at, *(row.updated_at for row in stats)),
     )

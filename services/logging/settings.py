@@ -1,4 +1,4 @@
-"""The environment of `logging`: what the streams it owns keep, beside what every service needs."""
+"""Settings of the logging service: retention and replicas of the streams it owns, beside what every service needs."""
 
 from pydantic import Field
 
@@ -6,19 +6,19 @@ from shared.settings import ServiceSettings
 
 
 class LoggingSettings(ServiceSettings):
-    """Settings of the logging service."""
+    """Settings of the logging service. Sizes of streams are in bytes; -1: no limit but the disk."""
 
     stream_replicas: int = Field(default=1, ge=1, le=5)
-    """Copies of every stream: 1 on one node, 3 in a cluster."""
+    """Replicas of every stream: 1 on one node, 3 in a cluster."""
     logs_max_bytes: int = -1
-    """Accepted logs that may wait for the database; -1: as the disk allows. Full, it refuses new logs with 503."""
+    """Size of `LOGS`, the accepted logs that wait for the database. A full stream refuses new logs with 503."""
     events_max_age_days: float = Field(default=7, ge=0)
-    """How long a reader of facts may be away without missing one; 0: for ever."""
+    """How long `EVENTS` keeps an event, so how long a consumer may be away without missing one; 0: for ever."""
     events_max_bytes: int = -1
     dead_max_age_days: float = Field(default=0, ge=0)
-    """What failed for good is kept for someone to look at; 0: for ever."""
+    """How long `DEAD` keeps a message that failed for good, for operators to look at; 0: for ever."""
     dead_max_bytes: int = -1
     blobs_max_bytes: int = -1
-    """Large images of logs and prompts, kept for ever; -1: as the disk allows. Full, it refuses new ones with 503."""
+    """Size of the object store of large images of logs and prompts, kept for ever. A full one refuses more with 503."""
     logs_trim_seconds: float = Field(default=30, gt=0)
-    """How often stored entries are removed from the stream `LOGS`."""
+    """How often stored messages are removed from `LOGS`."""

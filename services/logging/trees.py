@@ -1,4 +1,4 @@
-"""Flat logs to a tree: late parents, loops broken, children in time order. Nothing recurses: chains may be long."""
+"""Builds the tree of a session's logs: late parents, loops, orphans. Nothing recurses, because chains may be long."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,15 +6,15 @@ from typing import Literal, NamedTuple
 
 from shared.contracts.logs import Node, Tree
 
-DEEPEST = 64
-"""Levels that are nested. JSON readers stop at some 200 levels of brackets and a node takes two, so what lies deeper
-is listed, in order of the tree, after its ancestor on the last level; `parent_id` still tells the truth."""
+MAX_DEPTH = 64
+"""Levels that are nested. JSON parsers refuse some 200 levels of brackets and a node takes two; deeper logs are listed,
+in the order of the tree, after their ancestor on the last level, and `parent_id` names their real parent."""
 
 State = Literal["attached", "orphan", "loop"]
 
 
 class TreeLog(NamedTuple):
-    """A log of a session, as far as the tree needs it."""
+    """The fields of a log that its session's tree needs."""
 
     id: str
     project_id: str
@@ -22,64 +22,68 @@ class TreeLog(NamedTuple):
     created_at: datetime
 
 
-def tree(members: Sequence[TreeLog]) -> Tree:
-    """The tree of `members`, which are given first to last."""
-    states = _states(members)
-    children: dict[str, list[TreeLog]] = {member.id: [] for member in members}
-    for member in members:
-        if states[member.id] is None and member.parent_id is not None:
-            children[member.parent_id].append(member)
-    roots = [member for member in members if states[member.id] is not None]
-    return Tree(roots=_nodes(roots, children, states))
+def build_tree(logs: Sequence[TreeLog]) -> Tree:
+    """Return the tree of a session's logs, which are given from first to last; siblings keep that order."""
+    states = _root_states(logs)
+    children: dict[str, list[TreeLog]] = {log.id: [] for log in logs}
+    for log in logs:
+        if states[log.id] is None and log.parent_id is not None:
+            children[log.parent_id].append(log)
+    roots = [log for log in logs if states[log.id] is not None]
+    return Tree(roots=_build_nodes(roots, children, states))
 
 
-def _states(members: Sequence[TreeLog]) -> dict[str, State | None]:
-    """Why a log is a root; None for the others. Of the logs of a loop the first in time becomes its root."""
-    place = {member.id: index for index, member in enumerate(members)}
+def _root_states(logs: Sequence[TreeLog]) -> dict[str, State | None]:
+    """Return by log id why the log is a root, None for logs below a root. The first log of a loop becomes its root."""
+    index_of = {log.id: index for index, log in enumerate(logs)}
     states: dict[str, State | None] = {}
-    for member in members:
+    for log in logs:
         path: dict[str, None] = {}
-        here: TreeLog | None = member
-        while here is not None and here.id not in states and here.id not in path:
-            path[here.id] = None
-            here = None if here.parent_id is None or here.parent_id not in place else members[place[here.parent_id]]
+        ancestor: TreeLog | None = log
+        while ancestor is not None and ancestor.id not in states and ancestor.id not in path:
+            path[ancestor.id] = None
+            parent_id = ancestor.parent_id
+            ancestor = None if parent_id is None or parent_id not in index_of else logs[index_of[parent_id]]
         for log_id in path:
-            parent_id = members[place[log_id]].parent_id
-            states[log_id] = "attached" if parent_id is None else None if parent_id in place else "orphan"
-        if here is not None and here.id in path:
+            parent_id = logs[index_of[log_id]].parent_id
+            states[log_id] = "attached" if parent_id is None else None if parent_id in index_of else "orphan"
+        if ancestor is not None and ancestor.id in path:
             walked = list(path)
-            loop = walked[walked.index(here.id) :]
-            states[min(loop, key=place.__getitem__)] = "loop"
+            loop = walked[walked.index(ancestor.id) :]
+            states[min(loop, key=index_of.__getitem__)] = "loop"
     return states
 
 
-def _nodes(roots: Sequence[TreeLog], children: dict[str, list[TreeLog]], states: dict[str, State | None]) -> list[Node]:
-    """Nodes are immutable, so a node is made when its children are."""
+def _build_nodes(
+    roots: Sequence[TreeLog], children: dict[str, list[TreeLog]], states: dict[str, State | None]
+) -> list[Node]:
+    """Return the nodes of `roots`. Nodes are immutable, so each is built after its children, depth-first on a stack."""
     open_levels: list[tuple[TreeLog | None, list[Node]]] = [(None, [])]
-    waiting: list[tuple[int, TreeLog]] = [(1, root) for root in reversed(roots)]
-    while waiting:
-        depth, member = waiting.pop()
+    pending: list[tuple[int, TreeLog]] = [(1, root) for root in reversed(roots)]
+    while pending:
+        depth, log = pending.pop()
         while len(open_levels) > depth:
-            _close(open_levels, states)
-        open_levels.append((member, []))
-        below = min(depth + 1, DEEPEST)
-        waiting.extend((below, child) for child in reversed(children[member.id]))
+            _close_level(open_levels, states)
+        open_levels.append((log, []))
+        child_depth = min(depth + 1, MAX_DEPTH)
+        pending.extend((child_depth, child) for child in reversed(children[log.id]))
     while len(open_levels) > 1:
-        _close(open_levels, states)
+        _close_level(open_levels, states)
     return open_levels[0][1]
 
 
-def _close(open_levels: list[tuple[TreeLog | None, list[Node]]], states: dict[str, State | None]) -> None:
-    member, nodes = open_levels.pop()
-    if member is None:
+def _close_level(open_levels: list[tuple[TreeLog | None, list[Node]]], states: dict[str, State | None]) -> None:
+    """Build the node of the deepest open log, whose children are complete, and add it to its parent's children."""
+    log, nodes = open_levels.pop()
+    if log is None:
         return
     open_levels[-1][1].append(
         Node(
-            id=member.id,
-            project_id=member.project_id,
-            parent_id=member.parent_id,
-            created_at=member.created_at,
+            id=log.id,
+            project_id=log.project_id,
+            parent_id=log.parent_id,
+            created_at=log.created_at,
             children=nodes,
-            state=states[member.id] or "attached",
+            state=states[log.id] or "attached",
         )
     )

@@ -1,4 +1,4 @@
-"""A service for the tests of the bus: in the test's process, or run as a module, a process of its own."""
+"""A service named `probe` for tests of the bus: attached in the test's process, or run as a module in its own."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,13 +15,13 @@ from shared.settings import ServiceSettings
 
 
 class Said(Value):
-    """What was said."""
+    """A text."""
 
     text: str
 
 
 class Say(SystemQuery[Said]):
-    """Says the text back after a while, as often as wanted."""
+    """Returns `text` repeated `times` times, after `after_seconds`."""
 
     subject: ClassVar[str] = "probe.say"
 
@@ -31,7 +31,7 @@ class Say(SystemQuery[Said]):
 
 
 class Refuse(SystemQuery[Said]):
-    """Refuses; `how` says in which way."""
+    """Raises Conflict if `how` is `conflict`, otherwise ZeroDivisionError."""
 
     subject: ClassVar[str] = "probe.refuse"
 
@@ -39,7 +39,7 @@ class Refuse(SystemQuery[Said]):
 
 
 class Count(Command[Said]):
-    """Counts to `to` in chunks, then says `done`."""
+    """Streams the numbers below `to`, then the text `done` as the answer."""
 
     subject: ClassVar[str] = "probe.count"
 
@@ -58,7 +58,7 @@ class Number(Value):
 
 @dataclass
 class Seen:
-    """What the handlers saw."""
+    """What the handlers have done, for assertions."""
 
     counted: list[int] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -102,7 +102,7 @@ async def count(command: Count, seen: Seen) -> AsyncIterator[Value]:
 
 @asynccontextmanager
 async def build(bus: Bus) -> AsyncIterator[dict[str, Probe]]:
-    """Open nothing."""
+    """Attach the handlers."""
     router.attach(bus, Seen())
     yield {}
 

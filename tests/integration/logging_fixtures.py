@@ -1,4 +1,4 @@
-"""Real servers for the tests of `logging`: nats-server with the house's configuration, mongod, service processes."""
+"""Real servers for the tests of the logging service: nats-server with deploy/nats.conf, mongod, service processes."""
 
 import contextlib
 import os
@@ -20,8 +20,8 @@ from tests.integration.servers import ROOT, SECRET, Mongo, Nats, Process
 USERS = ("operator", "gateway", "generation", "logging", "evaluation", "authz")
 
 
-class HouseNats(Nats):
-    """With the users and subjects of deploy/nats.conf."""
+class ConfiguredNats(Nats):
+    """A nats-server with the users and subjects of deploy/nats.conf."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -35,34 +35,34 @@ class HouseNats(Nats):
 
 
 class Stack:
-    """nats-server and mongod, and any number of logging processes."""
+    """nats-server, mongod, and any number of logging processes, with their data in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.nats = HouseNats(folder)
+        self.nats = ConfiguredNats(folder)
         self.mongod = Mongo(folder)
-        self._others: list[Process] = []
+        self._processes: list[Process] = []
 
     async def start(self) -> None:
-        """Both servers, ready for work."""
+        """Start both servers and wait for the replica set's primary."""
         self.nats.start()
         self.mongod.start()
         host = f"127.0.0.1:{self.mongod.port}"
         await initiate_replica_set(f"mongodb://{host}/?directConnection=true", host)
 
     def stop(self) -> None:
-        """Everything, at once."""
+        """Stop the logging processes and both servers."""
         self.stop_logging()
         for server in (self.nats, self.mongod):
             server.stop()
 
     def stop_logging(self) -> None:
-        """Every logging process, at once."""
-        for server in self._others:
+        """Stop every logging process."""
+        for server in self._processes:
             server.stop()
 
     def settings(self, user: str, prefix: str) -> ServiceSettings:
-        """Settings of a process that acts as `user`."""
+        """Return the settings of a process that connects as this NATS user."""
         return ServiceSettings(
             nats_url=self.nats.url,
             nats_user=user,
@@ -73,10 +73,10 @@ class Stack:
         )
 
     def logging(self, prefix: str, **environment: str) -> Process:
-        """A logging process, not started."""
+        """Return a logging process that is not started; processes with one `prefix` are replicas."""
         server = Process(
             [sys.executable, "-P", "-m", "services.logging.main"],
-            self.folder / f"logging-{len(self._others)}.txt",
+            self.folder / f"logging-{len(self._processes)}.txt",
             os.environ
             | {
                 "PYTHONPATH": str(ROOT),
@@ -89,11 +89,11 @@ class Stack:
                 **environment,
             },
         )
-        self._others.append(server)
+        self._processes.append(server)
         return server
 
-    async def empty(self) -> None:
-        """No streams: as if the bus had never been used."""
+    async def delete_streams(self) -> None:
+        """Delete the streams, as if the bus had never been used."""
         async with self.bus("operator") as bus:
             jetstream = bus.client.jetstream()
             for stream in ("LOGS", "EVENTS", "DEAD"):
@@ -102,7 +102,7 @@ class Stack:
 
     @contextmanager
     def database(self, prefix: str) -> Iterator[Database]:
-        """What the logging service with this prefix has stored."""
+        """Yield the database of the logging processes with this prefix."""
         database = connect(self.settings("logging", prefix), "logging")
         try:
             yield database
@@ -111,7 +111,7 @@ class Stack:
 
     @asynccontextmanager
     async def bus(self, user: str = "gateway") -> AsyncIterator[Bus]:
-        """A connection as `user`."""
+        """Yield a connection to the bus as this NATS user."""
         bus = Bus(self.settings(user, "none"), user)
         await bus.open()
         await bus.serve()
@@ -121,8 +121,8 @@ class Stack:
             await bus.close()
 
 
-class Running:
-    """A stack in a temporary folder, for `with`."""
+class TemporaryStack:
+    """An async context manager that runs a stack in a temporary folder."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="everloop-logging-")

@@ -1,4 +1,4 @@
-"""evaluation as a process of its own: for now it keeps the queue of work."""
+"""The evaluation service as a process: it owns the `JOBS` stream."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ async def evaluation(tmp_path: Path) -> AsyncIterator[tuple[Bus, Mongo]]:
                 yield bus, mongo
 
 
-async def test_it_keeps_the_queue_of_work_and_tells_how_it_is(evaluation: tuple[Bus, Mongo]) -> None:
+async def test_it_creates_the_jobs_stream_and_reports_its_health(evaluation: tuple[Bus, Mongo]) -> None:
     bus, mongo = evaluation
     health = await until_ready(bus, "evaluation")
     assert health.parts == {"bus": True, "database": True, "jobs": True}

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from services.logging.decoding import Entry
 from services.logging.session_resolution import LogKey, SessionAssignment
-from services.logging.store import LogStore
+from services.logging.store import DeletionStore, LogStore, SessionStore
 from shared import ids
 from shared.appender import Appender
 from shared.bus import Bus, progress
@@ -40,22 +40,22 @@ from shared.contracts.logs import (
 )
 from shared.errors import NotFound, Unavailable
 from shared.mongo import Database
-from tests.integration.logging_fixtures import Running, Stack
+from tests.integration.logging_fixtures import Stack, TemporaryStack
 from tests.integration.servers import Process, until_ready
-from tests.unit.logging.builders import START, log, update
+from tests.unit.logging.builders import START, feedback, golden_documents, log, update
 
 ORGANISATION = "tm_1"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def servers() -> AsyncIterator[Stack]:
-    async with Running() as stack:
+    async with TemporaryStack() as stack:
         yield stack
 
 
 @dataclass
-class World:
-    """A stack with empty streams, an unused database, and a caller."""
+class LoggingClient:
+    """A client of logging processes on a stack with empty streams and an unused database."""
 
     stack: Stack
     prefix: str
@@ -64,14 +64,14 @@ class World:
     appender: Appender
 
     async def start(self, **environment: str) -> Process:
-        """A logging process."""
+        """Start a logging process and wait until it answers."""
         server = self.stack.logging(self.prefix, **environment)
         server.start()
         await until_ready(self.bus, "logging")
         return server
 
     async def accept(self, *records: BaseModel) -> int:
-        """What the gateway does; the records of one call travel together."""
+        """Append records to `LOGS` as the gateway does; those of one call are in one message."""
         return await self.appender.append([record.model_dump_json().encode() for record in records])
 
     async def session(self, session_id: str) -> Session:
@@ -84,7 +84,7 @@ class World:
         return await self.stream("EVENTS")
 
     async def stream(self, name: str) -> list[Msg]:
-        """Everything a stream holds."""
+        """Return every message of a stream."""
         async with self.stack.bus("operator") as operator:
             jetstream = operator.client.jetstream()
             count = (await jetstream.stream_info(name)).state.messages
@@ -92,26 +92,26 @@ class World:
             return [await subscription.next_msg(timeout=5) for _ in range(count)]
 
     async def until_stored(self, seconds: float = 60) -> None:
-        """Wait until the backlog is gone."""
+        """Wait until every message of `LOGS` is stored and acknowledged."""
         async with self.stack.bus("logging") as bus, asyncio.timeout(seconds):
             while (reached := await progress(bus, "LOGS", "logging")).floor < reached.last:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def world(servers: Stack) -> AsyncIterator[World]:
-    await servers.empty()
+async def client(servers: Stack) -> AsyncIterator[LoggingClient]:
+    await servers.delete_streams()
     prefix = f"t{secrets.token_hex(4)}"
     async with servers.bus() as bus:
         with servers.database(prefix) as database:
-            yield World(servers, prefix, bus, database, Appender(bus, LOGS_SUBJECT))
+            yield LoggingClient(servers, prefix, bus, database, Appender(bus, LOGS_SUBJECT))
     servers.stop_logging()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def running(world: World) -> World:
-    await world.start()
-    return world
+async def started(client: LoggingClient) -> LoggingClient:
+    await client.start()
+    return client
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -122,7 +122,7 @@ async def store(servers: Stack) -> AsyncIterator[LogStore]:
         yield empty
 
 
-async def test_a_log_is_read_as_it_was_accepted(running: World) -> None:
+async def test_a_log_is_read_as_it_was_accepted(started: LoggingClient) -> None:
     record = log(
         inputs={"$q": {"a.b": 2**70}},
         messages=[{"role": "user", "content": "hi"}],
@@ -130,19 +130,19 @@ async def test_a_log_is_read_as_it_was_accepted(running: World) -> None:
         session_id="sesh_1",
         feedback=[{"id": "ann_1", "type": "rating", "value": "good", "created_at": START}],
     )
-    await running.accept(record)
-    stored = await running.bus.request(GetLog(organisation=ORGANISATION, id=record.id))
+    await started.accept(record)
+    stored = await started.bus.request(GetLog(organisation=ORGANISATION, id=record.id))
     assert LogRecord.model_validate(stored.model_dump(exclude={"updated_at"})) == record
-    (event,) = await running.events()
+    (event,) = await started.events()
     assert event.subject == f"events.{ORGANISATION}.log.recorded"
     assert [one.id for one in LogsRecorded.model_validate_json(event.data).logs] == [record.id]
 
 
-async def test_an_organisation_sees_nothing_of_another(running: World) -> None:
-    await running.accept(log(session_id="sesh_1"), log(organisation="tm_2", output="theirs", session_id="sesh_1"))
-    assert await running.output("data_1") is None
-    assert (await running.session("sesh_1")).datapoints_count == 1
-    found = await running.bus.request(SearchLogs(organisation="tm_2", project_id="pr_1"))
+async def test_an_organisation_sees_nothing_of_another(started: LoggingClient) -> None:
+    await started.accept(log(session_id="sesh_1"), log(organisation="tm_2", output="theirs", session_id="sesh_1"))
+    assert await started.output("data_1") is None
+    assert (await started.session("sesh_1")).datapoints_count == 1
+    found = await started.bus.request(SearchLogs(organisation="tm_2", project_id="pr_1"))
     assert [one.output for one in found.logs] == ["theirs"]
     for question in (
         GetLog(organisation="tm_3", id="data_1"),
@@ -150,51 +150,51 @@ async def test_an_organisation_sees_nothing_of_another(running: World) -> None:
         GetTree(organisation="tm_3", session_id="sesh_1"),
     ):
         with pytest.raises(NotFound):
-            await running.bus.request(question)
-    assert (await running.bus.request(ListSessions(organisation="tm_3", project_id="pr_1"))).total == 0
+            await started.bus.request(question)
+    assert (await started.bus.request(ListSessions(organisation="tm_3", project_id="pr_1"))).total == 0
 
 
-async def test_of_one_log_sent_twice_the_first_stays(running: World) -> None:
-    await running.accept(log(output="first", session_id="sesh_1"), log(output="same message"))
-    await running.accept(log(output="second", project_id="pr_2", session_id="sesh_2"))
-    assert await running.output("data_1") == "first"
-    found = await running.bus.request(SearchLogs(organisation=ORGANISATION, project_id="pr_2"))
+async def test_of_one_log_sent_twice_the_first_stays(started: LoggingClient) -> None:
+    await started.accept(log(output="first", session_id="sesh_1"), log(output="same message"))
+    await started.accept(log(output="second", project_id="pr_2", session_id="sesh_2"))
+    assert await started.output("data_1") == "first"
+    found = await started.bus.request(SearchLogs(organisation=ORGANISATION, project_id="pr_2"))
     assert found.total == 0
     with pytest.raises(NotFound):
-        await running.session("sesh_2")
-    assert len(await running.events()) == 1, "a repeat is no news"
+        await started.session("sesh_2")
+    assert len(await started.events()) == 1, "a repeat is no news"
 
 
-async def test_updates_are_applied_whatever_the_order(running: World) -> None:
-    await running.accept(update(seconds=70, output="newest", error="e"))
+async def test_updates_are_applied_whatever_the_order(started: LoggingClient) -> None:
+    await started.accept(update(seconds=70, output="newest", error="e"))
     with pytest.raises(NotFound):
-        await running.bus.request(GetLog(organisation=ORGANISATION, id="data_1"))
-    assert await running.events() == [], "what nobody can read is no news"
-    await running.accept(log(output="own", error="own", duration=1, session_id="sesh_1"))
-    await running.accept(update(seconds=65, output="older", duration=2.5))
-    stored = await running.bus.request(GetLog(organisation=ORGANISATION, id="data_1"))
+        await started.bus.request(GetLog(organisation=ORGANISATION, id="data_1"))
+    assert await started.events() == [], "what nobody can read is no news"
+    await started.accept(log(output="own", error="own", duration=1, session_id="sesh_1"))
+    await started.accept(update(seconds=65, output="older", duration=2.5))
+    stored = await started.bus.request(GetLog(organisation=ORGANISATION, id="data_1"))
     assert (stored.output, stored.error, stored.duration) == ("newest", "e", 2.5)
     assert stored.updated_at == START + timedelta(seconds=70)
-    subjects = [event.subject.rpartition(".")[2] for event in await running.events()]
+    subjects = [event.subject.rpartition(".")[2] for event in await started.events()]
     assert subjects == ["recorded", "updated"]
 
 
-async def test_a_deferred_output_becomes_the_last_of_its_session(running: World) -> None:
-    await running.accept(log("data_1", session_id="sesh_1", inputs={"q": 1}))
-    await running.accept(log("data_2", seconds=1, session_id="sesh_1", parent_id="data_1", output="child"))
-    assert (await running.session("sesh_1")).last_output == "child"
-    await running.accept(update("data_1", seconds=2, output="parent, at last"))
-    session = await running.session("sesh_1")
+async def test_a_deferred_output_becomes_the_last_of_its_session(started: LoggingClient) -> None:
+    await started.accept(log("data_1", session_id="sesh_1", inputs={"q": 1}))
+    await started.accept(log("data_2", seconds=1, session_id="sesh_1", parent_id="data_1", output="child"))
+    assert (await started.session("sesh_1")).last_output == "child"
+    await started.accept(update("data_1", seconds=2, output="parent, at last"))
+    session = await started.session("sesh_1")
     assert session.last_output == "parent, at last"
     assert session.first_inputs == {"q": 1}
     assert session.updated_at == START + timedelta(seconds=2)
-    (event,) = [event for event in await running.events() if event.subject.endswith("updated")]
+    (event,) = [event for event in await started.events() if event.subject.endswith("updated")]
     assert LogsUpdated.model_validate_json(event.data).ids == ["data_1"]
 
 
-async def test_three_projects_share_a_session(running: World) -> None:
+async def test_three_projects_share_a_session(started: LoggingClient) -> None:
     for place, project_id in enumerate(("pr_moderator", "pr_google", "pr_assistant")):
-        await running.accept(
+        await started.accept(
             log(
                 f"data_{place}",
                 seconds=place,
@@ -206,7 +206,7 @@ async def test_three_projects_share_a_session(running: World) -> None:
             )
         )
     for project_id in ("pr_moderator", "pr_google", "pr_assistant"):
-        listed = await running.bus.request(ListSessions(organisation=ORGANISATION, project_id=project_id))
+        listed = await started.bus.request(ListSessions(organisation=ORGANISATION, project_id=project_id))
         assert listed.total == 1
         (session,) = listed.sessions
         assert session.project_ids == ["pr_moderator", "pr_google", "pr_assistant"]
@@ -214,15 +214,15 @@ async def test_three_projects_share_a_session(running: World) -> None:
         assert session.reference_id == "ref"
 
 
-async def test_sessions_are_listed_newest_first_and_in_pages(running: World) -> None:
-    await running.accept(*(log(f"data_{n}", seconds=n, session_id=f"sesh_{n}") for n in range(5)))
-    await running.accept(SessionOpened(id="sesh_empty", organisation=ORGANISATION, created_at=START))
+async def test_sessions_are_listed_newest_first_and_in_pages(started: LoggingClient) -> None:
+    await started.accept(*(log(f"data_{n}", seconds=n, session_id=f"sesh_{n}") for n in range(5)))
+    await started.accept(SessionOpened(id="sesh_empty", organisation=ORGANISATION, created_at=START))
     asked = ListSessions(organisation=ORGANISATION, project_id="pr_1", page=Page(number=1, size=2))
-    listed = await running.bus.request(asked)
+    listed = await started.bus.request(asked)
     assert listed.total == 5
     assert [session.id for session in listed.sessions] == ["sesh_2", "sesh_1"]
-    assert (await running.session("sesh_empty")).datapoints_count == 0
-    assert (await running.bus.request(GetTree(organisation=ORGANISATION, session_id="sesh_empty"))).roots == []
+    assert (await started.session("sesh_empty")).datapoints_count == 0
+    assert (await started.bus.request(GetTree(organisation=ORGANISATION, session_id="sesh_empty"))).roots == []
 
 
 def lines(nodes: list[Node], depth: int = 0) -> list[str]:
@@ -231,7 +231,9 @@ def lines(nodes: list[Node], depth: int = 0) -> list[str]:
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one message", "one by one"])
 @pytest.mark.parametrize("order", ["parents first", "children first"])
-async def test_descendants_join_the_session_of_their_ancestor(running: World, order: str, together: bool) -> None:
+async def test_descendants_join_the_session_of_their_ancestor(
+    started: LoggingClient, order: str, together: bool
+) -> None:
     family = [
         log("data_1", session_id="sesh_1"),
         log("data_2", seconds=1, parent_id="data_1", project_id="pr_2"),
@@ -242,67 +244,67 @@ async def test_descendants_join_the_session_of_their_ancestor(running: World, or
     if order == "children first":
         family.reverse()
     for records in [family] if together else [[one] for one in family]:
-        await running.accept(*records)
-        await running.until_stored()
-    shown = await running.bus.request(GetTree(organisation=ORGANISATION, session_id="sesh_1"))
+        await started.accept(*records)
+        await started.until_stored()
+    shown = await started.bus.request(GetTree(organisation=ORGANISATION, session_id="sesh_1"))
     assert lines(shown.roots) == ["data_1", ".data_2", "..data_3", "...data_4", "..data_5"]
-    session = await running.session("sesh_1")
+    session = await started.session("sesh_1")
     assert session.project_ids == ["pr_1", "pr_2", "pr_3"]
-    assert (await running.bus.request(ListSessions(organisation=ORGANISATION, project_id="pr_3"))).total == 1
-    stored = await running.bus.request(GetLog(organisation=ORGANISATION, id="data_4"))
+    assert (await started.bus.request(ListSessions(organisation=ORGANISATION, project_id="pr_3"))).total == 1
+    stored = await started.bus.request(GetLog(organisation=ORGANISATION, id="data_4"))
     assert stored.session_id == "sesh_1"
 
 
-async def test_children_of_a_log_without_session_wait_for_nothing(running: World) -> None:
-    await running.accept(log("data_2", parent_id="data_1"))
-    await running.accept(log("data_3", parent_id="data_2"))
-    await running.until_stored()
-    logs = running.database["logs"]
+async def test_descendants_of_a_log_without_a_session_are_resolved_without_one(started: LoggingClient) -> None:
+    await started.accept(log("data_2", parent_id="data_1"))
+    await started.accept(log("data_3", parent_id="data_2"))
+    await started.until_stored()
+    logs = started.database["logs"]
     assert await logs.count_documents({"waiting": True}) == 2
-    await running.accept(log("data_1"))
-    assert (await running.bus.request(GetLog(organisation=ORGANISATION, id="data_3"))).session_id is None
+    await started.accept(log("data_1"))
+    assert (await started.bus.request(GetLog(organisation=ORGANISATION, id="data_3"))).session_id is None
     assert await logs.count_documents({"waiting": True}) == 0
 
 
 @pytest.mark.parametrize("told", [False, True])
-async def test_a_log_in_the_session_that_was_told_of_its_parent_is_where_it_would_have_come(
-    running: World, told: bool
+async def test_a_child_sent_with_its_parents_session_is_in_the_session_it_would_inherit(
+    started: LoggingClient, told: bool
 ) -> None:
-    await running.accept(log("data_1", session_id="sesh_1"), log("data_alone"), log("data_late", parent_id="data_none"))
+    await started.accept(log("data_1", session_id="sesh_1"), log("data_alone"), log("data_late", parent_id="data_none"))
     parents = ["data_1", "data_alone", "data_late", "data_none"]
-    assignments = await running.bus.request(GetSessionsOfLogs(organisation=ORGANISATION, log_ids=parents))
+    assignments = await started.bus.request(GetSessionsOfLogs(organisation=ORGANISATION, log_ids=parents))
     assert assignments.sessions == {"data_1": "sesh_1", "data_alone": None}
-    assert (await running.bus.request(GetSessionsOfLogs(organisation="tm_2", log_ids=parents))).sessions == {}
+    assert (await started.bus.request(GetSessionsOfLogs(organisation="tm_2", log_ids=parents))).sessions == {}
     for parent in parents:
         session_id = assignments.sessions.get(parent) if told else None
-        await running.accept(log(f"{parent}_child", seconds=1, parent_id=parent, session_id=session_id))
-    await running.accept(log("data_none", session_id="sesh_1", seconds=2))
+        await started.accept(log(f"{parent}_child", seconds=1, parent_id=parent, session_id=session_id))
+    await started.accept(log("data_none", session_id="sesh_1", seconds=2))
     children = [f"{parent}_child" for parent in parents]
-    stored = await running.bus.request(GetSessionsOfLogs(organisation=ORGANISATION, log_ids=children))
+    stored = await started.bus.request(GetSessionsOfLogs(organisation=ORGANISATION, log_ids=children))
     assert stored.sessions == {
         "data_1_child": "sesh_1",
         "data_alone_child": None,
         "data_late_child": "sesh_1",
         "data_none_child": "sesh_1",
     }
-    shown = await running.bus.request(GetTree(organisation=ORGANISATION, session_id="sesh_1"))
+    shown = await started.bus.request(GetTree(organisation=ORGANISATION, session_id="sesh_1"))
     alone, late = ["data_1", ".data_1_child"], ["data_none", ".data_late", "..data_late_child", ".data_none_child"]
     assert lines(shown.roots) == alone + late
 
 
-async def test_a_message_that_cannot_be_stored_goes_to_dead_with_its_reason_and_alone(running: World) -> None:
-    await running.bus.append(LOGS_SUBJECT, b"not json", message_id="poison-1")
+async def test_a_record_that_cannot_be_stored_goes_to_dead_alone_with_its_reason(started: LoggingClient) -> None:
+    await started.bus.append(LOGS_SUBJECT, b"not json", message_id="poison-1")
     good, bad = json.loads(log("data_good").model_dump_json()), {"kind": "log", "id": "data_bad"}
-    await running.bus.append(LOGS_SUBJECT, json.dumps([bad, good]).encode(), message_id="poison-2")
-    await running.accept(
+    await started.bus.append(LOGS_SUBJECT, json.dumps([bad, good]).encode(), message_id="poison-2")
+    await started.accept(
         log("data_huge", tokens=2**70), log("data_fine"), log("data_early", created_at="0001-01-01T00:00:00+14:00")
     )
-    assert await running.output("data_good") is None
-    assert await running.output("data_fine") is None
+    assert await started.output("data_good") is None
+    assert await started.output("data_fine") is None
     for log_id in ("data_bad", "data_huge", "data_early"):
         with pytest.raises(NotFound):
-            await running.bus.request(GetLog(organisation=ORGANISATION, id=log_id))
-    dead = await running.stream("DEAD")
+            await started.bus.request(GetLog(organisation=ORGANISATION, id=log_id))
+    dead = await started.stream("DEAD")
     reasons = [(message.headers or {})["Everloop-Reason"] for message in dead]
     assert [message.subject for message in dead] == ["dead.logs"] * 4
     assert reasons[0].startswith("not JSON")
@@ -314,12 +316,12 @@ async def test_a_message_that_cannot_be_stored_goes_to_dead_with_its_reason_and_
 async def test_a_document_too_large_for_the_database_does_not_stop_its_neighbours(store: LogStore) -> None:
     logs = [log("a"), log("b", output="x" * 17_000_000), log("c", stdout="\ud800"), log("d")]
     assignments = {LogKey(ORGANISATION, one.id): SessionAssignment(None) for one in logs}
-    added = await store.add([Entry(place, one) for place, one in enumerate(logs)], assignments)
-    assert {key.id for key in added.refused} == {"b", "c"}
-    assert await store.present(assignments) == {LogKey(ORGANISATION, "a"), LogKey(ORGANISATION, "d")}
+    result = await store.insert_logs([Entry(place, one) for place, one in enumerate(logs)], assignments)
+    assert {key.id for key in result.rejected} == {"b", "c"}
+    assert await store.get_many_stored_keys(assignments) == {LogKey(ORGANISATION, "a"), LogKey(ORGANISATION, "d")}
     big = [Entry(9, update("a", output="y" * 17_000_000)), Entry(10, update("d", output="z"))]
-    assert set(await store.change(big)) == {0}
-    stored = await store.get(ORGANISATION, "d")
+    assert set(await store.update_logs(big)) == {0}
+    stored = await store.get_log(ORGANISATION, "d")
     assert stored is not None
     assert stored.output == "z"
 
@@ -327,18 +329,49 @@ async def test_a_document_too_large_for_the_database_does_not_stop_its_neighbour
 async def test_the_first_accepted_wins_also_when_it_is_stored_second(store: LogStore) -> None:
     key = LogKey(ORGANISATION, "data_1")
     assignments = {key: SessionAssignment(None)}
-    assert not (await store.add([Entry(2, log(output="2", source="sdk"))], assignments)).repeats
-    await store.change([Entry(3, update(error="late"))])
+    assert not (await store.insert_logs([Entry(2, log(output="2", source="sdk"))], assignments)).duplicates
+    await store.update_logs([Entry(3, update(error="late"))])
     for _ in range(2):
-        assert not (await store.add([Entry(1, log(output="1"))], assignments)).repeats
-        assert (await store.add([Entry(2, log(output="2", source="sdk"))], assignments)).repeats == {key}
-        stored = await store.get(*key)
+        assert not (await store.insert_logs([Entry(1, log(output="1"))], assignments)).duplicates
+        assert (await store.insert_logs([Entry(2, log(output="2", source="sdk"))], assignments)).duplicates == {key}
+        stored = await store.get_log(*key)
         assert stored is not None
         assert (stored.output, stored.source, stored.error) == ("1", None, "late")
 
 
-async def test_search_is_literal_and_knows_filters_order_and_pages(running: World) -> None:
-    await running.accept(
+async def test_documents_of_an_earlier_version_are_read_and_updated(servers: Stack) -> None:
+    golden = golden_documents()
+    with servers.database(f"t{secrets.token_hex(4)}") as database:
+        logs, sessions, deletions = LogStore(database), SessionStore(database), DeletionStore(database)
+        await logs.prepare()
+        await database["logs"].insert_many([golden["log"], golden["unresolved_log"]])
+        await database["sessions"].insert_one(golden["session"])
+        await database["deletions"].insert_one(golden["deletion"])
+        record = log("data_1", output="accepted later")
+        added = await logs.insert_logs(
+            [Entry(700_002, record)], {LogKey(ORGANISATION, "data_1"): SessionAssignment(None)}
+        )
+        assert added.duplicates == {LogKey(ORGANISATION, "data_1")}
+        await logs.update_logs([Entry(1_000_000, update("data_1", seconds=59, output="older"))])
+        late, early = feedback("ann_9", value="late"), feedback("ann_8", type="action", value="saved", labels=["saved"])
+        await logs.upsert_feedback([Entry(1_000_000, late), Entry(100_000, early)])
+        stored = await logs.get_log(ORGANISATION, "data_1")
+        assert stored is not None
+        assert (stored.output, [one.id for one in stored.feedback]) == ("later", ["ann_2", "ann_9"])
+        (unresolved,) = await logs.list_unresolved_children(ORGANISATION, ["data_9"])
+        assert unresolved.id == "data_2"
+        session = await sessions.get_session(ORGANISATION, "sesh_1")
+        assert session is not None
+        assert (session.reference_id, session.project_ids) == ("conversation-17", {"pr_1", "pr_2"})
+        (deletion,) = await deletions.list_pending(10)
+        await deletions.mark_purged(deletion._replace(reopened_count=0))
+        assert await deletions.list_hidden_project_ids(ORGANISATION) == ["pr_9"], "reopened meanwhile"
+        await deletions.mark_purged(deletion)
+        assert await deletions.list_hidden_project_ids(ORGANISATION) == []
+
+
+async def test_search_is_literal_filtered_sorted_and_paged(started: LoggingClient) -> None:
+    await started.accept(
         log("data_1", seconds=1, inputs={"q": 'Say "Ärger"\n(now)'}, source="sdk", model="gpt-4", environment="prod"),
         log("data_2", seconds=2, output="a.c $100", source="api", model="gpt-3.5", metadata={"run": "Night"}),
         log("data_3", seconds=3, output="abc", error="e", model="gpt-4"),
@@ -346,7 +379,7 @@ async def test_search_is_literal_and_knows_filters_order_and_pages(running: Worl
     )
 
     async def found(**terms: Any) -> list[str]:
-        answer = await running.bus.request(SearchLogs(organisation=ORGANISATION, project_id="pr_1", **terms))
+        answer = await started.bus.request(SearchLogs(organisation=ORGANISATION, project_id="pr_1", **terms))
         assert answer.total == len(answer.logs)
         return [one.id.removeprefix("data_") for one in answer.logs]
 
@@ -364,26 +397,26 @@ async def test_search_is_literal_and_knows_filters_order_and_pages(running: Worl
     assert await found(sort=[Sort(column="model", descending=True)]) == ["3", "1", "2"]
     assert await found(sort=[Sort(column="source"), Sort(column="timestamp")]) == ["3", "2", "1"]
     paged = SearchLogs(organisation=ORGANISATION, project_id="pr_1", page=Page(number=1, size=2))
-    answer = await running.bus.request(paged)
+    answer = await started.bus.request(paged)
     assert (answer.total, [one.id for one in answer.logs]) == (3, ["data_1"])
 
 
-async def test_you_read_what_you_wrote_under_load_and_with_two_replicas(world: World) -> None:
-    await asyncio.gather(world.start(), world.start())
+async def test_you_read_what_you_wrote_under_load_and_with_two_replicas(client: LoggingClient) -> None:
+    await asyncio.gather(client.start(), client.start())
     stop = asyncio.Event()
 
     async def load() -> None:
         while not stop.is_set():
-            await world.accept(*(log(ids.mint("data"), output="load" * 50) for _ in range(20)))
+            await client.accept(*(log(ids.mint("data"), output="load" * 50) for _ in range(20)))
 
     async def write_and_read(reader: Bus, times: int) -> int:
         missed = 0
         for _ in range(times):
             log_id = ids.mint("data")
-            await world.accept(log(log_id, output="before"))
+            await client.accept(log(log_id, output="before"))
             try:
                 first = (await reader.request(GetLog(organisation=ORGANISATION, id=log_id))).output
-                await world.accept(update(log_id, output="after"))
+                await client.accept(update(log_id, output="after"))
                 second = (await reader.request(GetLog(organisation=ORGANISATION, id=log_id))).output
             except NotFound:
                 missed += 1
@@ -391,7 +424,7 @@ async def test_you_read_what_you_wrote_under_load_and_with_two_replicas(world: W
                 missed += (first, second) != ("before", "after")
         return missed
 
-    async with world.stack.bus("evaluation") as reader:
+    async with client.stack.bus("evaluation") as reader:
         busy = [asyncio.create_task(load()) for _ in range(2)]
         missed = await asyncio.gather(*(write_and_read(reader, 50) for _ in range(10)))
         stop.set()
@@ -399,76 +432,76 @@ async def test_you_read_what_you_wrote_under_load_and_with_two_replicas(world: W
     assert sum(missed) == 0
 
 
-async def _exactly_once(world: World, accepted: list[str]) -> None:
-    await world.until_stored(120)
-    logs = world.database["logs"]
+async def _exactly_once(client: LoggingClient, accepted: list[str]) -> None:
+    await client.until_stored(120)
+    logs = client.database["logs"]
     stored = [document["_id"].partition("/")[2] async for document in logs.find({}, {"_id": 1})]
     assert Counter(stored) == Counter(accepted)
-    told = {one.id for event in await world.events() for one in LogsRecorded.model_validate_json(event.data).logs}
+    told = {one.id for event in await client.events() for one in LogsRecorded.model_validate_json(event.data).logs}
     assert told == set(accepted)
 
 
-async def _backlog(world: World, messages: int) -> list[str]:
+async def _backlog(client: LoggingClient, messages: int) -> list[str]:
     accepted = [ids.mint("data") for _ in range(messages * 50)]
     for start in range(0, len(accepted), 50):
-        await world.accept(*(log(log_id, output="x" * 500) for log_id in accepted[start : start + 50]))
+        await client.accept(*(log(log_id, output="x" * 500) for log_id in accepted[start : start + 50]))
     return accepted
 
 
-async def _until_some(world: World, count: float) -> None:
+async def _until_some(client: LoggingClient, count: float) -> None:
     async with asyncio.timeout(60):
-        while await world.database["logs"].estimated_document_count() < count:  # noqa: ASYNC110
+        while await client.database["logs"].estimated_document_count() < count:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 
-async def test_a_process_killed_in_the_middle_of_a_backlog_loses_and_doubles_nothing(world: World) -> None:
-    server = await world.start()
+async def test_a_process_killed_in_the_middle_of_a_backlog_loses_and_doubles_nothing(client: LoggingClient) -> None:
+    server = await client.start()
     server.stop()
-    accepted = await _backlog(world, 400)
+    accepted = await _backlog(client, 400)
     for share in (0.05, 0.3, 0.6):
         server.start()
-        await _until_some(world, share * len(accepted))
+        await _until_some(client, share * len(accepted))
         server.kill()
     server.start()
-    await until_ready(world.bus, "logging")
-    await _exactly_once(world, accepted)
+    await until_ready(client.bus, "logging")
+    await _exactly_once(client, accepted)
 
 
-async def test_a_process_told_to_stop_finishes_what_it_has_in_hand(world: World) -> None:
-    server = await world.start()
+async def test_a_terminated_process_finishes_the_batch_it_is_storing(client: LoggingClient) -> None:
+    server = await client.start()
     server.stop()
-    accepted = await _backlog(world, 1000)
+    accepted = await _backlog(client, 1000)
     server.start()
-    await until_ready(world.bus, "logging")
+    await until_ready(client.bus, "logging")
     assert server.terminate() == 0
-    async with world.stack.bus("logging") as bus:
+    async with client.stack.bus("logging") as bus:
         reached = await progress(bus, "LOGS", "logging")
-    logs = world.database["logs"]
+    logs = client.database["logs"]
     assert await logs.count_documents({}) == reached.floor * 50, "what was begun was finished"
-    await world.start()
-    await world.until_stored(ACK_WAIT_SECONDS / 2)  # what was on its way was given back, and not left to time out
-    await _exactly_once(world, accepted)
+    await client.start()
+    await client.until_stored(ACK_WAIT_SECONDS / 2)  # what was on its way was given back, and not left to time out
+    await _exactly_once(client, accepted)
 
 
-async def test_a_database_killed_during_intake_loses_nothing(world: World) -> None:
-    await world.start()
-    filling = asyncio.create_task(_backlog(world, 300))
+async def test_a_database_killed_during_intake_loses_nothing(client: LoggingClient) -> None:
+    await client.start()
+    filling = asyncio.create_task(_backlog(client, 300))
     for _ in range(2):
         await asyncio.sleep(0.7)
-        world.stack.mongod.kill()
+        client.stack.mongod.kill()
         await asyncio.sleep(0.5)
         with pytest.raises(Unavailable):
-            await world.bus.request(GetLog(organisation=ORGANISATION, id="data_1"), timeout_seconds=10)
-        world.stack.mongod.start()
-    await _exactly_once(world, await filling)
+            await client.bus.request(GetLog(organisation=ORGANISATION, id="data_1"), timeout_seconds=10)
+        client.stack.mongod.start()
+    await _exactly_once(client, await filling)
 
 
-async def test_stored_entries_leave_the_stream(world: World) -> None:
-    await world.start(EVERLOOP_LOGS_TRIM_SECONDS="0.1")
-    await world.accept(log("data_1", output="kept"))
-    async with world.stack.bus("logging") as bus, asyncio.timeout(5):
+async def test_stored_messages_are_removed_from_the_stream(client: LoggingClient) -> None:
+    await client.start(EVERLOOP_LOGS_TRIM_SECONDS="0.1")
+    await client.accept(log("data_1", output="kept"))
+    async with client.stack.bus("logging") as bus, asyncio.timeout(5):
         while (reached := await progress(bus, "LOGS", "logging")).first <= reached.last:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-    assert await world.output("data_1") == "kept"
-    await world.accept(log("data_2", output="also"))
-    assert await world.output("data_2") == "also"
+    assert await client.output("data_1") == "kept"
+    await client.accept(log("data_2", output="also"))
+    assert await client.output("data_2") == "also"

@@ -1,4 +1,4 @@
-"""Questions about logs."""
+"""Answers queries about logs."""
 
 from services.logging.deps import Deps
 from services.logging.session_resolution import LogKey
@@ -24,54 +24,54 @@ router = Router[Deps]()
 
 @router.answers(GetLog)
 async def get_log(query: GetLog, deps: Deps) -> StoredLog:
-    """One log."""
+    """Return one log. Raises NotFound."""
     await deps.read_barrier.wait_until_stored()
-    log = await deps.logs.get(query.organisation, query.id)
-    if log is None or log.project_id in await deps.deletions.hidden(query.organisation):
+    log = await deps.logs.get_log(query.organisation, query.id)
+    if log is None or log.project_id in await deps.deletions.list_hidden_project_ids(query.organisation):
         raise NotFound(f"There is no log {query.id!r}.")
     return log
 
 
 @router.answers(SearchLogs)
 async def search_logs(query: SearchLogs, deps: Deps) -> Logs:
-    """A page of the logs of a project."""
+    """Return a page of the logs of a project that match the search."""
     await deps.read_barrier.wait_until_stored()
-    if query.project_id in await deps.deletions.hidden(query.organisation):
+    if query.project_id in await deps.deletions.list_hidden_project_ids(query.organisation):
         return Logs(logs=[], total=0)
-    return await deps.logs.search(query.organisation, query)
+    return await deps.logs.search_logs(query.organisation, query)
 
 
 @router.answers(GetFeedback)
 async def get_feedback(query: GetFeedback, deps: Deps) -> FeedbackOfLogs:
-    """Where logs belong, and what is said about them."""
+    """Return the projects of logs, and their feedback in effect of the types asked for."""
     complete = await deps.read_barrier.wait_until_stored()
-    hidden = await deps.deletions.hidden(query.organisation)
-    logs = await deps.logs.feedback(query.organisation, query.log_ids, query.types)
+    hidden = await deps.deletions.list_hidden_project_ids(query.organisation)
+    logs = await deps.logs.list_feedback(query.organisation, query.log_ids, query.types)
     return FeedbackOfLogs(logs=[log for log in logs if log.project_id not in hidden], complete=complete)
 
 
 @router.answers(GetSessionsOfLogs)
-async def get_homes(query: GetSessionsOfLogs, deps: Deps) -> SessionsOfLogs:
-    """Which sessions logs belong to: what a child that is stored now would be told, so deleted projects count, too."""
+async def get_sessions_of_logs(query: GetSessionsOfLogs, deps: Deps) -> SessionsOfLogs:
+    """Return the sessions of stored logs: those a child stored now would inherit, so logs of deleted projects count."""
     await deps.read_barrier.wait_until_stored()
-    assignments = await deps.logs.assignments(LogKey(query.organisation, log_id) for log_id in query.log_ids)
+    assignments = await deps.logs.get_many_assignments(LogKey(query.organisation, log_id) for log_id in query.log_ids)
     return SessionsOfLogs(sessions={key.id: assignment.session_id for key, assignment in assignments.items()})
 
 
 @router.answers(GetConfigUse)
 async def get_config_use(query: GetConfigUse, deps: Deps) -> ConfigUse:
-    """How much a config version was used."""
+    """Return log count and last use of a config version."""
     await deps.read_barrier.wait_until_stored()
-    hidden = await deps.deletions.hidden(query.organisation)
-    return await deps.logs.use(query.organisation, query.config_id, hidden)
+    hidden = await deps.deletions.list_hidden_project_ids(query.organisation)
+    return await deps.logs.get_config_use(query.organisation, query.config_id, hidden)
 
 
 @router.answers(GetUses)
 async def get_uses(query: GetUses, deps: Deps) -> Uses:
-    """How much projects and config versions were used."""
+    """Return log counts and last uses of projects and config versions."""
     await deps.read_barrier.wait_until_stored()
-    hidden = await deps.deletions.hidden(query.organisation)
+    hidden = await deps.deletions.list_hidden_project_ids(query.organisation)
     return Uses(
-        projects=await deps.logs.uses(query.organisation, "project_id", query.project_ids, hidden),
-        configs=await deps.logs.uses(query.organisation, "config_id", query.config_ids, hidden),
+        projects=await deps.logs.get_many_uses(query.organisation, "project_id", query.project_ids, hidden),
+        configs=await deps.logs.get_many_uses(query.organisation, "config_id", query.config_ids, hidden),
     )

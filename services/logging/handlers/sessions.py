@@ -1,8 +1,8 @@
-"""Questions about sessions."""
+"""Answers queries about sessions."""
 
 from services.logging.deps import Deps
-from services.logging.sessions import SessionRecord, SessionStats, summary
-from services.logging.trees import tree
+from services.logging.sessions import SessionRecord, SessionStats, session_summary
+from services.logging.trees import build_tree
 from shared.bus import Router
 from shared.contracts.logs import GetSession, GetTree, ListSessions, Session, Sessions, Tree
 from shared.errors import NotFound
@@ -12,41 +12,39 @@ router = Router[Deps]()
 
 @router.answers(GetSession)
 async def get_session(query: GetSession, deps: Deps) -> Session:
-    """One session with its totals."""
+    """Return one session with its totals. Raises NotFound."""
     await deps.read_barrier.wait_until_stored()
-    hidden = await deps.deletions.hidden(query.organisation)
-    session_record = await _existing(query.organisation, query.id, hidden, deps)
-    return summary(session_record, await deps.logs.session_stats(query.organisation, [query.id], hidden))
+    hidden = await deps.deletions.list_hidden_project_ids(query.organisation)
+    record = await _visible_session(query.organisation, query.id, hidden, deps)
+    return session_summary(record, await deps.logs.list_session_stats(query.organisation, [query.id], hidden))
 
 
 @router.answers(ListSessions)
 async def list_sessions(query: ListSessions, deps: Deps) -> Sessions:
-    """A page of the sessions of a project."""
+    """Return a page of the sessions of a project, newest first."""
     await deps.read_barrier.wait_until_stored()
-    hidden = await deps.deletions.hidden(query.organisation)
+    hidden = await deps.deletions.list_hidden_project_ids(query.organisation)
     if query.project_id in hidden:
         return Sessions(sessions=[], total=0)
-    page, total = await deps.sessions.of_project(query.organisation, query.project_id, query.page)
-    session_stats: dict[str, list[SessionStats]] = {session_record.id: [] for session_record in page}
-    for stats in await deps.logs.session_stats(query.organisation, list(session_stats), hidden):
-        session_stats[stats.session_id].append(stats)
-    return Sessions(
-        sessions=[summary(session_record, session_stats[session_record.id]) for session_record in page], total=total
-    )
+    records, total = await deps.sessions.list_sessions(query.organisation, query.project_id, query.page)
+    stats: dict[str, list[SessionStats]] = {record.id: [] for record in records}
+    for row in await deps.logs.list_session_stats(query.organisation, list(stats), hidden):
+        stats[row.session_id].append(row)
+    return Sessions(sessions=[session_summary(record, stats[record.id]) for record in records], total=total)
 
 
 @router.answers(GetTree)
 async def get_tree(query: GetTree, deps: Deps) -> Tree:
-    """The logs of a session under their parents."""
+    """Return the logs of a session under their parents. Raises NotFound if there is no such session."""
     await deps.read_barrier.wait_until_stored()
-    hidden = await deps.deletions.hidden(query.organisation)
-    await _existing(query.organisation, query.session_id, hidden, deps)
-    return tree(await deps.logs.members(query.organisation, query.session_id, hidden))
+    hidden = await deps.deletions.list_hidden_project_ids(query.organisation)
+    await _visible_session(query.organisation, query.session_id, hidden, deps)
+    return build_tree(await deps.logs.list_session_logs(query.organisation, query.session_id, hidden))
 
 
-async def _existing(organisation: str, session_id: str, hidden: list[str], deps: Deps) -> SessionRecord:
-    """A session of which deleted projects are all there was disappears with them."""
-    session_record = await deps.sessions.get(organisation, session_id)
-    if session_record is None or (session_record.project_ids and session_record.project_ids.issubset(hidden)):
+async def _visible_session(organisation: str, session_id: str, hidden: list[str], deps: Deps) -> SessionRecord:
+    """Return a session. Raises NotFound also if all its projects are among the hidden, deleted ones."""
+    record = await deps.sessions.get_session(organisation, session_id)
+    if record is None or (record.project_ids and record.project_ids.issubset(hidden)):
         raise NotFound(f"There is no session {session_id!r}.")
-    return session_record
+    return record

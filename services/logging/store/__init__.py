@@ -1,4 +1,4 @@
-"""The collections of `logging`: logs, sessions, and which projects are gone."""
+"""The collections of the logging service: `logs`, `sessions` and `deletions` (of projects)."""
 
 from services.logging.store.deletions import DeletionStore
 from services.logging.store.logs import LogStore

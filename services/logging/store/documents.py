@@ -1,6 +1,8 @@
-"""Log record and stored document. Open JSON is kept as JSON text: exact, and free of BSON's limits on keys and depth.
+"""Maps log records to documents of the collection `logs` and back, and builds the pipelines that update documents.
 
-A document has `recorded` from its log; one without it is a stub: an update or feedback came before its log.
+Open JSON is stored as JSON text: exact, and free of BSON's limits on keys and depth. A document has `recorded`, the
+position of its log in the order of acceptance; one without it is a stub, made by an update or feedback that came before
+its log.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,42 +13,42 @@ from typing import Any, get_args
 from pydantic_core import from_json, to_json
 
 from services.logging.decoding import Entry
-from services.logging.feedback_state import current
+from services.logging.feedback_state import effective_feedback
 from services.logging.session_resolution import LogKey, SessionAssignment
 from services.logging.store import feedback_fields
 from shared.contracts.logs import Feedback, FeedbackGiven, LogRecord, LogUpdate, StoredLog
 from shared.mongo import Document
 
-SPARSE = frozenset({"messages", "output_message", "tools", "tool_choice", "feedback"})
-"""JSON whose shape is the contract's: fields that are None need not be written."""
-CHANGEABLE = ("output", "error", "duration")
-"""What an update may set; `changes.<field>` then says when (`at`) and by which entry (`by`)."""
+UPDATABLE_FIELDS = ("output", "error", "duration")
+"""What an update may set; `changes.<field>` then has the update's time (`at`) and position (`by`)."""
+_WITHOUT_NONE = frozenset({"messages", "output_message", "tools", "tool_choice", "feedback"})
+"""JSON fields whose shape is the contract's: members that are None need not be written."""
 
-_BUILT = {"kind", "id", "organisation", "created_at", "session_id", "save"}
-_SCALARS = {str, int, float, bool, NoneType}
-_NATIVE = tuple(
+_MAPPED_BY_HAND = {"kind", "id", "organisation", "created_at", "session_id", "save"}
+_SCALAR_TYPES = {str, int, float, bool, NoneType}
+_SCALAR_FIELDS = tuple(
     name
     for name, field in LogRecord.model_fields.items()
-    if name not in _BUILT and _SCALARS.issuperset(get_args(field.annotation) or [field.annotation])
+    if name not in _MAPPED_BY_HAND and _SCALAR_TYPES.issuperset(get_args(field.annotation) or [field.annotation])
 )
-_JSON = tuple(name for name in LogRecord.model_fields if name not in {*_BUILT, *_NATIVE})
-_DEFAULTS = {name: LogRecord.model_fields[name].default for name in _JSON}
-_MICROSECONDS = "created_microseconds"
+_JSON_FIELDS = tuple(name for name in LogRecord.model_fields if name not in {*_MAPPED_BY_HAND, *_SCALAR_FIELDS})
+_JSON_DEFAULTS = {name: LogRecord.model_fields[name].default for name in _JSON_FIELDS}
+_MICROSECONDS_FIELD = "created_microseconds"
 
 
-def id_of(key: LogKey) -> str:
-    """`_id` of a log: no organisation can reach, or collide with, the logs of another."""
+def document_id(key: LogKey) -> str:
+    """Return the `_id` of a log. It begins with the organisation, so ids of two organisations cannot collide."""
     return f"{key.organisation}/{key.id}"
 
 
-def key_in(document_id: str) -> LogKey:
-    """The key in an `_id`."""
+def key_from_id(document_id: str) -> LogKey:
+    """Return the key of the log with this `_id`."""
     organisation, _, log_id = document_id.rpartition("/")
     return LogKey(organisation, log_id)
 
 
 def document_of(entry: Entry[LogRecord], assignment: SessionAssignment) -> Document:
-    """What is stored for a new log. Raises OverflowError for a time outside the years 1 to 9999."""
+    """Return the document of a new log. Raises OverflowError if its time in UTC is outside the years 1 to 9999."""
     log = entry.record
     values = log.__dict__
     created = log.created_at.astimezone(UTC)
@@ -55,24 +57,24 @@ def document_of(entry: Entry[LogRecord], assignment: SessionAssignment) -> Docum
         "organisation": log.organisation,
         "created_at": created,
         "updated_at": created,
-        "recorded": entry.recorded,
+        "recorded": entry.position,
     }
-    document.update(_derived(log, created, assignment))
-    for name in _NATIVE:
+    document.update(_optional_fields(log, created, assignment))
+    for name in _SCALAR_FIELDS:
         value = values[name]
         if value is not None:
             document[name] = value
-    for name in _JSON:
+    for name in _JSON_FIELDS:
         value = values[name]
-        if value is not None and value != _DEFAULTS[name]:
-            document[name] = to_json(value, exclude_none=name in SPARSE, inf_nan_mode="constants").decode()
+        if value is not None and value != _JSON_DEFAULTS[name]:
+            document[name] = to_json(value, exclude_none=name in _WITHOUT_NONE, inf_nan_mode="constants").decode()
     return document
 
 
-def _derived(log: LogRecord, created: datetime, assignment: SessionAssignment) -> Iterable[tuple[str, Any]]:
-    """What most logs do not have."""
+def _optional_fields(log: LogRecord, created: datetime, assignment: SessionAssignment) -> Iterable[tuple[str, Any]]:
+    """Yield names and values of the hand-mapped fields that only some documents have."""
     if fraction := created.microsecond % 1000:
-        yield _MICROSECONDS, fraction
+        yield _MICROSECONDS_FIELD, fraction
     if assignment.session_id is not None:
         yield "session_id", assignment.session_id
     elif not assignment.resolved:
@@ -84,13 +86,13 @@ def _derived(log: LogRecord, created: datetime, assignment: SessionAssignment) -
 
 
 def log_of(document: Document) -> StoredLog:
-    """The log in a document."""
-    values = {name: document[name] for name in _NATIVE if name in document}
-    for name in _JSON:
+    """Return the log in a document that is no stub."""
+    values = {name: document[name] for name in _SCALAR_FIELDS if name in document}
+    for name in _JSON_FIELDS:
         if name in document:
             values[name] = from_json(document[name])
     values["feedback"] = feedback_of(document)
-    key, created = key_in(document["_id"]), created_of(document)
+    key, created = key_from_id(document["_id"]), created_at_of(document)
     return StoredLog.model_validate(
         values
         | {
@@ -105,46 +107,52 @@ def log_of(document: Document) -> StoredLog:
 
 
 def feedback_of(document: Document) -> list[Feedback]:
-    """What is said about the log in a document."""
-    with_log = from_json(document["feedback"]) if "feedback" in document else []
-    return current(map(Feedback.model_validate, with_log), feedback_fields.feedback_states_in(document))
+    """Return the feedback in effect on the log in a document."""
+    initial = from_json(document["feedback"]) if "feedback" in document else []
+    return effective_feedback(map(Feedback.model_validate, initial), feedback_fields.states_of(document))
 
 
-def created_of(document: Document) -> datetime:
-    """`created_at` to the microsecond; BSON dates have milliseconds."""
+def created_at_of(document: Document) -> datetime:
+    """Return `created_at` to the microsecond; BSON dates have milliseconds only."""
     created: datetime = document["created_at"]
-    return created + timedelta(microseconds=document.get(_MICROSECONDS, 0))
+    return created + timedelta(microseconds=document.get(_MICROSECONDS_FIELD, 0))
 
 
 def inputs_of(document: Document) -> dict[str, Any]:
-    """The inputs in a document."""
+    """Return the inputs in a document; empty if it has none."""
     inputs: dict[str, Any] = from_json(document["inputs"]) if "inputs" in document else {}
     return inputs
 
 
-def merging(document: Document) -> list[Document]:
-    """Put a log in the place of a stub, or of a later log of the same id; what updates set and people said stays."""
-    kept: list[Any] = [{"$literal": document}]
-    for name in CHANGEABLE:
+def replacement_pipeline(document: Document) -> list[Document]:
+    """Return the update pipeline that replaces a stub, or a later log of the same id, by `document`.
+
+    What updates have set, and feedback, is kept.
+    """
+    parts: list[Any] = [{"$literal": document}]
+    for name in UPDATABLE_FIELDS:
         values = {name: f"${name}"}
         if name == "output":
             values["output_at"] = "$output_at"
-        kept.append({"$cond": [_present(f"$changes.{name}"), values, {}]})
-    later = {"updated_at": _later(document["updated_at"])}
-    kept += [
-        {"$cond": [_present(f"${name}"), {name: f"${name}", **later}, {}]}
-        for name in ("changes", feedback_fields.FIELD)
+        parts.append({"$cond": [_exists(f"$changes.{name}"), values, {}]})
+    updated_at = {"updated_at": _latest(document["updated_at"])}
+    parts += [
+        {"$cond": [_exists(f"${name}"), {name: f"${name}", **updated_at}, {}]}
+        for name in ("changes", feedback_fields.STATES_FIELD)
     ]
-    return [{"$replaceWith": {"$mergeObjects": kept}}]
+    return [{"$replaceWith": {"$mergeObjects": parts}}]
 
 
-def changing(entry: Entry[LogUpdate]) -> list[Document]:
-    """Apply an update whatever came before it: of two that set a field, the one with the later `at` wins."""
+def update_pipeline(entry: Entry[LogUpdate]) -> list[Document]:
+    """Return the update pipeline of a log update, which may be applied in any order and repeatedly.
+
+    Of two updates that set a field the one with the later `at` wins, then the one accepted later.
+    """
     update = entry.record
     at = update.at.astimezone(UTC)
-    stamp = {"at": at, "by": entry.recorded}
-    fields: Document = {"organisation": {"$literal": update.organisation}, "updated_at": _later(at)}
-    for name, value in changes_of(update):
+    stamp = {"at": at, "by": entry.position}
+    fields: Document = {"organisation": {"$literal": update.organisation}, "updated_at": _latest(at)}
+    for name, value in _fields_set_by(update):
         newer = {"$gt": [stamp, f"$changes.{name}"]}
         fields[name] = {"$cond": [newer, {"$literal": value}, f"${name}"]}
         fields[f"changes.{name}"] = {"$cond": [newer, stamp, f"$changes.{name}"]}
@@ -153,25 +161,24 @@ def changing(entry: Entry[LogUpdate]) -> list[Document]:
     return [{"$set": fields}]
 
 
-def feedback_updates(entries: Sequence[Entry[FeedbackGiven]]) -> list[Document]:
-    """Add what people say, or take back, to what is said about one log."""
+def feedback_pipeline(entries: Sequence[Entry[FeedbackGiven]]) -> list[Document]:
+    """Return the update pipeline that adds feedback, given or unset, to one log; `entries` has at least one."""
     at = max(entry.record.at for entry in entries)
-    fields = {"organisation": {"$literal": entries[0].record.organisation}, "updated_at": _later(at.astimezone(UTC))}
-    return [{"$set": fields | feedback_fields.feedback_updates(entries)}]
+    fields = {"organisation": {"$literal": entries[0].record.organisation}, "updated_at": _latest(at.astimezone(UTC))}
+    return [{"$set": fields | feedback_fields.state_expressions(entries)}]
 
 
-def changes_of(update: LogUpdate) -> Iterable[tuple[str, Any]]:
-    """The fields an update sets."""
-    for name in CHANGEABLE:
+def _fields_set_by(update: LogUpdate) -> Iterable[tuple[str, Any]]:
+    for name in UPDATABLE_FIELDS:
         value = getattr(update, name)
         if value is not None:
             yield name, value
 
 
-def _present(path: str) -> Document:
+def _exists(path: str) -> Document:
     return {"$ne": [{"$type": path}, "missing"]}
 
 
-def _later(time: datetime) -> Document:
-    """The later of `time` and what is stored; `$max` of expressions ignores what is missing."""
+def _latest(time: datetime) -> Document:
+    """Return the expression for the later of `time` and the stored `updated_at`; `$max` ignores a missing field."""
     return {"$max": [time, "$updated_at"]}

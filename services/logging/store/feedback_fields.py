@@ -1,11 +1,12 @@
-"""What is said about a log, as its document keeps it: the last word on each type, or label of a multi-select.
+"""Feedback states in a log's document: the last accepted state of each type, or of each label of a multi-select type.
 
-Which word is the last is decided by the order of acceptance, in the database and in one step. So it does not matter in
-which order, by how many replicas and how often they are stored; and what was replaced takes no room.
+The state accepted last wins, decided by the database in one step. So states may be stored in any order, repeatedly and
+by any number of replicas; and a replaced state takes no room.
 """
 
 import hashlib
 from collections.abc import Iterable
+from typing import Any
 
 from pydantic_core import from_json, to_json
 
@@ -14,42 +15,53 @@ from services.logging.feedback_state import FeedbackState, feedback_states
 from shared.contracts.logs import Feedback, FeedbackGiven
 from shared.mongo import Document
 
-FIELD = "said"
+STATES_FIELD = "said"
+"""Name of the field in stored documents: an object of states by `_state_key`."""
 
 
-def feedback_updates(entries: Iterable[Entry[FeedbackGiven]]) -> Document:
-    """The fields that entries on one log set; the same entry again changes nothing."""
-    last: dict[str, FeedbackState] = {}
+def state_expressions(entries: Iterable[Entry[FeedbackGiven]]) -> Document:
+    """Return the `$set` expressions, by path, that add the states of `entries` on one log; they may be repeated."""
+    latest: dict[str, FeedbackState] = {}
     for state in (state for entry in entries for state in feedback_states(entry)):
-        place = f"{FIELD}.{_thing(state)}"
-        if place not in last or last[place].recorded < state.recorded:
-            last[place] = state
-    return {place: _unless_outdated(place, state) for place, state in last.items()}
+        path = f"{STATES_FIELD}.{_state_key(state)}"
+        if path not in latest or latest[path].position < state.position:
+            latest[path] = state
+    return {path: _replace_if_newer(path, state) for path, state in latest.items()}
 
 
-def feedback_states_in(document: Document) -> list[FeedbackState]:
-    """The words in a document, in no particular order."""
-    return [
-        FeedbackState(
-            state["type"],
-            state["label"],
-            state["id"],
-            state["recorded"],
-            state["place"],
-            None if state["feedback"] is None else Feedback.model_validate(from_json(state["feedback"])),
-        )
-        for state in document.get(FIELD, {}).values()
-    ]
+def states_of(document: Document) -> list[FeedbackState]:
+    """Return the states in a document, in no particular order."""
+    return [_state_of(stored) for stored in document.get(STATES_FIELD, {}).values()]
 
 
-def _thing(state: FeedbackState) -> str:
-    """What a word is about, as the name of a field: types and labels may have dots and dollars, and be long."""
-    thing = to_json([state.type, state.label])
-    return hashlib.sha256(thing).hexdigest()[:32]
+def _state_of(stored: dict[str, Any]) -> FeedbackState:
+    return FeedbackState(
+        type=stored["type"],
+        label=stored["label"],
+        id=stored["id"],
+        position=stored["recorded"],
+        label_index=stored["place"],
+        feedback=None if stored["feedback"] is None else Feedback.model_validate(from_json(stored["feedback"])),
+    )
 
 
-def _unless_outdated(place: str, state: FeedbackState) -> Document:
-    feedback = None if state.feedback is None else to_json(state.feedback, exclude_none=True).decode()
-    kept = state._asdict() | {"feedback": feedback}
-    newer = {"$and": [{"$gt": [state.recorded, f"${place}.recorded"]}, {"$ne": [state.id, f"${place}.id"]}]}
-    return {"$cond": [newer, {"$literal": kept}, f"${place}"]}
+def _stored_state(state: FeedbackState) -> dict[str, Any]:
+    return {
+        "type": state.type,
+        "label": state.label,
+        "id": state.id,
+        "recorded": state.position,
+        "place": state.label_index,
+        "feedback": None if state.feedback is None else to_json(state.feedback, exclude_none=True).decode(),
+    }
+
+
+def _state_key(state: FeedbackState) -> str:
+    """Return a hash of type and label as a field name: they may contain dots and dollars, and be long."""
+    return hashlib.sha256(to_json([state.type, state.label])).hexdigest()[:32]
+
+
+def _replace_if_newer(path: str, state: FeedbackState) -> Document:
+    """Return the expression that sets `path` to `state` if what is there was accepted earlier, as another feedback."""
+    newer = {"$and": [{"$gt": [state.position, f"${path}.recorded"]}, {"$ne": [state.id, f"${path}.id"]}]}
+    return {"$cond": [newer, {"$literal": _stored_state(state)}, f"${path}"]}

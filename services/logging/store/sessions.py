@@ -1,30 +1,31 @@
-"""The collection `sessions`: only what a listing needs; counts, inputs and outputs are computed from the logs."""
+"""The collection `sessions`: what listing sessions needs. Counts, inputs and outputs are computed from the logs."""
 
 from collections.abc import Iterable, Sequence
 
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 
 from services.logging.sessions import SessionRecord
-from services.logging.store.writes import CHUNK, insert, update
+from services.logging.store.bulk_writes import CHUNK_SIZE, insert_many, update_many
 from shared import mongo
 from shared.contracts.logs import Page
 from shared.mongo import Database, Document
 
 _NEWEST_FIRST = [("created_at", DESCENDING), ("_id", DESCENDING)]
-_REMEMBERED = 20_000
-"""Sessions of which this process knows what it has stored: the second log of a session mostly changes nothing."""
+_MAX_CACHED = 20_000
+"""Bounds the session records kept in memory: most logs after a session's first change nothing in its record."""
 
 
 @mongo.store
 class SessionStore:
-    """Sessions. Every write is idempotent and commutes with every other."""
+    """Session records. Every write is idempotent and commutes with every other."""
 
     def __init__(self, database: Database) -> None:
         self._sessions = database["sessions"]
-        self._known: dict[str, SessionRecord] = {}
+        self._cached: dict[str, SessionRecord] = {}
+        """Records as this process has stored them, by `_id`; the one written longest ago first."""
 
     async def prepare(self) -> None:
-        """Declare the indexes."""
+        """Create the indexes."""
         await self._sessions.create_indexes(
             [
                 IndexModel(
@@ -34,85 +35,87 @@ class SessionStore:
             ]
         )
 
-    async def include(self, merge_session_records: Iterable[SessionRecord]) -> None:
-        """Make the sessions if need be, with these projects in them, and begun no later than this."""
-        fresh = [session_record for session_record in merge_session_records if not self._is_known(session_record)]
-        for start in range(0, len(fresh), CHUNK):
-            chunk = fresh[start : start + CHUNK]
-            written = await insert(self._sessions, [_document(session_record) for session_record in chunk])
-            await update(self._sessions, [_merge_update(chunk[index]) for index in written.present])
-        for session_record in fresh:
-            self._remember(session_record)
+    async def upsert_sessions(self, records: Iterable[SessionRecord]) -> None:
+        """Insert the sessions, or merge the records into those stored; `records` has each session once."""
+        changed = [record for record in records if not self._is_stored(record)]
+        for start in range(0, len(changed), CHUNK_SIZE):
+            chunk = changed[start : start + CHUNK_SIZE]
+            outcome = await insert_many(self._sessions, [_document_of(record) for record in chunk])
+            await update_many(self._sessions, [_merge_update(chunk[index]) for index in outcome.existing])
+        for record in changed:
+            self._cache(record)
 
-    async def get(self, organisation: str, session_id: str) -> SessionRecord | None:
-        """One session."""
+    async def get_session(self, organisation: str, session_id: str) -> SessionRecord | None:
+        """Return a session; None if there is none."""
         document = await self._sessions.find_one({"_id": f"{organisation}/{session_id}"})
-        return None if document is None else _session_record(document)
+        return None if document is None else _record_of(document)
 
-    async def of_project(self, organisation: str, project_id: str, page: Page) -> tuple[Sequence[SessionRecord], int]:
-        """A page of the sessions with a log of the project, newest first, and how many there are."""
+    async def list_sessions(
+        self, organisation: str, project_id: str, page: Page
+    ) -> tuple[Sequence[SessionRecord], int]:
+        """Return a page of the sessions with a log of the project, newest first, and the number of all of them."""
         matching = {"organisation": organisation, "project_ids": project_id}
         total = await self._sessions.count_documents(matching)
         skipped = page.number * page.size
         if page.size < 1 or not 0 <= skipped < total:
             return [], total
         cursor = self._sessions.find(matching, sort=_NEWEST_FIRST, skip=skipped, limit=page.size)
-        return [_session_record(document) async for document in cursor], total
+        return [_record_of(document) async for document in cursor], total
 
-    async def leave(self, organisation: str, project_id: str) -> None:
-        """The project has no logs any more. Sessions that had no other project disappear.
+    async def remove_project(self, organisation: str, project_id: str) -> None:
+        """Remove a project from its sessions, and delete the sessions that have no other project.
 
-        None is left without a project, whatever joins it meanwhile: such a session would be there for ever.
+        No session is left without a project, whatever joins it meanwhile: such a session would never be deleted.
         """
-        of_it = {"organisation": organisation, "project_ids": project_id}
-        with_others = of_it | {"project_ids.1": {"$exists": True}}
-        while await self._sessions.find_one(of_it, {"_id": 1}):
+        of_project = {"organisation": organisation, "project_ids": project_id}
+        with_others = of_project | {"project_ids.1": {"$exists": True}}
+        while await self._sessions.find_one(of_project, {"_id": 1}):
             await self._sessions.update_many(with_others, {"$pull": {"project_ids": project_id}})
             await self._sessions.delete_many({"organisation": organisation, "project_ids": [project_id]})
-        for key in [key for key, session_record in self._known.items() if project_id in session_record.project_ids]:
-            del self._known[key]
+        for key in [key for key, record in self._cached.items() if project_id in record.project_ids]:
+            del self._cached[key]
 
-    def _is_known(self, session_record: SessionRecord) -> bool:
-        known = self._known.get(_id(session_record))
-        return known is not None and known.covers(session_record)
+    def _is_stored(self, record: SessionRecord) -> bool:
+        cached = self._cached.get(_id_of(record))
+        return cached is not None and cached.covers(record)
 
-    def _remember(self, session_record: SessionRecord) -> None:
-        known = self._known.pop(_id(session_record), None)
-        self._known[_id(session_record)] = session_record if known is None else known.merged_with(session_record)
-        while len(self._known) > _REMEMBERED:
-            del self._known[next(iter(self._known))]
-
-
-def _id(session_record: SessionRecord) -> str:
-    return f"{session_record.organisation}/{session_record.id}"
+    def _cache(self, record: SessionRecord) -> None:
+        cached = self._cached.pop(_id_of(record), None)
+        self._cached[_id_of(record)] = record if cached is None else cached.merged_with(record)
+        while len(self._cached) > _MAX_CACHED:
+            del self._cached[next(iter(self._cached))]
 
 
-def _document(session_record: SessionRecord) -> Document:
+def _id_of(record: SessionRecord) -> str:
+    return f"{record.organisation}/{record.id}"
+
+
+def _document_of(record: SessionRecord) -> Document:
     document: Document = {
-        "_id": _id(session_record),
-        "organisation": session_record.organisation,
-        "project_ids": sorted(session_record.project_ids),
-        "created_at": session_record.created_at,
+        "_id": _id_of(record),
+        "organisation": record.organisation,
+        "project_ids": sorted(record.project_ids),
+        "created_at": record.created_at,
     }
-    if session_record.reference_id is not None:
-        document["reference_id"] = session_record.reference_id
+    if record.reference_id is not None:
+        document["reference_id"] = record.reference_id
     return document
 
 
-def _merge_update(session_record: SessionRecord) -> UpdateOne:
-    smallest: Document = {"created_at": session_record.created_at}
-    if session_record.reference_id is not None:
-        smallest["reference_id"] = session_record.reference_id
+def _merge_update(record: SessionRecord) -> UpdateOne:
+    smallest: Document = {"created_at": record.created_at}
+    if record.reference_id is not None:
+        smallest["reference_id"] = record.reference_id
     change: Document = {
         "$min": smallest,
-        "$addToSet": {"project_ids": {"$each": sorted(session_record.project_ids)}},
-        "$setOnInsert": {"organisation": session_record.organisation},
+        "$addToSet": {"project_ids": {"$each": sorted(record.project_ids)}},
+        "$setOnInsert": {"organisation": record.organisation},
     }
-    # It was there a moment ago; if it has disappeared with its project since, it comes back with this one.
-    return UpdateOne({"_id": _id(session_record)}, change, upsert=True)
+    # The session existed a moment ago; if it was deleted with its project since, the upsert inserts it with this one.
+    return UpdateOne({"_id": _id_of(record)}, change, upsert=True)
 
 
-def _session_record(document: Document) -> SessionRecord:
+def _record_of(document: Document) -> SessionRecord:
     organisation, _, session_id = document["_id"].rpartition("/")
     return SessionRecord(
         organisation,

@@ -1,4 +1,4 @@
-"""CallerCache remembered, with a database and a bus written by hand."""
+"""The cache of callers, with a database and a bus written by hand."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -12,27 +12,29 @@ from shared.contracts.access import AccessChanged
 from shared.contracts.principal import Principal
 
 
-class HandmadeBus:
-    """Tells what it is told to."""
+class FakeBus:
+    """Keeps the subscriber, so that a test can deliver events."""
 
     def __init__(self) -> None:
-        self.tell: Callable[[AccessChanged | None], None]
+        self.deliver: Callable[[AccessChanged | None], None]
 
-    async def subscribe(self, event: type[Any], heard: Callable[[AccessChanged | None], None]) -> None:
-        assert event is AccessChanged
-        self.tell = heard
+    async def subscribe(self, event_class: type[Any], subscriber: Callable[[AccessChanged | None], None]) -> None:
+        assert event_class is AccessChanged
+        self.deliver = subscriber
 
 
 @pytest.mark.parametrize(
-    ("change", "asked"),
+    ("event", "expected"),
     [
         (AccessChanged(organisation="tm_1", what="role changed"), ["one", "two", "one"]),
         (AccessChanged(organisation="tm_3", what="role changed"), ["one", "two"]),
         (None, ["one", "two", "one", "two"]),
     ],
-    ids=["theirs", "others'", "nobody knows which"],
+    ids=["one organisation", "another organisation", "reconnect"],
 )
-async def test_what_changed_elsewhere_is_asked_again(change: AccessChanged | None, asked: list[str]) -> None:
+async def test_principals_changed_by_another_replica_are_looked_up_again(
+    event: AccessChanged | None, expected: list[str]
+) -> None:
     organisations = {"one": "tm_1", "two": "tm_2"}
     looked_up: list[str] = []
 
@@ -42,12 +44,12 @@ async def test_what_changed_elsewhere_is_asked_again(change: AccessChanged | Non
             organisation=organisations[key_hash], role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org"
         )
 
-    bus = HandmadeBus()
+    bus = FakeBus()
     callers = CallerCache(look_up, Settings(secret="s" * 43 + "="))  # type: ignore[arg-type]
     await callers.listen(cast("Bus", bus))
     for _ in range(2):
         for key_hash in organisations:
             await callers.who(key_hash)
         if len(looked_up) == len(organisations):
-            bus.tell(change)
-    assert looked_up == asked
+            bus.deliver(event)
+    assert looked_up == expected

@@ -16,15 +16,15 @@ def test_a_secret_is_48_random_letters_and_digits() -> None:
     assert all(re.fullmatch(r"hl_[A-Za-z0-9]{48}", secret) for secret in secrets)
 
 
-def test_the_hash_is_what_the_gateway_sends() -> None:
+def test_the_hash_is_the_sha256_that_the_gateway_sends() -> None:
     assert keys.hash_of("hl_x") == hashlib.sha256(b"hl_x").hexdigest()
 
 
-def test_the_tail_tells_keys_apart() -> None:
+def test_the_tail_is_the_last_four_characters() -> None:
     assert keys.tail_of("hl_abcdefgh") == "efgh"
 
 
-def test_a_name_is_kept_without_the_white_space_around_it() -> None:
+def test_a_name_is_stored_without_surrounding_white_space() -> None:
     assert keys.named("  nightly run ") == "nightly run"
 
 
@@ -35,7 +35,7 @@ def test_a_name_is_neither_empty_nor_long(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "creator", "given"),
+    ("requested", "creator", "role"),
     [
         (None, "Admin", "Developer"),
         (None, "Developer", "Developer"),
@@ -46,11 +46,11 @@ def test_a_name_is_neither_empty_nor_long(name: str) -> None:
         ("Developer", "Member", "Member"),
     ],
 )
-def test_a_key_never_has_more_than_its_creator(wanted: Role | None, creator: Role, given: Role) -> None:
-    assert keys.role_for(wanted, creator) == given
+def test_a_key_never_has_a_higher_role_than_its_creator(requested: Role | None, creator: Role, role: Role) -> None:
+    assert keys.role_for(requested, creator) == role
 
 
 def test_passwords_are_hashed_slowly_and_each_with_a_salt_of_its_own() -> None:
-    one, other = passwords.hash_of("correct horse"), passwords.hash_of("correct horse")
+    one, other = passwords.hash_password("correct horse"), passwords.hash_password("correct horse")
     assert one != other
     assert re.match(r"\$argon2id\$v=19\$m=65536,t=3,p=4\$", one)

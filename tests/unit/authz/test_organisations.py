@@ -1,4 +1,4 @@
-"""The roles in an organisation, and the Admin who stays."""
+"""Changing roles in an organisation, of which one Admin always remains."""
 
 import pytest
 
@@ -18,16 +18,16 @@ def test_the_same_role_again_is_no_change() -> None:
     assert ORGANISATION.with_role("usr_2", "Developer") is ORGANISATION
 
 
-def test_the_last_admin_stays() -> None:
+def test_the_last_admin_cannot_get_another_role() -> None:
     with pytest.raises(Conflict, match="at least one Admin"):
         ORGANISATION.with_role("usr_1", "Member")
 
 
-def test_an_admin_may_leave_when_there_is_another() -> None:
+def test_an_admin_can_get_another_role_if_there_is_another_admin() -> None:
     two = ORGANISATION.with_role("usr_2", "Admin")
     assert two.with_role("usr_1", "Member").roles == {"usr_1": "Member", "usr_2": "Admin"}
 
 
-def test_only_members_have_roles() -> None:
+def test_a_role_for_someone_who_is_no_member_is_refused() -> None:
     with pytest.raises(NotFound):
         ORGANISATION.with_role("usr_9", "Admin")

@@ -1,4 +1,4 @@
-"""A log comes back from its document as it was."""
+"""Logs as documents: every field survives, and documents stored by earlier versions are read."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -11,22 +11,24 @@ from hypothesis import strategies as st
 from services.logging.decoding import Entry
 from services.logging.session_resolution import UNRESOLVED, SessionAssignment
 from services.logging.store.documents import document_of, log_of
+from services.logging.store.feedback_fields import state_expressions
 from shared.contracts.logs import LogRecord, StoredLog
-from tests.unit.logging.builders import START, log
+from tests.unit.logging.builders import START, feedback, golden_documents, log
 
+GOLDEN = golden_documents()
 AWARE: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, tzinfo=UTC)
 
 
-def through_the_database(record: LogRecord, assignment: SessionAssignment | None = None) -> StoredLog:
+def round_trip(record: LogRecord, assignment: SessionAssignment | None = None) -> StoredLog:
     document = document_of(Entry(7, record), assignment or SessionAssignment(record.session_id))
     return log_of(bson.decode(bson.encode(document), AWARE))
 
 
-def same(stored: StoredLog, record: LogRecord) -> None:
+def assert_same(stored: StoredLog, record: LogRecord) -> None:
     assert LogRecord.model_validate(stored.model_dump(exclude={"updated_at"})) == record
 
 
-def test_what_a_log_does_not_have_is_not_stored() -> None:
+def test_fields_a_log_does_not_have_are_not_stored() -> None:
     document = document_of(Entry(7, log()), SessionAssignment(None))
     assert set(document) == {
         *("_id", "organisation", "project_id", "config_id"),
@@ -34,7 +36,7 @@ def test_what_a_log_does_not_have_is_not_stored() -> None:
     }
 
 
-def test_a_full_log_comes_back_as_it_was() -> None:
+def test_a_log_with_every_field_survives_storing() -> None:
     full = log(
         model="gpt-4",
         served_provider="openai",
@@ -77,20 +79,20 @@ def test_a_full_log_comes_back_as_it_was() -> None:
         trace="00-" + 32 * "a" + "-" + 16 * "b" + "-01",
     )
     assert {name for name in LogRecord.model_fields if getattr(full, name) is None} == set()
-    same(through_the_database(full), full)
+    assert_same(round_trip(full), full)
 
 
-def test_microseconds_and_zones_survive() -> None:
+def test_microseconds_and_zones_survive_storing() -> None:
     zoned = log(created_at=datetime(2023, 11, 28, 12, 0, 0, 123_456, tzinfo=timezone(timedelta(hours=2))))
-    stored = through_the_database(zoned)
+    stored = round_trip(zoned)
     assert stored.created_at == zoned.created_at
     assert stored.updated_at >= stored.created_at
 
 
-def test_a_child_is_shown_in_the_session_it_joined() -> None:
+def test_a_child_has_the_session_it_was_assigned() -> None:
     child = log(parent_id="data_0")
-    assert through_the_database(child, SessionAssignment("sesh_9")).session_id == "sesh_9"
-    assert through_the_database(child, UNRESOLVED).session_id is None
+    assert round_trip(child, SessionAssignment("sesh_9")).session_id == "sesh_9"
+    assert round_trip(child, UNRESOLVED).session_id is None
 
 
 JSON = st.recursive(
@@ -114,6 +116,33 @@ def test_any_json_comes_back_exactly(
     inputs: dict[str, Any], metadata: dict[str, Any] | None, response: dict[str, Any] | None
 ) -> None:
     record = log(inputs=inputs, metadata=metadata, provider_request=response, provider_response=response)
-    stored = through_the_database(record)
-    same(stored, record)
+    stored = round_trip(record)
+    assert_same(stored, record)
     assert repr(stored.inputs) == repr(record.inputs), "1 is not 1.0, and True is not 1"
+
+
+def test_a_document_of_an_earlier_version_is_read() -> None:
+    stored = log_of(GOLDEN["log"])
+    assert stored.created_at == START + timedelta(microseconds=123_456)
+    assert stored.updated_at == START + timedelta(seconds=60)
+    assert (stored.id, stored.organisation, stored.session_id, stored.parent_id) == (
+        *("data_1", "tm_1"),
+        *("sesh_1", "data_0"),
+    )
+    assert (stored.inputs, stored.metadata, stored.output, stored.duration) == ({"q": 1}, {"a.b": None}, "later", 1.5)
+    assert [(one.id, one.type, one.value, one.user) for one in stored.feedback] == [
+        ("ann_1", "rating", "bad", "ada"),
+        ("ann_2", "action", ["copied", "saved"], None),
+    ], "ann_3 unset the comment that came with the log"
+    assert log_of(GOLDEN["unresolved_log"]).session_id is None
+
+
+def test_documents_are_stored_under_the_field_names_of_the_earlier_version() -> None:
+    assert document_of(Entry(700_001, log("data_2", parent_id="data_9")), UNRESOLVED) == GOLDEN["unresolved_log"]
+    accepted = [
+        Entry(900_000, feedback("ann_1", value="bad", user="ada")),
+        Entry(900_001, feedback("ann_2", type="action", value=["copied", "saved"], labels=["copied", "saved"])),
+        Entry(900_002, feedback("ann_3", type="comment", unset=True)),
+    ]
+    expressions = {path: expression["$cond"][1]["$literal"] for path, expression in state_expressions(accepted).items()}
+    assert expressions == {f"said.{key}": state for key, state in GOLDEN["log"]["said"].items()}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
-from services.logging.filters import in_json, in_plain
+from services.logging.filters import json_literal_pattern, literal_pattern
 from shared.errors import Invalid
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -16,16 +16,16 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20
 
 @given(TEXT, TEXT)
 def test_a_term_is_found_literally(term: str, around: str) -> None:
-    assert re.search(in_plain(term), around + term + around)
-    assert re.search(in_json(term), to_json({"q": around + term + around}).decode())
-    assert "\x00" not in in_plain(term), "a BSON pattern ends at NUL"
+    assert re.search(literal_pattern(term), around + term + around)
+    assert re.search(json_literal_pattern(term), to_json({"q": around + term + around}).decode())
+    assert "\x00" not in literal_pattern(term), "a BSON pattern ends at NUL"
 
 
 def test_special_characters_mean_themselves() -> None:
-    assert not re.search(in_plain("a.c"), "abc")
-    assert re.search(in_json('say "hi"\n'), json.dumps({"q": 'say "hi"\n'}))
+    assert not re.search(literal_pattern("a.c"), "abc")
+    assert re.search(json_literal_pattern('say "hi"\n'), json.dumps({"q": 'say "hi"\n'}))
 
 
 def test_a_term_longer_than_the_database_takes_is_refused() -> None:
     with pytest.raises(Invalid):
-        in_json('"' * 16_000)
+        json_literal_pattern('"' * 16_000)

@@ -1,4 +1,4 @@
-"""Reads wait for what was accepted before them, and for nothing else."""
+"""The read barrier waits for what was accepted before the read, and for nothing else."""
 
 import asyncio
 
@@ -10,50 +10,50 @@ from shared.bus import ConsumerProgress
 from shared.errors import Unavailable
 
 
-class Server:
-    """What the stream would say."""
+class ProgressSource:
+    """Answers for the server: last sequence of the stream and floor of the consumer, after `delay` seconds."""
 
     def __init__(self, last: int = 0, floor: int = 0, *, delay: float = 0) -> None:
         self.last, self.floor, self.delay = last, floor, delay
-        self.asked = 0
+        self.requests = 0
 
     async def __call__(self) -> ConsumerProgress:
-        self.asked += 1
+        self.requests += 1
         answer = ConsumerProgress(1, self.last, self.floor)
         await asyncio.sleep(self.delay)
         return answer
 
 
-async def test_nothing_to_wait_for_costs_one_question() -> None:
-    server = Server(last=5, floor=5)
+async def test_a_read_with_nothing_to_wait_for_costs_one_request() -> None:
+    server = ProgressSource(last=5, floor=5)
     assert await ReadBarrier(server).wait_until_stored()
-    assert server.asked == 1
+    assert server.requests == 1
 
 
-async def test_a_read_goes_on_as_soon_as_this_process_has_stored_what_was_missing() -> None:
-    server = Server(last=5, floor=3)
-    where = ReadBarrier(server)
-    reading = asyncio.create_task(where.wait_until_stored())
+async def test_a_read_continues_once_this_process_has_stored_what_was_missing() -> None:
+    server = ProgressSource(last=5, floor=3)
+    barrier = ReadBarrier(server)
+    reading = asyncio.create_task(barrier.wait_until_stored())
     await asyncio.sleep(0.001)
-    where.stored([5])
+    barrier.mark_stored([5])
     await asyncio.sleep(0)
     assert not reading.done(), "4 is still missing"
-    where.stored([4])
+    barrier.mark_stored([4])
     await asyncio.wait_for(reading, 0.1)
 
 
-async def test_a_read_does_not_wait_for_what_came_after_it() -> None:
-    server = Server(last=5, floor=3)
-    where = ReadBarrier(server)
-    reading = asyncio.create_task(where.wait_until_stored())
+async def test_a_read_does_not_wait_for_what_was_accepted_after_it() -> None:
+    server = ProgressSource(last=5, floor=3)
+    barrier = ReadBarrier(server)
+    reading = asyncio.create_task(barrier.wait_until_stored())
     await asyncio.sleep(0.001)
     server.last = 99
-    where.stored([4, 5])
+    barrier.mark_stored([4, 5])
     await asyncio.wait_for(reading, 0.1)
 
 
-async def test_what_another_replica_stored_is_heard_from_the_server() -> None:
-    server = Server(last=5, floor=3)
+async def test_a_read_continues_once_another_replica_has_stored_what_was_missing() -> None:
+    server = ProgressSource(last=5, floor=3)
     reading = asyncio.create_task(ReadBarrier(server).wait_until_stored())
     await asyncio.sleep(0.01)
     assert not reading.done()
@@ -61,49 +61,52 @@ async def test_what_another_replica_stored_is_heard_from_the_server() -> None:
     await asyncio.wait_for(reading, 0.2)
 
 
-async def test_questions_are_shared_but_never_older_than_the_read() -> None:
-    server = Server(last=1, floor=1, delay=0.02)
-    where = ReadBarrier(server)
-    first = asyncio.create_task(where.wait_until_stored())
+async def test_reads_share_requests_that_are_not_older_than_they_are() -> None:
+    server = ProgressSource(last=1, floor=1, delay=0.02)
+    barrier = ReadBarrier(server)
+    first = asyncio.create_task(barrier.wait_until_stored())
     await asyncio.sleep(0.01)
-    server.last = 2  # accepted while the first question is under way
-    later = [asyncio.create_task(where.wait_until_stored()) for _ in range(50)]
+    server.last = 2  # accepted while the first request is under way
+    later = [asyncio.create_task(barrier.wait_until_stored()) for _ in range(50)]
     await first
-    assert server.asked <= 2
+    assert server.requests <= 2
     await asyncio.sleep(0.03)
     assert not any(task.done() for task in later), "they must know of 2"
-    where.stored([2])
+    barrier.mark_stored([2])
     await asyncio.gather(*later)
 
 
-async def test_patience_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_wait_ends_at_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_barrier, "TIMEOUT_SECONDS", 0.05)
-    assert await asyncio.wait_for(ReadBarrier(Server(last=5)).wait_until_stored(), 0.5) is False
+    assert await asyncio.wait_for(ReadBarrier(ProgressSource(last=5)).wait_until_stored(), 0.5) is False
 
 
 async def test_a_bus_that_does_not_answer_does_not_stop_reads() -> None:
-    async def away() -> ConsumerProgress:
+    async def unavailable() -> ConsumerProgress:
         raise Unavailable("away")
 
-    assert await asyncio.wait_for(ReadBarrier(away).wait_until_stored(), 0.1) is False
+    assert await asyncio.wait_for(ReadBarrier(unavailable).wait_until_stored(), 0.1) is False
 
 
-async def test_a_stream_made_anew_begins_anew() -> None:
-    server = Server(last=100, floor=100)
-    where = ReadBarrier(server)
-    await where.wait_until_stored()
+async def test_a_stream_that_was_created_again_starts_from_its_new_sequences() -> None:
+    server = ProgressSource(last=100, floor=100)
+    barrier = ReadBarrier(server)
+    await barrier.wait_until_stored()
     server.last, server.floor = 2, 1
-    reading = asyncio.create_task(where.wait_until_stored())
+    reading = asyncio.create_task(barrier.wait_until_stored())
     await asyncio.sleep(0.005)
     assert not reading.done()
-    where.stored([2])
+    barrier.mark_stored([2])
     await asyncio.wait_for(reading, 0.1)
 
 
-async def test_a_read_that_is_given_up_does_not_take_the_question_from_the_others() -> None:
-    server = Server(last=1, floor=1, delay=0.02)
-    where = ReadBarrier(server)
-    given_up, stays = asyncio.create_task(where.wait_until_stored()), asyncio.create_task(where.wait_until_stored())
+async def test_a_cancelled_read_does_not_cancel_the_request_of_the_others() -> None:
+    server = ProgressSource(last=1, floor=1, delay=0.02)
+    barrier = ReadBarrier(server)
+    cancelled, other = (
+        asyncio.create_task(barrier.wait_until_stored()),
+        asyncio.create_task(barrier.wait_until_stored()),
+    )
     await asyncio.sleep(0.005)
-    given_up.cancel()
-    await asyncio.wait_for(stays, 0.5)
+    cancelled.cancel()
+    await asyncio.wait_for(other, 0.5)

@@ -1,18 +1,17 @@
-"""What is measured. Every scenario runs several rounds, so that a figure comes with its spread."""
+"""Measures logging: logs per second until they can be read."""
 
 import asyncio
 import json
-import statistics
 from time import perf_counter
 
-from bench.client import Target, hammer
+from bench.client import Target, send_repeatedly
+from bench.rounds import ROUNDS, percentile_ms, spread
 
-ROUNDS = 5
 _CONFIG = {"type": "model", "model": "gpt-4-1106-preview", "temperature": 0.2, "prompt_template": "Answer: {{q}}"}
 
 
 def log_body(project: str, count: int | None = None) -> bytes:
-    """One log, or an array of `count`, of a size that is usual: about 1 kB with inputs, output and messages."""
+    """Return one log, or an array of `count`, as JSON: about 1 kB each, with inputs, output and messages."""
     entry = {
         "project": project,
         "config": _CONFIG,
@@ -26,29 +25,14 @@ def log_body(project: str, count: int | None = None) -> bytes:
     return json.dumps(entry if count is None else [entry] * count).encode()
 
 
-def spread(values: list[float], digits: int = 1) -> dict[str, float]:
-    """Median, least and greatest of the rounds."""
-    return {
-        "median": round(statistics.median(values), digits),
-        "min": round(min(values), digits),
-        "max": round(max(values), digits),
-    }
-
-
-def percentile(seconds: list[float], share: float) -> float:
-    """In milliseconds."""
-    ordered = sorted(seconds)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
-
-
-async def _stored(target: Target, project_id: str) -> int:
+async def _count_stored_logs(target: Target, project_id: str) -> int:
     connection = target.connect()
     _, body = await connection.request("GET", f"/v4/logs?project_id={project_id}&size=1")
     connection.close()
     return int(json.loads(body)["total"])
 
 
-async def _project_id(target: Target, project: str) -> str:
+async def _create_project(target: Target, project: str) -> str:
     connection = target.connect()
     status, body = await connection.request("POST", "/v4/logs", log_body(project))
     connection.close()
@@ -56,25 +40,28 @@ async def _project_id(target: Target, project: str) -> str:
     return str(json.loads(body)["project_id"])
 
 
-async def logs(target: Target, *, connections: int, requests: int, batch: int | None) -> dict[str, object]:
-    """Logs per second from the first request until the last log can be read; every answer must be 200."""
+async def measure_logs(target: Target, *, connections: int, requests: int, batch: int | None) -> dict[str, object]:
+    """Return logs per second from the first request until the last log can be read, and latencies of the requests.
+
+    `batch` is the number of logs a request, None for a single one outside an array. Every response must be 200.
+    """
     project = f"bench-{connections}-{batch or 1}"
-    project_id = await _project_id(target, project)
+    project_id = await _create_project(target, project)
     body = log_body(project, batch)
-    await hammer(target, "POST", "/v4/logs", body, connections=connections, requests=connections * 10)
+    await send_repeatedly(target, "POST", "/v4/logs", body, connections=connections, requests=connections * 10)
     accepted, stored, p50, p99 = [], [], [], []
     for _ in range(ROUNDS):
-        before = await _stored(target, project_id)
+        before = await _count_stored_logs(target, project_id)
         started = perf_counter()
-        tally = await hammer(target, "POST", "/v4/logs", body, connections=connections, requests=requests)
-        wanted = before + requests * (batch or 1)
-        while await _stored(target, project_id) < wanted:  # noqa: ASYNC110 - another process makes it true
+        result = await send_repeatedly(target, "POST", "/v4/logs", body, connections=connections, requests=requests)
+        expected = before + requests * (batch or 1)
+        while await _count_stored_logs(target, project_id) < expected:  # noqa: ASYNC110 - another process makes it true
             await asyncio.sleep(0.02)
         stored.append(requests * (batch or 1) / (perf_counter() - started))
-        accepted.append(requests * (batch or 1) / tally.elapsed_seconds)
-        assert tally.count(200) == requests, tally.statuses
-        p50.append(percentile(tally.seconds, 0.5))
-        p99.append(percentile(tally.seconds, 0.99))
+        accepted.append(requests * (batch or 1) / result.elapsed_seconds)
+        assert result.count(200) == requests, result.status_counts
+        p50.append(percentile_ms(result.latencies_seconds, 0.5))
+        p99.append(percentile_ms(result.latencies_seconds, 0.99))
     return {
         "stored_logs_per_second": spread(stored),
         "accepted_logs_per_second": spread(accepted),
