@@ -29,6 +29,8 @@ class RejectedRecord(NamedTuple):
     recorded: int
     reason: str
     payload: bytes
+    organisation: str | None = None
+    """None if it cannot be read."""
 
 
 class Decoded(NamedTuple):

@@ -15,8 +15,8 @@ OURS = ("services", "shared", "deploy", "bench", "examples")
 SHARED = {
     "__init__.py", "appender.py", "blobs.py", "errors.py", "ids.py", "memory.py", "mongo.py", "permissions.py",
     "sealing.py", "service.py", "settings.py", "telemetry.py",
-    "bus/__init__.py", "bus/client.py", "bus/connection.py", "bus/consumer.py", "bus/router.py", "bus/streams.py",
-    "bus/wire.py",
+    "bus/__init__.py", "bus/client.py", "bus/connection.py", "bus/consumer.py", "bus/dead_letters.py", "bus/jobs.py",
+    "bus/router.py", "bus/streams.py", "bus/wire.py",
     "contracts/__init__.py", "contracts/access.py", "contracts/chat.py", "contracts/evaluation.py",
     "contracts/credentials.py", "contracts/deployments.py", "contracts/generations.py", "contracts/health.py",
     "contracts/logs.py", "contracts/message.py", "contracts/projects.py", "contracts/prompts.py",

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from itertools import islice
 
 from opentelemetry.trace import SpanKind
@@ -13,12 +14,10 @@ from services.logging.deps import Deps
 from services.logging.session_resolution import LogKey, SessionAssignment, assign_sessions, key_of, parents
 from services.logging.sessions import SessionRecord, merge_session_records, session_record_of
 from shared import telemetry
-from shared.bus import Batch
-from shared.contracts.logs import FeedbackGiven, LogRecord, LogUpdate, ProjectDeleted
+from shared.bus import Batch, DeadLetter, append_dead_letter
+from shared.contracts.logs import LOGS_SUBJECT, FeedbackGiven, LogRecord, LogUpdate, ProjectDeleted
 
 DEAD_SUBJECT = "dead.logs"
-REASON = "Everloop-Reason"
-_MOST_DEAD_BYTES = 7 * 1024 * 1024
 MOST_ENTRIES = 1000
 _MOST_LINKS = 128
 """OpenTelemetry's default limit of links on a span."""
@@ -172,15 +171,24 @@ async def _drop_late(updates: list[Entry[LogUpdate]], deps: Deps) -> None:
 def _refusal(entry: Entry[LogRecord] | Entry[LogUpdate] | Entry[FeedbackGiven], reason: str) -> RejectedRecord:
     # Not pydantic's JSON: what refused the record may be a text that cannot be written as UTF-8.
     payload = json.dumps([entry.record.model_dump(exclude_none=True)], default=str)
-    return RejectedRecord(entry.recorded, reason, payload.encode())
+    return RejectedRecord(entry.recorded, reason, payload.encode(), entry.record.organisation)
 
 
 async def _dead_letter(refused: Iterable[RejectedRecord], deps: Deps) -> None:
     """Keep what can never be stored in `DEAD`: the entry as it would be sent again, and the reason as a header."""
     for one in refused:
-        await deps.bus.append(
+        letter = DeadLetter(
+            subject=LOGS_SUBJECT,
+            payload=one.payload,
+            error="Invalid",
+            reason=one.reason,
+            last_at=datetime.now(UTC),
+            organisation=one.organisation,
+        )
+        await append_dead_letter(
+            deps.bus,
             DEAD_SUBJECT,
-            one.payload[:_MOST_DEAD_BYTES],
+            letter,
             message_id=f"dead-logs-{one.recorded}",
-            headers={REASON: " ".join(one.reason.split())[:500], "Everloop-Recorded": str(one.recorded)},
+            headers={"Everloop-Recorded": str(one.recorded)},
         )
