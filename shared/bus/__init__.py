@@ -3,7 +3,7 @@ reads streams."""
 
 from shared.bus.client import Bus
 from shared.bus.consumer import Batch, consume
-from shared.bus.dead_letters import DeadLetter, append_dead_letter
+from shared.bus.dead_letters import append_dead_letter
 from shared.bus.jobs import JOBS, JOBS_DUPLICATE_WINDOW_SECONDS, JOBS_SUBJECTS
 from shared.bus.router import Router
 from shared.bus.streams import ConsumerProgress, StreamSpec, ensure_stream, newest, progress, trim
@@ -15,7 +15,6 @@ __all__ = [
     "Batch",
     "Bus",
     "ConsumerProgress",
-    "DeadLetter",
     "Router",
     "StreamSpec",
     "append_dead_letter",

@@ -24,6 +24,7 @@ from pydantic_core import from_json
 from shared import telemetry
 from shared.bus.connection import Connection
 from shared.bus.wire import BEAT, BEAT_SECONDS, CANCEL, DONE, END, KIND, problem_in
+from shared.contracts.dead_letters import ORGANISATION
 from shared.contracts.message import Command, Event, Job, Request
 from shared.errors import TooLarge, Unavailable
 from shared.settings import ServiceSettings
@@ -40,8 +41,6 @@ REQUEST_TIMEOUT_SECONDS = 5.0
 SILENCE_SECONDS = 3 * BEAT_SECONDS
 """A call whose service has not even sent a heartbeat for this long is given up."""
 MOST_JOB_BYTES = 1024 * 1024
-ORGANISATION = "Everloop-Organisation"
-"""Header of jobs and dead letters: whose they are can be told without reading them."""
 _TOO_LARGE = "This is more than fits into one message of the bus; send less at once."
 _LOST = (NatsTimeoutError, ConnectionClosedError, ConnectionDrainingError, OutboundBufferLimitError)
 

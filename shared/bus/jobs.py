@@ -20,10 +20,11 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from pydantic import ValidationError
 
 from shared import ids, telemetry
-from shared.bus.client import ORGANISATION, Bus
+from shared.bus.client import Bus
 from shared.bus.connection import FINISH_SECONDS
 from shared.bus.consumer import _Reader
-from shared.bus.dead_letters import DeadLetter, append_dead_letter, trace_of
+from shared.bus.dead_letters import append_dead_letter
+from shared.contracts.dead_letters import ORGANISATION, DeadLetter, trace_of
 from shared.contracts.message import Job
 from shared.errors import PLATFORM, Problem
 

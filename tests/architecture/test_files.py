@@ -18,7 +18,8 @@ SHARED = {
     "bus/__init__.py", "bus/client.py", "bus/connection.py", "bus/consumer.py", "bus/dead_letters.py", "bus/jobs.py",
     "bus/router.py", "bus/streams.py", "bus/wire.py",
     "contracts/__init__.py", "contracts/access.py", "contracts/chat.py", "contracts/evaluation.py",
-    "contracts/credentials.py", "contracts/deployments.py", "contracts/generations.py", "contracts/health.py",
+    "contracts/credentials.py", "contracts/dead_letters.py", "contracts/deployments.py", "contracts/generations.py",
+    "contracts/health.py",
     "contracts/logs.py", "contracts/message.py", "contracts/projects.py", "contracts/prompts.py",
     "contracts/providers.py", "contracts/routing.py", "contracts/tools.py",
 }  # fmt: skip

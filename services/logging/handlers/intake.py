@@ -14,7 +14,8 @@ from services.logging.deps import Deps
 from services.logging.session_resolution import LogKey, SessionAssignment, assign_sessions, key_of, parents
 from services.logging.sessions import SessionRecord, merge_session_records, session_record_of
 from shared import telemetry
-from shared.bus import Batch, DeadLetter, append_dead_letter
+from shared.bus import Batch, append_dead_letter
+from shared.contracts.dead_letters import DeadLetter
 from shared.contracts.logs import LOGS_SUBJECT, FeedbackGiven, LogRecord, LogUpdate, ProjectDeleted
 
 DEAD_SUBJECT = "dead.logs"
