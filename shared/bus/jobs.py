@@ -26,7 +26,7 @@ from shared.bus.consumer import _Reader
 from shared.bus.dead_letters import append_dead_letter
 from shared.contracts.dead_letters import ORGANISATION, DeadLetter, trace_of
 from shared.contracts.message import Job
-from shared.errors import PLATFORM, Problem
+from shared.errors import PLATFORM, Internal, Invalid, Problem
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +81,8 @@ class JobRoute(NamedTuple):
         return "-".join(tokens[1:])
 
 
-class _Exhausted(Exception):  # noqa: N818 - the class name is shown as the error of a dead letter
-    """The job was given out as often as it may be, and no worker has told how that ended."""
+class Exhausted(Internal):
+    """The job was given out as often as it may be, and no worker has told how that ended: they were killed, perhaps."""
 
 
 class _Delivery:
@@ -107,11 +107,11 @@ class _Delivery:
         return DeadLetter(
             subject=self.message.subject,
             payload=self.message.data,
-            error=type(error).__name__.lstrip("_"),
+            error=type(error).__name__,
             reason=_reason(error),
             last_at=datetime.now(UTC),
             first_at=self.since,
-            tries=self.number,
+            tries=self.number - isinstance(error, Exhausted),
             organisation=self.organisation,
             trace=self.trace,
         )
@@ -200,10 +200,7 @@ class JobWorker:
             subject, context=telemetry.incoming(delivery.message.headers), kind=SpanKind.CONSUMER
         ) as span:
             try:
-                if delivery.number > self._route.tries:
-                    raise _Exhausted
-                job = self._route.job.model_validate_json(delivery.message.data)
-                await self._handle(delivery.message, job)
+                await self._handle(delivery.message, self._job(delivery))
             except asyncio.CancelledError as error:
                 if not self._reader.stopped:  # the handler's own doing
                     await self._failed(delivery, error)
@@ -215,6 +212,16 @@ class JobWorker:
             else:
                 with contextlib.suppress(NatsError):  # what is not acknowledged comes again
                     await delivery.message.ack()
+
+    def _job(self, delivery: _Delivery) -> Job:
+        """The job to try now. Exhausted if there is no try left; Invalid if it cannot be read."""
+        if delivery.number > self._route.tries:
+            raise Exhausted("No worker has told how its last try ended: they were killed, or cut off for long.")
+        try:
+            return self._route.job.model_validate_json(delivery.message.data)
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, line['loc']))}: {line['type']}" for line in error.errors()[:5])
+            raise Invalid(f"The job cannot be read: {wrong.removeprefix(': ')}.") from None
 
     async def _handle(self, message: Msg, job: Job) -> None:
         """Run the handler, telling the server meanwhile that we are at it."""
@@ -231,7 +238,8 @@ class JobWorker:
         await work
 
     async def _failed(self, delivery: _Delivery, error: BaseException) -> None:
-        final = isinstance(error, ValidationError | _Exhausted) or (isinstance(error, Problem) and not error.retryable)
+        # Internal is what another service tells of its defect: not the job's fault, as a defect of ours is not.
+        final = isinstance(error, Problem) and not error.retryable and not isinstance(error, Internal)
         if final or delivery.number >= self._route.tries:
             await self._dead(delivery, error)
             return
@@ -256,7 +264,7 @@ class JobWorker:
         logger.error(
             "%s: given up after %d tries: %s: %s",
             *(subject, letter.tries, letter.error, letter.reason),
-            exc_info=None if isinstance(error, Problem | ValidationError | _Exhausted) else error,
+            exc_info=None if isinstance(error, Problem) else error,
         )
         with contextlib.suppress(NatsError):  # comes again, and is dead again under the same id
             await delivery.message.ack()
@@ -290,14 +298,6 @@ async def _again(message: Msg, delay_seconds: float) -> None:
 
 def _reason(error: BaseException) -> str:
     """A sentence without content: the text of a foreign error may quote what a caller wants kept nowhere."""
-    if isinstance(error, ValidationError):
-        return "The job cannot be read: " + "; ".join(
-            f"{'.'.join(map(str, line['loc'])) or 'whole'}: {line['type']}" for line in error.errors()[:5]
-        )
-    if isinstance(error, _Exhausted):
-        return (
-            "It was given out as often as it may be, and each time its worker ended without a word (killed, perhaps)."
-        )
     if isinstance(error, Problem):
         return error.message if error.origin == PLATFORM else f"{error.origin}: {error.code}"
     return "A defect; the log of the service has the details."

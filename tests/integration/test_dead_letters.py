@@ -81,7 +81,7 @@ async def test_a_job_that_killed_its_workers_runs_when_it_is_replayed(nats: Nats
             "jobs.probe.errand",
             ORGANISATION,
             "Exhausted",
-            TRIES + 1,
+            TRIES,
         ]
         sent = await everloop(nats, "replay", str(listed["sequence"]))
         assert (sent.returncode, sent.stdout) == (0, f"{listed['sequence']} -> jobs.probe.errand\n")

@@ -6,16 +6,16 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from pydantic import ValidationError
 
 from shared import ids
-from shared.bus import JOBS, Bus, Router, jobs
+from shared.bus import JOBS, Bus, jobs
 from shared.contracts.message import Job
-from shared.errors import Invalid, RateLimited, TooLarge, Unavailable, UpstreamFailed
+from shared.errors import Internal, Invalid, RateLimited, TooLarge, Unavailable
 from tests.integration.job_fixtures import (
     ORGANISATION,
     Worker,
@@ -146,20 +146,19 @@ async def test_a_worker_waits_for_the_stream(nats: Nats, bus: Bus) -> None:
         await until(lambda: log.ended)
 
 
-async def test_a_service_works_on_its_own_jobs_only(bus: Bus) -> None:
-    for subject in ("jobs.other.what", "jobs.probe", "jobs.probe.", "probe.what"):
-        router = Router[None]()
-        router.works(type("Odd", (Job,), {"__module__": __name__, "subject": subject}))(Log())
-        with pytest.raises(TypeError, match=r"jobs\.probe\.<what>"):
-            router.attach(bus, None)
-
-
 # --- trying again -------------------------------------------------------------------------------------------------
+
+
+def unreadable() -> ValidationError:
+    """What a handler raises that cannot read an answer."""
+    with pytest.raises(ValidationError) as caught:
+        Errand.model_validate({})
+    return caught.value
 
 
 @pytest.mark.usefixtures("quick")
 async def test_a_job_is_tried_again_after_growing_delays_until_it_succeeds(nats: Nats, bus: Bus) -> None:
-    kind, log = job_class(), Log(UpstreamFailed("no"), ZeroDivisionError(), asyncio.CancelledError())
+    kind, log = job_class(), Log(Internal("a defect elsewhere"), unreadable(), asyncio.CancelledError())
     await bus.enqueue(job_of(kind))
     async with working(nats, kind, log):
         await until(lambda: is_empty(bus))
@@ -404,10 +403,3 @@ async def test_everything_goes_on_after_the_server_was_killed(tmp_path: Path) ->
             assert set(log.ended) == {*wanted, late.id}
             assert len(log.ended) <= len(wanted) + 1 + 2 * 4, "those in hand, and those done just before, may run twice"
             assert not await dead_letters(bus)
-
-
-def test_delays_grow_and_are_bounded() -> None:
-    assert [jobs.retry_delay_seconds(tried) for tried in range(1, 9)] == [1, 4, 16, 64, 256, 600, 600, 600]
-    assert jobs.retry_delay_seconds(10_000) == 600
-    wishes: list[Any] = [0.5, 30, float("inf")]
-    assert [jobs.retry_delay_seconds(1, wish) for wish in wishes] == [1, 30, 86_400]
