@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 import uvloop
 
-from bench import generations, scenarios
+from bench import generations, jobs, scenarios
 from bench.stack import Stack, idle, running
 
 SETTLE_SECONDS = 5.0
@@ -37,6 +37,9 @@ async def _measure(stack: Stack, scale: float) -> dict[str, object]:
     arrays = await scenarios.logs(target, connections=8, requests=requests(800), batch=50)
     await settle()
     figures: dict[str, object] = {"logs_single": single, "logs_arrays": arrays}
+    _say("jobs …")
+    figures["jobs"] = await jobs.jobs(stack, number=requests(6000))
+    await settle()
     for connections, number in ((1, 400), (16, 1600), (64, 1600)):
         for stream in (False, True):
             name = f"{'stream' if stream else 'chat'}_{connections}"
