@@ -241,7 +241,7 @@ class JobWorker:
         # Internal is what another service tells of its defect: not the job's fault, as a defect of ours is not.
         final = isinstance(error, Problem) and not error.retryable and not isinstance(error, Internal)
         if final or delivery.number >= self._route.tries:
-            await self._dead(delivery, error)
+            await self._dead_letter(delivery, error)
             return
         wanted = error.retry_after_seconds if isinstance(error, Problem) else None
         delay = retry_delay_seconds(delivery.number, wanted)
@@ -250,16 +250,16 @@ class JobWorker:
             *(self._route.job.subject, delivery.number, self._route.tries, delay, _reason(error)),
             exc_info=None if isinstance(error, Problem) else error,
         )
-        await _again(delivery.message, delay)
+        await _redeliver(delivery.message, delay)
 
-    async def _dead(self, delivery: _Delivery, error: BaseException) -> None:
+    async def _dead_letter(self, delivery: _Delivery, error: BaseException) -> None:
         subject = self._route.job.subject
         letter = delivery.letter(error)
         try:
             await append_dead_letter(self._bus, f"dead.{subject}", letter, message_id=delivery.letter_id())
         except Problem as refused:
             logger.warning("%s: a job that failed for good waits for the stream DEAD: %s", subject, refused.message)
-            await _again(delivery.message, retry_delay_seconds(delivery.number))
+            await _redeliver(delivery.message, retry_delay_seconds(delivery.number))
             return
         logger.error(
             "%s: given up after %d tries: %s: %s",
@@ -285,13 +285,13 @@ class JobWorker:
                 timeout_seconds=_GIVE_BACK_SECONDS / 2,
             )
         except Problem:
-            await _again(delivery.message, 0)
+            await _redeliver(delivery.message, 0)
         else:
             with contextlib.suppress(NatsError):
                 await delivery.message.ack()
 
 
-async def _again(message: Msg, delay_seconds: float) -> None:
+async def _redeliver(message: Msg, delay_seconds: float) -> None:
     with contextlib.suppress(NatsError):  # then it comes after `ACK_WAIT_SECONDS`
         await message.nak(delay=delay_seconds)
 

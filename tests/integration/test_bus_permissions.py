@@ -259,7 +259,7 @@ async def test_a_service_makes_its_streams_and_reads_them(
     assert (await reader.consumer_info(stream, durable)).num_ack_pending == 0
 
 
-async def test_a_service_enqueues_its_jobs_works_on_them_and_buries_them(
+async def test_a_service_enqueues_its_jobs_works_on_them_and_dead_letters_them(
     server: Server, logins: dict[str, Login], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The whole way of a job with the rights of its service: done, tried again, dead, given back."""

@@ -48,7 +48,7 @@ async def everloop(nats: Nats | None, *arguments: str, **environment: str) -> "s
     )
 
 
-async def bury(bus: Bus, number: int, subject: str = "jobs.probe.errand", **fields: Any) -> None:
+async def put_letter(bus: Bus, number: int, subject: str = "jobs.probe.errand", **fields: Any) -> None:
     letter = DeadLetter(
         **{
             "subject": subject,
@@ -92,7 +92,7 @@ async def test_a_job_that_killed_its_workers_runs_when_it_is_replayed(nats: Nats
 
 
 async def test_a_replay_that_was_cut_off_and_is_repeated_sends_once(nats: Nats, bus: Bus) -> None:
-    await bury(bus, 1)
+    await put_letter(bus, 1)
     async with operator.connected(Server(nats.url)) as js:
         stored = await operator.letter_at(js, 1)
 
@@ -113,7 +113,7 @@ async def test_a_replay_that_was_cut_off_and_is_repeated_sends_once(nats: Nats, 
 
 async def test_all_of_one_subject_are_replayed_and_no_other(nats: Nats, bus: Bus) -> None:
     for number, subject in enumerate(["jobs.probe.errand", "jobs.probe.count", "jobs.probe.errand"]):
-        await bury(bus, number, subject)
+        await put_letter(bus, number, subject)
     sent = await everloop(nats, "replay", "--all", "--subject", "jobs.probe.errand")
     assert sent.stdout == "1 -> jobs.probe.errand\n3 -> jobs.probe.errand\n"
     assert await waiting(bus) == 2
@@ -134,9 +134,9 @@ async def test_a_letter_of_logging_from_before_is_read_and_sent_to_logs(nats: Na
 
 
 async def test_what_cannot_be_sent_again_stays(nats: Nats, bus: Bus) -> None:
-    await bury(bus, 1, "nobody.listens")
-    await bury(bus, 2, payload=b"x" * (MOST_BYTES + 1))
-    await bury(bus, 3)
+    await put_letter(bus, 1, "nobody.listens")
+    await put_letter(bus, 2, payload=b"x" * (MOST_BYTES + 1))
+    await put_letter(bus, 3)
     sent = await everloop(nats, "replay", "1", "2", "9", "3")
     assert sent.returncode == 1
     assert sent.stdout == "3 -> jobs.probe.errand\n"
@@ -154,7 +154,7 @@ async def test_what_cannot_be_sent_again_stays(nats: Nats, bus: Bus) -> None:
 
 async def test_the_list_is_filtered_and_its_newest_are_last(nats: Nats, bus: Bus) -> None:
     for number in range(5):
-        await bury(bus, number, organisation=f"tm_{number % 2}")
+        await put_letter(bus, number, organisation=f"tm_{number % 2}")
     listed = json.loads((await everloop(nats, "list", "--json", "--organisation", "tm_0", "--limit", "2")).stdout)
     assert [each["sequence"] for each in listed] == [3, 5]
     shown = await everloop(nats, "list", "--limit", "2")
@@ -166,8 +166,8 @@ async def test_the_list_is_filtered_and_its_newest_are_last(nats: Nats, bus: Bus
 
 
 async def test_a_letter_is_shown_whole(nats: Nats, bus: Bus) -> None:
-    await bury(bus, 1, first_at=datetime(2025, 1, 1, tzinfo=UTC), tries=3)
-    await bury(bus, 2, payload=b"\xff")
+    await put_letter(bus, 1, first_at=datetime(2025, 1, 1, tzinfo=UTC), tries=3)
+    await put_letter(bus, 2, payload=b"\xff")
     shown = json.loads((await everloop(nats, "show", "1")).stdout)
     assert shown == {
         "sequence": 1,
@@ -205,7 +205,7 @@ async def test_mistakes_are_told_with_their_remedy(nats: Nats, bus: Bus, tmp_pat
 
 
 async def test_a_letter_of_any_length_is_kept_at_most_in_part(bus: Bus) -> None:
-    await bury(bus, 1, payload=b"x" * (MOST_BYTES + 1), reason="long " * 500)
+    await put_letter(bus, 1, payload=b"x" * (MOST_BYTES + 1), reason="long " * 500)
     (letter,) = await dead_letters(bus)
     assert len(letter.data or b"") == MOST_BYTES
     assert len((letter.headers or {})["Everloop-Reason"]) <= 500

@@ -163,8 +163,8 @@ async def test_a_job_is_tried_again_after_growing_delays_until_it_succeeds(nats:
     async with working(nats, kind, log):
         await until(lambda: is_empty(bus))
     assert len(log.ended) == 1
-    for pause, (least, most) in zip(log.pauses, [(0.1, 0.4), (0.4, 0.9), (1.6, 2.4)], strict=True):
-        assert least <= pause < most
+    for pause, wanted in zip(log.pauses, [0.1, 0.4, 1.6], strict=True):
+        assert wanted <= pause < wanted + 1
     assert not await dead_letters(bus)
 
 
@@ -256,16 +256,15 @@ async def test_a_job_stays_in_the_queue_until_its_dead_letter_is_written(nats: N
 
 
 async def test_no_more_than_its_workers_at_a_time_and_no_job_is_fetched_before(nats: Nats, bus: Bus) -> None:
-    kind, one, other = job_class(), Log(seconds=0.4), Log(seconds=0.4)
+    kind, one, other = job_class(), Log(seconds=1), Log(seconds=1)
     await asyncio.gather(*(bus.enqueue(job_of(kind)) for _ in range(12)))
     durable = kind.subject.removeprefix("jobs.").replace(".", "-")
     async with working(nats, kind, one, workers=3):
         await until(lambda: one.at_once == 3)
         assert (await bus.client.jetstream().consumer_info(JOBS, durable)).num_ack_pending == 3
-        started = time.monotonic()
         async with working(nats, kind, other, workers=3):
             await until(lambda: other.at_once == 3)
-            assert time.monotonic() - started < 0.3, "what waits is there for the other replica at once"
+            assert (len(one.begun), one.ended) == (3, []), "what waits is there for the other replica at once"
             await until(lambda: is_empty(bus))
     assert (one.most_at_once, other.most_at_once) == (3, 3)
     assert len({*one.ended, *other.ended}) == len([*one.ended, *other.ended]) == 12
