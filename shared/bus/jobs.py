@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from nats.aio.msg import Msg
@@ -19,14 +18,14 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from pydantic import ValidationError
 
-from shared import ids, telemetry
+from shared import telemetry
 from shared.bus.client import Bus
 from shared.bus.connection import FINISH_SECONDS
 from shared.bus.consumer import _Reader
 from shared.bus.dead_letters import append_dead_letter
-from shared.contracts.dead_letters import ORGANISATION, DeadLetter, trace_of
+from shared.bus.deliveries import Delivery, Exhausted, reason
 from shared.contracts.message import Job
-from shared.errors import PLATFORM, Internal, Invalid, Problem
+from shared.errors import Internal, Invalid, Problem
 
 logger = logging.getLogger(__name__)
 
@@ -44,12 +43,6 @@ _LONGEST_WISH_SECONDS = 86_400.0
 _MOST_WAITING = 50_000
 """Jobs of a class that may be in hand or wait for their next try; beyond that no more are given out."""
 _GIVE_BACK_SECONDS = 2.0
-
-_TRIED = "Everloop-Tried"
-"""On a job that was given back: how many of its tries were used up before."""
-_ORIGIN = "Everloop-Origin"
-"""On a job that was given back: which message of the stream it was first, and since when."""
-_SINCE = "Everloop-Since"
 
 
 def retry_delay_seconds(tried: int, wanted_seconds: float | None = None) -> float:
@@ -79,51 +72,6 @@ class JobRoute(NamedTuple):
                 f"{self.job.__name__}.subject is {self.job.subject!r}; {service} works on jobs.{service}.<what>"
             )
         return "-".join(tokens[1:])
-
-
-class Exhausted(Internal):
-    """The job was given out as often as it may be, and no worker has told how that ended: they were killed, perhaps."""
-
-
-class _Delivery:
-    """A job as it was given to this process."""
-
-    def __init__(self, message: Msg) -> None:
-        headers = message.headers or {}
-        metadata = message.metadata
-        self.message = message
-        tried = headers.get(_TRIED, "")
-        self.number = (int(tried) if tried.isdecimal() else 0) + metadata.num_delivered
-        """Which try this is; 1 is the first."""
-        self.since = metadata.timestamp
-        with contextlib.suppress(ValueError):
-            self.since = datetime.fromisoformat(headers.get(_SINCE, ""))
-        self.origin = headers.get(_ORIGIN, f"{metadata.sequence.stream} {self.since.isoformat()}")
-        self.organisation = headers.get(ORGANISATION)
-        self.trace = trace_of(headers)
-
-    def letter(self, error: BaseException) -> DeadLetter:
-        """What is kept of it when it has failed for good."""
-        return DeadLetter(
-            subject=self.message.subject,
-            payload=self.message.data,
-            error=type(error).__name__,
-            reason=_reason(error),
-            last_at=datetime.now(UTC),
-            first_at=self.since,
-            tries=self.number - isinstance(error, Exhausted),
-            organisation=self.organisation,
-            trace=self.trace,
-        )
-
-    def letter_id(self) -> str:
-        """The same for every try of this job and for its copies."""
-        return ids.derive("dead", self.message.subject, self.origin)
-
-    def returned_headers(self) -> dict[str, str]:
-        """Headers of the copy that stands for this delivery not having been a try."""
-        found = {_TRIED: str(self.number - 1), _ORIGIN: self.origin, _SINCE: self.since.isoformat(), **self.trace}
-        return found if self.organisation is None else {**found, ORGANISATION: self.organisation}
 
 
 class JobWorker:
@@ -158,9 +106,9 @@ class JobWorker:
                 await asyncio.wait(self._tracked, return_when=asyncio.FIRST_COMPLETED)
                 continue
             for message in await self._reader.next_when_possible(self._route.workers - len(self._tracked)):
-                self._take(_Delivery(message))
+                self._take(Delivery(message))
 
-    def _take(self, delivery: _Delivery) -> None:
+    def _take(self, delivery: Delivery) -> None:
         task = asyncio.create_task(self._give_back(delivery) if self._reader.stopped else self._work(delivery))
         self._tracked.add(task)
         task.add_done_callback(self._finished)
@@ -191,9 +139,9 @@ class JobWorker:
         if unfinished := {reading, *self._tracked}:
             await asyncio.wait(unfinished, timeout=_GIVE_BACK_SECONDS)
         reading.cancel()
-        await asyncio.gather(*(self._give_back(_Delivery(message)) for message in await self._reader.leave()))
+        await asyncio.gather(*(self._give_back(Delivery(message)) for message in await self._reader.leave()))
 
-    async def _work(self, delivery: _Delivery) -> None:
+    async def _work(self, delivery: Delivery) -> None:
         """Try the job once and settle the delivery: acknowledge it, have it tried again, or append it to `DEAD`."""
         subject = self._route.job.subject
         with telemetry.tracer.start_as_current_span(
@@ -213,7 +161,7 @@ class JobWorker:
                 with contextlib.suppress(NatsError):  # what is not acknowledged comes again
                     await delivery.message.ack()
 
-    def _job(self, delivery: _Delivery) -> Job:
+    def _job(self, delivery: Delivery) -> Job:
         """The job to try now. Exhausted if there is no try left; Invalid if it cannot be read."""
         if delivery.number > self._route.tries:
             raise Exhausted("No worker has told how its last try ended: they were killed, or cut off for long.")
@@ -237,7 +185,7 @@ class JobWorker:
                 raise
         await work
 
-    async def _failed(self, delivery: _Delivery, error: BaseException) -> None:
+    async def _failed(self, delivery: Delivery, error: BaseException) -> None:
         # Internal is what another service tells of its defect: not the job's fault, as a defect of ours is not.
         final = isinstance(error, Problem) and not error.retryable and not isinstance(error, Internal)
         if final or delivery.number >= self._route.tries:
@@ -247,12 +195,12 @@ class JobWorker:
         delay = retry_delay_seconds(delivery.number, wanted)
         logger.warning(
             "%s: try %d of %d failed, the next one follows in %.0f s: %s",
-            *(self._route.job.subject, delivery.number, self._route.tries, delay, _reason(error)),
+            *(self._route.job.subject, delivery.number, self._route.tries, delay, reason(error)),
             exc_info=None if isinstance(error, Problem) else error,
         )
         await _redeliver(delivery.message, delay)
 
-    async def _dead_letter(self, delivery: _Delivery, error: BaseException) -> None:
+    async def _dead_letter(self, delivery: Delivery, error: BaseException) -> None:
         subject = self._route.job.subject
         letter = delivery.letter(error)
         try:
@@ -269,7 +217,7 @@ class JobWorker:
         with contextlib.suppress(NatsError):  # comes again, and is dead again under the same id
             await delivery.message.ack()
 
-    async def _give_back(self, delivery: _Delivery) -> None:
+    async def _give_back(self, delivery: Delivery) -> None:
         """Let another process have the job at once, and do not count this delivery as a try.
 
         The server counts every delivery, so a copy that says how many were tries takes the place of the message: first
@@ -294,10 +242,3 @@ class JobWorker:
 async def _redeliver(message: Msg, delay_seconds: float) -> None:
     with contextlib.suppress(NatsError):  # then it comes after `ACK_WAIT_SECONDS`
         await message.nak(delay=delay_seconds)
-
-
-def _reason(error: BaseException) -> str:
-    """A sentence without content: the text of a foreign error may quote what a caller wants kept nowhere."""
-    if isinstance(error, Problem):
-        return error.message if error.origin == PLATFORM else f"{error.origin}: {error.code}"
-    return "A defect; the log of the service has the details."
