@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -32,9 +33,18 @@ class Stack:
 
     def pids(self) -> dict[str, int]:
         """Return process ids by the name of the component, without the local model."""
+        return {row["name"]: row["pid"] for row in self._components() if row["name"] != "model" and row["pid"]}
+
+    def bus_login(self) -> tuple[str, str]:
+        """Return the URL of the stack's NATS and the operator's password."""
+        port = next(row["port"] for row in self._components() if row["name"] == "nats-server")
+        secrets = json.loads((self.folder / "secrets.json").read_text())
+        return f"nats://127.0.0.1:{port}", secrets["bus_passwords"]["operator"]
+
+    def _components(self) -> list[dict[str, Any]]:
         command = [str(_EVERLOOP), "status", "--json", "--data", str(self.folder)]
-        rows = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-        return {row["name"]: row["pid"] for row in rows if row["name"] != "model" and row["pid"]}
+        rows: list[dict[str, Any]] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        return rows
 
     def processes(self) -> list[psutil.Process]:
         """Return the processes of the stack and its supervisor, without the local model and the load generator."""

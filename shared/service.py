@@ -5,6 +5,7 @@ import contextlib
 import gc
 import logging
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -30,13 +31,19 @@ def collect_garbage_less_often() -> None:
 
 
 def run(name: str, settings: ServiceSettings, build: Build) -> None:
-    """Run a service until SIGTERM or SIGINT; requests in hand are finished first."""
+    """Run a service until SIGTERM or SIGINT; requests and jobs in hand are finished first.
+
+    Exit code 1 when a task that `bus.supervise` runs has ended before its time: nothing dies quietly.
+    """
     telemetry.start(f"everloop-{name}", settings.log_level)
     collect_garbage_less_often()
+    bus = Bus(settings, name)
     try:
-        uvloop.run(_run(Bus(settings, name), build))
+        uvloop.run(_run(bus, build))
     finally:
         telemetry.stop()
+    if bus.failed.is_set():
+        sys.exit(1)
 
 
 async def _run(bus: Bus, build: Build) -> None:
@@ -44,9 +51,11 @@ async def _run(bus: Bus, build: Build) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopped.set)
     work = asyncio.create_task(_serve(bus, build, serving, stopped))
-    stop = asyncio.create_task(stopped.wait())
-    await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
-    stop.cancel()
+    reasons = {asyncio.create_task(stopped.wait()), asyncio.create_task(bus.failed.wait())}
+    await asyncio.wait({work, *reasons}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.set()
+    for reason in reasons:
+        reason.cancel()
     if not serving.is_set():
         work.cancel()  # it still waits for its peers; there is nothing to finish
     with contextlib.suppress(asyncio.CancelledError):

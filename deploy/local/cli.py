@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deploy.local import checks, welcome
+from deploy.local import checks, dead_letters_cli, welcome
 from deploy.local.background import in_background
 from deploy.local.checks import Level
 from deploy.local.errors import Refused
@@ -27,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Everloop on this machine: five services, MongoDB, NATS and a small model, in one folder.",
 )
+app.add_typer(dead_letters_cli.app, name="dead")
 
 
 def _named(text: str | Path) -> Path:

@@ -23,7 +23,10 @@ class CallerCache:
     def __init__(self, find_principal: FindPrincipal, settings: Settings) -> None:
         self._find_principal = find_principal
         self._cache: Cache[str, Principal] = Cache(
-            most=settings.callers_most, fresh_seconds=settings.caller_fresh_seconds, stale_seconds=math.inf
+            tags=lambda _, principal: [principal.organisation],
+            max_entries=settings.callers_most,
+            fresh_seconds=settings.caller_fresh_seconds,
+            stale_seconds=math.inf,
         )
 
     async def listen(self, bus: Bus) -> None:
@@ -39,7 +42,7 @@ class CallerCache:
 
     def forget(self, organisation: str) -> None:
         """Drop the organisation's principals, after a change of its keys or roles."""
-        self._cache.forget(lambda _, principal: principal.organisation == organisation)
+        self._cache.invalidate(organisation)
 
     async def _find(self, key_hash: str) -> Principal:
         principal = await self._find_principal(key_hash)
@@ -49,4 +52,7 @@ class CallerCache:
 
     def _on_access_changed(self, event: AccessChanged | None) -> None:
         """Drop the principals the event concerns; None, after a reconnect, concerns all."""
-        self._cache.forget(lambda _, principal: event is None or principal.organisation == event.organisation)
+        if event is None:
+            self._cache.clear()
+        else:
+            self._cache.invalidate(event.organisation)

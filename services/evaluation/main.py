@@ -9,18 +9,17 @@ from nats.js.api import RetentionPolicy
 
 from services.evaluation.settings import Settings
 from shared import mongo
-from shared.bus import Bus, StreamSpec, ensure_stream
+from shared.bus import JOBS, JOBS_DUPLICATE_WINDOW_SECONDS, JOBS_SUBJECTS, Bus, StreamSpec, ensure_stream
 from shared.service import Probe, run
-
-JOBS = "JOBS"
 
 
 def jobs(settings: Settings) -> StreamSpec:
     """The work queue: a job is gone when it was done."""
     return StreamSpec(
         name=JOBS,
-        subjects=("jobs.>",),
+        subjects=(JOBS_SUBJECTS,),
         retention=RetentionPolicy.WORK_QUEUE,
+        duplicate_window_seconds=JOBS_DUPLICATE_WINDOW_SECONDS,
         max_age_days=settings.jobs_max_age_days,
         max_bytes=settings.jobs_max_bytes,
         replicas=settings.jobs_replicas,

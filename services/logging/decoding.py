@@ -31,6 +31,8 @@ class RejectedRecord(NamedTuple):
     reason: str
     payload: bytes
     """A JSON array that could be sent again, or the whole message if it is no JSON array."""
+    organisation: str | None = None
+    """None if it cannot be read."""
 
 
 class Decoded(NamedTuple):

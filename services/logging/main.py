@@ -19,6 +19,9 @@ from shared.service import Probe, run
 
 logger = logging.getLogger(__name__)
 
+DEAD_DUPLICATE_WINDOW_SECONDS = 86_400.0
+"""A job whose worker is killed between appending its dead letter and acknowledging it leaves one letter, if it comes
+again within a day. Letters are few, so remembering their ids costs little."""
 READER = "logging"
 """The durable consumer of `LOGS`: its acknowledgements say what is stored."""
 
@@ -45,6 +48,7 @@ def streams(settings: LoggingSettings) -> list[StreamSpec]:
             max_age_days=settings.dead_max_age_days,
             max_bytes=settings.dead_max_bytes,
             replicas=replicas,
+            duplicate_window_seconds=DEAD_DUPLICATE_WINDOW_SECONDS,
         ),
         StreamSpec(
             blobs.STREAM,

@@ -1,4 +1,5 @@
-"""The asking side: `ask` a service, `call` one that takes long or streams, `append` to a stream, `announce` a fact."""
+"""The asking side: `ask` a service, `call` one that takes long or streams, `append` to a stream, `announce` a fact,
+`enqueue` a job."""
 
 import asyncio
 import contextlib
@@ -24,7 +25,8 @@ from pydantic_core import from_json
 from shared import telemetry
 from shared.bus.connection import Connection
 from shared.bus.wire import BEAT, BEAT_SECONDS, CANCEL, DONE, END, KIND, TIMEOUT, problem_in
-from shared.contracts.message import Command, Event, Request
+from shared.contracts.dead_letters import ORGANISATION
+from shared.contracts.message import Command, Event, Job, Request
 from shared.errors import TooLarge, Unavailable
 from shared.settings import ServiceSettings
 
@@ -39,6 +41,7 @@ E = TypeVar("E", bound=Event)
 REQUEST_TIMEOUT_SECONDS = 5.0
 SILENCE_SECONDS = 3 * BEAT_SECONDS
 """A call whose service has not even sent a heartbeat for this long is given up."""
+MOST_JOB_BYTES = 1024 * 1024
 _TOO_LARGE = "This is more than fits into one message of the bus; send less at once."
 _LOST = (NatsTimeoutError, ConnectionClosedError, ConnectionDrainingError, OutboundBufferLimitError)
 
@@ -201,6 +204,22 @@ class Bus(Connection):
 
         await (await self.online()).subscribe(event.everywhere(), cb=arrived)
         self.on_reconnect(lambda: heard(None))
+
+    async def enqueue(self, job: Job) -> None:
+        """Append to the work queue `JOBS`; durable when it returns. Its owner works on it: `Router.works`.
+
+        Repeating a job's id within 15 minutes enqueues nothing new; after that, or after a restart of NATS if the job
+        was done meanwhile, it does, which is why a handler must be safe to run twice. Unavailable when it is not known
+        to be stored; TooLarge over 1 MiB.
+        """
+        payload = job.model_dump_json(exclude_none=True).encode()
+        if len(payload) > MOST_JOB_BYTES:
+            raise TooLarge(
+                f"A job may take 1 MiB, this one has {len(payload)} bytes; send where to find what it needs."
+            )
+        with telemetry.tracer.start_as_current_span(f"enqueue {job.subject}", kind=SpanKind.PRODUCER):
+            headers = {ORGANISATION: job.organisation, **telemetry.outgoing()}
+            await self.append(job.subject, payload, message_id=job.id, headers=headers)
 
     async def publish_event(self, event: Event, *, message_id: str) -> None:
         """Publish an event; return once it is durable. `message_id` comes from its cause, so repeats are dropped.

@@ -42,6 +42,10 @@ class Connection:
         self._before_close: list[Callable[[], Awaitable[None]]] = []
         self._reconnect_hooks: list[Callable[[], None]] = []
         self._tracked: set[asyncio.Task[None]] = set()
+        self._supervised: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self.failed = asyncio.Event()
+        """Set when a supervised task has ended before its time: the process cannot do its work and has to stop."""
         self.broker = NatsBroker(
             [url.strip() for url in settings.nats_url.split(",")],
             name=f"everloop-{service}",
@@ -87,16 +91,37 @@ class Connection:
         self._tracked.add(task)
         task.add_done_callback(self._tracked.discard)
 
+    def supervise(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run `work` for as long as the process runs; returns its task, which may be cancelled.
+
+        If it ends before `close`, by an exception or by returning, that is logged and `failed` is set: `shared.service`
+        then stops the process with exit code 1, and whoever supervises the process starts it again.
+        """
+        task = asyncio.create_task(work, name=name)
+        self._supervised.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._supervised.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None or not self._closing:
+            logger.critical("%r has ended before its time", task.get_name(), exc_info=error)
+        if not self._closing:
+            self.failed.set()
+
     async def close(self) -> None:
         """Take no more messages, finish those in hand, then leave.
 
         In this order, because a message taken and not handled is a caller without an answer: FastStream's own stop
         drops what arrives while it waits, so every subscription is drained before.
         """
+        self._closing = True
         if self.is_online:
             await asyncio.gather(*(self._leave(subscriber) for subscriber in self.broker.subscribers))
-        for finish in self._before_close:
-            await finish()
+        await asyncio.gather(*(finish() for finish in self._before_close))
         if self._tracked:
             _, late = await asyncio.wait(self._tracked, timeout=FINISH_SECONDS)
             for task in late:

@@ -34,6 +34,7 @@ _LINGER_SECONDS = 30.0
 """How long a request for the next message stays with the server before it is made again."""
 _QUIET_SECONDS = 2.0
 """Beyond what a server promised, how long to wait before asking again: the request or its answer got lost."""
+_PAUSE_SECONDS = 1.0
 _LONGEST_DELAY_SECONDS = 5.0
 FINISH_SECONDS = 5.0
 """How long a process that is told to stop works on the batch in hand; what it does not finish comes again."""
@@ -65,16 +66,17 @@ async def consume(
     Messages come in the stream's order as long as one replica reads and none is redelivered. `handle` must be safe to
     run twice, and must itself put away (to `DEAD`) what can never succeed.
     """
-    reader = _Reader(bus, stream, durable)
+    config = ConsumerConfig(durable_name=durable, ack_policy=AckPolicy.EXPLICIT, ack_wait=ACK_WAIT_SECONDS)
+    reader = _Reader(bus, stream, config)
     await reader.open()
-    task = asyncio.create_task(_read(reader, handle, most, wake), name=f"read {stream}")
+    task = bus.supervise(_read(reader, handle, most, wake), name=f"read {stream}")
 
     async def finish() -> None:
         reader.stop()
         if not (await asyncio.wait({task}, timeout=FINISH_SECONDS))[0]:
             task.cancel()
             await asyncio.wait({task})
-        await reader.leave()
+        await _give_back(await reader.leave())
 
     bus.on_close(finish)
     return task
@@ -82,15 +84,7 @@ async def consume(
 
 async def _read(reader: "_Reader", handle: Handle, most: int, wake: asyncio.Event | None) -> None:
     while not reader.stopped:
-        try:
-            messages = await reader.next(most)
-        except (NatsError, Problem) as error:
-            logger.warning("cannot read %s at the moment: %r", reader.stream, error)
-            await asyncio.sleep(1)
-            with contextlib.suppress(NatsError, Problem):
-                await reader.open()
-            continue
-        if messages:
+        if messages := await reader.next_when_possible(most):
             messages.sort(key=lambda message: message.metadata.sequence.stream)
             await _finish(Batch(messages), handle)
             if wake is not None and len(messages) < _FEW:
@@ -154,10 +148,10 @@ async def _retry(batch: Batch, handle: Handle) -> None:
 class _Reader:
     """Asks the durable consumer for messages. What it was sent and has not given out yet is never lost."""
 
-    def __init__(self, bus: Bus, stream: str, durable: str) -> None:
+    def __init__(self, bus: Bus, stream: str, config: ConsumerConfig) -> None:
         self.stream = stream
         self._bus = bus
-        self._durable = durable
+        self._config = config
         self._inbox = ""
         self._request = 0
         self.stopped = False
@@ -167,14 +161,7 @@ class _Reader:
     async def open(self) -> None:
         """Make the consumer if it is not there, and listen for what it sends."""
         client = await self._bus.online()
-        await client.jetstream().add_consumer(
-            self.stream,
-            ConsumerConfig(
-                durable_name=self._durable,
-                ack_policy=AckPolicy.EXPLICIT,
-                ack_wait=ACK_WAIT_SECONDS,
-            ),
-        )
+        await client.jetstream().add_consumer(self.stream, self._config)
         if not self._inbox:
             self._inbox = client.new_inbox()
             self._subscription = await client.subscribe(f"{self._inbox}.*", cb=self._deliver)
@@ -188,25 +175,36 @@ class _Reader:
         linger = {"batch": 1, "expires": int(_LINGER_SECONDS * 1e9)}
         return await self._ask(linger, 1, _LINGER_SECONDS + _QUIET_SECONDS)
 
+    async def next_when_possible(self, most: int) -> list[Msg]:
+        """As `next`; when that fails, the consumer is made anew after a second, and nothing is returned for now."""
+        try:
+            return await self.next(most)
+        except (NatsError, Problem) as error:
+            logger.warning("cannot read %s at the moment: %r", self.stream, error)
+            await asyncio.sleep(_PAUSE_SECONDS)
+            with contextlib.suppress(NatsError, Problem):
+                await self.open()
+            return []
+
     def stop(self) -> None:
         """Ask no more."""
         self.stopped = True
         self._arrived.put_nowait(None)
 
-    async def leave(self) -> None:
-        """Hear no more, and give back what was on its way when reading stopped."""
+    async def leave(self) -> list[Msg]:
+        """Unsubscribe; returns the messages that were on their way when reading stopped, to be given back."""
         if self._subscription is None or not self._bus.is_online:
-            return
+            return []
         with contextlib.suppress(NatsError):
             await self._subscription.drain()  # type: ignore[no-untyped-call]
         waiting = [self._arrived.get_nowait() for _ in range(self._arrived.qsize())]
-        await _give_back(message for message in waiting if message is not None and message.reply)
+        return [message for message in waiting if message is not None and message.reply]
 
     async def _ask(self, wish: Mapping[str, object], most: int, timeout_seconds: float) -> list[Msg]:
         client = await self._bus.online()
         self._request += 1
         reply = f"{self._inbox}.{self._request}"
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{self._durable}"
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{self._config.durable_name}"
         await client.publish(subject, json.dumps({**wish, "max_bytes": MOST_BYTES}).encode(), reply=reply)
         messages: list[Msg] = []
         while len(messages) < most:

@@ -1,4 +1,5 @@
-"""The answering side: one function per message, errors turned into `Failure`s, heartbeats for what takes long.
+"""The answering side: one function per message, errors turned into `Failure`s, heartbeats for what takes long; and one
+function per job (`shared/bus/jobs.py`).
 
 Whatever happens to a request that was taken (an error, an answer too large for the bus, the process told to stop), its
 caller hears of it.
@@ -20,16 +21,19 @@ from pydantic import BaseModel
 
 from shared import telemetry
 from shared.bus.client import REQUEST_TIMEOUT_SECONDS, Bus
+from shared.bus.jobs import TRIES, JobRoute, JobWorker
 from shared.bus.wire import BEAT, BEAT_SECONDS, CANCEL, DONE, END, FAILURE, KIND, TIMEOUT
-from shared.contracts.message import Request
+from shared.contracts.message import Job, Request
 from shared.errors import PLATFORM, Internal, Problem, TooLarge, Unavailable
 
 logger = logging.getLogger(__name__)
 
 D = TypeVar("D")
 M = TypeVar("M", bound=Request[Any])
+J = TypeVar("J", bound=Job)
 Answer = Callable[[M, D], Awaitable[BaseModel]]
 Stream = Callable[[M, D], AsyncIterator[BaseModel]]
+Work = Callable[[J, D], Awaitable[None]]
 _Work = Callable[[Msg], Coroutine[Any, Any, None]]
 
 _QUEUE_SHARE = 0.9
@@ -50,6 +54,7 @@ class Router(Generic[D]):
 
     def __init__(self) -> None:
         self._routes: list[_Route] = []
+        self._jobs: list[JobRoute] = []
 
     def answers(self, message: type[M], *, workers: int = 64) -> Callable[[Answer[M, D]], Answer[M, D]]:
         """Register the function that answers `message`; at most `workers` at a time in this process."""
@@ -76,14 +81,32 @@ class Router(Generic[D]):
 
         return register
 
+    def works(self, job: type[J], *, workers: int = 4, tries: int = TRIES) -> Callable[[Work[J, D]], Work[J, D]]:
+        """Register the function that works on `job`: at most `workers` at a time in this process.
+
+        It must be safe to run twice. When it raises, the job is tried again after a growing delay, see
+        `shared.bus.jobs.retry_delay_seconds`. After `tries` tries, or at once if what it raises is a `Problem` that is
+        not retryable, the job goes to `DEAD`. When the process stops, the function has 8 s before it is cancelled;
+        the job goes to another process then, and that was no try. A kill is one. Whatever computes for seconds belongs
+        in a thread: a blocked event loop looks like a death.
+        """
+
+        def register(function: Work[J, D]) -> Work[J, D]:
+            self._jobs.append(JobRoute(job, function, workers, tries))
+            return function
+
+        return register
+
     def attach(self, bus: Bus, deps: D) -> None:
-        """Subscribe every handler, in the service's queue group."""
+        """Subscribe every handler, in the service's queue group, and start working on jobs."""
         calls = _Calls()
         if any(route.streams for route in self._routes):
             bus.broker.subscriber(f"{bus.service}.{CANCEL}", no_reply=True)(calls.leave)
         for route in self._routes:
             work = _streaming(route, bus, deps, calls) if route.streams else _answering(route, bus, deps)
             bus.broker.subscriber(route.message.subject, queue=bus.service, no_reply=True)(_taking(bus, work))
+        for job in self._jobs:
+            JobWorker(job, bus, deps).start()
 
 
 class _Calls:

@@ -18,6 +18,7 @@ from shared.bus.client import Bus
 from shared.errors import Unavailable
 
 DUPLICATE_WINDOW_SECONDS = 120.0
+"""For so long a stream remembers message ids, unless its `StreamSpec` says otherwise."""
 _DAY_SECONDS = 86_400.0
 _ANSWER_SECONDS = 2.0
 _READ_SECONDS = 5.0
@@ -38,22 +39,26 @@ class StreamSpec:
     replicas: int = 1
     newest_only: bool = False
     """Of each subject the newest message is kept, and can be asked for: `newest`."""
+    duplicate_window_seconds: float = DUPLICATE_WINDOW_SECONDS
+    """A message whose id was appended within this time is dropped. The server keeps these ids in memory."""
     brief: bool = False
     """A message may say how many seconds it is kept: header `Nats-TTL`. Needs nats-server 2.11."""
 
 
 async def ensure_stream(bus: Bus, spec: StreamSpec) -> None:
     """Create the stream, or bring it to `spec`."""
+    max_age_seconds = spec.max_age_days * _DAY_SECONDS
     config = StreamConfig(
         name=spec.name,
         subjects=list(spec.subjects),
         retention=spec.retention,
         storage=StorageType.FILE,
         discard=DiscardPolicy.NEW if spec.max_bytes > 0 else DiscardPolicy.OLD,
-        max_age=spec.max_age_days * _DAY_SECONDS,
+        max_age=max_age_seconds,
         max_bytes=spec.max_bytes,
         num_replicas=spec.replicas,
-        duplicate_window=DUPLICATE_WINDOW_SECONDS,
+        # The server refuses a window longer than messages are kept.
+        duplicate_window=min(spec.duplicate_window_seconds, max_age_seconds or spec.duplicate_window_seconds),
         max_msgs_per_subject=1 if spec.newest_only else -1,
         allow_direct=spec.newest_only,
         allow_msg_ttl=spec.brief or None,

@@ -79,9 +79,18 @@ class Command(Envelope, Request[R], Generic[R]):
 
 
 class Job(Envelope):
-    """Work nobody waits for."""
+    """Work nobody waits for. It names what to work on and does not carry it: 1 MiB at most.
+
+    Its handler must be safe to run twice, at the same time too: a job whose worker was killed, or cut off for a while,
+    is given to another.
+    """
 
     subject: ClassVar[str] = ""
+    """`jobs.<owner>.<what>`; the owner is the service that does the work."""
+
+    id: str
+    """Minted or derived by the sender, unique among all jobs: of several jobs with one id, enqueued within 15 minutes,
+    one is kept."""
 
 
 class Event(Value):

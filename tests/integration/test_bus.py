@@ -223,6 +223,35 @@ async def test_sigterm_lets_a_process_answer_first(nats: Nats, bus: Bus, tmp_pat
         assert await stopped == 0
 
 
+async def end(error: Exception | None = None) -> None:
+    if error:
+        raise error
+
+
+@pytest.mark.parametrize("error", [None, ZeroDivisionError()], ids=["returns", "raises"])
+async def test_background_work_that_ends_is_a_failure(nats: Nats, error: Exception | None) -> None:
+    async with connected(nats) as bus:
+        await asyncio.wait({bus.supervise(end(error), name="ends")})
+        assert bus.failed.is_set()
+
+
+async def test_background_work_that_is_cancelled_or_ends_with_its_process_is_none(nats: Nats) -> None:
+    stop = asyncio.Event()
+
+    async def until_told() -> None:
+        await stop.wait()
+
+    async def tell() -> None:
+        stop.set()
+
+    async with connected(nats) as bus:
+        bus.supervise(asyncio.sleep(60), name="cancelled").cancel()
+        told = bus.supervise(until_told(), name="told")
+        bus.on_close(tell)
+    await told
+    assert not bus.failed.is_set()
+
+
 # --- calling ----------------------------------------------------------------------------------------------------
 
 
@@ -333,6 +362,18 @@ async def test_a_full_stream_refuses(bus: Bus) -> None:
     await bus.append(f"{name}.a", b"x" * 500, message_id="one")
     with pytest.raises(Unavailable, match="refused"):
         await bus.append(f"{name}.a", b"x" * 800, message_id="two")
+
+
+async def test_a_stream_remembers_ids_as_long_as_it_is_told_and_no_longer_than_it_keeps_messages(bus: Bus) -> None:
+    name = ids.mint("S").replace("_", "")
+    subjects = (f"{name}.>",)
+    for spec, seconds in (
+        (StreamSpec(name, subjects), 120),
+        (StreamSpec(name, subjects, duplicate_window_seconds=86_400), 86_400),
+        (StreamSpec(name, subjects, duplicate_window_seconds=86_400, max_age_days=0.5), 43_200),
+    ):
+        await ensure_stream(bus, spec)
+        assert (await bus.client.jetstream().stream_info(name)).config.duplicate_window == seconds
 
 
 async def test_an_event_is_announced_once(bus: Bus) -> None:

@@ -1,6 +1,7 @@
 """Who may say what on the bus: deploy/nats.conf, tried on the real server."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -9,10 +10,18 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import Error as JetStreamError
+from nats.js.errors import NotFoundError
 
 from deploy.local import ports, servers
 from deploy.local.folder import Folder
 from deploy.local.secrets import Secrets
+from services.evaluation.main import jobs as evaluation_jobs
+from services.evaluation.settings import Settings
+from shared.bus import Bus, Router, StreamSpec, ensure_stream
+from shared.contracts.message import Job
+from shared.errors import Invalid, RateLimited
+from shared.settings import ServiceSettings
+from tests.integration.servers import SECRET
 
 SERVICES = ("gateway", "generation", "logging", "evaluation", "authz")
 
@@ -144,13 +153,14 @@ async def test_a_service_does_not_overhear_the_others(logins: dict[str, Login], 
         for user in ("gateway", "generation")
         for operation in ("DIRECT.GET.BLOBS.blobs.tm_1.digest.0", "STREAM.MSG.GET.BLOBS")
     ]
-    + [("evaluation", "generation.chat"), ("evaluation", "logging.get"), ("evaluation", "jobs.run")]
+    + [("evaluation", "generation.chat"), ("evaluation", "logging.get")]
+    + [("evaluation", "jobs.evaluation.run"), ("evaluation", "dead.jobs.evaluation.run")]
     + [(user, "_INBOX.gateway.abc") for user in ("generation", "logging", "authz", "evaluation")]
     + [(user, "_INBOX.evaluation.abc") for user in ("generation", "logging")]
     + [("generation", "events.org_1.generation.failed"), ("authz", "events.org_1.access.changed")]
     + [("generation", f"events.org_1.{noun}.changed") for noun in ("project", "routing", "tool")]
     + [("logging", "events.org_1.log.recorded"), ("logging", "events.org_1.log.updated")]
-    + [("logging", "dead.logs"), ("evaluation", "dead.jobs")],
+    + [("logging", "dead.logs")],
 )
 async def test_a_service_says_what_it_has_to(logins: dict[str, Login], user: str, subject: str) -> None:
     assert await logins[user].may_publish(subject)
@@ -158,9 +168,22 @@ async def test_a_service_says_what_it_has_to(logins: dict[str, Login], user: str
 
 @pytest.mark.parametrize(
     ("user", "subject"),
-    [("gateway", subject) for subject in ("_INBOX.generation.x", "events.o.a.b", "jobs.run", "dead.x")]
-    + [("generation", subject) for subject in ("authz.identify", "logging.get", "jobs.run", "_INBOX.logging.x")]
-    + [("logging", subject) for subject in ("generation.chat", "authz.identify", "logs.intake", "jobs.run")]
+    [("gateway", subject) for subject in ("_INBOX.generation.x", "events.o.a.b", "dead.x")]
+    + [("generation", subject) for subject in ("authz.identify", "logging.get", "_INBOX.logging.x")]
+    + [
+        ("logging", subject)
+        for subject in ("generation.chat", "authz.identify", "logs.intake", "dead.jobs.evaluation.x")
+    ]
+    + [(user, f"jobs.{owner}.run") for user in SERVICES for owner in SERVICES if (user, owner) != ("evaluation",) * 2]
+    + [
+        ("evaluation", subject)
+        for subject in (
+            *("jobs.run", "dead.jobs", "dead.jobs.generation.x", "dead.logs"),
+            *("$JS.API.STREAM.PURGE.JOBS", "$JS.API.STREAM.DELETE.JOBS", "$JS.API.STREAM.MSG.DELETE.JOBS"),
+            *("$JS.API.CONSUMER.CREATE.JOBS.spy", "$JS.API.CONSUMER.CREATE.JOBS.spy.jobs.>"),
+            *("$JS.API.CONSUMER.CREATE.JOBS.spy.jobs.generation.x", "$JS.API.CONSUMER.DELETE.JOBS.evaluation-x"),
+        )
+    ]
     + [("evaluation", subject) for subject in ("authz.identify", "logs.intake", "_INBOX.generation.x")]
     + [("authz", subject) for subject in ("generation.chat", "logs.intake", "_INBOX.evaluation.x", "dead.x")]
     + [(user, "events.o.access.changed") for user in SERVICES if user != "authz"]
@@ -205,7 +228,6 @@ async def test_people_may_do_everything(logins: dict[str, Login]) -> None:
     ("owner", "streams", "stream", "subject", "author"),
     [
         ("logging", {"LOGS": "logs.>", "EVENTS": "events.>", "DEAD": "dead.>"}, "LOGS", "logs.intake", "gateway"),
-        ("evaluation", {"JOBS": "jobs.>"}, "JOBS", "jobs.run", "evaluation"),
         ("evaluation", {}, "EVENTS", "events.o.log.recorded", "logging"),
     ],
 )
@@ -235,6 +257,58 @@ async def test_a_service_makes_its_streams_and_reads_them(
     assert message.data == b"fact"
     await message.ack_sync(timeout=2)
     assert (await reader.consumer_info(stream, durable)).num_ack_pending == 0
+
+
+async def test_a_service_enqueues_its_jobs_works_on_them_and_dead_letters_them(
+    server: Server, logins: dict[str, Login], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The whole way of a job with the rights of its service: done, tried again, dead, given back."""
+    buses = {name: bus_of(server, name) for name in ("logging", "evaluation")}
+    for bus in buses.values():
+        await bus.open()
+    evaluation = buses["evaluation"]
+    for name in ("JOBS", "DEAD"):
+        with contextlib.suppress(NotFoundError):
+            await logins["operator"].client.jetstream().delete_stream(name)
+    await ensure_stream(evaluation, evaluation_jobs(Settings(secret=SECRET)))  # type: ignore[arg-type]
+    await ensure_stream(buses["logging"], StreamSpec("DEAD", ("dead.>",)))
+    done: list[str] = []
+
+    class Chore(Job):
+        subject = "jobs.evaluation.chore"
+
+    async def work(job: Chore, _: None) -> None:
+        if job.id == "job_bad":
+            raise Invalid("It cannot be done.")
+        if job.id == "job_again" and not done.count("job_again"):
+            done.append(job.id)
+            raise RateLimited("Later.")
+        done.append(job.id)
+
+    router = Router[None]()
+    router.works(Chore)(work)
+    router.attach(evaluation, None)
+    for job_id in ("job_good", "job_bad", "job_again"):
+        await evaluation.enqueue(Chore(id=job_id, organisation="tm_1"))
+    operator = logins["operator"].client.jetstream()
+    async with asyncio.timeout(10):
+        while (await operator.stream_info("JOBS")).state.messages or not done:  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.05)
+    assert sorted(done) == ["job_again", "job_again", "job_good"]
+    assert (await operator.stream_info("DEAD")).state.messages == 1
+    for bus in buses.values():
+        await bus.close()
+    assert "violation" not in caplog.text.lower()
+
+
+def bus_of(server: Server, user: str) -> Bus:
+    settings = ServiceSettings(
+        nats_url=server.url,
+        nats_user=user,
+        nats_password=server.passwords[user],  # type: ignore[arg-type]
+        secret=SECRET,  # type: ignore[arg-type]
+    )
+    return Bus(settings, user)
 
 
 async def test_the_gateway_writes_blobs_and_generation_reads_them(logins: dict[str, Login]) -> None:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import nats
 import psutil
 import pytest
 
@@ -35,8 +36,8 @@ class Everloop:
         self._run = partial(subprocess.run, capture_output=True, text=True, timeout=60, check=False, env=clean)
         self._popen = partial(subprocess.Popen, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean)
 
-    def command(self, verb: str, *options: str) -> list[str]:
-        return [sys.executable, "-P", "-m", "deploy.local.cli", verb, "--data", str(self.data), *options]
+    def command(self, *verb: str) -> list[str]:
+        return [sys.executable, "-P", "-m", "deploy.local.cli", *verb, "--data", str(self.data)]
 
     def __call__(self, verb: str, *options: str) -> "subprocess.CompletedProcess[str]":
         return self._run(self.command(verb, *options))
@@ -128,6 +129,24 @@ def test_a_service_knows_no_other_services_password(everloop: Everloop) -> None:
     for name in SERVICES:
         environment = psutil.Process(everloop.components()[name]["pid"]).environ()
         assert [user for user, password in passwords.items() if password in environment.values()] == [name]
+
+
+def test_what_failed_for_good_can_be_sent_again(everloop: Everloop) -> None:
+    assert everloop("dead", "list").stdout == "There are no dead letters.\n"
+    folder = Folder(everloop.data)
+    address = f"nats://{ports.HOST}:{everloop.components()['nats-server']['port']}"
+    asyncio.run(put_into_dead(address, folder.secrets["bus_passwords"]["operator"]))
+    (listed,) = json.loads(everloop("dead", "list", "--json").stdout)
+    assert json.loads(everloop("dead", "show", "1").stdout)["payload"] == []
+    sent = everloop("dead", "replay", str(listed["sequence"]))
+    assert (sent.returncode, sent.stdout) == (0, "1 -> logs.intake\n")
+    assert json.loads(everloop("dead", "list", "--json").stdout) == []
+
+
+async def put_into_dead(address: str, password: str) -> None:
+    client = await nats.connect(address, user="operator", password=password)
+    await client.jetstream().publish("dead.logs", b"[]", headers={"Everloop-Reason": "a reason"})
+    await client.close()
 
 
 def test_doctor_finds_nothing_wrong(everloop: Everloop) -> None:

@@ -21,6 +21,7 @@ from shared import ids
 from shared.appender import Appender
 from shared.bus import Bus, progress
 from shared.bus.consumer import ACK_WAIT_SECONDS
+from shared.contracts.dead_letters import DeadLetter
 from shared.contracts.logs import (
     LOGS_SUBJECT,
     GetLog,
@@ -311,6 +312,9 @@ async def test_a_record_that_cannot_be_stored_goes_to_dead_alone_with_its_reason
     assert "organisation" in reasons[1]
     assert all("cannot be encoded" in reason for reason in reasons[2:])
     assert json.loads(dead[1].data) == [bad]
+    letters = [DeadLetter.read(message.headers or {}, message.data, message.metadata.timestamp) for message in dead]
+    assert {letter.subject for letter in letters} == {LOGS_SUBJECT}
+    assert [letter.organisation for letter in letters] == [None, None, ORGANISATION, ORGANISATION]
 
 
 async def test_a_document_too_large_for_the_database_does_not_stop_its_neighbours(store: LogStore) -> None:

@@ -6,6 +6,7 @@ Every step is idempotent, so a batch that failed half way is stored by being del
 import asyncio
 import json
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from itertools import islice
 
 from opentelemetry.trace import SpanKind
@@ -22,13 +23,12 @@ from services.logging.session_resolution import (
 )
 from services.logging.sessions import SessionRecord, merge_session_records, session_record_of
 from shared import telemetry
-from shared.bus import Batch
-from shared.contracts.logs import FeedbackGiven, LogRecord, LogUpdate, ProjectDeleted
+from shared.bus import Batch, append_dead_letter
+from shared.contracts.dead_letters import DeadLetter
+from shared.contracts.logs import LOGS_SUBJECT, FeedbackGiven, LogRecord, LogUpdate, ProjectDeleted
 
 DEAD_SUBJECT = "dead.logs"
-REASON_HEADER = "Everloop-Reason"
 POSITION_HEADER = "Everloop-Recorded"
-_MAX_DEAD_LETTER_BYTES = 7 * 1024 * 1024
 MAX_RECORDS_PER_STORE = 1000
 """Records stored at once: bounds memory, and lets queries be answered in between."""
 _MAX_SPAN_LINKS = 128
@@ -188,15 +188,24 @@ async def _delete_stubs_of_deleted_projects(updates: list[Entry[LogUpdate]], dep
 def _rejected_record(entry: Entry[LogRecord] | Entry[LogUpdate] | Entry[FeedbackGiven], reason: str) -> RejectedRecord:
     # Not pydantic's JSON: the record may have been rejected for a text that cannot be encoded as UTF-8.
     payload = json.dumps([entry.record.model_dump(exclude_none=True)], default=str)
-    return RejectedRecord(entry.position, reason, payload.encode())
+    return RejectedRecord(entry.position, reason, payload.encode(), entry.record.organisation)
 
 
 async def _dead_letter(rejected: Iterable[RejectedRecord], deps: Deps) -> None:
     """Append rejected records to `DEAD`: the payload as it could be sent again, reason and position as headers."""
     for record in rejected:
-        await deps.bus.append(
+        letter = DeadLetter(
+            subject=LOGS_SUBJECT,
+            payload=record.payload,
+            error="Invalid",
+            reason=record.reason,
+            last_at=datetime.now(UTC),
+            organisation=record.organisation,
+        )
+        await append_dead_letter(
+            deps.bus,
             DEAD_SUBJECT,
-            record.payload[:_MAX_DEAD_LETTER_BYTES],
+            letter,
             message_id=f"dead-logs-{record.position}",
-            headers={REASON_HEADER: " ".join(record.reason.split())[:500], POSITION_HEADER: str(record.position)},
+            headers={POSITION_HEADER: str(record.position)},
         )
