@@ -188,7 +188,7 @@ async def test_after_its_last_try_a_job_is_dead_with_its_reason(nats: Nats, bus:
     assert len(log.begun) == 3
     (letter,) = await dead_letters(bus)
     assert letter.subject == f"dead.{kind.subject}"
-    assert json.loads(letter.data or b"") == job.model_dump()
+    assert json.loads(letter.data or b"") == job.model_dump(exclude_none=True)
     headers = letter.headers or {}
     assert headers["Everloop-First-At"] < headers["Everloop-Last-At"]
     assert {name: headers[f"Everloop-{name}"] for name in ("Subject", "Error", "Reason", "Tries", "Organisation")} == {
@@ -289,7 +289,12 @@ async def test_a_process_that_stops_finishes_its_jobs_and_takes_no_more(nats: Na
     async with working(nats, kind, log, workers=2):
         await until(lambda: log.at_once == 2)
     assert len(log.begun) == len(log.ended) == 2
-    assert await waiting(bus) == 3
+
+    async def three_are_left() -> bool:
+        return await waiting(bus) == 3
+
+    await until(three_are_left)  # the server settles an acknowledgement after it was sent
+    assert len(log.begun) == 2
 
 
 async def test_a_job_that_is_given_back_at_a_stop_has_lost_no_try(
