@@ -13,7 +13,6 @@ END = "end"
 BEAT = "beat"
 CANCEL = "cancel"
 """Last token of the subject on which a service hears that a caller has left."""
-BEAT_SECONDS = 5.0
 _NO_RESPONDERS = "503"
 
 
