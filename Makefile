@@ -3,7 +3,7 @@
 PYTHON ?= python3
 ARGS ?=
 # Tests run in several processes, each with a stack of its own: most of them wait for something.
-WORKERS ?= 3
+WORKERS ?= 2
 BIN := .venv/bin
 SDKS := .venv-sdk735 .venv-sdk700 .venv-sdk518
 
@@ -33,7 +33,7 @@ down: setup ## Stop the Everloop that `make up` started
 	@$(BIN)/everloop down $(ARGS)
 
 test: check $(SDKS:%=%/.setup) ## Everything a change must pass: check, then the tests
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
 
 test-long: dev $(SDKS:%=%/.setup) ## What takes minutes on true clocks (make test lets them run faster)
 	$(BIN)/pytest -m long $(ARGS)

@@ -13,8 +13,6 @@ from shared.errors import Unavailable
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT_SECONDS = 2.0
-"""A longer wait means that the database or the bus is in trouble: an older answer is better than none."""
 _FIRST_LOOK_SECONDS = 0.002
 _LONGEST_LOOK_SECONDS = 0.05
 _MOST_AHEAD = 10_000
@@ -24,8 +22,9 @@ _MOST_AHEAD = 10_000
 class ReadBarrier:
     """How far storing is in the stream."""
 
-    def __init__(self, ask: Callable[[], Awaitable[ConsumerProgress]]) -> None:
+    def __init__(self, ask: Callable[[], Awaitable[ConsumerProgress]], wait_seconds: float) -> None:
         self._ask = ask
+        self._wait_seconds = wait_seconds
         self.wanted = asyncio.Event()
         """Somebody waits for what is not stored yet."""
         self._floor = 0
@@ -43,9 +42,9 @@ class ReadBarrier:
         self._join()
 
     async def wait_until_stored(self) -> bool:
-        """Whether everything accepted before this call is stored; waits for that, at most `TIMEOUT_SECONDS`."""
+        """Whether everything accepted before this call is stored; waits for that, at most `wait_seconds`."""
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._wait_seconds):
                 await self._reach((await self._fresh()).last)
         except (TimeoutError, Unavailable) as error:
             logger.warning("reading without the newest logs: storing is behind", extra={"error": repr(error)})

@@ -421,6 +421,27 @@ async def test_while_a_batch_waits_nothing_is_sent_again_and_nothing_piles_up(
     assert reader.got == list(range(100))
 
 
+async def test_what_a_stopped_reader_held_is_given_back(
+    nats: Nats, bus: Bus, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and not after the time in which it might have gone on with it."""
+    monkeypatch.setattr(consumer, "ACK_WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(consumer, "FINISH_SECONDS", 0.1)
+    begun, another = asyncio.Event(), Reader()
+
+    async def stuck(_: Batch) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with connected(nats, "logging") as first:
+        await consume(first, stream, "reader", stuck)
+        await append(bus, stream, range(3))
+        await begun.wait()
+    async with connected(nats, "logging") as second:
+        await consume(second, stream, "reader", another)
+        await until(lambda: sorted(another.got) == [0, 1, 2], 30)
+
+
 async def test_what_a_killed_reader_held_goes_to_another(
     nats: Nats, bus: Bus, stream: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

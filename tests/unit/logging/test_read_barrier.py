@@ -2,12 +2,11 @@
 
 import asyncio
 
-import pytest
-
-from services.logging import read_barrier
 from services.logging.read_barrier import ReadBarrier
 from shared.bus import ConsumerProgress
 from shared.errors import Unavailable
+
+WAIT_SECONDS = 2.0
 
 
 class Server:
@@ -26,13 +25,13 @@ class Server:
 
 async def test_nothing_to_wait_for_costs_one_question() -> None:
     server = Server(last=5, floor=5)
-    assert await ReadBarrier(server).wait_until_stored()
+    assert await ReadBarrier(server, WAIT_SECONDS).wait_until_stored()
     assert server.asked == 1
 
 
 async def test_a_read_goes_on_as_soon_as_this_process_has_stored_what_was_missing() -> None:
     server = Server(last=5, floor=3)
-    where = ReadBarrier(server)
+    where = ReadBarrier(server, WAIT_SECONDS)
     reading = asyncio.create_task(where.wait_until_stored())
     await asyncio.sleep(0.001)
     where.stored([5])
@@ -44,7 +43,7 @@ async def test_a_read_goes_on_as_soon_as_this_process_has_stored_what_was_missin
 
 async def test_a_read_does_not_wait_for_what_came_after_it() -> None:
     server = Server(last=5, floor=3)
-    where = ReadBarrier(server)
+    where = ReadBarrier(server, WAIT_SECONDS)
     reading = asyncio.create_task(where.wait_until_stored())
     await asyncio.sleep(0.001)
     server.last = 99
@@ -54,7 +53,7 @@ async def test_a_read_does_not_wait_for_what_came_after_it() -> None:
 
 async def test_what_another_replica_stored_is_heard_from_the_server() -> None:
     server = Server(last=5, floor=3)
-    reading = asyncio.create_task(ReadBarrier(server).wait_until_stored())
+    reading = asyncio.create_task(ReadBarrier(server, WAIT_SECONDS).wait_until_stored())
     await asyncio.sleep(0.01)
     assert not reading.done()
     server.floor = 5
@@ -63,7 +62,7 @@ async def test_what_another_replica_stored_is_heard_from_the_server() -> None:
 
 async def test_questions_are_shared_but_never_older_than_the_read() -> None:
     server = Server(last=1, floor=1, delay=0.02)
-    where = ReadBarrier(server)
+    where = ReadBarrier(server, WAIT_SECONDS)
     first = asyncio.create_task(where.wait_until_stored())
     await asyncio.sleep(0.01)
     server.last = 2  # accepted while the first question is under way
@@ -76,21 +75,20 @@ async def test_questions_are_shared_but_never_older_than_the_read() -> None:
     await asyncio.gather(*later)
 
 
-async def test_patience_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_barrier, "TIMEOUT_SECONDS", 0.05)
-    assert await asyncio.wait_for(ReadBarrier(Server(last=5)).wait_until_stored(), 0.5) is False
+async def test_patience_is_bounded() -> None:
+    assert await asyncio.wait_for(ReadBarrier(Server(last=5), 0.05).wait_until_stored(), 0.5) is False
 
 
 async def test_a_bus_that_does_not_answer_does_not_stop_reads() -> None:
     async def away() -> ConsumerProgress:
         raise Unavailable("away")
 
-    assert await asyncio.wait_for(ReadBarrier(away).wait_until_stored(), 0.1) is False
+    assert await asyncio.wait_for(ReadBarrier(away, WAIT_SECONDS).wait_until_stored(), 0.1) is False
 
 
 async def test_a_stream_made_anew_begins_anew() -> None:
     server = Server(last=100, floor=100)
-    where = ReadBarrier(server)
+    where = ReadBarrier(server, WAIT_SECONDS)
     await where.wait_until_stored()
     server.last, server.floor = 2, 1
     reading = asyncio.create_task(where.wait_until_stored())
@@ -102,7 +100,7 @@ async def test_a_stream_made_anew_begins_anew() -> None:
 
 async def test_a_read_that_is_given_up_does_not_take_the_question_from_the_others() -> None:
     server = Server(last=1, floor=1, delay=0.02)
-    where = ReadBarrier(server)
+    where = ReadBarrier(server, WAIT_SECONDS)
     given_up, stays = asyncio.create_task(where.wait_until_stored()), asyncio.create_task(where.wait_until_stored())
     await asyncio.sleep(0.005)
     given_up.cancel()
