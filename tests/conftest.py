@@ -29,8 +29,10 @@ _LONG_FILES_FIRST = ("e2e", "integration")
 
 
 def pytest_configure() -> None:
-    """Workers inherit the mark."""
+    """What starts from here is known as ours; settings of whoever runs the tests are not for the stacks of the tests."""
     processes.mark()
+    for name in [name for name in os.environ if name.startswith("EVERLOOP_")]:
+        del os.environ[name]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
