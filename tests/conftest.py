@@ -29,7 +29,7 @@ _LONG_FILES_FIRST = ("e2e", "integration")
 
 
 def pytest_configure() -> None:
-    """What starts from here is known as ours; settings of whoever runs the tests are not for the stacks of the tests."""
+    """What starts from here is known as ours, and has no settings of whoever runs the tests."""
     processes.mark()
     for name in [name for name in os.environ if name.startswith("EVERLOOP_")]:
         del os.environ[name]

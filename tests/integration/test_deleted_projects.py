@@ -267,7 +267,7 @@ async def unremoved(servers: Stack) -> AsyncIterator[Deps]:
                 return ConsumerProgress(first=1, last=0, floor=0)
 
             kept, sessions, deletions = stores
-            yield Deps(bus, kept, sessions, deletions, ReadBarrier(reached), Purge(deletions, kept, sessions))
+            yield Deps(bus, kept, sessions, deletions, ReadBarrier(reached, 2.0), Purge(deletions, kept, sessions))
 
 
 async def stored(deps: Deps, sequence: int, *records: LogRecord | ProjectDeleted) -> None:
