@@ -12,6 +12,7 @@ import pytest
 
 from services.gateway.settings import Settings as GatewaySettings
 from services.generation.settings import Settings as GenerationSettings
+from shared.settings import ServiceSettings
 from tests import stack as stacks
 from tests.calls import Json, ok, reference
 from tests.conftest import SdkRun, sdk_of
@@ -19,7 +20,7 @@ from tests.fake_servers import openai as fake_openai
 from tests.fake_servers.openai import FakeOpenAI
 from tests.stack import Stack
 
-CLOCKS = {
+CLOCKS: dict[str, type[ServiceSettings]] = {
     "bus_heartbeat_seconds": GenerationSettings,
     "bus_silence_seconds": GatewaySettings,
     "provider_read_seconds": GenerationSettings,

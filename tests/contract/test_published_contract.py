@@ -37,7 +37,7 @@ def published() -> Json:
 
 @cache
 def ours() -> Json:
-    return facts_of(create_app(Settings(secret="x" * 43)).openapi())  # type: ignore[arg-type]
+    return facts_of(create_app(Settings(secret="x" * 43)).openapi())
 
 
 def operations() -> list[str]:

@@ -100,7 +100,7 @@ async def _all_logs(stack: Stack, ledger: Ledger) -> list[dict[str, Any]]:
         await _until_all_is_stored(client, ledger.project_id, len(ledger.answered))
         records: list[dict[str, Any]] = []
         while True:
-            query = {"project_id": ledger.project_id, "size": 1000, "page": len(records) // 1000}
+            query: dict[str, Any] = {"project_id": ledger.project_id, "size": 1000, "page": len(records) // 1000}
             page = (await client.get("/logs", params=query)).json()
             records += page["records"]
             if len(records) >= page["total"] or not page["records"]:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from shared.errors import Conflict, Internal, TooLarge, Unavailable
 from tests.integration.authz_probe import Count, Number, Refuse, Said, Say, Seen, router
 from tests.integration.servers import ROOT, SECRET, Nats, Process, connected, running, settings, until_ready
 
-QUICK = {"bus_heartbeat_seconds": 0.1, "bus_silence_seconds": 0.6}
+QUICK: dict[str, Any] = {"bus_heartbeat_seconds": 0.1, "bus_silence_seconds": 0.6}
 
 
 @pytest.fixture(scope="module")

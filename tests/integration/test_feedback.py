@@ -168,16 +168,16 @@ async def test_in_whatever_order_and_how_often_it_is_stored_the_same_counts(stor
         log_id, entries = f"data_{round_}", []
         for place in range(1, 13):
             kind, unset = chance.choice(["rating", "action"]), chance.random() < 0.3
-            names = chance.sample(["a", "b", "c"], chance.randint(1, 2)) if kind == "action" else []
-            value = names or chance.choice(["good", "bad", 3])
+            names: list[str] = chance.sample(["a", "b", "c"], chance.randint(1, 2)) if kind == "action" else []
+            value: Any = names or chance.choice(["good", "bad", 3])
             record = given(f"ann_{place}", log_id=log_id, type=kind, value=value, labels=names, unset=unset)
             entries.append(Entry(place, record))
-        record = Entry(20, log(log_id))
+        the_log = Entry(20, log(log_id))
         shuffled = chance.sample(entries, len(entries)) + chance.choices(entries, k=6)
         for number, entry in enumerate(shuffled):
             await store.store_feedback([entry])
             if number == 5:
-                await store.add([record], {LogKey(ORGANISATION, log_id): SessionAssignment(None)})
+                await store.add([the_log], {LogKey(ORGANISATION, log_id): SessionAssignment(None)})
         stored = await store.get(ORGANISATION, log_id)
         assert stored is not None
         assert stored.feedback == current([], (state for entry in entries for state in feedback_states(entry)))

@@ -29,7 +29,7 @@ class Everybody:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(Settings(secret="x" * 44))  # type: ignore[arg-type]
+    app = create_app(Settings(secret="x" * 44))
 
     async def authorize(*_: Any) -> None:
         """Allowed."""

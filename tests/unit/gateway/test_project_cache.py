@@ -82,7 +82,7 @@ def bus() -> HandmadeBus:
 
 @pytest.fixture
 def project_cache(bus: HandmadeBus) -> ProjectCache:
-    return ProjectCache(cast("Bus", bus), Settings(secret="s" * 43 + "="))  # type: ignore[arg-type]
+    return ProjectCache(cast("Bus", bus), Settings(secret="s" * 43 + "="))
 
 
 async def test_the_tools_of_a_page_are_asked_for_once(bus: HandmadeBus, project_cache: ProjectCache) -> None:
@@ -121,7 +121,7 @@ async def resolve(project_cache: ProjectCache, config: ModelConfig) -> None:
 
 async def test_large_configs_are_remembered_up_to_a_size(bus: HandmadeBus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST_BYTES", 55_000)
-    project_cache = ProjectCache(cast("Bus", bus), Settings(secret="s" * 43 + "="))  # type: ignore[arg-type]
+    project_cache = ProjectCache(cast("Bus", bus), Settings(secret="s" * 43 + "="))
     for name in "abcdefgh":
         await resolve(project_cache, large(name))
     for name in "hgfed":

@@ -74,7 +74,7 @@ async def test_parents_of_the_same_call_count_in_any_order() -> None:
         log("data_8", parent_id="data_7"),
     ]
     expected = ["sesh_1", "sesh_1", "sesh_1", "sesh_9", "sesh_9", None, "sesh_7", "sesh_7"]
-    known = {"data_outside": "sesh_9"}
+    known: dict[str, str | None] = {"data_outside": "sesh_9"}
     assert await placed(Logging(known), *family) == expected
     assert await placed(Logging(known), *reversed(family)) == expected[::-1]
 

@@ -13,8 +13,8 @@ def session_record(seconds: float = 0, *projects: str, reference_id: str | None 
 
 def stats(project_id: str, seconds: float, **fields: Any) -> SessionStats:
     at = START + timedelta(seconds=seconds)
-    values = {"logs": 1, "first": (at, 1), "first_inputs": {}, "last": None, "last_output": None, "updated_at": at}
-    return SessionStats(session_id="sesh_1", project_id=project_id, **(values | fields))
+    values: dict[str, Any] = {"logs": 1, "first": (at, 1), "first_inputs": {}, "last": None, "last_output": None}
+    return SessionStats(session_id="sesh_1", project_id=project_id, **(values | {"updated_at": at} | fields))
 
 
 def test_a_session_without_logs_has_only_its_beginning() -> None:

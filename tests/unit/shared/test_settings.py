@@ -10,7 +10,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> ServiceSettin
     monkeypatch.setenv("EVERLOOP_SECRET", "s" * 32)
     for name, value in variables.items():
         monkeypatch.setenv(f"EVERLOOP_{name}", value)
-    return ServiceSettings()  # type: ignore[call-arg]
+    return ServiceSettings()
 
 
 def test_silence_is_three_heartbeats_of_five_seconds() -> None:
