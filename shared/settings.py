@@ -1,6 +1,6 @@
 """What every process needs to know from its environment. Names are `EVERLOOP_` + the field, upper case."""
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -18,4 +18,20 @@ class ServiceSettings(BaseSettings):
     """Each service's database is `<prefix>_<service>`."""
     secret: SecretStr = Field(min_length=32)
     """32 random bytes, URL-safe base64: encrypts provider keys on the bus and at rest. There is no default."""
+    bus_heartbeat_seconds: float = Field(default=5.0, gt=0)
+    """How often a service says, while it works on a long call, that it still does."""
+    bus_silence_seconds: float = Field(default=15.0, gt=0)
+    """A long call whose service has not even sent a heartbeat for this long is given up. At least twice as long as
+    `bus_heartbeat_seconds` of any process that answers."""
     log_level: str = "INFO"
+
+    @field_validator("bus_silence_seconds")
+    @classmethod
+    def _is_several_heartbeats(cls, value: float, info: ValidationInfo) -> float:
+        heartbeat = info.data.get("bus_heartbeat_seconds")
+        if heartbeat is not None and value < 2 * heartbeat:
+            raise ValueError(
+                f"it must be at least {2 * heartbeat:g}, twice EVERLOOP_BUS_HEARTBEAT_SECONDS: "
+                "one late heartbeat would end a call"
+            )
+        return value

@@ -4,14 +4,13 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests import processes
 from tests import stack as stacks
 from tests.fake_servers import anthropic as fake_anthropic
 from tests.fake_servers import bedrock as fake_bedrock
@@ -26,6 +25,31 @@ from tests.fake_servers.web import Web
 
 SDK_SCRIPTS = Path(__file__).parent / "sdk"
 SdkRun = Callable[..., Any]
+_LONG_FILES_FIRST = ("e2e", "integration")
+
+
+def pytest_configure() -> None:
+    """What starts from here is known as ours, and has no settings of whoever runs the tests."""
+    processes.mark()
+    for name in [name for name in os.environ if name.startswith("EVERLOOP_")]:
+        del os.environ[name]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first: several workers then end at about the same time."""
+    items.sort(key=lambda item: item.path.relative_to(stacks.ROOT / "tests").parts[0] not in _LONG_FILES_FIRST)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Nothing goes on after the tests, however they end; what was not stopped by who started it fails the run."""
+    if hasattr(session.config, "workerinput"):  # one of several workers; whoever started it does this
+        return
+    left = processes.end_all()
+    if left:
+        print("\nLeft behind by the tests:", *left, sep="\n  ")
+        if session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")
@@ -137,42 +161,3 @@ def sdk700(stack: stacks.Stack) -> SdkRun:
 def sdk518(stack: stacks.Stack) -> SdkRun:
     """The same with humanloop 0.5.18, which knows what the platform had before November 2023."""
     return sdk_of(".venv-sdk518", stack)
-
-
-@dataclass(frozen=True)
-class LongCalls:
-    """Calls that take minutes; they are made while everything else is tested."""
-
-    upstream: FakeOpenAI
-    row_59: "Future[Any]"
-    """320 s, with the client's default time limit."""
-    row_60: "Future[Any]"
-    """650 s, with a limit of 1000 s."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits for long calls comes last."""
-    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def long_calls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LongCalls | None]:
-    """Begun before the first test, if any test waits for them, on a stack that nothing else disturbs."""
-    if not any(item.get_closest_marker("last") for item in request.session.items):
-        yield None
-        return
-    slow, slower = fake_openai.start(), fake_openai.start()
-    slow.reply(content="At last.", delay_seconds=320)
-    slower.reply(content="At long last.", delay_seconds=650)
-    environment = {"OPENAI_BASE_URL": slow.url, "GROQ_BASE_URL": slower.url, "GROQ_API_KEY": "gsk-from-the-environment"}
-    running = stacks.start(tmp_path_factory.mktemp("patient"), "--no-model", environment=environment)
-    run = sdk_of(".venv-sdk735", running)
-    with ThreadPoolExecutor() as pool:
-        yield LongCalls(
-            upstream=slow,
-            row_59=pool.submit(run, "slow_answer.py", project="row-59", model_config={"model": "gpt-4"}),
-            row_60=pool.submit(
-                run, "slow_answer.py", project="row-60", model_config={"model": "m", "provider": "groq"}, timeout=1000
-            ),
-        )
-    running.stop()

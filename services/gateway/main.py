@@ -86,7 +86,7 @@ def main() -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_keep_alive=75,
+            timeout_keep_alive=settings.http_keep_alive_seconds,  # type: ignore[arg-type]  # a fraction is fine
             timeout_graceful_shutdown=10,
         )
     finally:

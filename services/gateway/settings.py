@@ -1,5 +1,7 @@
 """Settings of the gateway, read from environment variables `EVERLOOP_…`."""
 
+from pydantic import Field
+
 from shared.settings import ServiceSettings
 
 
@@ -8,6 +10,8 @@ class Settings(ServiceSettings):
 
     http_host: str = "127.0.0.1"
     http_port: int = 8000
+    http_keep_alive_seconds: float = Field(default=75.0, gt=0)
+    """How long a connection without a request is kept open. Longer than a load balancer before it keeps its own."""
     body_limit_bytes: int = 48 * 1024 * 1024
     """Largest request body, images included: 36 MiB of them before base64."""
     large_bodies_bytes: int = 256 * 1024 * 1024

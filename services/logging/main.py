@@ -79,7 +79,7 @@ async def build(bus: Bus, settings: LoggingSettings) -> AsyncIterator[dict[str, 
     for spec in streams(settings):
         await ensure_stream(bus, spec)
     database = mongo.connect(settings, "logging")
-    read_barrier = ReadBarrier(partial(progress, bus, "LOGS", READER))
+    read_barrier = ReadBarrier(partial(progress, bus, "LOGS", READER), settings.read_wait_seconds)
     kept = LogStore(database), SessionStore(database), DeletionStore(database)
     for store in kept:
         await mongo.retry_until_available(store.prepare)

@@ -13,8 +13,6 @@ from shared.errors import Unavailable
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT_SECONDS = 2.0
-"""Bounds one wait. A longer one means trouble with the database or the bus, and an older answer is better than none."""
 _FIRST_POLL_SECONDS = 0.002
 """How long to wait for this process's own storing before the server is asked; doubles with each request."""
 _MAX_POLL_SECONDS = 0.05
@@ -25,8 +23,9 @@ _MAX_STORED_AHEAD = 10_000
 class ReadBarrier:
     """Follows how far the `LOGS` stream is stored, and lets reads wait for it."""
 
-    def __init__(self, get_progress: Callable[[], Awaitable[ConsumerProgress]]) -> None:
+    def __init__(self, get_progress: Callable[[], Awaitable[ConsumerProgress]], wait_seconds: float) -> None:
         self._get_progress = get_progress
+        self._wait_seconds = wait_seconds
         self.wanted = asyncio.Event()
         """Set while a read waits for messages that are not stored yet; wakes the consumer."""
         self._floor = 0
@@ -46,9 +45,9 @@ class ReadBarrier:
         self._advance_floor()
 
     async def wait_until_stored(self) -> bool:
-        """Wait, at most `TIMEOUT_SECONDS`, until all that was accepted before is stored; return whether it is."""
+        """Wait, at most `wait_seconds`, until all that was accepted before is stored; return whether it is."""
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._wait_seconds):
                 await self._wait_for_sequence((await self._fresh_progress()).last)
         except (TimeoutError, Unavailable) as error:
             logger.warning("reading without the newest logs: storing is behind", extra={"error": repr(error)})

@@ -20,5 +20,8 @@ class LoggingSettings(ServiceSettings):
     dead_max_bytes: int = -1
     blobs_max_bytes: int = -1
     """Size of the object store of large images of logs and prompts, kept for ever. A full one refuses more with 503."""
+    read_wait_seconds: float = Field(default=2.0, gt=0)
+    """How long a read waits for accepted logs that are not stored yet. A longer wait means that the database or the bus
+    is in trouble: an older answer is better than none."""
     logs_trim_seconds: float = Field(default=30, gt=0)
     """How often stored messages are removed from `LOGS`."""

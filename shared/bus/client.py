@@ -24,7 +24,7 @@ from pydantic_core import from_json
 
 from shared import telemetry
 from shared.bus.connection import Connection
-from shared.bus.wire import BEAT, BEAT_SECONDS, CANCEL, DONE, END, KIND, TIMEOUT, problem_in
+from shared.bus.wire import BEAT, CANCEL, DONE, END, KIND, TIMEOUT, problem_in
 from shared.contracts.dead_letters import ORGANISATION
 from shared.contracts.message import Command, Event, Job, Request
 from shared.errors import TooLarge, Unavailable
@@ -39,8 +39,6 @@ R = TypeVar("R", bound=BaseModel)
 E = TypeVar("E", bound=Event)
 
 REQUEST_TIMEOUT_SECONDS = 5.0
-SILENCE_SECONDS = 3 * BEAT_SECONDS
-"""A call whose service has not even sent a heartbeat for this long is given up."""
 MOST_JOB_BYTES = 1024 * 1024
 _TOO_LARGE = "This is more than fits into one message of the bus; send less at once."
 _LOST = (NatsTimeoutError, ConnectionClosedError, ConnectionDrainingError, OutboundBufferLimitError)
@@ -51,6 +49,8 @@ class Bus(Connection):
 
     def __init__(self, settings: ServiceSettings, service: str) -> None:
         super().__init__(settings, service)
+        self.heartbeat_seconds = settings.bus_heartbeat_seconds
+        self._silence_seconds = settings.bus_silence_seconds
         self._calls: dict[str, asyncio.Queue[Msg]] = {}
         self._inbox: str | None = None
         self._subscription: Subscription | None = None
@@ -131,7 +131,7 @@ class Bus(Connection):
 
     async def _next(self, answers: "asyncio.Queue[Msg]", owner: str) -> Msg:
         try:
-            async with asyncio.timeout(SILENCE_SECONDS):
+            async with asyncio.timeout(self._silence_seconds):
                 return await answers.get()
         except TimeoutError:
             raise Unavailable(f"The {owner} service stopped answering.") from None

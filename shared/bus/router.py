@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from shared import telemetry
 from shared.bus.client import REQUEST_TIMEOUT_SECONDS, Bus
 from shared.bus.jobs import TRIES, JobRoute, JobWorker
-from shared.bus.wire import BEAT, BEAT_SECONDS, CANCEL, DONE, END, FAILURE, KIND, TIMEOUT
+from shared.bus.wire import BEAT, CANCEL, DONE, END, FAILURE, KIND, TIMEOUT
 from shared.contracts.message import Job, Request
 from shared.errors import PLATFORM, Internal, Problem, TooLarge, Unavailable
 
@@ -262,7 +262,7 @@ def _streaming(route: _Route, bus: Bus, deps: Any, calls: _Calls) -> _Work:  # n
     async def work(raw: Msg) -> None:
         task = calls.start(raw.reply, run(raw))
         try:
-            while not (await asyncio.wait({task}, timeout=BEAT_SECONDS))[0]:
+            while not (await asyncio.wait({task}, timeout=bus.heartbeat_seconds))[0]:
                 with contextlib.suppress(NatsError):
                     await bus.client.publish(raw.reply, b"", headers={KIND: BEAT})
         except asyncio.CancelledError:

@@ -15,7 +15,6 @@ TIMEOUT = "Everloop-Timeout-Seconds"
 """Header of a request: how long its caller waits for the answer, from when it was sent."""
 CANCEL = "cancel"
 """Last token of the subject on which a service hears that a caller has left."""
-BEAT_SECONDS = 5.0
 _NO_RESPONDERS = "503"
 
 

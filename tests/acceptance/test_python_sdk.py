@@ -1,14 +1,35 @@
 """Seed rows 56-60: the Python SDK (behaviour.md §23 H)."""
 
+import socket
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
 
+from services.gateway.settings import Settings as GatewaySettings
+from services.generation.settings import Settings as GenerationSettings
+from shared.settings import ServiceSettings
+from tests import stack as stacks
 from tests.calls import Json, ok, reference
-from tests.conftest import LongCalls, SdkRun
+from tests.conftest import SdkRun, sdk_of
+from tests.fake_servers import openai as fake_openai
 from tests.fake_servers.openai import FakeOpenAI
+from tests.stack import Stack
 
+CLOCKS: dict[str, type[ServiceSettings]] = {
+    "bus_heartbeat_seconds": GenerationSettings,
+    "bus_silence_seconds": GatewaySettings,
+    "provider_read_seconds": GenerationSettings,
+    "provider_total_seconds": GenerationSettings,
+    "http_keep_alive_seconds": GatewaySettings,
+}
+"""Every setting whose time passes while a provider thinks, and a class that has it."""
+SDK_SECONDS = 600
+"""How long the client libraries wait unless told otherwise."""
 CALLS = [{"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}]
 
 
@@ -46,15 +67,65 @@ def test_row_58_the_surface_of_the_oldest_client(sdk518: SdkRun, openai: FakeOpe
     assert openai.requests[1].body["messages"][2] == {"role": "tool", "content": "wet", "tool_call_id": "call_1"}
 
 
-@pytest.mark.last
-def test_row_59_an_answer_after_320_s_reaches_a_client_with_default_settings(long_calls: LongCalls) -> None:
-    assert long_calls.row_59.result()["output"] == "At last."
-    assert long_calls.upstream.last.body["messages"] == [{"role": "user", "content": "Take your time"}]
+@dataclass(frozen=True)
+class Patient:
+    """A stack whose clocks all run `faster` than by default, and calls that outlast most of them."""
+
+    stack: Stack
+    upstream: FakeOpenAI
+    clocks: dict[str, float]
+    row_59: "Future[Any]"
+    """320 s, with the client's default time limit."""
+    row_60: "Future[Any]"
+    """650 s, with a limit of 1000 s."""
 
 
-@pytest.mark.last
-def test_row_60_a_client_may_wait_longer_than_600_s(long_calls: LongCalls) -> None:
-    assert long_calls.row_60.result()["output"] == "At long last."
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(25, id="fast clocks"), pytest.param(1, id="true clocks", marks=pytest.mark.long)],
+)
+def patient(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
+    """The calls are under way when this returns."""
+    faster: int = request.param
+    slow, slower = fake_openai.start(), fake_openai.start()
+    slow.reply(content="At last.", delay_seconds=320 / faster)
+    slower.reply(content="At long last.", delay_seconds=650 / faster)
+    clocks = {name: settings.model_fields[name].default / faster for name, settings in CLOCKS.items()}
+    environment = {f"EVERLOOP_{name.upper()}": str(seconds) for name, seconds in clocks.items()}
+    environment |= {"OPENAI_BASE_URL": slow.url, "GROQ_BASE_URL": slower.url, "GROQ_API_KEY": "gsk-of-the-house"}
+    default = {} if faster == 1 else {"timeout": SDK_SECONDS / faster}
+    groq = {"model": "m", "provider": "groq"}
+    running = stacks.start(tmp_path_factory.mktemp("patient"), "--no-model", environment=environment)
+    run = sdk_of(".venv-sdk735", running)
+    with ThreadPoolExecutor() as pool:
+        yield Patient(
+            stack=running,
+            upstream=slow,
+            clocks=clocks,
+            row_59=pool.submit(run, "slow_answer.py", project="row-59", model_config={"model": "gpt-4"}, **default),
+            row_60=pool.submit(run, "slow_answer.py", project="row-60", model_config=groq, timeout=1000 / faster),
+        )
+        running.stop()
+
+
+def test_row_59_the_clocks_of_the_stack_are_the_ones_set(patient: Patient) -> None:
+    """An idle connection is closed when its time is over; that of one with a call under way does not pass."""
+    seconds, began = patient.clocks["http_keep_alive_seconds"], time.monotonic()
+    host, _, port = patient.stack.base.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=2 * seconds + 5) as idle:
+        idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        while idle.recv(4096):
+            pass
+    assert seconds * 0.9 < time.monotonic() - began < 2 * seconds + 5
+
+
+def test_row_59_an_answer_after_320_s_reaches_a_client_with_default_settings(patient: Patient) -> None:
+    assert patient.row_59.result() == {"output": "At last."}
+    assert patient.upstream.last.body["messages"] == [{"role": "user", "content": "Take your time"}]
+
+
+def test_row_60_a_client_may_wait_longer_than_600_s(patient: Patient) -> None:
+    assert patient.row_60.result() == {"output": "At long last."}
 
 
 def test_row_60_a_client_that_gives_up_leaves_a_log(sdk735: SdkRun, api: httpx.Client) -> None:

@@ -28,7 +28,14 @@ SHARED = {
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "constants", "base_utils", "tools_common"}
 SERVICES = ("authz", "evaluation", "gateway", "generation", "logging")
 
-_INDEXES = ("pypi" + ".org", "python" + "hosted.org", "npmjs" + ".org", "npmjs" + ".com", "yarnpkg" + ".com")
+_LOCKS = re.compile(r".*\.lock|package-lock\.json|.*-lock\.ya?ml")
+_INDEX = re.compile(
+    r"--(?:extra-|default-)?index(?:-url)?[= ]|--registry[= ]"
+    r"|\bindex-url\s*=|^registry\s*=|\[\[tool\.\w+\.(?:index|source)\]\]"
+    r"|://registry\.|://[^\s\"'`)]*/simple\b",
+    re.MULTILINE,
+)
+"""What chooses where packages are fetched from: an option, a line of a configuration, an address."""
 _MACHINE = re.compile(r"(?<![\w.$~])/(?:root|work|Users/\w+|home/(?!everloop|nonroot|user)\w+|tmp/lab)(?:/|\b)")
 
 
@@ -84,10 +91,31 @@ def test_nothing_is_left_to_be_done_later() -> None:
         assert not mark.search(text(path)), name(path)
 
 
-def test_no_file_names_a_package_index() -> None:
+def test_no_file_chooses_where_packages_come_from() -> None:
+    """That is for the machine that installs them to say; lock files hold no address at all."""
+    locks = [path for path in files() if _LOCKS.fullmatch(path.name)]
+    assert len(locks) >= 7
+    for path in locks:
+        assert "://" not in text(path), name(path)
     for path in files():
-        for host in _INDEXES:
-            assert host not in text(path), f"{name(path)} names {host}"
+        found = _INDEX.search(text(path))
+        assert found is None, f"{name(path)}: {found[0]}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pip install --index" + "-url https://mirror.example/a x",
+        "pip install --extra-index" + "-url=https://mirror.example/a x",
+        "uv pip install --index" + " https://mirror.example/a x",
+        "index" + "-url = https://mirror.example/a",
+        "registry" + "=https://mirror.example/a",
+        "[[tool.uv" + ".index]]",
+        "x @ https://mirror.example" + "/simple/x",
+    ],
+)
+def test_a_choice_of_where_packages_come_from_is_noticed(line: str) -> None:
+    assert _INDEX.search(line)
 
 
 def test_no_file_names_a_folder_of_somebodys_machine() -> None:

@@ -22,7 +22,7 @@ def _flat(routes: Iterable[Any]) -> Iterator[Any]:
             yield route
 
 
-ROUTES = list(_flat(create_app(Settings(secret="x" * 44)).routes))  # type: ignore[arg-type]
+ROUTES = list(_flat(create_app(Settings(secret="x" * 44)).routes))
 
 
 def _permissions(dependant: Any) -> set[str]:

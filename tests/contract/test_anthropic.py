@@ -149,7 +149,7 @@ THEIR_ASKED: list[MessageParam] = [
     {"role": "assistant", "content": [text("I look."), looked_up("toolu_1", "Oslo"), looked_up("toolu_2", "Bergen")]},
     {"role": "user", "content": [found("toolu_1", "wet"), found("toolu_2", "dry"), text("So?")]},
 ]
-THEIR_TOOL = ToolParam(name="weather", description="Weather now", input_schema=SCHEMA, strict=True)
+THEIR_TOOL = ToolParam(name="weather", description="Weather now", input_schema=dict[str, object](SCHEMA), strict=True)
 NAMED = FunctionChoice(function=FunctionName(name="weather"))
 ANSWER = ResponseFormat(type="json_schema", json_schema={"name": "place", "strict": True, "schema": SCHEMA})
 
@@ -194,7 +194,8 @@ CONVERSATIONS: dict[str, tuple[ModelRequest, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_we_send_what_the_library_sends(sdk: anthropic.Anthropic, fake_server: FakeServer, name: str) -> None:
     asked, theirs = CONVERSATIONS[name]
-    made = sdk.messages.create(**{"model": MODEL, "max_tokens": 4096} | theirs)
+    arguments: dict[str, Any] = {"model": MODEL, "max_tokens": 4096} | theirs
+    made = sdk.messages.create(**arguments)
     if asked.stream:
         made.close()
     sent = fake_server.last

@@ -17,6 +17,7 @@ from tests import stack as stacks
 from tests.stack import Stack
 
 CLIENTS = 6
+ENOUGH = 100
 MONGODB_AWAY_SECONDS = 30
 CONFIG = {"type": "tool", "name": "counter", "source_code": "def count(): ..."}
 
@@ -99,7 +100,7 @@ async def _all_logs(stack: Stack, ledger: Ledger) -> list[dict[str, Any]]:
         await _until_all_is_stored(client, ledger.project_id, len(ledger.answered))
         records: list[dict[str, Any]] = []
         while True:
-            query = {"project_id": ledger.project_id, "size": 1000, "page": len(records) // 1000}
+            query: dict[str, Any] = {"project_id": ledger.project_id, "size": 1000, "page": len(records) // 1000}
             page = (await client.get("/logs", params=query)).json()
             records += page["records"]
             if len(records) >= page["total"] or not page["records"]:
@@ -126,7 +127,7 @@ async def _check(stack: Stack, ledger: Ledger) -> None:
     numbers = Counter(record["metadata"]["number"] for record in records)
     repeated = {number for number in ledger.by_reference if numbers[number] > 1}
     assert not repeated, f"{len(repeated)} references gave more than one log"
-    assert len(ledger.answered) > 100
+    assert len(ledger.answered) > ENOUGH
 
 
 async def _until_ready(stack: Stack) -> None:
@@ -148,6 +149,9 @@ async def test_every_answered_log_survives_the_kill_of(victim: str, fragile: Sta
     async with clients(fragile, ledger):
         os.kill(before["pid"], signal.SIGKILL)
         await asyncio.sleep(3)
+        async with asyncio.timeout(60):
+            while len(ledger.answered) <= ENOUGH:  # noqa: ASYNC110 - the clients tell nobody
+                await asyncio.sleep(0.1)
     await _check(fragile, ledger)
     after = fragile.status()[victim]
     assert after["restarts"] == before["restarts"] + 1

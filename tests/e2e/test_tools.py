@@ -130,7 +130,7 @@ class TestKeeping:
         tool = new_tool(api)
         assert api.delete(console(api, f"/tools/{tool['id']}")).status_code == 204
         path = console(api, f"/tools/{tool['id']}{'/run' if method == 'POST' else ''}")
-        body = None if method in {"GET", "DELETE"} else {}
+        body: Json | None = None if method in {"GET", "DELETE"} else {}
         assert api.request(method, path, json=body).status_code == 404
 
     def test_without_a_key_there_is_nothing_to_see(self, api: httpx.Client) -> None:

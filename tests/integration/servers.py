@@ -17,6 +17,7 @@ from shared.bus import Bus
 from shared.contracts.health import Health, health_of
 from shared.errors import Unavailable
 from shared.settings import ServiceSettings
+from tests import processes
 
 ROOT = Path(__file__).parents[2]
 SECRET = "c2l4dGVlbiBieXRlcyB0d2ljZSwgc28gMzIgb2YgdGg="
@@ -42,7 +43,12 @@ class Process:
         """Start it; its output goes to `log`."""
         with self.log.open("ab") as output:
             self._child = subprocess.Popen(
-                self.command, stdout=output, stderr=output, env=self.environment, cwd=ROOT, start_new_session=True
+                self.command,
+                stdout=output,
+                stderr=output,
+                env=(os.environ if self.environment is None else self.environment) | processes.marks(),
+                cwd=ROOT,
+                start_new_session=True,
             )
 
     @property
@@ -144,9 +150,9 @@ def running(process: Process) -> Iterator[None]:
         process.stop()
 
 
-def settings(nats: Nats) -> ServiceSettings:
+def settings(nats: Nats, **fields: float) -> ServiceSettings:
     """What a bus needs."""
-    return ServiceSettings(nats_url=nats.url, secret=SECRET)  # type: ignore[arg-type]
+    return ServiceSettings(nats_url=nats.url, secret=SECRET, **fields)  # type: ignore[arg-type]
 
 
 def service(name: str, folder: Path, nats: Nats, mongo: Mongo, **environment: str) -> Process:
@@ -178,9 +184,9 @@ async def until_ready(bus: Bus, name: str, seconds: float = 20.0) -> Health:
 
 
 @contextlib.asynccontextmanager
-async def connected(nats: Nats, name: str = "gateway") -> AsyncIterator[Bus]:
-    """A place on the bus."""
-    bus = Bus(settings(nats), name)
+async def connected(nats: Nats, name: str = "gateway", **fields: float) -> AsyncIterator[Bus]:
+    """A place on the bus; `fields` of its settings."""
+    bus = Bus(settings(nats, **fields), name)
     await bus.open()
     try:
         yield bus

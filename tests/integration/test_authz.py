@@ -79,7 +79,7 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
         await initiate_replica_set(f"mongodb://127.0.0.1:{mongo.port}", f"127.0.0.1:{mongo.port}")
         async with connected(nats) as bus:
             await ensure_stream(bus, StreamSpec(name="EVENTS", subjects=("events.>",)))
-            database = connect(ServiceSettings(mongo_url=mongo.url, secret=SECRET), "authz")  # type: ignore[arg-type]
+            database = connect(ServiceSettings(mongo_url=mongo.url, secret=SECRET), "authz")
             yield Servers(folder, nats, mongo, bus, database)
             database.client.close()
 

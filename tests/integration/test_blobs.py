@@ -32,7 +32,7 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
 
 async def prepare(bus: Bus, most_bytes: int = -1) -> None:
     """The stream, as logging makes it."""
-    settings = LoggingSettings(secret=SECRET, blobs_max_bytes=most_bytes)  # type: ignore[arg-type]
+    settings = LoggingSettings(secret=SECRET, blobs_max_bytes=most_bytes)
     (spec,) = (spec for spec in streams(settings) if spec.name == module.STREAM)
     await asyncio.gather(ensure_stream(bus, spec), ensure_stream(bus, spec))  # two replicas start at the same time
     await ensure_stream(bus, spec)

@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import nats
 import pytest
 from nats.aio.client import Client
-from nats.js.api import AckPolicy, ConsumerConfig
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
@@ -104,7 +105,7 @@ async def logins(server: Server) -> AsyncIterator[dict[str, Login]]:
 
 
 @pytest.mark.parametrize("login", [{}, {"user": "gateway", "password": "guess"}, {"user": "gateway"}])
-async def test_a_stranger_is_refused(server: Server, login: dict[str, str]) -> None:
+async def test_a_stranger_is_refused(server: Server, login: dict[str, Any]) -> None:
     async def hear(_: Exception) -> None:
         """The refusal is raised as well."""
 
@@ -243,7 +244,8 @@ async def test_a_service_makes_its_streams_and_reads_them(
     stored = await logins[author].client.jetstream().publish(subject, b"fact")
 
     durable = f"reader-{pull}"
-    config = ConsumerConfig(ack_policy=AckPolicy.EXPLICIT, opt_start_seq=stored.seq, deliver_policy="by_start_sequence")
+    since = DeliverPolicy.BY_START_SEQUENCE
+    config = ConsumerConfig(ack_policy=AckPolicy.EXPLICIT, opt_start_seq=stored.seq, deliver_policy=since)
     if pull:
         pulled = await reader.pull_subscribe("", durable=durable, stream=stream, config=config)
         (message,) = await pulled.fetch(1, timeout=2)
@@ -312,7 +314,7 @@ def bus_of(server: Server, user: str) -> Bus:
 
 
 async def test_the_gateway_writes_blobs_and_generation_reads_them(logins: dict[str, Login]) -> None:
-    spec: dict[str, object] = {"max_msgs_per_subject": 1, "allow_direct": True}
+    spec: dict[str, Any] = {"max_msgs_per_subject": 1, "allow_direct": True}
     owner = logins["logging"].client.jetstream()
     await owner.add_stream(name="BLOBS", subjects=["blobs.>"], **spec)
     await owner.update_stream(name="BLOBS", subjects=["blobs.>"], **spec)

@@ -32,7 +32,7 @@ def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongo]:
 @pytest.fixture
 async def credentials(mongo: Mongo) -> AsyncIterator[Credentials]:
     await initiate_replica_set(f"mongodb://127.0.0.1:{mongo.port}", f"127.0.0.1:{mongo.port}")
-    database = connect(ServiceSettings(mongo_url=mongo.url, secret=SECRET), "generation")  # type: ignore[arg-type]
+    database = connect(ServiceSettings(mongo_url=mongo.url, secret=SECRET), "generation")
     yield Credentials(CredentialStore(database), SEAL)
     database.client.close()
 

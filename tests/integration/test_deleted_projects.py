@@ -269,7 +269,7 @@ async def unpurged(servers: Stack) -> AsyncIterator[Deps]:
                 return ConsumerProgress(first=1, last=0, floor=0)
 
             kept, sessions, deletions = stores
-            yield Deps(bus, kept, sessions, deletions, ReadBarrier(get_progress), Purge(deletions, kept, sessions))
+            yield Deps(bus, kept, sessions, deletions, ReadBarrier(get_progress, 2.0), Purge(deletions, kept, sessions))
 
 
 async def store_message(deps: Deps, sequence: int, *records: LogRecord | ProjectDeleted) -> None:

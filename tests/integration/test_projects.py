@@ -145,7 +145,8 @@ class TestDeploying:
         found = await history(here, org, project_id)
         assert {one.config_id for one in found} == {version.id for version in versions}
         active = await here.bus.request(GetActive(organisation=org, project_id=project_id))
-        chain, line = {one.previous_config_id: one.config_id for one in found}, []
+        chain = {one.previous_config_id: one.config_id for one in found}
+        line: list[str] = []
         while (following := chain.get(line[-1] if line else None)) is not None:
             line.append(following)
         assert len(line) == len(versions), "each change begins where another ended"
@@ -389,7 +390,7 @@ class TestProjects:
         try:
             for sort_by in ("created_at", "updated_at", "name"):
                 await here.database.command("profile", 2)
-                query = ListProjects(organisation=org, sort_by=sort_by, page=Page(size=10))  # type: ignore[arg-type]
+                query = ListProjects(organisation=org, sort_by=sort_by, page=Page(size=10))
                 assert len((await here.bus.request(query)).projects) == 10
                 await here.database.command("profile", 0)
                 wanted = {"command.find": "projects", "command.filter.organisation": org}

@@ -53,8 +53,9 @@ def fake_server_of(row: Row) -> FakeServer:
         pytest.fail(
             f"Add a fake server for {name} to tests/fake_servers, and a line for it to FAKE_SERVERS in {__name__}."
         )
-    fake_server = _started.setdefault(row.dialect, None) or FAKE_SERVERS[row.dialect]()
-    _started[row.dialect] = fake_server
+    fake_server = _started.get(row.dialect)
+    if fake_server is None:
+        fake_server = _started[row.dialect] = FAKE_SERVERS[row.dialect]()
     fake_server.clear()
     return fake_server
 

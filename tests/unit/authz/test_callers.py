@@ -45,7 +45,7 @@ async def test_principals_changed_by_another_replica_are_looked_up_again(
         )
 
     bus = FakeBus()
-    callers = CallerCache(look_up, Settings(secret="s" * 43 + "="))  # type: ignore[arg-type]
+    callers = CallerCache(look_up, Settings(secret="s" * 43 + "="))
     await callers.listen(cast("Bus", bus))
     for _ in range(2):
         for key_hash in organisations:

@@ -67,7 +67,7 @@ class Running:
         )
 
     def of(self, name: str) -> dict[str, object]:
-        known = {each["name"]: each for each in self.folder.state.get("components", [])}
+        known: dict[str, dict[str, object]] = {each["name"]: each for each in self.folder.state.get("components", [])}
         return known.get(name, {})
 
     async def until(self, name: str, **values: object) -> None:

@@ -26,7 +26,7 @@ class AllowEverything:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(Settings(secret="x" * 44))  # type: ignore[arg-type]
+    app = create_app(Settings(secret="x" * 44))
 
     async def authorize(*_: Any) -> None:
         """Allow everything."""

@@ -82,7 +82,7 @@ def bus() -> FakeBus:
 
 @pytest.fixture
 def project_cache(bus: FakeBus) -> ProjectCache:
-    return ProjectCache(cast("Bus", bus), Settings(secret="s" * 43 + "="))  # type: ignore[arg-type]
+    return ProjectCache(cast("Bus", bus), Settings(secret="s" * 43 + "="))
 
 
 async def test_the_linked_tools_of_several_configs_are_fetched_in_one_request(
@@ -123,7 +123,7 @@ async def resolve(project_cache: ProjectCache, config: ModelConfig) -> None:
 
 async def test_cached_configs_are_bounded_in_bytes(bus: FakeBus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MAX_BYTES", 55_000)
-    project_cache = ProjectCache(cast("Bus", bus), Settings(secret="s" * 43 + "="))  # type: ignore[arg-type]
+    project_cache = ProjectCache(cast("Bus", bus), Settings(secret="s" * 43 + "="))
     for name in "abcdefgh":
         await resolve(project_cache, large(name))
     for name in "hgfed":

@@ -73,7 +73,7 @@ async def test_parents_in_the_same_call_are_found_in_any_order() -> None:
         log("data_8", parent_id="data_7"),
     ]
     expected = ["sesh_1", "sesh_1", "sesh_1", "sesh_9", "sesh_9", None, "sesh_7", "sesh_7"]
-    known = {"data_outside": "sesh_9"}
+    known: dict[str, str | None] = {"data_outside": "sesh_9"}
     assert await sessions_of(FakeBus(known), *records) == expected
     assert await sessions_of(FakeBus(known), *reversed(records)) == expected[::-1]
 

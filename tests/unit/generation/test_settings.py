@@ -13,7 +13,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
     monkeypatch.setenv("EVERLOOP_SECRET", "s" * 32)
     for name, value in variables.items():
         monkeypatch.setenv(f"EVERLOOP_{name}", value)
-    return Settings()  # type: ignore[call-arg]
+    return Settings()
 
 
 def test_compatible_providers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,11 @@
 
 import asyncio
 
-import pytest
-
-from services.logging import read_barrier
 from services.logging.read_barrier import ReadBarrier
 from shared.bus import ConsumerProgress
 from shared.errors import Unavailable
+
+WAIT_SECONDS = 2.0
 
 
 class ProgressSource:
@@ -26,13 +25,13 @@ class ProgressSource:
 
 async def test_a_read_with_nothing_to_wait_for_costs_one_request() -> None:
     server = ProgressSource(last=5, floor=5)
-    assert await ReadBarrier(server).wait_until_stored()
+    assert await ReadBarrier(server, WAIT_SECONDS).wait_until_stored()
     assert server.requests == 1
 
 
 async def test_a_read_continues_once_this_process_has_stored_what_was_missing() -> None:
     server = ProgressSource(last=5, floor=3)
-    barrier = ReadBarrier(server)
+    barrier = ReadBarrier(server, WAIT_SECONDS)
     reading = asyncio.create_task(barrier.wait_until_stored())
     await asyncio.sleep(0.001)
     barrier.mark_stored([5])
@@ -44,7 +43,7 @@ async def test_a_read_continues_once_this_process_has_stored_what_was_missing() 
 
 async def test_a_read_does_not_wait_for_what_was_accepted_after_it() -> None:
     server = ProgressSource(last=5, floor=3)
-    barrier = ReadBarrier(server)
+    barrier = ReadBarrier(server, WAIT_SECONDS)
     reading = asyncio.create_task(barrier.wait_until_stored())
     await asyncio.sleep(0.001)
     server.last = 99
@@ -54,7 +53,7 @@ async def test_a_read_does_not_wait_for_what_was_accepted_after_it() -> None:
 
 async def test_a_read_continues_once_another_replica_has_stored_what_was_missing() -> None:
     server = ProgressSource(last=5, floor=3)
-    reading = asyncio.create_task(ReadBarrier(server).wait_until_stored())
+    reading = asyncio.create_task(ReadBarrier(server, WAIT_SECONDS).wait_until_stored())
     await asyncio.sleep(0.01)
     assert not reading.done()
     server.floor = 5
@@ -63,7 +62,7 @@ async def test_a_read_continues_once_another_replica_has_stored_what_was_missing
 
 async def test_reads_share_requests_that_are_not_older_than_they_are() -> None:
     server = ProgressSource(last=1, floor=1, delay=0.02)
-    barrier = ReadBarrier(server)
+    barrier = ReadBarrier(server, WAIT_SECONDS)
     first = asyncio.create_task(barrier.wait_until_stored())
     await asyncio.sleep(0.01)
     server.last = 2  # accepted while the first request is under way
@@ -76,21 +75,20 @@ async def test_reads_share_requests_that_are_not_older_than_they_are() -> None:
     await asyncio.gather(*later)
 
 
-async def test_the_wait_ends_at_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_barrier, "TIMEOUT_SECONDS", 0.05)
-    assert await asyncio.wait_for(ReadBarrier(ProgressSource(last=5)).wait_until_stored(), 0.5) is False
+async def test_the_wait_ends_at_the_timeout() -> None:
+    assert await asyncio.wait_for(ReadBarrier(ProgressSource(last=5), 0.05).wait_until_stored(), 0.5) is False
 
 
 async def test_a_bus_that_does_not_answer_does_not_stop_reads() -> None:
     async def unavailable() -> ConsumerProgress:
         raise Unavailable("away")
 
-    assert await asyncio.wait_for(ReadBarrier(unavailable).wait_until_stored(), 0.1) is False
+    assert await asyncio.wait_for(ReadBarrier(unavailable, WAIT_SECONDS).wait_until_stored(), 0.1) is False
 
 
 async def test_a_stream_that_was_created_again_starts_from_its_new_sequences() -> None:
     server = ProgressSource(last=100, floor=100)
-    barrier = ReadBarrier(server)
+    barrier = ReadBarrier(server, WAIT_SECONDS)
     await barrier.wait_until_stored()
     server.last, server.floor = 2, 1
     reading = asyncio.create_task(barrier.wait_until_stored())
@@ -102,7 +100,7 @@ async def test_a_stream_that_was_created_again_starts_from_its_new_sequences() -
 
 async def test_a_cancelled_read_does_not_cancel_the_request_of_the_others() -> None:
     server = ProgressSource(last=1, floor=1, delay=0.02)
-    barrier = ReadBarrier(server)
+    barrier = ReadBarrier(server, WAIT_SECONDS)
     cancelled, other = (
         asyncio.create_task(barrier.wait_until_stored()),
         asyncio.create_task(barrier.wait_until_stored()),

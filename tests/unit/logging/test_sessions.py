@@ -13,8 +13,14 @@ def session_record(seconds: float = 0, *projects: str, reference_id: str | None 
 
 def stats(project_id: str, seconds: float, **fields: Any) -> SessionStats:
     at = START + timedelta(seconds=seconds)
-    values = {"log_count": 1, "first_log": (at, 1), "first_inputs": {}, "last_output_set": None, "last_output": None}
-    return SessionStats(session_id="sesh_1", project_id=project_id, updated_at=at, **(values | fields))
+    values: dict[str, Any] = {
+        "log_count": 1,
+        "first_log": (at, 1),
+        "first_inputs": {},
+        "last_output_set": None,
+        "last_output": None,
+    }
+    return SessionStats(session_id="sesh_1", project_id=project_id, **(values | {"updated_at": at} | fields))
 
 
 def test_a_session_without_logs_has_only_its_creation_time() -> None:

@@ -76,7 +76,7 @@ def looking(
 
 
 def urls(request: ModelRequest) -> list[str]:
-    (message,) = request.messages or ()
+    (message,) = request.messages or []
     return [part.image_url.url for part in message.content[1:]]  # type: ignore[union-attr, index]
 
 

@@ -289,7 +289,7 @@ def test_a_file_without_endpoint_and_messages_is_a_completion() -> None:
 
 
 def test_open_json_keeps_its_nulls_and_its_numbers() -> None:
-    schema = {"default": None, "big": 10**30, "one": 1.0, "key " * 400: {}}
+    schema: dict[str, Any] = {"default": None, "big": 10**30, "one": 1.0, "key " * 400: {}}
     config = chat(
         ChatMessage(role="user", content="x"),
         other={"none": None, "yes": "no", "1": "1"},

@@ -181,7 +181,8 @@ class TestReply:
 
 class TestEvents:
     def test_the_first_tells_of_the_answer_and_the_prompt(self) -> None:
-        message = {"id": "i", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None}
+        message: dict[str, Any] = {"id": "i", "type": "message", "role": "assistant", "model": "m", "content": []}
+        message["stop_reason"] = None
         usage = {"input_tokens": 9, "output_tokens": 1}
         chunk = anthropic.read_event(chat(), {"type": "message_start", "message": message | {"usage": usage}})
         assert chunk.about == {"id": "i", "type": "message", "role": "assistant", "model": "m"}

@@ -138,7 +138,7 @@ class TestReply:
         ],
     )
     def test_finish_reasons(self, theirs: str | None, ours: str) -> None:
-        reply = {"output": {"message": {"content": []}}, "stopReason": theirs}
+        reply: dict[str, Any] = {"output": {"message": {"content": []}}, "stopReason": theirs}
         assert bedrock.read_reply(chat(), reply).choices[0].finish_reason == ours
 
     def test_text_and_calls_and_nothing_else(self) -> None:

@@ -1,0 +1,45 @@
+"""Every process that a run of the tests starts, told by a variable in its environment, so that none outlives the run.
+
+Fixtures stop what they start. This is for what they cannot do: a run that is interrupted, a worker that is killed.
+"""
+
+import contextlib
+import os
+import uuid
+
+import psutil
+
+_VARIABLE = "STARTED_BY_TEST_RUN"
+_PATIENCE_SECONDS = 15.0
+
+
+def mark() -> None:
+    """Mark this process, and with it all that inherit its environment."""
+    os.environ.setdefault(_VARIABLE, uuid.uuid4().hex)
+
+
+def marks() -> dict[str, str]:
+    """The mark, for a process that is given an environment of its own."""
+    return {_VARIABLE: os.environ[_VARIABLE]}
+
+
+def end_all() -> list[str]:
+    """End every marked process but this one, and their descendants; return their command lines."""
+    mine = os.environ[_VARIABLE]
+    found: set[psutil.Process] = set()
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(_VARIABLE) == mine:
+                found |= {process, *process.children(recursive=True)}
+        except psutil.Error:  # somebody else's, or gone meanwhile
+            continue
+    lines = []
+    for process in found:
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                lines.append(" ".join(process.cmdline()))
+                process.terminate()
+    for process in psutil.wait_procs(found, timeout=_PATIENCE_SECONDS)[1]:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    return lines
