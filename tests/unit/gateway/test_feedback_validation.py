@@ -12,7 +12,7 @@ from shared import ids
 from shared.contracts.logs import Feedback, FeedbackGiven, FeedbackOfLogs, LogFeedback
 from shared.contracts.projects import STANDARD_FEEDBACK, FeedbackType
 from shared.errors import Invalid
-from tests.unit.logging.builders import START, given
+from tests.unit.logging.builders import START, feedback
 
 PROJECTS = {"data_1": "pr_1"}
 
@@ -71,7 +71,7 @@ async def test_new_types_and_labels_are_added_to_the_project(
     name: str, value: Any, added: Any, expected_labels: list[str]
 ) -> None:
     project_cache = FakeProjectCache()
-    assert await labels(project_cache, given(type=name, value=value)) == [expected_labels]
+    assert await labels(project_cache, feedback(type=name, value=value)) == [expected_labels]
     assert project_cache.added == added
 
 
@@ -82,7 +82,7 @@ async def test_new_types_and_labels_are_added_to_the_project(
 async def test_a_value_of_the_wrong_class_is_refused(name: str, value: Any) -> None:
     project_cache = FakeProjectCache(FeedbackType(type="score", kind="number"))
     with pytest.raises(Invalid, match=rf"^value: '{name}' is of the class"):
-        await labels(project_cache, given(type="mood", value="calm"), given(type=name, value=value))
+        await labels(project_cache, feedback(type="mood", value="calm"), feedback(type=name, value=value))
     assert project_cache.defined == [], "nothing of the array is added"
 
 
@@ -97,22 +97,22 @@ async def test_a_value_of_the_wrong_class_is_refused(name: str, value: Any) -> N
 )
 async def test_a_value_of_the_wrong_length_is_refused(name: str, value: Any, message: str) -> None:
     with pytest.raises(Invalid, match=re.escape(message)):
-        await labels(FakeProjectCache(), given(type=name, value=value))
+        await labels(FakeProjectCache(), feedback(type=name, value=value))
 
 
 async def test_feedback_of_an_array_is_validated_with_the_types_added_before_it() -> None:
     project_cache = FakeProjectCache()
-    mood = [given(type="mood", value="calm"), given(type="mood", value="tense")]
-    tags = [given(type="tags", value=["a"]), given(type="tags", value="b"), given(type="tags", value="a", unset=True)]
+    mood = [feedback(type="mood", value="calm"), feedback(type="mood", value="tense")]
+    tags = [feedback(type="tags", value=["a"]), feedback(type="tags", value="b"), feedback(type="tags", value="a", unset=True)]
     assert await labels(project_cache, *mood, *tags) == [[], [], ["a"], ["b"], ["a"]]
     assert project_cache.added == [("mood", "text", []), ("tags", "multi_select", ["a", "b"])]
 
 
 async def test_unsetting_feedback_adds_no_types_and_no_labels() -> None:
     project_cache = FakeProjectCache()
-    unset = [given(type="rating", unset=True), given(type="rating", value="never", unset=True)]
-    new_types = [given(type="mood", unset=True), given(type="mood", value=["calm"], unset=True)]
-    assert await labels(project_cache, *unset, given(type="action", value="a", unset=True), *new_types) == [
+    unset = [feedback(type="rating", unset=True), feedback(type="rating", value="never", unset=True)]
+    new_types = [feedback(type="mood", unset=True), feedback(type="mood", value=["calm"], unset=True)]
+    assert await labels(project_cache, *unset, feedback(type="action", value="a", unset=True), *new_types) == [
         [],
         [],
         ["a"],
@@ -121,16 +121,16 @@ async def test_unsetting_feedback_adds_no_types_and_no_labels() -> None:
     ]
     assert project_cache.defined == []
     with pytest.raises(Invalid, match="say which one"):
-        await labels(project_cache, given(type="action", unset=True))
+        await labels(project_cache, feedback(type="action", unset=True))
 
 
 async def test_feedback_on_a_log_of_unknown_project_is_validated_by_the_standard_types() -> None:
     project_cache = FakeProjectCache()
-    several = [given(type="action", value="a"), given(type="rating", value="super"), given(type="mood", value=2)]
+    several = [feedback(type="action", value="a"), feedback(type="rating", value="super"), feedback(type="mood", value=2)]
     assert await labels(project_cache, *several, projects={}) == [["a"], [], []]
     assert project_cache.defined == []
     with pytest.raises(Invalid):
-        await labels(project_cache, given(type="comment", value=2), projects={})
+        await labels(project_cache, feedback(type="comment", value=2), projects={})
 
 
 def test_a_log_may_still_arrive_for_as_long_as_a_stream_may_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,14 +149,14 @@ def test_a_log_may_still_arrive_for_as_long_as_a_stream_may_last(monkeypatch: py
 def test_the_response_to_unset_has_the_value_that_was_unset() -> None:
     rating = Feedback(id="ann_0", type="rating", value="good", created_at=START)
     before = FeedbackOfLogs(logs=[LogFeedback(log_id="data_1", project_id="pr_1", feedback=[rating])])
-    unset = given("ann_1", unset=True)
+    unset = feedback("ann_1", unset=True)
     several = [
         unset,
         unset,
-        given("ann_2", value="bad"),
+        feedback("ann_2", value="bad"),
         unset,
-        given(type="action", value="a", labels=["a"], unset=True),
-        given(log_id="data_2", unset=True),
+        feedback(type="action", value="a", labels=["a"], unset=True),
+        feedback(log_id="data_2", unset=True),
     ]
     answers = feedback_responses(several, before)
     assert [one.value for one in answers] == ["good", None, "bad", "bad", "a", None]
