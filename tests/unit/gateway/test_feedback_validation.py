@@ -103,7 +103,11 @@ async def test_a_value_of_the_wrong_length_is_refused(name: str, value: Any, mes
 async def test_feedback_of_an_array_is_validated_with_the_types_added_before_it() -> None:
     project_cache = FakeProjectCache()
     mood = [feedback(type="mood", value="calm"), feedback(type="mood", value="tense")]
-    tags = [feedback(type="tags", value=["a"]), feedback(type="tags", value="b"), feedback(type="tags", value="a", unset=True)]
+    tags = [
+        feedback(type="tags", value=["a"]),
+        feedback(type="tags", value="b"),
+        feedback(type="tags", value="a", unset=True),
+    ]
     assert await labels(project_cache, *mood, *tags) == [[], [], ["a"], ["b"], ["a"]]
     assert project_cache.added == [("mood", "text", []), ("tags", "multi_select", ["a", "b"])]
 
@@ -126,7 +130,11 @@ async def test_unsetting_feedback_adds_no_types_and_no_labels() -> None:
 
 async def test_feedback_on_a_log_of_unknown_project_is_validated_by_the_standard_types() -> None:
     project_cache = FakeProjectCache()
-    several = [feedback(type="action", value="a"), feedback(type="rating", value="super"), feedback(type="mood", value=2)]
+    several = [
+        feedback(type="action", value="a"),
+        feedback(type="rating", value="super"),
+        feedback(type="mood", value=2),
+    ]
     assert await labels(project_cache, *several, projects={}) == [["a"], [], []]
     assert project_cache.defined == []
     with pytest.raises(Invalid):
