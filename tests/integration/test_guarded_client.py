@@ -1,4 +1,4 @@
-"""GuardedClient and the tools on it, against a web server of this machine that the fence lets through."""
+"""GuardedClient and the tools that use it, against a web server on this machine that SsrfGuard is set to allow."""
 
 import asyncio
 import socket
@@ -116,9 +116,9 @@ class TestRequests:
 
     async def test_an_answer_has_a_limit(self, web: Web, guarded_client: GuardedClient) -> None:
         web.paths |= {"/fits": Answer(b"x" * 1000), "/large": Answer(b"x" * 1001)}
-        assert len((await guarded_client.get(f"{web.url}/fits", limit_bytes=1000)).content) == 1000
+        assert len((await guarded_client.get(f"{web.url}/fits", max_bytes=1000)).content) == 1000
         with pytest.raises(UpstreamFailed, match="more than 1000 bytes"):
-            await guarded_client.get(f"{web.url}/large", limit_bytes=1000)
+            await guarded_client.get(f"{web.url}/large", max_bytes=1000)
 
     async def test_who_reads_may_end_an_answer_while_it_arrives(self, web: Web, guarded_client: GuardedClient) -> None:
         web.paths |= {"/long": Answer(b"x" * 5_000_000), "/short": Answer(b"x" * 1000)}
@@ -130,7 +130,7 @@ class TestRequests:
                 raise TooLarge("enough")
 
         with pytest.raises(TooLarge, match="enough"):
-            await guarded_client.get(f"{web.url}/long", limit_bytes=10_000_000, arrived=enough)
+            await guarded_client.get(f"{web.url}/long", max_bytes=10_000_000, arrived=enough)
         assert sum(arrived) < 2_000_000
         arrived.clear()
         assert len((await guarded_client.get(f"{web.url}/short", arrived=enough)).content) == sum(arrived)
@@ -141,7 +141,7 @@ class TestRequests:
     async def test_an_answer_has_a_time(self, web: Web, guarded_client: GuardedClient, slow: dict[str, float]) -> None:
         web.paths["/slow"] = Answer(b"x" * 100, **slow)  # type: ignore[arg-type]
         with pytest.raises(UpstreamFailed, match=r"within 0\.3 seconds"):
-            await guarded_client.get(f"{web.url}/slow", seconds=0.3)
+            await guarded_client.get(f"{web.url}/slow", total_seconds=0.3)
 
     async def test_a_compressed_answer_is_refused(self, web: Web, guarded_client: GuardedClient) -> None:
         web.paths["/gzip"] = Answer(b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
@@ -244,18 +244,18 @@ async def test_tls_verifies_the_name_although_the_connection_goes_to_an_address(
 
 _HANGING = """
 import asyncio, socket, time
-from services.generation import fence
-from services.generation.http.guarded_client import Outbound
+from services.generation.http import ssrf_guard
+from services.generation.http.guarded_client import GuardedClient
 
 async def main():
-    outbound = Outbound()
+    client = GuardedClient()
     try:
-        await outbound.get("http://slow.example/")
+        await client.get("http://slow.example/")
     except Exception as error:
         print(error)
-    await outbound.close()
+    await client.close()
 
-fence.LOOK_UP_SECONDS = 0.1
+ssrf_guard.LOOKUP_SECONDS = 0.1
 socket.getaddrinfo = lambda *_, **__: time.sleep(60)
 asyncio.run(main())
 """

@@ -40,19 +40,19 @@ class Credentials:
 
     async def _open(self, organisation: str) -> dict[str, str]:
         keys: dict[str, str] = {}
-        for sealed in await self._store.sealed(organisation):
+        for sealed in await self._store.list_encrypted(organisation):
             keys |= self._seal.open(sealed)
         return keys
 
     async def listed(self, organisation: str) -> list[ProviderKey]:
         """What people may see."""
-        return await self._store.all(organisation)
+        return await self._store.list_all(organisation)
 
     async def set(self, organisation: str, name: str, sealed: str, by: str) -> ProviderKey:
         """Keep the key in `sealed` (`{"key": …}`), under a seal of its own."""
         key = self._seal.open(sealed)["key"]
         tail = key[-_SHOWN:] if len(key) >= _LONG_ENOUGH else ""
-        kept = await self._store.put(organisation, name, tail, self._seal.close({name: key}), by)
+        kept = await self._store.upsert(organisation, name, tail, self._seal.close({name: key}), by)
         self.forget(organisation)
         return kept
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.generation.http.guarded_client import Fetched, GuardedClient, same_origin
+from services.generation.http.guarded_client import GuardedClient, HttpResponse, same_origin
 from shared.errors import Invalid
 
 
@@ -34,7 +34,7 @@ async def test_what_is_no_plain_web_address_is_refused(url: str) -> None:
     ],
 )
 def test_content_is_read_in_its_charset(content_type: str, content: bytes, text: str) -> None:
-    assert Fetched(200, content_type, content).text == text
+    assert HttpResponse(200, content_type, content).text == text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The fence: which addresses are public, and what is judged when (docs/decisions/0010)."""
+"""SsrfGuard: which addresses are public, and when addresses are checked (docs/decisions/0010)."""
 
 import asyncio
 import ipaddress
@@ -66,7 +66,7 @@ def test_wrapping_an_address_changes_nothing(address: ipaddress.IPv4Address) -> 
 )
 async def test_every_way_to_write_this_machine_is_refused(host: str) -> None:
     with pytest.raises(Invalid, match="EVERLOOP_OUTBOUND_ALLOW") as caught:
-        await SsrfGuard().addresses(host, 80)
+        await SsrfGuard().resolve(host, 80)
     assert repr(host) in caught.value.message
 
 
@@ -90,7 +90,7 @@ async def test_a_host_is_allowed_as_written_and_a_network_by_the_address(
     allow: str, host: str, *, passes: bool
 ) -> None:
     try:
-        await SsrfGuard(allow).addresses(host, 80)
+        await SsrfGuard(allow).resolve(host, 80)
     except Invalid:
         assert not passes
     else:
@@ -152,9 +152,9 @@ class Wire(httpcore.AsyncNetworkBackend):
 
 
 def backend(wire: Wire) -> GuardedBackend:
-    fenced = GuardedBackend(SsrfGuard())
-    fenced._inner = wire  # type: ignore[assignment]
-    return fenced
+    guarded = GuardedBackend(SsrfGuard())
+    guarded._inner = wire  # type: ignore[assignment]
+    return guarded
 
 
 async def test_the_name_is_looked_up_once_and_the_connection_goes_to_what_was_judged(
@@ -188,11 +188,11 @@ async def test_a_name_without_an_address_is_told(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(UpstreamFailed, match=r"no address for the host 'nowhere\.example'"):
-        await SsrfGuard().addresses("nowhere.example", 80)
+        await SsrfGuard().resolve("nowhere.example", 80)
 
 
 async def test_a_name_server_that_is_silent_is_not_waited_for(slow: SlowNames, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ssrf_guard, "LOOK_UP_SECONDS", 0.05)
+    monkeypatch.setattr(ssrf_guard, "LOOKUP_SECONDS", 0.05)
     with pytest.raises(UpstreamFailed, match=r"'slow\.example': its name server did not answer within 0\.05 seconds"):
         await backend(Wire()).connect_tcp("slow.example", 80)
     assert all(thread.daemon for thread in slow.threads), "nothing waits for them when the process ends"
@@ -201,13 +201,13 @@ async def test_a_name_server_that_is_silent_is_not_waited_for(slow: SlowNames, m
 async def test_look_ups_that_hang_leave_everybody_elses_threads_alone(
     slow: SlowNames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ssrf_guard, "LOOK_UP_SECONDS", 2.0)
+    monkeypatch.setattr(ssrf_guard, "LOOKUP_SECONDS", 2.0)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     guarded = SsrfGuard()
-    hanging = [asyncio.create_task(guarded.addresses("slow.example", 80)) for _ in range(ssrf_guard.LOOK_UPS - 1)]
+    hanging = [asyncio.create_task(guarded.resolve("slow.example", 80)) for _ in range(ssrf_guard.MAX_LOOKUPS - 1)]
     async with asyncio.timeout(1):
         assert await asyncio.to_thread(len, "abc") == 3
-        assert await guarded.addresses("fast.example", 80) == ["93.184.216.34"]
+        assert await guarded.resolve("fast.example", 80) == ["93.184.216.34"]
     slow.answer.set()
     await asyncio.gather(*hanging)
 
@@ -215,33 +215,33 @@ async def test_look_ups_that_hang_leave_everybody_elses_threads_alone(
 async def test_look_ups_have_a_bound_and_who_gets_no_place_is_told_to_try_again(
     slow: SlowNames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ssrf_guard, "LOOK_UP_SECONDS", 0.05)
-    monkeypatch.setattr(ssrf_guard, "LOOK_UPS", 2)
+    monkeypatch.setattr(ssrf_guard, "LOOKUP_SECONDS", 0.05)
+    monkeypatch.setattr(ssrf_guard, "MAX_LOOKUPS", 2)
     guarded = SsrfGuard()
     for _ in range(2):
         with pytest.raises(UpstreamFailed):
-            await guarded.addresses("slow.example", 80)
+            await guarded.resolve("slow.example", 80)
     with pytest.raises(Unavailable, match=r"'fast\.example' could not be looked up: .* Try again"):
-        await guarded.addresses("fast.example", 80)
+        await guarded.resolve("fast.example", 80)
     assert len(slow.threads) == 2, "nobody waits for them any more, but they are still taken"
-    monkeypatch.setattr(ssrf_guard, "LOOK_UP_SECONDS", 2.0)
+    monkeypatch.setattr(ssrf_guard, "LOOKUP_SECONDS", 2.0)
     slow.answer.set()
-    assert await guarded.addresses("fast.example", 80) == ["93.184.216.34"]
+    assert await guarded.resolve("fast.example", 80) == ["93.184.216.34"]
 
 
 async def test_who_leaves_while_a_name_is_looked_up_leaves_nothing_behind(
     slow: SlowNames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ssrf_guard, "LOOK_UPS", 1)
+    monkeypatch.setattr(ssrf_guard, "MAX_LOOKUPS", 1)
     guarded = SsrfGuard()
-    leaving = [asyncio.create_task(guarded.addresses("slow.example", 80)) for _ in range(3)]
+    leaving = [asyncio.create_task(guarded.resolve("slow.example", 80)) for _ in range(3)]
     await asyncio.sleep(0.01)
     for task in leaving:  # one looks up, two wait for their place
         task.cancel()
     await asyncio.gather(*leaving, return_exceptions=True)
     assert all(task.cancelled() for task in leaving)
     slow.answer.set()
-    assert await guarded.addresses("fast.example", 80) == ["93.184.216.34"]
+    assert await guarded.resolve("fast.example", 80) == ["93.184.216.34"]
 
 
 async def test_a_socket_file_is_never_opened() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.generation.models.features import check, needed, refuse
+from services.generation.models.features import check_features, required_features, validate_request
 from services.generation.models.request import ModelRequest
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
@@ -19,7 +19,7 @@ def chat(*messages: dict[str, Any], **fields: Any) -> ModelRequest:
 
 
 def test_a_plain_request_needs_nothing() -> None:
-    assert needed(chat({"role": "user", "content": "hi"})) == []
+    assert required_features(chat({"role": "user", "content": "hi"})) == []
 
 
 @pytest.mark.parametrize(
@@ -31,24 +31,24 @@ def test_a_plain_request_needs_nothing() -> None:
     ],
 )
 def test_a_history_of_calls_needs_tools_even_if_none_is_offered(message: dict[str, Any]) -> None:
-    assert needed(chat(message)) == ["tools"]
+    assert required_features(chat(message)) == ["tools"]
     with pytest.raises(Invalid, match="X cannot do tools: remove tools from the config, and what was called"):
-        refuse(chat(message), frozenset({"tools"}), "X")
+        check_features(chat(message), frozenset({"tools"}), "X")
 
 
 def test_what_is_not_lacking_is_not_refused() -> None:
-    refuse(chat(tools=[{"name": "f"}]), frozenset({"images"}), "X")
+    check_features(chat(tools=[{"name": "f"}]), frozenset({"images"}), "X")
 
 
 @pytest.mark.parametrize("url", ["ftp://example.test/a.png", "file:///etc/passwd", "a.png", ""])
 def test_what_names_no_image_is_refused_by_name(url: str) -> None:
     part = {"type": "image_url", "image_url": {"url": url}}
     with pytest.raises(Invalid, match=r"image_url\.url"):
-        check(chat({"role": "user", "content": [part]}))
+        validate_request(chat({"role": "user", "content": [part]}))
 
 
 @pytest.mark.parametrize(
     "url", ["https://example.test/a.png", "HTTP://example.test/a.png", "DATA:image/png;base64,AAAA"]
 )
 def test_what_names_an_image_is_not(url: str) -> None:
-    check(chat({"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}))
+    validate_request(chat({"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}))

@@ -31,7 +31,7 @@ def _url(data: bytes) -> str:
 @pytest.mark.parametrize("write", [png, gif, jpeg])
 def test_the_size_stands_in_the_head(write: object) -> None:
     assert callable(write)
-    assert image_tokens.size(write(640, 480)) == (640, 480)
+    assert image_tokens.read_size(write(640, 480)) == (640, 480)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_the_size_stands_in_the_head(write: object) -> None:
     ],
 )
 def test_what_is_not_told_or_not_sound_has_no_size(url: str) -> None:
-    assert image_tokens.size(url) is None
+    assert image_tokens.read_size(url) is None
     assert image_tokens.count("gpt-4o", ImageUrl(url=url)) == 765
 
 

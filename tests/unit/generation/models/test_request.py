@@ -13,9 +13,9 @@ from services.generation.models.request import (
     ResponseDelta,
     StreamAccumulator,
     ToolCallPart,
-    asked_calls,
-    functions,
-    told_usage,
+    get_inline_tools,
+    get_tool_calls,
+    usage_from_counts,
 )
 from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, ToolCall, Usage
 from shared.contracts.projects import ModelConfig
@@ -95,9 +95,9 @@ def test_what_servers_do_to_calls_in_pieces(parts: list[ToolCallPart], calls: li
 def test_usage_and_reason_come_with_different_events() -> None:
     usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
     accumulator = StreamAccumulator()
-    accumulator.add(ResponseDelta(finish_reason="length", about={"id": "a"}))
-    accumulator.add(ResponseDelta(usage=usage, about={"model": "m"}))
-    assert (accumulator.finish_reason, accumulator.usage, accumulator.about) == (
+    accumulator.add(ResponseDelta(finish_reason="length", response_fields={"id": "a"}))
+    accumulator.add(ResponseDelta(usage=usage, response_fields={"model": "m"}))
+    assert (accumulator.finish_reason, accumulator.usage, accumulator.response_fields) == (
         "length",
         usage,
         {"id": "a", "model": "m"},
@@ -109,10 +109,10 @@ def test_a_count_told_at_the_beginning_is_not_that_of_the_whole() -> None:
     accumulator.add(ResponseDelta(usage=Usage(prompt_tokens=9, generation_tokens=1, total_tokens=10)))
     for piece in ("a", "b"):
         accumulator.add(ResponseDelta(text=piece))
-    assert accumulator.whole_usage is None
+    assert accumulator.final_usage is None
     assert accumulator.usage == Usage(prompt_tokens=9, generation_tokens=1, total_tokens=10)
     accumulator.add(ResponseDelta(finish_reason="stop", usage=Usage(generation_tokens=7, total_tokens=7)))
-    assert accumulator.whole_usage == Usage(prompt_tokens=9, generation_tokens=7, total_tokens=16)
+    assert accumulator.final_usage == Usage(prompt_tokens=9, generation_tokens=7, total_tokens=16)
 
 
 def test_a_call_without_arguments_has_an_empty_object() -> None:
@@ -145,17 +145,19 @@ def test_an_ordinary_end_with_calls_is_for_the_calls(
 
 def test_the_calls_of_a_message_in_either_form() -> None:
     old, new = FunctionCall(name="old"), ToolCall(id="a", function=FunctionCall(name="new"))
-    assert asked_calls(ChatMessage(role="assistant", content="")) == []
-    assert asked_calls(ChatMessage(role="assistant", tool_calls=[new], tool_call=old)) == [new]
-    assert asked_calls(ChatMessage(role="assistant", tool_call=old)) == [ToolCall(id="call_0", function=old)]
+    assert get_tool_calls(ChatMessage(role="assistant", content="")) == []
+    assert get_tool_calls(ChatMessage(role="assistant", tool_calls=[new], tool_call=old)) == [new]
+    assert get_tool_calls(ChatMessage(role="assistant", tool_call=old)) == [ToolCall(id="call_0", function=old)]
 
 
 def test_a_model_is_told_of_functions_only() -> None:
     config = ModelConfig.model_validate({"model": "m", "tools": [{"name": "f"}, {"name": "g", "source": "inline"}]})
-    assert [tool.name for tool in functions(config)] == ["f", "g"]
-    assert functions(ModelConfig(model="m")) == []
+    assert [tool.name for tool in get_inline_tools(config)] == ["f", "g"]
+    assert get_inline_tools(ModelConfig(model="m")) == []
     with pytest.raises(Invalid, match="oc_1"):
-        functions(ModelConfig.model_validate({"model": "m", "tools": [{"id": "oc_1", "source": "organization"}]}))
+        get_inline_tools(
+            ModelConfig.model_validate({"model": "m", "tools": [{"id": "oc_1", "source": "organization"}]})
+        )
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def test_a_model_is_told_of_functions_only() -> None:
 def test_what_is_no_count_is_not_believed(
     prompt: list[Any], generated: list[Any], told: tuple[int, int] | None
 ) -> None:
-    usage = told_usage(prompt, generated)
+    usage = usage_from_counts(prompt, generated)
     assert (usage and (usage.prompt_tokens, usage.generation_tokens)) == told
     assert usage is None or usage.total_tokens == usage.prompt_tokens + usage.generation_tokens
 

@@ -8,8 +8,8 @@ import pytest
 
 from services.generation.deps import Deps
 from services.generation.handlers.environments import delete_environment
-from services.generation.projects.environments import EnvironmentSet, first
-from services.generation.store import Place
+from services.generation.projects.environments import EnvironmentSet, initial_set
+from services.generation.store import DeploymentTarget
 from shared.contracts.deployments import DeleteEnvironment
 from shared.errors import Conflict, NotFound
 
@@ -20,7 +20,7 @@ class Organisation:
     """An organisation with one environment beside the default one, and something deployed there in one project."""
 
     def __init__(self) -> None:
-        self.kept = first("tm_1").with_new("env_1", "staging", datetime(2024, 5, 20, tzinfo=UTC))
+        self.kept = initial_set("tm_1").with_added("env_1", "staging", datetime(2024, 5, 20, tzinfo=UTC))
         self.deployed = ["pr_1"]
         self.done: list[str] = []
         self.made_default_while_saving = False
@@ -40,12 +40,12 @@ class Organisation:
         self.done.append("saved")
         return True
 
-    async def projects_in(self, *_: str) -> list[str]:
+    async def list_deployed_project_ids(self, *_: str) -> list[str]:
         return list(self.deployed)
 
-    async def put(self, place: Place, *_: object) -> None:
-        self.deployed.remove(place.project_id)
-        self.done.append(f"emptied {place.project_id}")
+    async def deploy(self, target: DeploymentTarget, *_: object) -> None:
+        self.deployed.remove(target.project_id)
+        self.done.append(f"emptied {target.project_id}")
 
     async def publish(self, *_: object) -> None:
         self.done.append("told")

@@ -6,49 +6,49 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generation.projects.environments import EnvironmentSet, first
+from services.generation.projects.environments import EnvironmentSet, initial_set
 from shared.errors import Conflict, Invalid, NotFound, Problem
 
 NOW = datetime(2023, 11, 28, tzinfo=UTC)
-START = first("tm_1")
+START = initial_set("tm_1")
 PRODUCTION = START.default.id
 
 
 def two() -> EnvironmentSet:
     """Production and staging."""
-    return START.with_new("env_staging", "staging", NOW)
+    return START.with_added("env_staging", "staging", NOW)
 
 
 def test_the_first_one_is_the_same_whoever_looks() -> None:
-    assert first("tm_1") == START
-    assert first("tm_2").default.id != PRODUCTION
+    assert initial_set("tm_1") == START
+    assert initial_set("tm_2").default.id != PRODUCTION
     assert [(one.name, one.default) for one in START] == [("production", True)]
 
 
 def test_making_the_same_one_again_changes_nothing() -> None:
     once = two()
-    assert once.with_new("env_staging", "staging", NOW) is once
+    assert once.with_added("env_staging", "staging", NOW) is once
 
 
 def test_another_default_takes_the_place_of_the_former() -> None:
     after = two().with_default("env_staging")
     assert [(one.name, one.default) for one in after] == [("staging", True), ("production", False)]
     assert after.with_default("env_staging") is after
-    assert after.named(None).name == "staging"
+    assert after.get_by_name(None).name == "staging"
 
 
 def test_names_are_taken() -> None:
     with pytest.raises(Conflict, match="staging"):
-        two().with_new("env_2", "staging", NOW)
+        two().with_added("env_2", "staging", NOW)
     with pytest.raises(Conflict, match="production"):
-        two().with_name("env_staging", "production")
-    assert two().with_name("env_staging", "staging") == two()
+        two().with_renamed("env_staging", "production")
+    assert two().with_renamed("env_staging", "staging") == two()
 
 
 @pytest.mark.parametrize("name", ["", " ", " x", "x ", "x" * 101])
 def test_a_name_can_be_typed_and_read(name: str) -> None:
     with pytest.raises(Invalid, match="name"):
-        two().with_name("env_staging", name)
+        two().with_renamed("env_staging", name)
 
 
 def test_the_default_one_stays() -> None:
@@ -60,8 +60,8 @@ def test_the_default_one_stays() -> None:
 def test_what_is_not_there_is_not_found() -> None:
     for act in (
         lambda: two().get("env_unknown"),
-        lambda: two().named("unknown"),
-        lambda: two().with_name("env_unknown", "x"),
+        lambda: two().get_by_name("unknown"),
+        lambda: two().with_renamed("env_unknown", "x"),
         lambda: two().with_default("env_unknown"),
         lambda: two().without("env_unknown"),
     ):
@@ -72,9 +72,9 @@ def test_what_is_not_there_is_not_found() -> None:
 def test_there_is_an_end_to_them() -> None:
     many = START
     for number in range(99):
-        many = many.with_new(f"env_{number}", f"name {number}", NOW)
+        many = many.with_added(f"env_{number}", f"name {number}", NOW)
     with pytest.raises(Invalid, match="at most"):
-        many.with_new("env_100", "one too many", NOW)
+        many.with_added("env_100", "one too many", NOW)
 
 
 _IDS = st.sampled_from([PRODUCTION, "env_a", "env_b", "env_c"])
@@ -94,9 +94,9 @@ def test_whatever_is_done_one_is_the_default_and_names_are_unique(steps: list[tu
         try:
             match what:
                 case "new":
-                    after = now.with_new(environment_id, name, NOW)
+                    after = now.with_added(environment_id, name, NOW)
                 case "name":
-                    after = now.with_name(environment_id, name)
+                    after = now.with_renamed(environment_id, name)
                 case "default":
                     after = now.with_default(environment_id)
                 case _:
@@ -106,4 +106,4 @@ def test_whatever_is_done_one_is_the_default_and_names_are_unique(steps: list[tu
         assert after.revision == now.revision + (after is not now)
         now = after
         assert [one.default for one in now].count(True) == 1
-        assert len({one.name for one in now}) == len({one.id for one in now}) == len(now.places)
+        assert len({one.name for one in now}) == len({one.id for one in now}) == len(now.environments)

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from services.generation.projects.deployments import Deployer
-from services.generation.projects.environments import Environments
+from services.generation.projects.environments import EnvironmentSets
 from services.generation.projects.invalidation import Invalidation
 from services.generation.projects.project_cache import ProjectCache
 from services.generation.projects.versions import version_id
@@ -28,12 +28,12 @@ class Slow:
     def __init__(self) -> None:
         self.looking, self.looked = asyncio.Event(), asyncio.Event()
 
-    async def several(self, *_: object) -> Sequence[ConfigVersion]:
+    async def get_many(self, *_: object) -> Sequence[ConfigVersion]:
         self.looking.set()
         await self.looked.wait()
         return []
 
-    async def ensure(self, organisation: str, *given: object) -> tuple[object, bool]:
+    async def find_or_insert(self, organisation: str, *given: object) -> tuple[object, bool]:
         if len(given) == 1:
             return PROJECT, False
         project_id, config_id, config = given
@@ -49,9 +49,9 @@ async def test_who_registers_a_config_is_not_told_that_it_was_not_found() -> Non
     slow = Slow()
     stores = cast("Stores", SimpleNamespace(projects=slow, versions=slow))
     invalidation = cast("Invalidation", SimpleNamespace(register=lambda _: None))
-    project_cache = ProjectCache(stores, cast("Environments", None), invalidation, cast("Deployer", None))
+    project_cache = ProjectCache(stores, cast("EnvironmentSets", None), invalidation, cast("Deployer", None))
     config_id = version_id(PROJECT.id, CONFIG)
-    asking = asyncio.create_task(project_cache.by_id("tm_1", ProjectRef(), config_id))
+    asking = asyncio.create_task(project_cache.resolve("tm_1", ProjectRef(), config_id))
     await slow.looking.wait()
     registering = asyncio.create_task(project_cache.register("tm_1", ProjectRef(name="desk"), CONFIG, may_deploy=False))
     for _ in range(20):  # it has come to the version

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.generation.projects.versions import canonical
-from services.generation.templates.promptfile import MOST_CHARACTERS, deserialize, serialize
+from services.generation.projects.versions import canonical_json
+from services.generation.templates.promptfile import MAX_CHARACTERS, deserialize, serialize
 from shared.contracts.chat import (
     ChatMessage,
     FunctionCall,
@@ -115,7 +115,7 @@ def comes_back(config: ModelConfig) -> str:
     """The file of a config: read, it is the same config, labels included; written again, it is the same file."""
     text = serialize(config)
     read = deserialize(text)
-    assert canonical(read) == canonical(config)
+    assert canonical_json(read) == canonical_json(config)
     if config.chat_template == []:
         config = config.model_copy(update={"chat_template": read.chat_template})
     assert read == config
@@ -379,7 +379,7 @@ def test_characters_that_yaml_does_not_take() -> None:
         "---\nmodel: m\nendpoint: chat\n---\n<user>" + "<" * 1_000_000,
         "---" * 1_000_000,
         "---\n" + "--- \t" * 300_000,
-        "---\nmodel: m\n---\n" + " " * MOST_CHARACTERS,
+        "---\nmodel: m\n---\n" + " " * MAX_CHARACTERS,
     ],
     ids=range(15),
 )
