@@ -130,10 +130,10 @@ class TestRequests:
                 raise TooLarge("enough")
 
         with pytest.raises(TooLarge, match="enough"):
-            await guarded_client.get(f"{web.url}/long", max_bytes=10_000_000, arrived=enough)
+            await guarded_client.get(f"{web.url}/long", max_bytes=10_000_000, on_received=enough)
         assert sum(arrived) < 2_000_000
         arrived.clear()
-        assert len((await guarded_client.get(f"{web.url}/short", arrived=enough)).content) == sum(arrived)
+        assert len((await guarded_client.get(f"{web.url}/short", on_received=enough)).content) == sum(arrived)
 
     @pytest.mark.parametrize(
         "slow", [{"delay_seconds": 1.0}, {"piece_delay_seconds": 0.02}], ids=["silent", "dripping"]
