@@ -35,7 +35,7 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize("address", INSIDE)
-def test_an_inside_address_is_not_public(address: str) -> None:
+def test_an_internal_address_is_not_public(address: str) -> None:
     assert not is_public(ipaddress.ip_address(address))
 
 
@@ -45,7 +45,7 @@ def test_an_address_of_the_internet_is_public(address: str) -> None:
 
 
 @given(st.ip_addresses())
-def test_nothing_is_public_that_the_standard_library_does_not_hold_so(address: Any) -> None:
+def test_what_is_public_is_global_to_the_standard_library(address: Any) -> None:
     plain = address.ipv4_mapped or address if address.version == 6 else address
     if plain in ipaddress.ip_network("64:ff9b::/96"):
         plain = ipaddress.IPv4Address(int(plain) & 0xFFFFFFFF)
@@ -56,7 +56,7 @@ def test_nothing_is_public_that_the_standard_library_does_not_hold_so(address: A
 
 
 @given(st.ip_addresses(v=4))
-def test_wrapping_an_address_changes_nothing(address: ipaddress.IPv4Address) -> None:
+def test_an_embedded_ipv4_address_is_as_public_as_the_address_itself(address: ipaddress.IPv4Address) -> None:
     for wrapped in (f"::ffff:{address}", f"64:ff9b::{address}"):
         assert is_public(ipaddress.ip_address(wrapped)) == is_public(address)
 
@@ -97,7 +97,7 @@ async def test_a_host_is_allowed_as_written_and_a_network_by_the_address(
         assert passes
 
 
-def test_a_list_that_cannot_be_read_is_noticed_at_the_start() -> None:
+def test_an_allow_list_that_cannot_be_parsed_fails_at_once() -> None:
     with pytest.raises(ValueError, match="10\\.0\\.0\\.0/99"):
         SsrfGuard("10.0.0.0/99")
 
@@ -157,7 +157,7 @@ def backend(wire: Wire) -> GuardedBackend:
     return guarded
 
 
-async def test_the_name_is_looked_up_once_and_the_connection_goes_to_what_was_judged(
+async def test_a_name_is_looked_up_once_and_the_connection_goes_to_a_checked_address(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names, wire = Names(monkeypatch, ["93.184.216.34"], ["127.0.0.1"]), Wire()
@@ -166,7 +166,7 @@ async def test_the_name_is_looked_up_once_and_the_connection_goes_to_what_was_ju
     assert wire.connected == ["93.184.216.34"]
 
 
-async def test_one_inside_address_among_others_is_enough_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_internal_address_among_others_is_enough_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     Names(monkeypatch, ["93.184.216.34", "10.0.0.1"])
     wire = Wire()
     with pytest.raises(Invalid) as caught:
@@ -182,7 +182,7 @@ async def test_the_next_address_is_tried_when_one_does_not_answer(monkeypatch: p
     assert wire.connected == ["93.184.216.34", "93.184.216.35"]
 
 
-async def test_a_name_without_an_address_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_without_an_address_is_an_upstream_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: Any, **__: Any) -> list[Any]:
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -191,14 +191,16 @@ async def test_a_name_without_an_address_is_told(monkeypatch: pytest.MonkeyPatch
         await SsrfGuard().resolve("nowhere.example", 80)
 
 
-async def test_a_name_server_that_is_silent_is_not_waited_for(slow: SlowNames, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_server_that_does_not_answer_is_an_error_after_the_timeout(
+    slow: SlowNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ssrf_guard, "LOOKUP_SECONDS", 0.05)
     with pytest.raises(UpstreamFailed, match=r"'slow\.example': its name server did not answer within 0\.05 seconds"):
         await backend(Wire()).connect_tcp("slow.example", 80)
     assert all(thread.daemon for thread in slow.threads), "nothing waits for them when the process ends"
 
 
-async def test_look_ups_that_hang_leave_everybody_elses_threads_alone(
+async def test_look_ups_that_hang_take_no_threads_of_the_event_loop(
     slow: SlowNames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ssrf_guard, "LOOKUP_SECONDS", 2.0)
@@ -212,7 +214,7 @@ async def test_look_ups_that_hang_leave_everybody_elses_threads_alone(
     await asyncio.gather(*hanging)
 
 
-async def test_look_ups_have_a_bound_and_who_gets_no_place_is_told_to_try_again(
+async def test_look_ups_are_bounded_and_one_that_gets_no_thread_is_unavailable(
     slow: SlowNames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ssrf_guard, "LOOKUP_SECONDS", 0.05)
@@ -229,9 +231,7 @@ async def test_look_ups_have_a_bound_and_who_gets_no_place_is_told_to_try_again(
     assert await guarded.resolve("fast.example", 80) == ["93.184.216.34"]
 
 
-async def test_who_leaves_while_a_name_is_looked_up_leaves_nothing_behind(
-    slow: SlowNames, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_cancelled_look_ups_free_their_threads(slow: SlowNames, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ssrf_guard, "MAX_LOOKUPS", 1)
     guarded = SsrfGuard()
     leaving = [asyncio.create_task(guarded.resolve("slow.example", 80)) for _ in range(3)]
@@ -244,6 +244,6 @@ async def test_who_leaves_while_a_name_is_looked_up_leaves_nothing_behind(
     assert await guarded.resolve("fast.example", 80) == ["93.184.216.34"]
 
 
-async def test_a_socket_file_is_never_opened() -> None:
+async def test_a_unix_socket_is_never_opened() -> None:
     with pytest.raises(httpcore.ConnectError):
         await backend(Wire()).connect_unix_socket("/run/docker.sock")

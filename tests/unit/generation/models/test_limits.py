@@ -62,7 +62,7 @@ def test_what_a_model_cannot_do_is_refused_by_name(request_: ModelRequest, said:
         completion("gpt-3.5-turbo-instruct", suffix="end"),
     ],
 )
-def test_what_it_can_do_and_what_nobody_knows_passes(request_: ModelRequest) -> None:
+def test_what_a_model_supports_and_an_unknown_model_pass(request_: ModelRequest) -> None:
     check_model_supports(request_)
 
 
