@@ -1,8 +1,12 @@
-"""One row per permission: its name, what it lets one do, the roles that have it (behaviour.md §15.1)."""
+"""One row per permission: its name, what it lets one do, the roles and services that have it (behaviour.md §15.1).
+
+It is decided where it is needed, without asking anybody: the principal brings its role.
+"""
 
 from typing import NamedTuple
 
-from shared.contracts.access import Role
+from shared.contracts.principal import Principal, Role, Service
+from shared.errors import Denied
 
 ROLES: tuple[Role, ...] = ("Admin", "Developer", "Member")
 _EVERYONE = frozenset(ROLES)
@@ -17,10 +21,14 @@ class Permission(NamedTuple):
     lets: str
     """Completes the sentence "lets you …"."""
     roles: frozenset[Role]
+    services: frozenset[Service] = frozenset()
+    """Our own services that may do it for an organisation when no key or member asks for it."""
 
 
-EDIT_PROMPTS = Permission("prompts.edit", "create, edit and call prompts, and log to them", _EVERYONE)
-VIEW_LOGS = Permission("logs.view", "view logs and feedback", _EVERYONE)
+_EVALUATION = frozenset[Service]({"evaluation"})
+
+EDIT_PROMPTS = Permission("prompts.edit", "create, edit and call prompts, and log to them", _EVERYONE, _EVALUATION)
+VIEW_LOGS = Permission("logs.view", "view logs and feedback", _EVERYONE, _EVALUATION)
 EDIT_EVALUATORS = Permission("evaluators.edit", "create and edit evaluators", _EVERYONE)
 RUN_EVALUATIONS = Permission("evaluations.run", "run evaluations", _EVERYONE)
 EDIT_DATASETS = Permission("datasets.edit", "create and edit datasets", _EVERYONE)
@@ -49,3 +57,19 @@ PERMISSIONS: dict[str, Permission] = {
         EDIT_ORGANISATION,
     )
 }
+
+
+def allows(principal: Principal | None, permission: Permission) -> bool:
+    """Return whether the principal has the permission; one without a role or service has none."""
+    if principal is None:
+        return False
+    return principal.role in permission.roles or principal.service in permission.services
+
+
+def authorize(principal: Principal | None, permission: Permission) -> None:
+    """Raise Denied, with what the role lacks and who has it, unless the principal has the permission."""
+    if allows(principal, permission):
+        return
+    least = max(permission.roles, key=ROLES.index)
+    who = f"Your role {principal.role}" if principal and principal.role else "Whoever has no role"
+    raise Denied(f"{who} may not {permission.lets}; ask an Admin for the role {least}.")

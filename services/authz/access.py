@@ -1,40 +1,36 @@
-"""Who may do what: the one comparison of roles, and the sentence for those who may not."""
+"""What a principal may do at this moment, by the roles that are stored now."""
+
+from typing import NamedTuple
 
 from services.authz.organisations import Organisation
-from shared.contracts.access import Caller, Decision, Role
-from shared.errors import Denied, Invalid
-from shared.permissions import PERMISSIONS, ROLES, Permission
+from shared.contracts.principal import Principal, Role
+from shared.errors import Denied
+from shared.permissions import ROLES, Permission, authorize
 
 
 def lower(one: Role, other: Role) -> Role:
-    """The role that may do less."""
+    """Return the role that may do less."""
     return max(one, other, key=ROLES.index)
 
 
-def decide(caller: Caller, permission: str) -> Decision:
-    """Whether the caller's role has the permission. Invalid when there is no such permission."""
-    row = PERMISSIONS.get(permission)
-    if row is None:
-        raise Invalid(f"There is no permission {permission!r}. There are: {', '.join(sorted(PERMISSIONS))}.")
-    if caller.role in row.roles:
-        return Decision(allowed=True, reason="")
-    least = max(row.roles, key=ROLES.index)
-    return Decision(
-        allowed=False,
-        reason=f"Your role {caller.role} may not {row.lets}; ask an Admin for the role {least}.",
-    )
+class CurrentMember(NamedTuple):
+    """The member behind a principal."""
+
+    user_id: str
+    role: Role
+    """The one the principal has at this moment."""
 
 
-def admit(by: Caller, organisation: Organisation, permission: Permission) -> Caller:
-    """`by` with the role it has at this moment, if that role has the permission. Denied otherwise.
+def authorize_now(principal: Principal | None, organisation: Organisation, permission: Permission) -> CurrentMember:
+    """Return who acts, with the role of this moment. Raises Denied if that role lacks the permission.
 
-    The sender may have identified the caller half a minute ago; what changes access is decided on what is stored now.
+    The sender may have authenticated it half a minute ago; what changes access is decided on what is stored now.
     """
-    role = organisation.roles.get(by.user_id)
-    if role is None or by.organisation != organisation.id:
+    if principal is None or principal.user_id is None or principal.role is None:
+        raise Denied("Only a member of the organisation may do this.")
+    stored = organisation.roles.get(principal.user_id)
+    if stored is None or principal.organisation != organisation.id:
         raise Denied("You are not a member of this organisation.")
-    now = by.model_copy(update={"role": lower(by.role, role)})
-    decision = decide(now, permission.name)
-    if not decision.allowed:
-        raise Denied(decision.reason)
-    return now
+    role = lower(principal.role, stored)
+    authorize(principal.model_copy(update={"role": role}), permission)
+    return CurrentMember(principal.user_id, role)

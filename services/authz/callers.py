@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 from services.authz.settings import Settings
 from shared.bus import Bus
 from shared.cache import Cache
-from shared.contracts.access import AccessChanged, Caller
+from shared.contracts.access import AccessChanged
+from shared.contracts.principal import Principal
 from shared.errors import Unauthenticated
 
-LookUp = Callable[[str], Awaitable[Caller | None]]
+LookUp = Callable[[str], Awaitable[Principal | None]]
 """The caller behind a key's hash, from the database; None when there is no such key or it was revoked."""
 
 
@@ -21,7 +22,7 @@ class CallerCache:
 
     def __init__(self, look_up: LookUp, settings: Settings) -> None:
         self._look_up = look_up
-        self._memory: Cache[str, Caller] = Cache(
+        self._memory: Cache[str, Principal] = Cache(
             most=settings.callers_most, fresh_seconds=settings.caller_fresh_seconds, stale_seconds=math.inf
         )
 
@@ -29,7 +30,7 @@ class CallerCache:
         """Hear of changes made by other replicas. Some may be missed while offline, so coming back forgets all."""
         await bus.subscribe(AccessChanged, self._changed)
 
-    async def who(self, key_hash: str) -> Caller:
+    async def who(self, key_hash: str) -> Principal:
         """The caller; Unauthenticated in the same words whether the key never was or is no more."""
         return await self._memory.get(key_hash, lambda: self._ask(key_hash))
 
@@ -37,7 +38,7 @@ class CallerCache:
         """Something changed in the organisation: ask the database again."""
         self._memory.forget(lambda _, caller: caller.organisation == organisation)
 
-    async def _ask(self, key_hash: str) -> Caller:
+    async def _ask(self, key_hash: str) -> Principal:
         caller = await self._look_up(key_hash)
         if caller is None:
             raise Unauthenticated("The API key is missing, wrong or revoked.")

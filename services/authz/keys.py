@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.authz.access import lower
-from shared.contracts.access import Role
+from shared.contracts.principal import Role
 from shared.errors import Invalid
 
 _ALPHABET = string.ascii_letters + string.digits

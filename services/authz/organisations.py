@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from shared.contracts.access import Role
+from shared.contracts.principal import Role
 from shared.errors import Conflict, NotFound
 
 

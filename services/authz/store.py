@@ -17,7 +17,8 @@ from services.authz.access import lower
 from services.authz.keys import StoredKey
 from services.authz.organisations import Organisation
 from shared import ids
-from shared.contracts.access import Caller, Member
+from shared.contracts.access import Member
+from shared.contracts.principal import Principal
 from shared.errors import Conflict, NotFound, Unavailable
 from shared.mongo import Database, store
 
@@ -47,7 +48,7 @@ class Store:
             partialFilterExpression={"revoked_at": {"$type": "null"}},
         )
 
-    async def find_caller(self, key_hash: str) -> Caller | None:
+    async def find_caller(self, key_hash: str) -> Principal | None:
         """Who holds the key; None when it is unknown or revoked, or its creator has left."""
         key = await self._keys.find_one({"hash": key_hash, "revoked_at": None})
         if key is None:
@@ -58,7 +59,7 @@ class Store:
         user = await self._users.find_one({"_id": key["creator_id"]}, {"email": 1})
         if organisation is None or not organisation.get("members") or user is None:
             return None
-        return Caller(
+        return Principal(
             organisation=key["organisation"],
             role=lower(key["role"], organisation["members"][0]["role"]),
             key_id=key["_id"],

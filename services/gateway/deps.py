@@ -13,9 +13,8 @@ from services.gateway.project_cache import ProjectCache
 from shared.appender import Appender
 from shared.blobs import Blobs
 from shared.bus import Bus
-from shared.contracts.access import Caller
-from shared.errors import Denied
-from shared.permissions import CHANGE_DEPLOYMENTS, Permission
+from shared.contracts.principal import Principal
+from shared.permissions import Permission, authorize
 from shared.sealing import Seal
 
 KEY_HEADER = "X-API-KEY"
@@ -34,16 +33,6 @@ class Gateway:
     large_bodies: LargeBodies
     seal: Seal
 
-    async def authorize(self, caller: Caller, permission: Permission) -> None:
-        """For what only some requests of a route need. Errors: Denied."""
-        decision = await self.authenticator.may(caller, permission)
-        if not decision.allowed:
-            raise Denied(decision.reason)
-
-    async def may_deploy(self, caller: Caller) -> bool:
-        """Whether what is deployed may change along with something else that this caller does."""
-        return (await self.authenticator.may(caller, CHANGE_DEPLOYMENTS)).allowed
-
 
 async def _gateway(request: Request) -> Gateway:
     # async although it waits for nothing: FastAPI gives a plain function to a thread, which costs more than all of it
@@ -54,13 +43,15 @@ async def _gateway(request: Request) -> Gateway:
 GatewayDep = Annotated[Gateway, Depends(_gateway)]
 
 
-def require(permission: Permission) -> Callable[..., Awaitable[Caller]]:
+def require(permission: Permission) -> Callable[..., Awaitable[Principal]]:
     """The dependency every guarded route has: who is calling, and may they."""
 
-    async def guard(request: Request, gateway: GatewayDep, key: Annotated[str | None, Depends(_key_header)]) -> Caller:
+    async def guard(
+        request: Request, gateway: GatewayDep, key: Annotated[str | None, Depends(_key_header)]
+    ) -> Principal:
         caller = await gateway.authenticator.authenticate(key)
         request.state.organisation = caller.organisation
-        await gateway.authorize(caller, permission)
+        authorize(caller, permission)
         return caller
 
     guard.permission = permission  # type: ignore[attr-defined]  # read by the architecture test

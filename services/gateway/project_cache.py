@@ -8,8 +8,8 @@ from services.gateway.paging import by_ids
 from services.gateway.settings import Settings
 from shared.bus import Bus
 from shared.cache import Cache
-from shared.contracts.access import Caller
 from shared.contracts.chat import LinkedTool
+from shared.contracts.principal import Principal
 from shared.contracts.projects import (
     Config,
     ConfigVersion,
@@ -27,6 +27,7 @@ from shared.contracts.projects import (
 )
 from shared.contracts.tools import GetTools, JsonSchema, Tool
 from shared.errors import NotFound, Problem
+from shared.permissions import CHANGE_DEPLOYMENTS, allows
 
 _PROJECT_FRESH_SECONDS = 30.0
 """Changes are heard of; this bounds how long one would stay unseen whose event was lost."""
@@ -38,7 +39,7 @@ _MOST_BYTES = 32 * 1024 * 1024
 logger = logging.getLogger(__name__)
 
 _Wanted = tuple[str, str | None, str | None, str | bytes | None, bool]
-"""Organisation, project by name and id, config by id or by the digest of its text, may deploy."""
+"""Organisation, project by name and id, config by id or by the digest of its text, whether the caller may deploy."""
 
 
 class ProjectCache:
@@ -83,27 +84,24 @@ class ProjectCache:
 
     async def resolve(
         self,
-        caller: Caller,
+        caller: Principal,
         project: ProjectRef,
         *,
         config: Config | None = None,
         config_id: str | None = None,
-        may_deploy: bool,
     ) -> Resolved:
         """The project and version, created when unknown. Errors as of `Resolve`."""
         # The key is the config as sent: what makes two of them the same version is generation's rule alone.
         wanted = config_id if config is None else _digest(config)
-        key = (caller.organisation, project.name, project.id, wanted, may_deploy)
+        key = (caller.organisation, project.name, project.id, wanted, allows(caller, CHANGE_DEPLOYMENTS))
         return await self._resolved.get(
             key,
             lambda: self._bus.request(
                 Resolve(
-                    organisation=caller.organisation,
+                    principal=caller,
                     project=project,
                     config=config,
                     config_id=config_id,
-                    may_deploy=may_deploy,
-                    by=caller.author,
                 )
             ),
         )
@@ -112,7 +110,7 @@ class ProjectCache:
         """One project. Errors: NotFound."""
 
         async def ask() -> Project:
-            answer = await self._bus.request(GetProjects(organisation=organisation, ids=[project_id]))
+            answer = await self._bus.request(GetProjects(principal=_gateway(organisation), ids=[project_id]))
             if not answer.projects:
                 raise NotFound(f"There is no project {project_id!r}.")
             return answer.projects[0]
@@ -133,14 +131,16 @@ class ProjectCache:
         """The types of feedback of a project, by name. Errors: NotFound."""
 
         async def ask() -> dict[str, FeedbackType]:
-            found = await self._bus.request(GetProject(organisation=organisation, id=project_id))
+            found = await self._bus.request(GetProject(principal=_gateway(organisation), id=project_id))
             return {one.type: one for one in found.feedback_types}
 
         return await self._feedback_types.get((organisation, project_id), ask)
 
     async def define_feedback(self, organisation: str, project_id: str, types: list[FeedbackType]) -> None:
         """Add types of feedback, or labels, to a project. Errors as of `DefineFeedbackTypes`."""
-        await self._bus.request(DefineFeedbackTypes(organisation=organisation, project_id=project_id, types=types))
+        await self._bus.request(
+            DefineFeedbackTypes(principal=_gateway(organisation), project_id=project_id, types=types)
+        )
         self._feedback_types.forget(lambda key, _: key == (organisation, project_id))
 
     def note_log(self, organisation: str, log_id: str, project_id: str | None) -> None:
@@ -170,7 +170,7 @@ class ProjectCache:
 
     async def _version(self, organisation: str, config_id: str) -> ConfigVersion:
         async def ask() -> ConfigVersion:
-            answer = await self._bus.request(GetVersions(organisation=organisation, ids=[config_id]))
+            answer = await self._bus.request(GetVersions(principal=_gateway(organisation), ids=[config_id]))
             if not answer.versions:
                 raise NotFound(f"There is no config {config_id!r}.")
             return answer.versions[0]
@@ -181,7 +181,7 @@ class ProjectCache:
         """The versions with the tools they link to as they are now. If they cannot be had, links stay bare."""
 
         async def ask(ids: Sequence[str]) -> list[Tool]:
-            return (await self._bus.request(GetTools(organisation=organisation, ids=list(ids)))).tools
+            return (await self._bus.request(GetTools(principal=_gateway(organisation), ids=list(ids)))).tools
 
         linked = dict.fromkeys(tool.id for version in versions for tool in _links(version.config))
         if not linked:
@@ -192,6 +192,11 @@ class ProjectCache:
             logger.warning("tools that configs link to are not shown: %s", problem)
             return list(versions)
         return [version.model_copy(update={"config": _filled(version.config, known)}) for version in versions]
+
+
+def _gateway(organisation: str) -> Principal:
+    """Return the principal of what is read for the cache, which callers of one organisation share."""
+    return Principal.of_service("gateway", organisation)
 
 
 def _digest(config: Config) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from shared.bus import Bus
 from shared.contracts.logs import GetSessionsOfLogs, LogRecord
+from shared.contracts.principal import Principal
 from shared.errors import Problem
 
 LOOKUP_TIMEOUT_SECONDS = 1.0
@@ -33,7 +34,9 @@ async def with_sessions(bus: Bus, organisation: str, records: list[LogRecord]) -
 
 
 async def _known(bus: Bus, organisation: str, log_ids: Iterable[str]) -> Mapping[str, str | None]:
-    query = GetSessionsOfLogs(organisation=organisation, log_ids=list(dict.fromkeys(log_ids)))
+    query = GetSessionsOfLogs(
+        principal=Principal.of_service("gateway", organisation), log_ids=list(dict.fromkeys(log_ids))
+    )
     try:
         return (await bus.request(query, timeout_seconds=LOOKUP_TIMEOUT_SECONDS)).sessions
     except Problem as problem:

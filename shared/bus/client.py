@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from nats.aio.client import Client
@@ -202,5 +203,10 @@ class Bus(Connection):
         self.on_reconnect(lambda: heard(None))
 
     async def publish_event(self, event: Event, *, message_id: str) -> None:
-        """Publish a fact; returns once it is durable. `message_id` comes from its cause, so repeats are dropped."""
-        await self.append(event.subject, event.model_dump_json(exclude_none=True).encode(), message_id=message_id)
+        """Publish an event; return once it is durable. `message_id` comes from its cause, so repeats are dropped.
+
+        It becomes the event's id, and now the time it occurred unless the event says another. Raises Unavailable.
+        """
+        occurred_at = event.occurred_at or datetime.now(UTC)
+        sent = event.model_copy(update={"id": message_id, "occurred_at": occurred_at})
+        await self.append(sent.subject, sent.model_dump_json(exclude_none=True).encode(), message_id=message_id)

@@ -1,63 +1,23 @@
 """Owned by `authz`: who is calling, and may they."""
 
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
 from shared import ids
-from shared.contracts.message import Command, Done, Event, Query, Value
-
-Role = Literal["Admin", "Developer", "Member"]
-
-
-class Author(Value):
-    """Who did something, as it is remembered after they are gone."""
-
-    user_id: str
-    email: str
+from shared.contracts.message import Command, Done, Event, Query, SystemQuery
+from shared.contracts.principal import Principal, Role
+from shared.contracts.value import Value
 
 
-class Caller(Value):
-    """Who sent a request."""
+class Authenticate(SystemQuery[Principal]):
+    """Return the principal behind an API key. Raises Unauthenticated if it is unknown or revoked."""
 
-    organisation: str
-    role: Role
-    """The effective role of the key: never more than its creator has."""
-    key_id: str
-    user_id: str
-    email: str
-
-    @property
-    def author(self) -> Author:
-        """The person, for what will be remembered of them."""
-        return Author(user_id=self.user_id, email=self.email)
-
-
-class Authenticate(Query[Caller]):
-    """The caller behind an API key. Errors: Unauthenticated (unknown or revoked)."""
-
-    subject: ClassVar[str] = "authz.who_is_this"
+    subject: ClassVar[str] = "authz.authenticate"
 
     key_hash: str
     """sha256 of the key, hex: the key itself stays in the gateway."""
-
-
-class Decision(Value):
-    """Whether something is allowed, and why not."""
-
-    allowed: bool
-    reason: str
-    """A sentence for the caller when refused, else empty."""
-
-
-class Authorize(Query[Decision]):
-    """Whether the caller's role has a permission (a name of `shared/permissions.py`). Errors: Invalid (no such)."""
-
-    subject: ClassVar[str] = "authz.may_they"
-
-    caller: Caller
-    permission: str
 
 
 class Key(Value):
@@ -95,13 +55,11 @@ class CreateKey(Command[NewKey]):
 
     subject: ClassVar[str] = "authz.create_key"
 
-    organisation: str
-    by: Caller
     id: str = Field(default_factory=lambda: ids.mint("key"))
     name: str
     """1 to 100 characters; cannot be changed later."""
     role: Role | None = None
-    """Cut down to the role of `by`. None: Developer, or the role of `by` if that is less."""
+    """Cut down to the role of the principal. None: Developer, or the principal's role if that is less."""
 
 
 class Keys(Value):
@@ -115,17 +73,12 @@ class ListKeys(Query[Keys]):
 
     subject: ClassVar[str] = "authz.list_keys"
 
-    organisation: str
-    by: Caller
-
 
 class RevokeKey(Command[Done]):
     """Make an API key useless for good. Errors: Denied, NotFound."""
 
     subject: ClassVar[str] = "authz.revoke_key"
 
-    organisation: str
-    by: Caller
     id: str
 
 
@@ -149,8 +102,6 @@ class ListMembers(Query[Members]):
 
     subject: ClassVar[str] = "authz.list_members"
 
-    organisation: str
-
 
 class ChangeRole(Command[Member]):
     """Give a member another role. Their keys never have more than it, from the next request on.
@@ -160,8 +111,6 @@ class ChangeRole(Command[Member]):
 
     subject: ClassVar[str] = "authz.change_role"
 
-    organisation: str
-    by: Caller
     user_id: str
     role: Role
 

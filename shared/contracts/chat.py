@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
-from shared.contracts.message import Value
+from shared.contracts.value import Value
 
 Role = Literal["user", "assistant", "system", "tool"]
 FinishReason = Literal["stop", "length", "tool_call"]

@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from shared.contracts.message import Command, Done, Query, Value
+from shared.contracts.message import Command, Done, Query
+from shared.contracts.value import Value
 
 
 class ProviderKey(Value):
@@ -25,12 +26,9 @@ class SetProviderKey(Command[ProviderKey]):
 
     subject: ClassVar[str] = "generation.set_provider_key"
 
-    organisation: str
     name: str
     sealed: str = Field(repr=False)
     """`{"key": …}`, encrypted (shared/sealing.py)."""
-    by: str
-    """Email address."""
 
 
 class DeleteProviderKey(Command[Done]):
@@ -38,7 +36,6 @@ class DeleteProviderKey(Command[Done]):
 
     subject: ClassVar[str] = "generation.delete_provider_key"
 
-    organisation: str
     name: str
 
 
@@ -52,5 +49,3 @@ class ListProviderKeys(Query[ProviderKeys]):
     """The keys an organisation keeps."""
 
     subject: ClassVar[str] = "generation.list_provider_keys"
-
-    organisation: str

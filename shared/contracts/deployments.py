@@ -6,10 +6,11 @@ from typing import ClassVar
 from pydantic import Field
 
 from shared import ids
-from shared.contracts.access import Author
 from shared.contracts.logs import Page
-from shared.contracts.message import Command, Done, Query, Value
+from shared.contracts.message import Command, Done, Query
+from shared.contracts.principal import Actor
 from shared.contracts.projects import ConfigVersion, Project
+from shared.contracts.value import Value
 
 
 class Environment(Value):
@@ -34,15 +35,12 @@ class ListEnvironments(Query[Environments]):
 
     subject: ClassVar[str] = "generation.list_environments"
 
-    organisation: str
-
 
 class CreateEnvironment(Command[Environment]):
     """Make an environment. A repeat with the same `id` is the same one. Errors: Conflict (the name is taken)."""
 
     subject: ClassVar[str] = "generation.create_environment"
 
-    organisation: str
     id: str = Field(default_factory=lambda: ids.mint("env"))
     name: str
 
@@ -52,7 +50,6 @@ class UpdateEnvironment(Command[Environment]):
 
     subject: ClassVar[str] = "generation.update_environment"
 
-    organisation: str
     id: str
     name: str | None = None
     make_default: bool = False
@@ -63,9 +60,7 @@ class DeleteEnvironment(Command[Done]):
 
     subject: ClassVar[str] = "generation.delete_environment"
 
-    organisation: str
     id: str
-    by: Author | None = None
 
 
 class Deployed(Value):
@@ -89,7 +84,6 @@ class ListDeployed(Query[DeployedConfigs]):
 
     subject: ClassVar[str] = "generation.list_deployed"
 
-    organisation: str
     project_id: str
 
 
@@ -106,7 +100,6 @@ class GetActive(Query[Active]):
 
     subject: ClassVar[str] = "generation.get_active"
 
-    organisation: str
     project_id: str
     environment: str | None = None
     """Its name."""
@@ -120,12 +113,10 @@ class Deploy(Command[DeployedConfigs]):
 
     subject: ClassVar[str] = "generation.deploy"
 
-    organisation: str
     project_id: str
     config_id: str
     environment_ids: list[str] = []
     """None of them: the default one."""
-    by: Author | None = None
 
 
 class Undeploy(Command[Done]):
@@ -136,12 +127,10 @@ class Undeploy(Command[Done]):
 
     subject: ClassVar[str] = "generation.undeploy"
 
-    organisation: str
     project_id: str
     environment_id: str | None = None
     environment: str | None = None
     """Its name. Neither: the default one."""
-    by: Author | None = None
 
 
 class Deployment(Value):
@@ -154,7 +143,7 @@ class Deployment(Value):
     config_id: str | None = None
     """None: what was there was removed."""
     previous_config_id: str | None = None
-    by: Author | None = None
+    by: Actor | None = None
     """None: nobody was named."""
     at: datetime
 
@@ -171,6 +160,5 @@ class ListDeployments(Query[Deployments]):
 
     subject: ClassVar[str] = "generation.list_deployments"
 
-    organisation: str
     project_id: str
     page: Page = Page()

@@ -4,10 +4,10 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from shared.contracts.access import Author
 from shared.contracts.chat import ChatMessage, FinishReason, ResponseFormat, ToolCall, ToolChoice, ToolResult, Usage
-from shared.contracts.message import Command, Event, Value
+from shared.contracts.message import Command, Event
 from shared.contracts.projects import ModelConfig, ProjectRef
+from shared.contracts.value import Value
 
 
 class Sample(Value):
@@ -53,7 +53,6 @@ class Chunk(Value):
 class Generate(Command[Generation]):
     """What chats and completions have in common. Answered with a `Generation`, or with `Chunk`s when `stream`."""
 
-    organisation: str
     user: str | None = None
     """The caller's end user: forwarded to the provider and kept on the log."""
     project: ProjectRef
@@ -63,8 +62,7 @@ class Generate(Command[Generation]):
     deployed: bool = False
     """Use what is deployed in `environment` (None: the default one). Else `config` or `config_id` says it."""
     may_deploy: bool = False
-    by: Author | None = None
-    """Whom the history of deployments names if the config is the project's first and is therefore deployed."""
+    """From senders that did not know principals: whether theirs may change deployments."""
     inputs: dict[str, Any] = {}
     num_samples: int = 1
     stream: bool = False

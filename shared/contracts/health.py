@@ -2,7 +2,8 @@
 
 from typing import ClassVar
 
-from shared.contracts.message import Query, Value
+from shared.contracts.message import SystemQuery
+from shared.contracts.value import Value
 
 
 class Health(Value):
@@ -13,7 +14,7 @@ class Health(Value):
     """What it needs (`bus`, `database`, …) and whether that answers."""
 
 
-class GetHealth(Query[Health]):
+class GetHealth(SystemQuery[Health]):
     """How a service is; asked through the subclass that `health_of` gives."""
 
 

@@ -6,7 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, TypeAdapter
 
 from shared.contracts.chat import ChatMessage, ToolChoice, ToolResult
-from shared.contracts.message import Event, Query, Value
+from shared.contracts.message import Event, Query
+from shared.contracts.value import Value
 
 FeedbackValue = bool | int | float | str | list[str]
 
@@ -178,7 +179,6 @@ class GetLog(Query[StoredLog]):
 
     subject: ClassVar[str] = "logging.get_log"
 
-    organisation: str
     id: str
 
 
@@ -204,7 +204,6 @@ class GetFeedback(Query[FeedbackOfLogs]):
 
     subject: ClassVar[str] = "logging.get_feedback"
 
-    organisation: str
     log_ids: list[str]
     types: list[str] = []
     """The types of feedback wanted; none of the others is told."""
@@ -221,7 +220,6 @@ class GetSessionsOfLogs(Query[SessionsOfLogs]):
 
     subject: ClassVar[str] = "logging.get_homes"
 
-    organisation: str
     log_ids: list[str]
 
 
@@ -237,7 +235,6 @@ class SearchLogs(Query[Logs]):
 
     subject: ClassVar[str] = "logging.search_logs"
 
-    organisation: str
     project_id: str
     page: Page = Page()
     search: str | None = None
@@ -280,7 +277,6 @@ class GetSession(Query[Session]):
 
     subject: ClassVar[str] = "logging.get_session"
 
-    organisation: str
     id: str
 
 
@@ -289,7 +285,6 @@ class ListSessions(Query[Sessions]):
 
     subject: ClassVar[str] = "logging.list_sessions"
 
-    organisation: str
     project_id: str
     page: Page = Page(size=10)
 
@@ -307,7 +302,6 @@ class GetConfigUse(Query[ConfigUse]):
 
     subject: ClassVar[str] = "logging.get_config_use"
 
-    organisation: str
     config_id: str
 
 
@@ -323,7 +317,6 @@ class GetUses(Query[Uses]):
 
     subject: ClassVar[str] = "logging.get_uses"
 
-    organisation: str
     project_ids: list[str] = []
     config_ids: list[str] = []
 
@@ -351,7 +344,6 @@ class GetTree(Query[Tree]):
 
     subject: ClassVar[str] = "logging.get_tree"
 
-    organisation: str
     session_id: str
 
 

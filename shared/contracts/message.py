@@ -6,18 +6,47 @@ Job      JetStream work queue, one worker at a time, safe to run twice
 Event    JetStream `EVENTS`, past tense, any number of readers
 """
 
-from typing import Any, ClassVar, Generic, TypeVar
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, model_validator
+
+from shared.contracts.principal import Actor, Principal
+from shared.contracts.value import Value
 
 R = TypeVar("R", bound=BaseModel)
 
 
-class Value(BaseModel):
-    """Something messages contain. Immutable; unknown fields of a newer sender are ignored."""
+def _of_an_email_address(value: object) -> object:
+    """Read what `by` was before principals: an email address, or an object with the fields of `Actor`."""
+    return {"email": value} if isinstance(value, str) else value
 
-    # What cannot be read may be secret, and the error goes into a service's log.
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+def _organisation_of_principal(validated: dict[str, Any]) -> str | None:
+    principal: Principal | None = validated.get("principal")
+    return None if principal is None else principal.organisation
+
+
+class Envelope(Value):
+    """What commands, queries and jobs say beside their content: for which organisation, and who wants it."""
+
+    principal: Annotated[Principal | None, BeforeValidator(_of_an_email_address)] = Field(
+        default=None, validation_alias=AliasChoices("principal", "by")
+    )
+    """None only from senders that did not know principals; those that named somebody in `by` are still read."""
+    organisation: str = Field(default_factory=_organisation_of_principal, validate_default=True, min_length=1)
+    """Left out by the sender, it is the principal's."""
+
+    @model_validator(mode="after")
+    def _is_of_one_organisation(self) -> Self:
+        if self.principal is not None and self.principal.organisation not in {"", self.organisation}:
+            raise ValueError("the principal acts for another organisation")
+        return self
+
+    @property
+    def actor(self) -> Actor | None:
+        """Return who wants it, for histories and events."""
+        return None if self.principal is None else self.principal.actor
 
 
 class Request(Value, Generic[R]):
@@ -37,15 +66,19 @@ class Request(Value, Generic[R]):
         raise TypeError(f"{cls.__name__} does not say what answers it: inherit Query[Answer] or Command[Answer]")
 
 
-class Query(Request[R], Generic[R]):
+class SystemQuery(Request[R], Generic[R]):
+    """A question that concerns no organisation: whose key this is, how a service is."""
+
+
+class Query(Envelope, Request[R], Generic[R]):
     """A question; asking it twice is harmless."""
 
 
-class Command(Request[R], Generic[R]):
+class Command(Envelope, Request[R], Generic[R]):
     """A change whose caller waits. Ids are minted by the sender, so a repeat is the same change."""
 
 
-class Job(Value):
+class Job(Envelope):
     """Work nobody waits for."""
 
     subject: ClassVar[str] = ""
@@ -57,7 +90,13 @@ class Event(Value):
     noun: ClassVar[str] = ""
     happened: ClassVar[str] = ""
 
+    id: str | None = None
+    """The same for every copy of one event; set by `Bus.publish_event`. None only from senders before it was sent."""
+    occurred_at: datetime | None = None
+    """When it happened; set by `Bus.publish_event` if the publisher does not say."""
     organisation: str
+    actor: Actor | None = None
+    """Who caused it. None: nobody in particular, or several at once."""
 
     @property
     def subject(self) -> str:

@@ -6,10 +6,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from shared import ids
-from shared.contracts.access import Author
 from shared.contracts.chat import ChatMessage, ConfigTool, ResponseFormat
 from shared.contracts.logs import Page
-from shared.contracts.message import Command, Done, Event, Query, Value
+from shared.contracts.message import Command, Done, Event, Query
+from shared.contracts.value import Value
 
 Provider = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 """Name of a provider. Which ones can be called is known to generation alone: one is a row there, and nothing here."""
@@ -106,20 +106,19 @@ class Resolved(Value):
 class Resolve(Command[Resolved]):
     """Find the project and config version, creating what does not exist. Repeating it gives the same ids.
 
+    A project's first config is deployed at once if the principal may change deployments.
+
     Errors: NotFound (unknown project id or config id), Invalid (name and id disagree; neither config nor id).
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     subject: ClassVar[str] = "generation.resolve"
 
-    organisation: str
     project: ProjectRef
     config: Config | None = None
     config_id: str | None = None
     may_deploy: bool = False
-    """Whether the caller may change deployments: then a project's first config is deployed at once."""
-    by: Author | None = None
-    """Whom the history of deployments names for that."""
+    """From senders that did not know principals: whether theirs may change deployments."""
 
 
 class Versions(Value):
@@ -133,7 +132,6 @@ class GetVersions(Query[Versions]):
 
     subject: ClassVar[str] = "generation.get_versions"
 
-    organisation: str
     ids: list[str]
 
 
@@ -148,7 +146,6 @@ class GetProjects(Query[Projects]):
 
     subject: ClassVar[str] = "generation.get_projects"
 
-    organisation: str
     ids: list[str]
 
 
@@ -164,7 +161,6 @@ class ListVersions(Query[VersionPage]):
 
     subject: ClassVar[str] = "generation.list_versions"
 
-    organisation: str
     project_id: str
     page: Page = Page(size=100)
 
@@ -228,7 +224,6 @@ class GetProject(Query[ProjectDetails]):
 
     subject: ClassVar[str] = "generation.get_project"
 
-    organisation: str
     id: str
 
 
@@ -244,7 +239,6 @@ class ListProjects(Query[ProjectPage]):
 
     subject: ClassVar[str] = "generation.list_projects"
 
-    organisation: str
     page: Page = Page(size=10)
     name: str | None = None
     """A part of the name, upper and lower case alike."""
@@ -260,7 +254,6 @@ class CreateProject(Command[ProjectDetails]):
 
     subject: ClassVar[str] = "generation.create_project"
 
-    organisation: str
     id: str = Field(default_factory=lambda: ids.mint("pr"))
     name: str
     directory_id: str | None = None
@@ -276,26 +269,23 @@ class UpdateProject(Command[ProjectDetails]):
 
     subject: ClassVar[str] = "generation.update_project"
 
-    organisation: str
     id: str
     name: str | None = None
     directory_id: str | None = None
     active_config_id: str | None = None
-    by: Author | None = None
 
 
 class DeleteProject(Command[Done]):
     """Delete a project with its configs, deployments and logs; its name is free at once.
 
-    Errors: NotFound, Denied (something is deployed in it).
+    Errors: NotFound, Denied (something is deployed in it, and the principal may not change deployments).
     """
 
     subject: ClassVar[str] = "generation.delete_project"
 
-    organisation: str
     id: str
     may_undeploy: bool = False
-    """Whether the caller may change deployments: only then a project is deleted in which something is deployed."""
+    """From senders that did not know principals: whether theirs may change deployments."""
 
 
 class DefineFeedbackTypes(Command[FeedbackTypes]):
@@ -306,7 +296,6 @@ class DefineFeedbackTypes(Command[FeedbackTypes]):
 
     subject: ClassVar[str] = "generation.define_feedback_types"
 
-    organisation: str
     project_id: str
     types: list[FeedbackType]
 

@@ -2,8 +2,9 @@
 
 from typing import ClassVar
 
-from shared.contracts.message import Query, Value
+from shared.contracts.message import Query, SystemQuery
 from shared.contracts.projects import ModelConfig
+from shared.contracts.value import Value
 
 
 class PromptFile(Value):
@@ -12,7 +13,7 @@ class PromptFile(Value):
     text: str
 
 
-class SerializePrompt(Query[PromptFile]):
+class SerializePrompt(SystemQuery[PromptFile]):
     """A config as a file."""
 
     subject: ClassVar[str] = "generation.serialize_prompt"
@@ -36,5 +37,4 @@ class DeserializePrompt(Query[UnsavedConfig]):
 
     subject: ClassVar[str] = "generation.deserialize_prompt"
 
-    organisation: str
     text: str

@@ -3,8 +3,9 @@
 from datetime import date
 from typing import ClassVar, Literal
 
-from shared.contracts.message import Query, Value
+from shared.contracts.message import SystemQuery
 from shared.contracts.projects import Provider
+from shared.contracts.value import Value
 
 
 class ModelInfo(Value):
@@ -45,7 +46,7 @@ class Models(Value):
     models: list[ModelInfo]
 
 
-class ListModels(Query[Models]):
+class ListModels(SystemQuery[Models]):
     """Every model something is known of. Others can be called, too."""
 
     subject: ClassVar[str] = "generation.list_models"

@@ -5,8 +5,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from shared.contracts.message import Command, Done, Event, Query, Value
+from shared.contracts.message import Command, Done, Event, Query
 from shared.contracts.projects import Provider
+from shared.contracts.value import Value
 
 
 class Target(Value):
@@ -35,12 +36,9 @@ class SetRedirect(Command[Redirect]):
 
     subject: ClassVar[str] = "generation.set_redirect"
 
-    organisation: str
     asked: Target
     served: Target | None = None
     fallbacks: list[Target] = []
-    by: str
-    """Email address."""
 
 
 class DeleteRedirect(Command[Done]):
@@ -48,7 +46,6 @@ class DeleteRedirect(Command[Done]):
 
     subject: ClassVar[str] = "generation.delete_redirect"
 
-    organisation: str
     asked: Target
 
 
@@ -62,8 +59,6 @@ class ListRedirects(Query[Redirects]):
     """The redirects of an organisation."""
 
     subject: ClassVar[str] = "generation.list_redirects"
-
-    organisation: str
 
 
 class RoutingChanged(Event):

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter
 from shared import ids
 from shared.contracts.chat import ToolResult
 from shared.contracts.logs import Page
-from shared.contracts.message import Command, Done, Event, Query, Value
+from shared.contracts.message import Command, Done, Event, Query
+from shared.contracts.value import Value
 
 MOST_PAIRS = 10
 """Of one snippet tool."""
@@ -167,7 +168,6 @@ class CreateTool(Command[Tool]):
 
     subject: ClassVar[str] = "generation.create_tool"
 
-    organisation: str
     id: str = Field(default_factory=lambda: ids.mint("oc"))
     name: ToolName
     settings: ToolSettings
@@ -184,7 +184,6 @@ class UpdateTool(Command[Tool]):
 
     subject: ClassVar[str] = "generation.update_tool"
 
-    organisation: str
     id: str
     name: ToolName | None = None
     changes: dict[str, Any] = {}
@@ -198,7 +197,6 @@ class DeleteTool(Command[Done]):
 
     subject: ClassVar[str] = "generation.delete_tool"
 
-    organisation: str
     id: str
 
 
@@ -213,7 +211,6 @@ class GetTools(Query[Tools]):
 
     subject: ClassVar[str] = "generation.get_tools"
 
-    organisation: str
     ids: list[str]
 
 
@@ -229,7 +226,6 @@ class ListTools(Query[ToolPage]):
 
     subject: ClassVar[str] = "generation.list_tools"
 
-    organisation: str
     page: Page = Page(size=100)
 
 
@@ -241,7 +237,6 @@ class RunTool(Command[ToolResult]):
 
     subject: ClassVar[str] = "generation.run_tool"
 
-    organisation: str
     id: str
     arguments: list[str | int | float] = []
     """In the order of the signature."""

@@ -47,8 +47,14 @@ def test_every_permission_is_explained(permission: Permission) -> None:
 def test_every_event_is_explained(event: type[Event]) -> None:
     row = next((line for line in text(BUS).splitlines() if f"`{event.__name__}`" in line), "")
     assert f"`{event.everywhere()}`" in row
-    for field in set(event.model_fields) - {"organisation"}:
+    for field in set(event.model_fields) - set(Event.model_fields):
         assert f"`{field}`" in row, f"docs/architecture/bus.md says nothing about {event.__name__}.{field}"
+
+
+def test_what_every_event_carries_is_explained() -> None:
+    line = next(line for line in text(BUS).splitlines() if "Every event carries" in line)
+    rest = text(BUS)[text(BUS).index(line) :]
+    assert set(Event.model_fields) <= set(re.findall(r"`(\w+)`", rest[: rest.index("|")]))
 
 
 def test_what_is_said_of_providers_is_true() -> None:

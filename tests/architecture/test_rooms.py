@@ -1,4 +1,4 @@
-"""Each service is a drawing of few rooms whose arrows all lead down, and no folder has more files than can be surveyed."""
+"""Each service can be drawn: at most fifteen rooms, imports in one direction only; and folders stay small."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,6 +13,15 @@ MAX_ROOMS = 15
 MAX_FILES = 15
 """Source files directly in one folder, without `__init__.py` and `conftest.py`."""
 NOT_COUNTED = {"__init__.py", "conftest.py"}
+SERVICES_WITH_MORE_ROOMS = {
+    "gateway": "the modules for request bodies (body, image_offload, limits) are not a package yet",
+}
+FOLDERS_WITH_MORE_FILES = {
+    "deploy/local": "the servers, the services and the supervisor of the local stack are not packages yet",
+    "tests/integration": "modules of five services share servers.py; they are not grouped by service yet",
+    "tests/sdk": "scripts that are run one by one in the environments of old SDKs, and import nothing of one another",
+}
+"""Why these are exempt. Adding one is a decision to be argued for; one that is not needed any more fails below."""
 
 
 def drawing(service: str) -> Arrows:
@@ -36,13 +45,18 @@ def test_no_arrow_of_a_service_leads_back(service: str) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_has_at_most_fifteen_rooms(service: str) -> None:
     arrows = drawing(service)
-    assert len(arrows) <= MAX_ROOMS, picture(arrows)
+    if service in SERVICES_WITH_MORE_ROOMS:
+        assert len(arrows) > MAX_ROOMS, f"delete the exemption of {service}: it has {len(arrows)} rooms now"
+    else:
+        assert len(arrows) <= MAX_ROOMS, picture(arrows)
 
 
-def test_no_folder_has_more_than_fifteen_source_files() -> None:
+def test_a_folder_has_at_most_fifteen_source_files() -> None:
     files = sources("services", "shared", "deploy", "tests", endings=(".py", ".js", ".ts", ".css"))
     counts = Counter(name(path.parent) for path in files if path.name not in NOT_COUNTED)
-    assert {folder: count for folder, count in counts.items() if count > MAX_FILES} == {}
+    too_many = {folder: count for folder, count in counts.items() if count > MAX_FILES}
+    assert too_many.keys() - FOLDERS_WITH_MORE_FILES.keys() == set(), too_many
+    assert FOLDERS_WITH_MORE_FILES.keys() - too_many.keys() == set(), "delete these exemptions"
 
 
 @pytest.fixture

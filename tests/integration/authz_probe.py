@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from shared.bus import Bus, Router
-from shared.contracts.message import Command, Query, Value
+from shared.contracts.message import Command, SystemQuery
+from shared.contracts.value import Value
 from shared.errors import Conflict
 from shared.service import Probe, run
 from shared.settings import ServiceSettings
@@ -19,7 +20,7 @@ class Said(Value):
     text: str
 
 
-class Say(Query[Said]):
+class Say(SystemQuery[Said]):
     """Says the text back after a while, as often as wanted."""
 
     subject: ClassVar[str] = "probe.say"
@@ -29,7 +30,7 @@ class Say(Query[Said]):
     times: int = 1
 
 
-class Refuse(Query[Said]):
+class Refuse(SystemQuery[Said]):
     """Refuses; `how` says in which way."""
 
     subject: ClassVar[str] = "probe.refuse"
@@ -42,6 +43,7 @@ class Count(Command[Said]):
 
     subject: ClassVar[str] = "probe.count"
 
+    organisation: str = "tm_1"
     to: int
     every_seconds: float = 0
     fail_at: int = -1

@@ -13,6 +13,7 @@ from shared.bus import Bus, StreamSpec, ensure_stream
 from shared.contracts.chat import ChatMessage
 from shared.contracts.generations import Chat, Chunk, Complete, Generate, Generation
 from shared.contracts.logs import INTAKE, LogRecord
+from shared.contracts.principal import Actor, Principal, Role
 from shared.contracts.projects import ModelConfig, ProjectRef
 from shared.mongo import Database, connect, initiate_replica_set
 from shared.settings import ServiceSettings
@@ -79,6 +80,11 @@ async def place(folder: Path, **environment: str) -> AsyncIterator[Place]:
 def organisation() -> str:
     """One that nothing was done in."""
     return ids.mint("tm")
+
+
+def acting(organisation: str, role: Role | None = "Developer", actor: Actor | None = None) -> Principal:
+    """Return a principal of the organisation."""
+    return Principal(organisation=organisation, role=role, **(actor or Actor(user_id="usr_ada")).model_dump())
 
 
 def config(**fields: Any) -> ModelConfig:

@@ -14,6 +14,7 @@ from services.generation.completions.run import CALLER_LEFT
 from shared import ids
 from shared.contracts.chat import Usage
 from shared.contracts.generations import Chunk
+from shared.contracts.principal import Role
 from shared.contracts.projects import (
     GetProjects,
     GetVersions,
@@ -25,7 +26,7 @@ from shared.contracts.projects import (
 )
 from shared.errors import Invalid, NotFound, RateLimited, Unauthenticated, UpstreamFailed
 from shared.sealing import Seal
-from tests.integration.generation_fixtures import Place, answers, chat, complete, config, organisation, place
+from tests.integration.generation_fixtures import Place, acting, answers, chat, complete, config, organisation, place
 from tests.integration.servers import SECRET, until_ready
 
 OPENAI = {"provider": "openai", "model": "gpt-4-1106-preview"}
@@ -38,9 +39,13 @@ async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]
         yield started
 
 
-def resolve(org: str, given: ModelConfig | ToolConfig | None = None, **fields: Any) -> Resolve:
+def resolve(
+    org: str, given: ModelConfig | ToolConfig | None = None, role: Role | None = None, **fields: Any
+) -> Resolve:
     """A registration in the project `desk`."""
-    return Resolve(organisation=org, **{"project": ProjectRef(name="desk"), "config": given or config()} | fields)
+    return Resolve(
+        principal=acting(org, role), **{"project": ProjectRef(name="desk"), "config": given or config()} | fields
+    )
 
 
 async def deployed(here: Place, org: str) -> str | None:
@@ -62,23 +67,23 @@ class TestResolving:
 
     async def test_the_first_config_is_deployed_and_the_second_is_not(self, here: Place) -> None:
         org = organisation()
-        first = await here.bus.request(resolve(org, may_deploy=True))
-        await here.bus.request(resolve(org, config(temperature=0), may_deploy=True))
+        first = await here.bus.request(resolve(org, role="Developer"))
+        await here.bus.request(resolve(org, config(temperature=0), role="Developer"))
         assert await deployed(here, org) == first.version.id
         assert first.project.config_type == "model"
 
     async def test_of_first_configs_at_once_exactly_one_is_deployed(self, here: Place) -> None:
         org = organisation()
         configs = [config(seed=number) for number in range(10)]
-        found = await asyncio.gather(*(here.bus.request(resolve(org, given, may_deploy=True)) for given in configs))
+        found = await asyncio.gather(*(here.bus.request(resolve(org, given, role="Developer")) for given in configs))
         assert await here.database["deployments"].count_documents({"organisation": org}) == 1
         assert await deployed(here, org) in {resolved.version.id for resolved in found}
 
     async def test_a_first_author_who_may_not_deploy_leaves_the_project_undeployed(self, here: Place) -> None:
         org = organisation()
-        await here.bus.request(resolve(org, may_deploy=False))
-        await here.bus.request(resolve(org, config(temperature=0), may_deploy=True))
-        await here.bus.request(resolve(org, may_deploy=True))
+        await here.bus.request(resolve(org, role="Member"))
+        await here.bus.request(resolve(org, config(temperature=0), role="Developer"))
+        await here.bus.request(resolve(org, role="Developer"))
         assert await deployed(here, org) is None
 
     async def test_open_json_comes_back_exactly(self, here: Place) -> None:
@@ -260,7 +265,7 @@ class TestCalling:
 class TestChoosingTheConfig:
     async def test_what_is_deployed_is_called_and_the_environment_noted(self, here: Place) -> None:
         org = organisation()
-        made = await here.bus.request(resolve(org, may_deploy=True))
+        made = await here.bus.request(resolve(org, role="Developer"))
         command = chat(organisation=org, config=None, deployed=True)
         _, generation = await answers(here.bus, command)
         assert generation.config_id == made.version.id
@@ -369,7 +374,7 @@ class TestOpenAI:
 class TestWithoutTheDatabase:
     async def test_known_configs_go_on_being_called(self, here: Place) -> None:
         org = organisation()
-        known = chat(organisation=org, may_deploy=True)
+        known = chat(organisation=org, principal=acting(org))
         await answers(here.bus, known)
         active = chat(organisation=org, config=None, deployed=True)
         await answers(here.bus, active)

@@ -11,7 +11,6 @@ from nats.aio.msg import Msg
 from services.gateway.project_cache import ProjectCache
 from services.gateway.settings import Settings as GatewaySettings
 from shared import ids
-from shared.contracts.access import Author, Caller
 from shared.contracts.deployments import (
     CreateEnvironment,
     DeleteEnvironment,
@@ -26,6 +25,7 @@ from shared.contracts.deployments import (
     UpdateEnvironment,
 )
 from shared.contracts.logs import INTAKE, Page, ProjectDeleted
+from shared.contracts.principal import Actor, Principal
 from shared.contracts.projects import (
     CreateProject,
     DefineFeedbackTypes,
@@ -44,11 +44,11 @@ from shared.contracts.projects import (
     UpdateProject,
 )
 from shared.errors import Conflict, Denied, Invalid, NotFound, Unavailable
-from tests.integration.generation_fixtures import Place, answers, chat, config, organisation, place
+from tests.integration.generation_fixtures import Place, acting, answers, chat, config, organisation, place
 from tests.integration.servers import SECRET, connected, running, service
 
-ADA = Author(user_id="usr_ada", email="ada@example.org")
-BOB = Author(user_id="usr_bob", email="bob@example.org")
+ADA = Actor(user_id="usr_ada", email="ada@example.org")
+BOB = Actor(user_id="usr_bob", email="bob@example.org")
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,8 @@ async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]
 
 
 async def register(here: Place, org: str, given: ModelConfig | None = None, **fields: Any) -> Resolved:
-    values = {"project": ProjectRef(name="desk"), "config": given or config(), "may_deploy": True, "by": ADA} | fields
-    return await here.bus.request(Resolve(organisation=org, **values))
+    values = {"project": ProjectRef(name="desk"), "config": given or config()} | fields
+    return await here.bus.request(Resolve(principal=acting(org, actor=ADA), **values))
 
 
 async def used(here: Place, org: str, **fields: Any) -> set[str]:
@@ -99,7 +99,9 @@ class TestDeploying:
         assert await used(here, org) == {versions[0].id}
         for number in range(1, 13):
             wanted = versions[number % 2]
-            await here.bus.request(Deploy(organisation=org, project_id=wanted.project_id, config_id=wanted.id, by=BOB))
+            await here.bus.request(
+                Deploy(principal=acting(org, actor=BOB), project_id=wanted.project_id, config_id=wanted.id)
+            )
             assert await used(here, org) == {wanted.id}
 
     async def test_who_deployed_and_removed_what_is_kept(self, here: Place) -> None:
@@ -109,15 +111,19 @@ class TestDeploying:
         (production,) = await environments(here, org)
         staging = await here.bus.request(CreateEnvironment(organisation=org, name="staging"))
         both = [production.id, staging.id]
-        deploy = Deploy(organisation=org, project_id=project_id, config_id=second.id, environment_ids=both, by=BOB)
+        deploy = Deploy(
+            principal=acting(org, actor=BOB), project_id=project_id, config_id=second.id, environment_ids=both
+        )
         answer = await here.bus.request(deploy)
         assert [(one.environment.name, one.config_id) for one in answer.deployed] == [
             ("production", second.id),
             ("staging", second.id),
         ]
         await here.bus.request(deploy)  # what is so already is no change
-        await here.bus.request(Undeploy(organisation=org, project_id=project_id, environment="staging", by=ADA))
-        await here.bus.request(Undeploy(organisation=org, project_id=project_id, environment_id=staging.id, by=BOB))
+        await here.bus.request(Undeploy(principal=acting(org, actor=ADA), project_id=project_id, environment="staging"))
+        await here.bus.request(
+            Undeploy(principal=acting(org, actor=BOB), project_id=project_id, environment_id=staging.id)
+        )
         found = await history(here, org, project_id)
         assert [(one.environment, one.config_id, one.previous_config_id, one.by) for one in found] == [
             ("staging", None, second.id, ADA),
@@ -132,7 +138,9 @@ class TestDeploying:
         org = organisation()
         versions = [(await register(here, org, config(seed=number))).version for number in range(8)]
         project_id = versions[0].project_id
-        commands = [Deploy(organisation=org, project_id=project_id, config_id=it.id, by=ADA) for it in versions[1:]]
+        commands = [
+            Deploy(principal=acting(org, actor=ADA), project_id=project_id, config_id=it.id) for it in versions[1:]
+        ]
         await asyncio.gather(*(here.bus.request(command) for command in commands))
         found = await history(here, org, project_id)
         assert {one.config_id for one in found} == {version.id for version in versions}
@@ -194,7 +202,9 @@ class TestDeploying:
         )
         active = await here.bus.request(GetActive(organisation=org, project_id=first.project_id))
         assert active.version == first
-        await here.bus.request(Deploy(organisation=org, project_id=first.project_id, config_id=second.id, by=BOB))
+        await here.bus.request(
+            Deploy(principal=acting(org, actor=BOB), project_id=first.project_id, config_id=second.id)
+        )
         newest, oldest = await history(here, org, first.project_id)
         assert (newest.config_id, newest.previous_config_id, newest.by) == (second.id, first.id, BOB)
         assert (oldest.config_id, oldest.by) == (first.id, None)
@@ -281,7 +291,7 @@ class TestEnvironments:
         deploy = Deploy(organisation=org, project_id=made.project_id, config_id=made.id, environment_ids=[staging.id])
         await here.bus.request(deploy)
         assert await used(here, org, environment="staging") == {made.id}
-        await here.bus.request(DeleteEnvironment(organisation=org, id=staging.id, by=BOB))
+        await here.bus.request(DeleteEnvironment(principal=acting(org, actor=BOB), id=staging.id))
         await unusable(here, org, "staging", environment="staging")
         removal = (await history(here, org, made.project_id))[0]
         assert (removal.environment, removal.config_id, removal.previous_config_id) == (None, None, made.id)
@@ -340,7 +350,9 @@ class TestProjects:
         org = organisation()
         first, second = [(await register(here, org, config(seed=number))).version for number in range(2)]
         await here.bus.request(CreateProject(organisation=org, name="taken"))
-        update = UpdateProject(organisation=org, id=first.project_id, name="new", active_config_id=second.id, by=BOB)
+        update = UpdateProject(
+            principal=acting(org, actor=BOB), id=first.project_id, name="new", active_config_id=second.id
+        )
         with pytest.raises(NotFound):
             await here.bus.request(update.model_copy(update={"active_config_id": "config_unknown"}))
         with pytest.raises(Conflict):
@@ -422,7 +434,7 @@ class TestProjects:
         await here.bus.request(UpdateProject(organisation=org, id=made.project_id, name="counter"))
         await here.bus.request(Undeploy(organisation=org, project_id=made.project_id))
         await here.bus.request(CreateEnvironment(organisation=org, name="staging"))
-        await here.bus.request(DeleteProject(organisation=org, id=made.project_id, may_undeploy=True))
+        await here.bus.request(DeleteProject(principal=acting(org), id=made.project_id))
         await here.bus.client.flush()
         await subscription.unsubscribe()
         assert heard == ["created", "deployed", "configured", "renamed", "undeployed", "environments", "deleted"]
@@ -432,7 +444,7 @@ class TestGateways:
     """What gateways remember of projects; each has a connection of its own."""
 
     async def test_every_gateway_forgets_what_changed(self, here: Place) -> None:
-        caller = Caller(organisation=organisation(), role="Admin", key_id="key_1", user_id="usr_1", email="a@b.c")
+        caller = Principal(organisation=organisation(), role="Admin", key_id="key_1", user_id="usr_1", email="a@b.c")
         gateway = GatewaySettings(secret=SECRET)
         async with connected(here.nats) as one, connected(here.nats) as other:
             project_caches = [ProjectCache(one, gateway), ProjectCache(other, gateway)]
@@ -441,7 +453,7 @@ class TestGateways:
 
             async def resolved(name: str) -> list[Resolved]:
                 ref = ProjectRef(name=name)
-                return [await it.resolve(caller, ref, config=config(), may_deploy=True) for it in project_caches]
+                return [await it.resolve(caller, ref, config=config()) for it in project_caches]
 
             first, same = await resolved("desk")
             project_id = first.project.id
@@ -450,14 +462,14 @@ class TestGateways:
                 await one.request(UpdateProject(organisation=caller.organisation, id=project_id, name=name))
                 for project_cache in project_caches:
                     assert (await project_cache.project(caller.organisation, project_id)).name == name
-            await other.request(DeleteProject(organisation=caller.organisation, id=project_id, may_undeploy=True))
+            await other.request(DeleteProject(principal=acting(caller.organisation), id=project_id))
             for project_cache in project_caches:
                 assert await project_cache.projects(caller.organisation, [project_id]) == {}
                 assert await project_cache.versions(caller.organisation, [first.version.id]) == {}
             anew, again = await resolved("counter")
             assert anew.project.id == again.project.id != project_id
             (record,) = await history(here, caller.organisation, anew.project.id)
-            assert record.by == caller.author
+            assert record.by == caller.actor
 
     async def test_who_was_away_trusts_nothing_remembered(self, here: Place) -> None:
         org = organisation()
@@ -477,12 +489,12 @@ class TestDeleting:
         org = organisation()
         made = (await register(here, org)).version
         assert await used(here, org) == {made.id}
-        await here.bus.request(DeleteProject(organisation=org, id=made.project_id, may_undeploy=True))
+        await here.bus.request(DeleteProject(principal=acting(org), id=made.project_id))
         await unusable(here, org, "desk")
         with pytest.raises(NotFound):
             await here.bus.request(GetProject(organisation=org, id=made.project_id))
         with pytest.raises(NotFound):
-            await here.bus.request(DeleteProject(organisation=org, id=made.project_id, may_undeploy=True))
+            await here.bus.request(DeleteProject(principal=acting(org), id=made.project_id))
         for _ in range(6):
             with pytest.raises(NotFound):
                 await here.bus.request(Resolve(organisation=org, project=ProjectRef(), config_id=made.id))
@@ -496,7 +508,7 @@ class TestDeleting:
     async def test_logging_is_told_once_it_is_hidden(self, here: Place) -> None:
         org = organisation()
         project_id = (await register(here, org)).project.id
-        await here.bus.request(DeleteProject(organisation=org, id=project_id, may_undeploy=True))
+        await here.bus.request(DeleteProject(principal=acting(org), id=project_id))
         records = [record for payload in await here.messages("LOGS") for record in INTAKE.validate_json(payload)]
         told = [record for record in records if isinstance(record, ProjectDeleted) and record.organisation == org]
         assert [record.project_id for record in told] == [project_id]
@@ -511,7 +523,7 @@ class TestDeleting:
         assert (await here.bus.request(ListProjects(organisation=org))).total == 0
         assert (await here.bus.request(GetVersions(organisation=org, ids=[made.id]))).versions == []
         await here.bus.request(CreateProject(organisation=org, name="desk"))
-        await here.bus.request(DeleteProject(organisation=org, id=made.project_id, may_undeploy=True))
+        await here.bus.request(DeleteProject(principal=acting(org), id=made.project_id))
         assert await here.database["versions"].count_documents({"organisation": org}) == 0
         assert await here.database["projects"].count_documents({"organisation": org}) == 1
 

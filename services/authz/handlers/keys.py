@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from services.authz import keys
-from services.authz.access import admit, lower
+from services.authz.access import authorize_now, lower
 from services.authz.deps import Deps
 from shared import ids
 from shared.bus import Router
@@ -17,7 +17,7 @@ router = Router[Deps]()
 @router.answers(CreateKey)
 async def create_key(command: CreateKey, deps: Deps) -> NewKey:
     """Make a key; its secret leaves in this answer and is not kept."""
-    by = admit(command.by, await deps.store.get_organisation(command.organisation), MANAGE_KEYS)
+    member = authorize_now(command.principal, await deps.store.get_organisation(command.organisation), MANAGE_KEYS)
     secret = keys.mint()
     key = keys.StoredKey(
         id=command.id,
@@ -25,14 +25,14 @@ async def create_key(command: CreateKey, deps: Deps) -> NewKey:
         name=keys.named(command.name),
         hash=keys.hash_of(secret),
         tail=keys.tail_of(secret),
-        role=keys.role_for(command.role, by.role),
-        creator_id=by.user_id,
+        role=keys.role_for(command.role, member.role),
+        creator_id=member.user_id,
         created_at=datetime.now(UTC),
     )
     await deps.store.save_key(key)
     deps.callers.forget(key.organisation)
     await deps.bus.publish_event(
-        AccessChanged(organisation=key.organisation, what="key created"),
+        AccessChanged(organisation=key.organisation, actor=command.actor, what="key created"),
         message_id=ids.derive("evt", "key created", key.id),
     )
     return NewKey(id=key.id, name=key.name, secret=secret, tail=key.tail, role=key.role)
@@ -42,7 +42,7 @@ async def create_key(command: CreateKey, deps: Deps) -> NewKey:
 async def list_keys(query: ListKeys, deps: Deps) -> Keys:
     """Every key of the organisation, without what would let one use it."""
     organisation = await deps.store.get_organisation(query.organisation)
-    admit(query.by, organisation, MANAGE_KEYS)
+    authorize_now(query.principal, organisation, MANAGE_KEYS)
     found = await deps.store.list_keys(query.organisation)
     emails = await deps.store.get_emails({key.creator_id for key in found})
     return Keys(
@@ -65,11 +65,11 @@ async def list_keys(query: ListKeys, deps: Deps) -> Keys:
 @router.answers(RevokeKey)
 async def revoke_key(command: RevokeKey, deps: Deps) -> Done:
     """Make a key useless; revoking it again changes nothing."""
-    admit(command.by, await deps.store.get_organisation(command.organisation), MANAGE_KEYS)
+    authorize_now(command.principal, await deps.store.get_organisation(command.organisation), MANAGE_KEYS)
     await deps.store.revoke_key(command.organisation, command.id, datetime.now(UTC))
     deps.callers.forget(command.organisation)
     await deps.bus.publish_event(
-        AccessChanged(organisation=command.organisation, what="key revoked"),
+        AccessChanged(organisation=command.organisation, actor=command.actor, what="key revoked"),
         message_id=ids.derive("evt", "key revoked", command.id),
     )
     return Done()

@@ -1,6 +1,6 @@
 """Members and their roles."""
 
-from services.authz.access import admit
+from services.authz.access import authorize_now
 from services.authz.deps import Deps
 from shared import ids
 from shared.bus import Router
@@ -25,7 +25,7 @@ async def change_role(command: ChangeRole, deps: Deps) -> Member:
     """Give a member another role; decided and saved on one revision of the organisation."""
     for _ in range(_TRIES):
         before = await deps.store.get_organisation(command.organisation)
-        admit(command.by, before, ASSIGN_ROLES)
+        authorize_now(command.principal, before, ASSIGN_ROLES)
         after = before.with_role(command.user_id, command.role)
         if after is before or await deps.store.save_role(after, command.user_id):
             break
@@ -33,7 +33,7 @@ async def change_role(command: ChangeRole, deps: Deps) -> Member:
         raise Conflict("The roles of your organisation are being changed by others. Try again.")
     deps.callers.forget(command.organisation)
     await deps.bus.publish_event(
-        AccessChanged(organisation=command.organisation, what="role changed"),
+        AccessChanged(organisation=command.organisation, actor=command.actor, what="role changed"),
         message_id=ids.derive("evt", "role changed", command.organisation, str(after.revision)),
     )
     emails = await deps.store.get_emails({command.user_id})

@@ -18,8 +18,8 @@ from services.gateway.schemas.configs import (
     model_response,
     registered_response,
 )
-from shared.contracts.access import Caller
 from shared.contracts.logs import ConfigUse, GetConfigUse
+from shared.contracts.principal import Principal
 from shared.contracts.prompts import DeserializePrompt, SerializePrompt
 from shared.errors import Unavailable
 from shared.permissions import EDIT_PROMPTS
@@ -28,7 +28,7 @@ router = APIRouter(tags=["Model configs"], route_class=CleanRoute)
 
 _PROMPT = "text/prompt"
 
-CallerDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
+CallerDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
 
 
 @router.post("/model-configs", summary="Register a config in a project")
@@ -38,16 +38,15 @@ async def register(body: ProjectModelConfigRequest, caller: CallerDep, gateway: 
         caller,
         body.project_ref(),
         config=body.config(),
-        may_deploy=await gateway.may_deploy(caller),
     )
     use = await _use(resolved.version.id, caller, gateway)
     (version,) = await gateway.project_cache.with_tools(caller.organisation, [resolved.version])
     return registered_response(resolved.project, version, use)
 
 
-async def _use(config_id: str, caller: Caller, gateway: Gateway) -> ConfigUse:
+async def _use(config_id: str, caller: Principal, gateway: Gateway) -> ConfigUse:
     """None while logs cannot be counted, or take too long: the config is registered all the same."""
-    query = GetConfigUse(organisation=caller.organisation, config_id=config_id)
+    query = GetConfigUse(principal=caller, config_id=config_id)
     try:
         return await gateway.bus.request(query, timeout_seconds=COUNT_SECONDS)
     except Unavailable:
@@ -85,5 +84,5 @@ async def serialize(body: PromptConfigRequest, _: CallerDep, gateway: GatewayDep
 @router.post("/model-configs/deserialize", summary="Read a .prompt file")
 async def deserialize(body: PromptFileRequest, caller: CallerDep, gateway: GatewayDep) -> ModelConfigResponse:
     """Nothing is stored; the id is derived from the content. 422 names the line that cannot be read."""
-    read = await gateway.bus.request(DeserializePrompt(organisation=caller.organisation, text=body.config))
+    read = await gateway.bus.request(DeserializePrompt(principal=caller, text=body.config))
     return model_response(read.id, read.config)

@@ -14,16 +14,16 @@ from services.gateway.schemas.deployments import (
     deployed_response,
     deployment_response,
 )
-from shared.contracts.access import Caller
 from shared.contracts.deployments import Deploy, ListDeployed, ListDeployments, Undeploy
 from shared.contracts.logs import Page
+from shared.contracts.principal import Principal
 from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS
 
 router = APIRouter(tags=["Deployments"], route_class=CleanRoute)
 console = APIRouter(tags=["Console"], route_class=CleanRoute)
 
-ReaderDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
-DeployerDep = Annotated[Caller, Depends(require(CHANGE_DEPLOYMENTS))]
+ReaderDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
+DeployerDep = Annotated[Principal, Depends(require(CHANGE_DEPLOYMENTS))]
 
 
 @router.get("/projects/{id}/deployed-configs", summary="What is deployed in each environment")
@@ -33,7 +33,7 @@ async def list_deployed(
     gateway: GatewayDep,
 ) -> list[EnvironmentProjectConfigResponse]:
     """A row for each environment, the default one first."""
-    answer = await gateway.bus.request(ListDeployed(organisation=caller.organisation, project_id=id))
+    answer = await gateway.bus.request(ListDeployed(principal=caller, project_id=id))
     return [deployed_response(answer.project, one) for one in answer.deployed]
 
 
@@ -43,11 +43,10 @@ async def deploy(
 ) -> list[EnvironmentProjectConfigResponse]:
     """In place of what is deployed there. The answer has a row for each environment it was deployed to."""
     command = Deploy(
-        organisation=caller.organisation,
+        principal=caller,
         project_id=project_id,
         config_id=body.config_id,
         environment_ids=[one.id for one in body.environments or ()],
-        by=caller.author,
     )
     answer = await gateway.bus.request(command)
     return [deployed_response(answer.project, one) for one in answer.deployed]
@@ -56,11 +55,7 @@ async def deploy(
 @router.delete("/projects/{project_id}/deployed-config/{environment_id}", summary="Remove what is deployed")
 async def undeploy(project_id: str, environment_id: str, caller: DeployerDep, gateway: GatewayDep) -> None:
     """Nothing happens if nothing is deployed there."""
-    await gateway.bus.request(
-        Undeploy(
-            organisation=caller.organisation, project_id=project_id, environment_id=environment_id, by=caller.author
-        )
-    )
+    await gateway.bus.request(Undeploy(principal=caller, project_id=project_id, environment_id=environment_id))
 
 
 @console.get("/projects/{id}/deployments", summary="Who deployed and removed what")
@@ -72,7 +67,7 @@ async def list_deployments(
     size: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 50,
 ) -> PaginatedData[DeploymentResponse]:
     """The history of the project, newest first."""
-    query = ListDeployments(organisation=caller.organisation, project_id=id, page=Page(number=page, size=size))
+    query = ListDeployments(principal=caller, project_id=id, page=Page(number=page, size=size))
     answer = await gateway.bus.request(query)
     records = [deployment_response(one) for one in answer.deployments]
     return PaginatedData(records=records, page=page, size=size, total=answer.total)

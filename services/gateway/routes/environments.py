@@ -12,21 +12,21 @@ from services.gateway.schemas.environments import (
     UpdateEnvironmentRequest,
     environment_response,
 )
-from shared.contracts.access import Caller
 from shared.contracts.deployments import CreateEnvironment, DeleteEnvironment, ListEnvironments, UpdateEnvironment
+from shared.contracts.principal import Principal
 from shared.permissions import EDIT_PROMPTS, MANAGE_ENVIRONMENTS
 
 router = APIRouter(tags=["Environments"], route_class=CleanRoute)
 
-ManagerDep = Annotated[Caller, Depends(require(MANAGE_ENVIRONMENTS))]
+ManagerDep = Annotated[Principal, Depends(require(MANAGE_ENVIRONMENTS))]
 
 
 @router.get("/environments", summary="List the environments")
 async def list_environments(
-    caller: Annotated[Caller, Depends(require(EDIT_PROMPTS))], gateway: GatewayDep
+    caller: Annotated[Principal, Depends(require(EDIT_PROMPTS))], gateway: GatewayDep
 ) -> list[EnvironmentResponse]:
     """The default one first. All of them are there in every project."""
-    answer = await gateway.bus.request(ListEnvironments(organisation=caller.organisation))
+    answer = await gateway.bus.request(ListEnvironments(principal=caller))
     return [environment_response(one) for one in answer.environments]
 
 
@@ -35,7 +35,7 @@ async def create_environment(
     body: CreateEnvironmentRequest, caller: ManagerDep, gateway: GatewayDep
 ) -> EnvironmentResponse:
     """409 if the name is taken."""
-    command = CreateEnvironment(organisation=caller.organisation, name=body.name)
+    command = CreateEnvironment(principal=caller, name=body.name)
     return environment_response(await gateway.bus.request(command))
 
 
@@ -47,14 +47,12 @@ async def update_environment(
     gateway: GatewayDep,
 ) -> EnvironmentResponse:
     """True for the next call: the old name is unknown from then on."""
-    command = UpdateEnvironment(
-        organisation=caller.organisation, id=id, name=body.name, make_default=bool(body.default)
-    )
+    command = UpdateEnvironment(principal=caller, id=id, name=body.name, make_default=bool(body.default))
     return environment_response(await gateway.bus.request(command))
 
 
 @router.delete("/environments/{id}", status_code=204, summary="Delete an environment")
 async def delete_environment(id: str, caller: ManagerDep, gateway: GatewayDep) -> Response:  # noqa: A002
     """What is deployed in it is removed. 409 for the default one."""
-    await gateway.bus.request(DeleteEnvironment(organisation=caller.organisation, id=id, by=caller.author))
+    await gateway.bus.request(DeleteEnvironment(principal=caller, id=id))
     return Response(status_code=204)

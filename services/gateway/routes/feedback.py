@@ -10,14 +10,14 @@ from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.feedback_validation import may_come, settled
 from services.gateway.schemas.bodies import OneOrSeveral
 from services.gateway.schemas.feedback import FeedbackRequest, FeedbackResponse, feedback_responses
-from shared.contracts.access import Caller
 from shared.contracts.logs import FeedbackGiven, FeedbackOfLogs, GetFeedback
+from shared.contracts.principal import Principal
 from shared.errors import NotFound, Unavailable
 from shared.permissions import EDIT_PROMPTS
 
 router = APIRouter(tags=["Feedback"], route_class=CleanRoute)
 
-CallerDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
+CallerDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
 
 
 @router.post("/feedback", summary="Say something about logs", response_model=FeedbackResponse | list[FeedbackResponse])
@@ -36,16 +36,18 @@ async def feedback(
     return Response(to_json(answers if isinstance(body, list) else answers[0]), media_type="application/json")
 
 
-async def _before(given: list[FeedbackGiven], caller: Caller, gateway: Gateway) -> FeedbackOfLogs:
+async def _before(given: list[FeedbackGiven], caller: Principal, gateway: Gateway) -> FeedbackOfLogs:
     """Where the logs are, and of those from which something is taken back, what it was."""
     if not given:
         return FeedbackOfLogs(logs=[])
     log_ids = list(dict.fromkeys(one.log_id for one in given))
     types = list(dict.fromkeys(one.type for one in given if one.unset))
-    return await gateway.bus.request(GetFeedback(organisation=caller.organisation, log_ids=log_ids, types=types))
+    return await gateway.bus.request(GetFeedback(principal=caller, log_ids=log_ids, types=types))
 
 
-def _projects(given: list[FeedbackGiven], before: FeedbackOfLogs, caller: Caller, gateway: Gateway) -> dict[str, str]:
+def _projects(
+    given: list[FeedbackGiven], before: FeedbackOfLogs, caller: Principal, gateway: Gateway
+) -> dict[str, str]:
     """The project of each log, if it is known. Errors: NotFound, no log has this id and none will; Unavailable."""
     projects = {log.log_id: log.project_id for log in before.logs}
     for log_id in {one.log_id: None for one in given if one.log_id not in projects}:

@@ -31,13 +31,13 @@ from services.gateway.schemas.generations import (
     ProviderApiKeys,
 )
 from services.gateway.session_inheritance import session_of
-from shared.contracts.access import Caller
 from shared.contracts.generations import Chunk, Generate, Generation
+from shared.contracts.principal import Principal
 from shared.errors import Internal, Invalid
 from shared.permissions import EDIT_PROMPTS
 
 router = APIRouter(route_class=CleanRoute)
-CallerDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
+CallerDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
 
 
 @router.post("/chat", response_model=ChatResponse, tags=["Chats"], summary="Chat with the config in the call")
@@ -99,7 +99,7 @@ async def completion_model_config(
     return await _complete(body, caller, gateway, request)
 
 
-async def _chat(body: AnyChat, caller: Caller, gateway: Gateway, request: Request) -> Response:
+async def _chat(body: AnyChat, caller: Principal, gateway: Gateway, request: Request) -> Response:
     command = await _command(body, caller, gateway, request)
     if command.stream:
         return await cancel_on_disconnect(request, sse.respond(_events(gateway, command, chat=True)))
@@ -107,7 +107,7 @@ async def _chat(body: AnyChat, caller: Caller, gateway: Gateway, request: Reques
     return await cancel_on_disconnect(request, whole)
 
 
-async def _complete(body: AnyCompletion, caller: Caller, gateway: Gateway, request: Request) -> Response:
+async def _complete(body: AnyCompletion, caller: Principal, gateway: Gateway, request: Request) -> Response:
     command = await _command(body, caller, gateway, request)
     if command.stream:
         return await cancel_on_disconnect(request, sse.respond(_events(gateway, command, chat=False)))
@@ -115,7 +115,7 @@ async def _complete(body: AnyCompletion, caller: Caller, gateway: Gateway, reque
     return await cancel_on_disconnect(request, whole)
 
 
-async def _command(body: GenerateRequest, caller: Caller, gateway: Gateway, request: Request) -> Generate:
+async def _command(body: GenerateRequest, caller: Principal, gateway: Gateway, request: Request) -> Generate:
     """The command, with the request's own provider keys under seal, in the session of its parent if it names none."""
     sealed = None
     if given := request.state.provider_api_keys:
@@ -128,10 +128,7 @@ async def _command(body: GenerateRequest, caller: Caller, gateway: Gateway, requ
                 "visible ASCII characters."
             ) from None
         sealed = gateway.seal.close(keys) if keys else None
-    may_deploy = await gateway.may_deploy(caller)
-    command = body.command(caller).model_copy(
-        update={"sealed_keys": sealed, "may_deploy": may_deploy, "by": caller.author}
-    )
+    command = body.command(caller).model_copy(update={"sealed_keys": sealed})
     if command.session_id is None and command.parent_id is not None:
         session_id = await session_of(gateway.bus, caller.organisation, command.parent_id)
         command = command.model_copy(update={"session_id": session_id})

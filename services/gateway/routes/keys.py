@@ -13,30 +13,31 @@ from services.gateway.schemas.keys import (
     key_response,
     new_key_response,
 )
-from shared.contracts.access import Caller, CreateKey, ListKeys, RevokeKey
+from shared.contracts.access import CreateKey, ListKeys, RevokeKey
+from shared.contracts.principal import Principal
 from shared.permissions import MANAGE_KEYS
 
 router = APIRouter(tags=["API keys"], route_class=CleanRoute)
 
-CallerDep = Annotated[Caller, Depends(require(MANAGE_KEYS))]
+CallerDep = Annotated[Principal, Depends(require(MANAGE_KEYS))]
 
 
 @router.get("/keys", summary="List the API keys")
 async def list_keys(caller: CallerDep, gateway: GatewayDep) -> list[KeyResponse]:
     """Newest first, revoked ones too; the keys themselves are not shown again."""
-    answer = await gateway.bus.request(ListKeys(organisation=caller.organisation, by=caller))
+    answer = await gateway.bus.request(ListKeys(principal=caller))
     return [key_response(key) for key in answer.keys]
 
 
 @router.post("/keys", status_code=201, summary="Make an API key")
 async def create_key(body: CreateKeyRequest, caller: CallerDep, gateway: GatewayDep) -> NewKeyResponse:
     """The answer is the only place where the key is shown."""
-    command = CreateKey(organisation=caller.organisation, by=caller, name=body.name, role=body.role)
+    command = CreateKey(principal=caller, name=body.name, role=body.role)
     return new_key_response(await gateway.bus.request(command))
 
 
 @router.delete("/keys/{id}", status_code=204, summary="Revoke an API key")
 async def revoke_key(id: str, caller: CallerDep, gateway: GatewayDep) -> Response:  # noqa: A002
     """From the next request on the key is refused."""
-    await gateway.bus.request(RevokeKey(organisation=caller.organisation, by=caller, id=id))
+    await gateway.bus.request(RevokeKey(principal=caller, id=id))
     return Response(status_code=204)

@@ -19,16 +19,16 @@ from services.gateway.schemas.logs import (
     log_response,
 )
 from services.gateway.session_inheritance import with_sessions
-from shared.contracts.access import Caller
 from shared.contracts.logs import GetLog, LogRecord, LogUpdate, Page, StoredLog
+from shared.contracts.principal import Principal
 from shared.errors import Invalid
 from shared.permissions import EDIT_PROMPTS, VIEW_LOGS
 
 router = APIRouter(tags=["Logs"], route_class=RecordingRoute)
 completing = APIRouter(tags=["Logs"], route_class=CompletingRoute)
 
-WriterDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
-ReaderDep = Annotated[Caller, Depends(require(VIEW_LOGS))]
+WriterDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
+ReaderDep = Annotated[Principal, Depends(require(VIEW_LOGS))]
 
 
 @router.post("/logs", summary="Record one log or several", response_model=CreateLogResponse | list[CreateLogResponse])
@@ -54,8 +54,7 @@ def _no_reference_twice(requests: list[LogRequest]) -> None:
         seen.add(request.reference_id or "")
 
 
-async def _records(requests: list[LogRequest], caller: Caller, gateway: Gateway) -> list[LogRecord]:
-    may_deploy = await gateway.may_deploy(caller)
+async def _records(requests: list[LogRequest], caller: Principal, gateway: Gateway) -> list[LogRecord]:
     records = []
     for request in requests:
         resolved = await gateway.project_cache.resolve(
@@ -63,7 +62,6 @@ async def _records(requests: list[LogRequest], caller: Caller, gateway: Gateway)
             request.project_ref(),
             config=None if request.config is None else request.config.config(),
             config_id=request.config_id if request.config is None else None,
-            may_deploy=may_deploy,
         )
         records.append(request.record(caller, resolved))
     records = await with_sessions(gateway.bus, caller.organisation, records)
@@ -127,8 +125,8 @@ async def update(
     return await _update(id, body, caller, gateway)
 
 
-async def _update(identifier: str, body: UpdateLogRequest, caller: Caller, gateway: Gateway) -> LogResponse:
-    found = await gateway.bus.request(GetLog(organisation=caller.organisation, id=identifier))
+async def _update(identifier: str, body: UpdateLogRequest, caller: Principal, gateway: Gateway) -> LogResponse:
+    found = await gateway.bus.request(GetLog(principal=caller, id=identifier))
     if found.save:
         await keep_images()
     change: LogUpdate | None = body.update(found)
@@ -137,12 +135,12 @@ async def _update(identifier: str, body: UpdateLogRequest, caller: Caller, gatew
     return await _read(identifier, caller, gateway)
 
 
-async def _read(identifier: str, caller: Caller, gateway: Gateway) -> LogResponse:
-    found = await gateway.bus.request(GetLog(organisation=caller.organisation, id=identifier))
+async def _read(identifier: str, caller: Principal, gateway: Gateway) -> LogResponse:
+    found = await gateway.bus.request(GetLog(principal=caller, id=identifier))
     return (await _responses([found], caller, gateway))[0]
 
 
-async def _responses(logs: list[StoredLog], caller: Caller, gateway: Gateway) -> list[LogResponse]:
+async def _responses(logs: list[StoredLog], caller: Principal, gateway: Gateway) -> list[LogResponse]:
     projects = await gateway.project_cache.projects(caller.organisation, (it.project_id for it in logs))
     versions = await gateway.project_cache.versions(caller.organisation, (it.config_id for it in logs))
     return [log_response(it, projects.get(it.project_id), versions.get(it.config_id)) for it in logs]

@@ -23,9 +23,10 @@ from services.gateway.schemas.projects import (
     project_config_response,
     project_response,
 )
-from shared.contracts.access import Caller, ListMembers, Member
+from shared.contracts.access import ListMembers, Member
 from shared.contracts.deployments import GetActive, Undeploy
 from shared.contracts.logs import GetUses, Page, Uses
+from shared.contracts.principal import Principal
 from shared.contracts.projects import (
     ConfigVersion,
     CreateProject,
@@ -37,12 +38,12 @@ from shared.contracts.projects import (
     UpdateProject,
 )
 from shared.errors import Unavailable
-from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS
+from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS, authorize
 
 router = APIRouter(tags=["Projects"], route_class=CleanRoute)
 
-CallerDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
-DeployerDep = Annotated[Caller, Depends(require(CHANGE_DEPLOYMENTS))]
+CallerDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
+DeployerDep = Annotated[Principal, Depends(require(CHANGE_DEPLOYMENTS))]
 
 
 @router.get("/projects", summary="List the projects")
@@ -70,7 +71,7 @@ async def create(body: CreateProjectRequest, caller: CallerDep, gateway: Gateway
     """409 if the name is taken."""
     members = await _members(caller, gateway)  # before the project is made: a repeat would find its name taken
     command = CreateProject(
-        organisation=caller.organisation,
+        principal=caller,
         name=body.name,
         directory_id=body.directory_id,
         feedback_types=[one.definition() for one in body.feedback_types],
@@ -93,9 +94,9 @@ async def update(
 ) -> ProjectResponse:
     """All of it or nothing. An active config is deployed to the default environment, which needs that right."""
     if body.active_config_id is not None:
-        await gateway.authorize(caller, CHANGE_DEPLOYMENTS)
+        authorize(caller, CHANGE_DEPLOYMENTS)
     fields = body.model_dump(exclude_none=True)
-    command = UpdateProject(organisation=caller.organisation, id=id, by=caller.author, **fields)
+    command = UpdateProject(principal=caller, id=id, **fields)
     members = await _members(caller, gateway)
     found = await gateway.bus.request(command)
     gateway.project_cache.forget(caller.organisation, id)
@@ -107,8 +108,7 @@ async def delete(id: str, caller: CallerDep, gateway: GatewayDep) -> Response:  
     """With its configs, deployments and logs; sessions keep the logs of other projects. One in which something is
     deployed only by who may change that.
     """
-    may_undeploy = await gateway.may_deploy(caller)
-    await gateway.bus.request(DeleteProject(organisation=caller.organisation, id=id, may_undeploy=may_undeploy))
+    await gateway.bus.request(DeleteProject(principal=caller, id=id))
     gateway.project_cache.forget(caller.organisation, id)
     return Response(status_code=204)
 
@@ -124,7 +124,7 @@ async def list_configs(
     project = (await _project(id, caller, gateway)).project
 
     async def ask(page: Page) -> tuple[list[ConfigVersion], int]:
-        answer = await gateway.bus.request(ListVersions(organisation=caller.organisation, project_id=id, page=page))
+        answer = await gateway.bus.request(ListVersions(principal=caller, project_id=id, page=page))
         return answer.versions, answer.total
 
     versions = await every(ask)
@@ -141,7 +141,7 @@ async def get_active_config(
     environment: Annotated[str | None, Query(description="Its name; the default one if absent.")] = None,
 ) -> GetModelConfigResponse:
     """404 when nothing is deployed there."""
-    query = GetActive(organisation=caller.organisation, project_id=id, environment=environment)
+    query = GetActive(principal=caller, project_id=id, environment=environment)
     active = await gateway.bus.request(query)
     uses = await _use_of([active.version.id], caller, gateway)
     (version,) = await gateway.project_cache.with_tools(caller.organisation, [active.version])
@@ -157,7 +157,7 @@ async def deactivate_config(
     environment: Annotated[str | None, Query(description="Its name; the default one if absent.")] = None,
 ) -> ProjectResponse:
     """Nothing happens if nothing is deployed there."""
-    command = Undeploy(organisation=caller.organisation, project_id=id, environment=environment, by=caller.author)
+    command = Undeploy(principal=caller, project_id=id, environment=environment)
     members = await _members(caller, gateway)
     await gateway.bus.request(command)
     return await _changed(await _project(id, caller, gateway), members, caller, gateway)
@@ -186,31 +186,33 @@ async def update_feedback_types(
 
 
 async def _define(
-    project_id: str, wanted: list[FeedbackTypeRequest], caller: Caller, gateway: Gateway
+    project_id: str, wanted: list[FeedbackTypeRequest], caller: Principal, gateway: Gateway
 ) -> list[FeedbackTypeModel]:
     types = [one.definition() for one in wanted]
-    command = DefineFeedbackTypes(organisation=caller.organisation, project_id=project_id, types=types)
+    command = DefineFeedbackTypes(principal=caller, project_id=project_id, types=types)
     return [feedback_type_response(one) for one in (await gateway.bus.request(command)).types]
 
 
-async def _project(project_id: str, caller: Caller, gateway: Gateway) -> ProjectDetails:
-    return await gateway.bus.request(GetProject(organisation=caller.organisation, id=project_id))
+async def _project(project_id: str, caller: Principal, gateway: Gateway) -> ProjectDetails:
+    return await gateway.bus.request(GetProject(principal=caller, id=project_id))
 
 
-async def _response(found: ProjectDetails, caller: Caller, gateway: Gateway) -> ProjectResponse:
+async def _response(found: ProjectDetails, caller: Principal, gateway: Gateway) -> ProjectResponse:
     members, uses = await asyncio.gather(_members(caller, gateway), _uses([found], caller, gateway))
     (shown,) = await _shown([found], caller, gateway)
     return project_response(caller.organisation, shown, members, uses)
 
 
-async def _shown(found: list[ProjectDetails], caller: Caller, gateway: Gateway) -> list[ProjectDetails]:
+async def _shown(found: list[ProjectDetails], caller: Principal, gateway: Gateway) -> list[ProjectDetails]:
     """With the tools their active configs link to as they are now."""
     active = [one.active for one in found if one.active]
     filled = {version.id: version for version in await gateway.project_cache.with_tools(caller.organisation, active)}
     return [one.model_copy(update={"active": filled[one.active.id]}) if one.active else one for one in found]
 
 
-async def _changed(found: ProjectDetails, members: list[Member], caller: Caller, gateway: Gateway) -> ProjectResponse:
+async def _changed(
+    found: ProjectDetails, members: list[Member], caller: Principal, gateway: Gateway
+) -> ProjectResponse:
     """What was changed is not told to have failed because its logs cannot be counted now: then it has none."""
     try:
         uses = await _uses([found], caller, gateway, seconds=COUNT_SECONDS)
@@ -220,21 +222,21 @@ async def _changed(found: ProjectDetails, members: list[Member], caller: Caller,
     return project_response(caller.organisation, shown, members, uses)
 
 
-async def _members(caller: Caller, gateway: Gateway) -> list[Member]:
-    return (await gateway.bus.request(ListMembers(organisation=caller.organisation))).members
+async def _members(caller: Principal, gateway: Gateway) -> list[Member]:
+    return (await gateway.bus.request(ListMembers(principal=caller))).members
 
 
 async def _uses(
-    found: list[ProjectDetails], caller: Caller, gateway: Gateway, *, seconds: float = PAGE_SECONDS
+    found: list[ProjectDetails], caller: Principal, gateway: Gateway, *, seconds: float = PAGE_SECONDS
 ) -> Uses:
     query = GetUses(
-        organisation=caller.organisation,
+        principal=caller,
         project_ids=[one.project.id for one in found],
         config_ids=[one.active.id for one in found if one.active],
     )
     return await gateway.bus.request(query, timeout_seconds=seconds)
 
 
-async def _use_of(config_ids: list[str], caller: Caller, gateway: Gateway) -> Uses:
-    query = GetUses(organisation=caller.organisation, config_ids=config_ids)
+async def _use_of(config_ids: list[str], caller: Principal, gateway: Gateway) -> Uses:
+    query = GetUses(principal=caller, config_ids=config_ids)
     return await gateway.bus.request(query, timeout_seconds=PAGE_SECONDS)

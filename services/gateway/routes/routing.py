@@ -7,26 +7,26 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from services.gateway.body import CleanRoute
 from services.gateway.deps import GatewayDep, require
 from services.gateway.schemas.routing import ProviderKeyRequest, ProviderKeyResponse, RedirectRequest
-from shared.contracts.access import Caller
 from shared.contracts.credentials import DeleteProviderKey, ListProviderKeys, SetProviderKey
+from shared.contracts.principal import Principal
 from shared.contracts.projects import Provider
 from shared.contracts.routing import DeleteRedirect, ListRedirects, Redirect, Target
 from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS, MANAGE_KEYS
 
 router = APIRouter(tags=["Providers"], route_class=CleanRoute)
 
-RouterDep = Annotated[Caller, Depends(require(CHANGE_DEPLOYMENTS))]
-KeeperDep = Annotated[Caller, Depends(require(MANAGE_KEYS))]
+RouterDep = Annotated[Principal, Depends(require(CHANGE_DEPLOYMENTS))]
+KeeperDep = Annotated[Principal, Depends(require(MANAGE_KEYS))]
 Model = Annotated[str, Query(min_length=1, max_length=200)]
 KeyName = Annotated[str, Path(max_length=60)]
 
 
 @router.get("/redirects", summary="List the redirects of models")
 async def list_redirects(
-    caller: Annotated[Caller, Depends(require(EDIT_PROMPTS))], gateway: GatewayDep
+    caller: Annotated[Principal, Depends(require(EDIT_PROMPTS))], gateway: GatewayDep
 ) -> list[Redirect]:
     """By provider and model."""
-    return (await gateway.bus.request(ListRedirects(organisation=caller.organisation))).redirects
+    return (await gateway.bus.request(ListRedirects(principal=caller))).redirects
 
 
 @router.put("/redirects", summary="Let another model answer, or others when it fails")
@@ -44,14 +44,14 @@ async def delete_redirect(
 ) -> Response:
     """From the next call on. 404 when it has no redirect."""
     asked = Target(provider=provider, model=model)
-    await gateway.bus.request(DeleteRedirect(organisation=caller.organisation, asked=asked))
+    await gateway.bus.request(DeleteRedirect(principal=caller, asked=asked))
     return Response(status_code=204)
 
 
 @router.get("/provider-keys", summary="List the provider keys the organisation keeps")
 async def list_provider_keys(caller: KeeperDep, gateway: GatewayDep) -> list[ProviderKeyResponse]:
     """By name; the keys themselves are not shown again."""
-    answer = await gateway.bus.request(ListProviderKeys(organisation=caller.organisation))
+    answer = await gateway.bus.request(ListProviderKeys(principal=caller))
     return [ProviderKeyResponse(**key.model_dump()) for key in answer.keys]
 
 
@@ -61,12 +61,12 @@ async def set_provider_key(
 ) -> ProviderKeyResponse:
     """Used, from the next call on, where a call brings no key of its own; goes before the installation's."""
     sealed = gateway.seal.close({"key": body.key})
-    command = SetProviderKey(organisation=caller.organisation, name=name, sealed=sealed, by=caller.email)
+    command = SetProviderKey(principal=caller, name=name, sealed=sealed)
     return ProviderKeyResponse(**(await gateway.bus.request(command)).model_dump())
 
 
 @router.delete("/provider-keys/{name}", status_code=204, summary="Forget a provider key")
 async def delete_provider_key(name: KeyName, caller: KeeperDep, gateway: GatewayDep) -> Response:
     """404 when there is none."""
-    await gateway.bus.request(DeleteProviderKey(organisation=caller.organisation, name=name))
+    await gateway.bus.request(DeleteProviderKey(principal=caller, name=name))
     return Response(status_code=204)

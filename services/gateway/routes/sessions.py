@@ -11,14 +11,14 @@ from services.gateway.paging import PAGE_SECONDS, page_of
 from services.gateway.schemas.bodies import LARGEST_PAGE, PaginatedData
 from services.gateway.schemas.sessions import CreateSessionResponse, SessionResponse, session_response
 from shared import ids, telemetry
-from shared.contracts.access import Caller
 from shared.contracts.logs import GetSession, GetTree, ListSessions, Page, Session, SessionOpened, Tree
+from shared.contracts.principal import Principal
 from shared.permissions import EDIT_PROMPTS, VIEW_LOGS
 
 router = APIRouter(tags=["Sessions"], route_class=CleanRoute)
 console = APIRouter(tags=["Console"], route_class=CleanRoute)
 
-ReaderDep = Annotated[Caller, Depends(require(VIEW_LOGS))]
+ReaderDep = Annotated[Principal, Depends(require(VIEW_LOGS))]
 
 
 @router.get("/sessions", summary="List the sessions of a project")
@@ -34,7 +34,7 @@ async def list_sessions(
 
     async def ask(page: Page) -> tuple[list[Session], int]:
         found = await gateway.bus.request(
-            ListSessions(organisation=caller.organisation, project_id=project_id, page=page),
+            ListSessions(principal=caller, project_id=project_id, page=page),
             timeout_seconds=PAGE_SECONDS,
         )
         return found.sessions, found.total
@@ -48,7 +48,7 @@ async def list_sessions(
 
 @router.post("/sessions", status_code=201, summary="Open a session")
 async def create_session(
-    caller: Annotated[Caller, Depends(require(EDIT_PROMPTS))], gateway: GatewayDep
+    caller: Annotated[Principal, Depends(require(EDIT_PROMPTS))], gateway: GatewayDep
 ) -> CreateSessionResponse:
     """The id goes into the `session_id` of the session's logs."""
     opened = SessionOpened(
@@ -64,11 +64,11 @@ async def create_session(
 @router.get("/sessions/{id}", summary="Read a session")
 async def get_session(id: str, caller: ReaderDep, gateway: GatewayDep) -> SessionResponse:  # noqa: A002
     """404 when there is none in the caller's organisation."""
-    session = await gateway.bus.request(GetSession(organisation=caller.organisation, id=id))
+    session = await gateway.bus.request(GetSession(principal=caller, id=id))
     return session_response(session, await gateway.project_cache.projects(caller.organisation, session.project_ids))
 
 
 @console.get("/sessions/{id}/tree", summary="The logs of a session as a tree")
 async def get_tree(id: str, caller: ReaderDep, gateway: GatewayDep) -> Tree:  # noqa: A002
     """Roots in the order of time; a log whose parent has not arrived is a root until it does."""
-    return await gateway.bus.request(GetTree(organisation=caller.organisation, session_id=id))
+    return await gateway.bus.request(GetTree(principal=caller, session_id=id))

@@ -16,16 +16,16 @@ from services.gateway.schemas.tools import (
     UpdateToolRequest,
     tool_response,
 )
-from shared.contracts.access import Caller
 from shared.contracts.chat import ToolResult
 from shared.contracts.logs import Page
+from shared.contracts.principal import Principal
 from shared.contracts.tools import RUN_SECONDS, CreateTool, DeleteTool, GetTools, ListTools, RunTool, Tool, UpdateTool
 from shared.errors import NotFound
 from shared.permissions import EDIT_PROMPTS
 
 router = APIRouter(tags=["Tools"], route_class=CleanRoute)
 
-CallerDep = Annotated[Caller, Depends(require(EDIT_PROMPTS))]
+CallerDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
 
 
 @router.get("/tools", summary="List the organisation's tools")
@@ -33,7 +33,7 @@ async def list_tools(caller: CallerDep, gateway: GatewayDep) -> list[ToolRespons
     """By name, each with the signature of its call."""
 
     async def ask(page: Page) -> tuple[list[Tool], int]:
-        answer = await gateway.bus.request(ListTools(organisation=caller.organisation, page=page))
+        answer = await gateway.bus.request(ListTools(principal=caller, page=page))
         return answer.tools, answer.total
 
     return [tool_response(tool) for tool in await every(ask)]
@@ -43,7 +43,7 @@ async def list_tools(caller: CallerDep, gateway: GatewayDep) -> list[ToolRespons
 async def create_tool(body: CreateToolRequest, caller: CallerDep, gateway: GatewayDep) -> ToolResponse:
     """Every project can use it at once. 409 when the organisation has a tool of this name."""
     command = CreateTool(
-        organisation=caller.organisation,
+        principal=caller,
         name=body.name,
         settings=body.settings,
         sealed_secrets=_sealed(body.secrets, gateway),
@@ -54,7 +54,7 @@ async def create_tool(body: CreateToolRequest, caller: CallerDep, gateway: Gatew
 @router.get("/tools/{id}", summary="Read a tool")
 async def get_tool(id: str, caller: CallerDep, gateway: GatewayDep) -> ToolResponse:  # noqa: A002
     """404 when the caller's organisation has no tool with this id."""
-    answer = await gateway.bus.request(GetTools(organisation=caller.organisation, ids=[id]))
+    answer = await gateway.bus.request(GetTools(principal=caller, ids=[id]))
     if not answer.tools:
         raise NotFound(f"There is no tool {id!r}.")
     return tool_response(answer.tools[0])
@@ -64,7 +64,7 @@ async def get_tool(id: str, caller: CallerDep, gateway: GatewayDep) -> ToolRespo
 async def update_tool(id: str, body: UpdateToolRequest, caller: CallerDep, gateway: GatewayDep) -> ToolResponse:  # noqa: A002
     """The next call of every prompt that uses it has the change; no prompt gets a new version."""
     command = UpdateTool(
-        organisation=caller.organisation,
+        principal=caller,
         id=id,
         name=body.name,
         changes=body.settings,
@@ -76,14 +76,14 @@ async def update_tool(id: str, body: UpdateToolRequest, caller: CallerDep, gatew
 @router.delete("/tools/{id}", status_code=204, summary="Remove a tool")
 async def delete_tool(id: str, caller: CallerDep, gateway: GatewayDep) -> Response:  # noqa: A002
     """Prompts that use it fail from then on, naming it."""
-    await gateway.bus.request(DeleteTool(organisation=caller.organisation, id=id))
+    await gateway.bus.request(DeleteTool(principal=caller, id=id))
     return Response(status_code=204)
 
 
 @router.post("/tools/{id}/run", summary="Call a tool once")
 async def run_tool(id: str, body: RunToolRequest, caller: CallerDep, gateway: GatewayDep) -> ToolResult:  # noqa: A002
     """What a prompt would get from it. Nothing is logged."""
-    command = RunTool(organisation=caller.organisation, id=id, arguments=body.arguments)
+    command = RunTool(principal=caller, id=id, arguments=body.arguments)
     return await gateway.bus.request(command, timeout_seconds=RUN_SECONDS)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from shared import ids
-from shared.contracts.access import Caller
+from shared.contracts.principal import Principal
 from shared.contracts.projects import ProjectRef
 from shared.errors import Invalid
 
@@ -68,20 +68,20 @@ class Placed(BaseModel):
         """How the caller named the project."""
         return ProjectRef(name=self.project, id=self.project_id)
 
-    def session(self, caller: Caller) -> str | None:
+    def session(self, caller: Principal) -> str | None:
         """Id of the session; a reference stands for the same session every time."""
         if self.session_reference_id is not None:
             return ids.derive("sesh", caller.organisation, self.session_reference_id)
         return self.session_id
 
-    def parent(self, caller: Caller) -> str | None:
+    def parent(self, caller: Principal) -> str | None:
         """Id of the parent log, which may not have arrived yet."""
         if self.parent_reference_id is not None:
             return log_id(caller, self.parent_reference_id)
         return self.parent_id
 
 
-def log_id(caller: Caller, reference_id: str) -> str:
+def log_id(caller: Principal, reference_id: str) -> str:
     """The id of the log with this reference: a repeated call is the same log."""
     return ids.derive("data", caller.organisation, reference_id)
 

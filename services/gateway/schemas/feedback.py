@@ -6,8 +6,8 @@ from pydantic import BaseModel, Field, model_validator
 
 from services.gateway.schemas.bodies import Body, with_zone
 from shared import ids, telemetry
-from shared.contracts.access import Caller
 from shared.contracts.logs import FeedbackGiven, FeedbackOfLogs, FeedbackValue
+from shared.contracts.principal import Principal
 
 LONGEST_TYPE = 200
 
@@ -63,7 +63,7 @@ class FeedbackRequest(FeedbackBody):
             raise ValueError("value is missing: send the feedback itself, or unset: true to take it back")
         return self
 
-    def about(self, caller: Caller) -> FeedbackGiven:
+    def about(self, caller: Principal) -> FeedbackGiven:
         """As it goes into the stream, but for what the class of its type makes of it."""
         return self.given(caller.organisation, self.data_id or "", unset=self.unset)
 

@@ -9,7 +9,6 @@ from pydantic.config import JsonDict
 from services.gateway.schemas.bodies import Placed, StrictBody
 from services.gateway.schemas.configs import ModelConfigChatRequest, ModelConfigCompletionRequest
 from shared import ids
-from shared.contracts.access import Caller
 from shared.contracts.chat import (
     ChatMessage,
     FunctionChoice,
@@ -18,6 +17,7 @@ from shared.contracts.chat import (
     ToolChoice,
 )
 from shared.contracts.generations import Chat, Complete, Generate
+from shared.contracts.principal import Principal
 from shared.contracts.projects import Provider
 from shared.errors import Invalid
 
@@ -62,11 +62,11 @@ class GenerateRequest(Placed, StrictBody, ABC):
     seed: int | None = Field(None, json_schema_extra=DEPRECATED)
     return_inputs: bool = True
 
-    def common(self, caller: Caller) -> dict[str, Any]:
+    def common(self, caller: Principal) -> dict[str, Any]:
         """The fields every command has; `provider_api_keys` never are among them."""
         references = {"session": self.session_reference_id, "parent": self.parent_reference_id}
         return {
-            "organisation": caller.organisation,
+            "principal": caller,
             "project": self.project_ref(),
             "user": self.user,
             "inputs": self.inputs,
@@ -88,7 +88,7 @@ class GenerateRequest(Placed, StrictBody, ABC):
         """Which config to use, as the command's fields."""
 
     @abstractmethod
-    def command(self, caller: Caller) -> Generate:
+    def command(self, caller: Principal) -> Generate:
         """What generation is asked to do."""
 
 
@@ -110,7 +110,7 @@ class AnyChat(GenerateRequest):
             return "auto"
         raise Invalid('tool_call must be "none", "auto" or {"name": …}; better, use tool_choice.')
 
-    def command(self, caller: Caller) -> Generate:
+    def command(self, caller: Principal) -> Generate:
         return Chat(
             **self.common(caller),
             messages=self.messages,
@@ -123,7 +123,7 @@ class AnyCompletion(GenerateRequest):
     logprobs: int | None = None
     suffix: str | None = None
 
-    def command(self, caller: Caller) -> Generate:
+    def command(self, caller: Principal) -> Generate:
         return Complete(**self.common(caller), logprobs=self.logprobs, suffix=self.suffix)
 
 

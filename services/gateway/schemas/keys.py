@@ -6,7 +6,8 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from services.gateway.schemas.bodies import StrictBody
-from shared.contracts.access import Key, NewKey, Role
+from shared.contracts.access import Key, NewKey
+from shared.contracts.principal import Role
 
 
 class CreateKeyRequest(StrictBody):

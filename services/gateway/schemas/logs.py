@@ -9,9 +9,9 @@ from services.gateway.schemas.bodies import LARGEST_PAGE, Body, OneOrSeveral, Pl
 from services.gateway.schemas.configs import ConfigRequest, ConfigResponse, version_response
 from services.gateway.schemas.feedback import FeedbackResponse, FeedbackWithLog
 from shared import ids, telemetry
-from shared.contracts.access import Caller
 from shared.contracts.chat import ChatMessage, ToolChoice, ToolResult
 from shared.contracts.logs import FeedbackGiven, LogRecord, LogUpdate, Page, SearchLogs, Sort, StoredLog
+from shared.contracts.principal import Principal
 from shared.contracts.projects import ConfigVersion, ModelConfig, Project, Resolved
 from shared.errors import Invalid
 
@@ -62,7 +62,7 @@ class LogRequest(Placed, Body):
         several = self.feedback if isinstance(self.feedback, list) else [self.feedback]
         return [one.given(record.organisation, record.id) for one in several if one is not None]
 
-    def record(self, caller: Caller, resolved: Resolved) -> LogRecord:
+    def record(self, caller: Principal, resolved: Resolved) -> LogRecord:
         """The log as it goes into the stream. Its id is final before it is stored."""
         given = {name: getattr(self, name) for name in _COPIED}
         config = resolved.version.config
@@ -223,12 +223,12 @@ class LogsQuery(BaseModel):
     model_filter: list[str] = []
     environment_filter: list[str] = []
 
-    def search_of(self, caller: Caller) -> SearchLogs | None:
+    def search_of(self, caller: Principal) -> SearchLogs | None:
         """The question for logging; None when nothing can be found: every version here is committed."""
         if self.version_status not in (None, "committed"):
             return None
         return SearchLogs(
-            organisation=caller.organisation,
+            principal=caller,
             project_id=self.project_id,
             page=Page(number=self.page, size=self.size),
             search=self.search or None,

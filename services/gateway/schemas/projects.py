@@ -7,9 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.gateway.schemas.bodies import LARGEST_PAGE, Body
 from services.gateway.schemas.configs import ProjectConfigResponse, config_response
-from shared.contracts.access import Caller, Member
+from shared.contracts.access import Member
 from shared.contracts.deployments import Active
 from shared.contracts.logs import ConfigUse, Page, Uses
+from shared.contracts.principal import Principal
 from shared.contracts.projects import (
     LONGEST_NAME,
     MOST_FEEDBACK_LABELS,
@@ -43,10 +44,10 @@ class ProjectsQuery(BaseModel):
         wanted = (self.user_filter or "").lower()
         return any(wanted in known.lower() for one in members for known in (one.email, one.full_name or ""))
 
-    def listing(self, caller: Caller, page: Page) -> ListProjects:
+    def listing(self, caller: Principal, page: Page) -> ListProjects:
         """The question for generation."""
         return ListProjects(
-            organisation=caller.organisation,
+            principal=caller,
             page=page,
             name=self.filter,
             sort_by=self.sort_by,

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from services.gateway.schemas.bodies import StrictBody
 from services.gateway.schemas.generations import ProviderKey
-from shared.contracts.access import Caller
+from shared.contracts.principal import Principal
 from shared.contracts.routing import SetRedirect, Target
 
 
@@ -18,14 +18,13 @@ class RedirectRequest(StrictBody):
     served: Target | None = Field(None, description="The one that answers instead; absent: the model itself.")
     fallbacks: list[Target] = Field([], description="Asked in this order when the served one fails.")
 
-    def command(self, caller: Caller) -> SetRedirect:
+    def command(self, caller: Principal) -> SetRedirect:
         """What generation is asked to do."""
         return SetRedirect(
-            organisation=caller.organisation,
+            principal=caller,
             asked=self.asked,
             served=self.served,
             fallbacks=self.fallbacks,
-            by=caller.email,
         )
 
 

@@ -52,7 +52,7 @@ async def deploy(command: Deploy, deps: Deps) -> DeployedConfigs:
     wanted = [all_.get(one) for one in dict.fromkeys(command.environment_ids)] or [all_.default]
     for environment in wanted:
         await deps.deployments.deploy(
-            DeploymentTarget(organisation, project_id, environment.id), command.config_id, command.by
+            DeploymentTarget(organisation, project_id, environment.id), command.config_id, command.actor
         )
     return await _deployed(organisation, project, wanted, deps)
 
@@ -65,7 +65,7 @@ async def undeploy(command: Undeploy, deps: Deps) -> Done:
     by_name = command.environment_id is None
     environment = all_.get_by_name(command.environment) if by_name else all_.get(command.environment_id or "")
     await deps.deployments.deploy(
-        DeploymentTarget(command.organisation, command.project_id, environment.id), None, command.by
+        DeploymentTarget(command.organisation, command.project_id, environment.id), None, command.actor
     )
     return Done()
 

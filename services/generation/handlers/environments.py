@@ -35,7 +35,7 @@ async def list_environments(query: ListEnvironments, deps: Deps) -> deployments.
 async def create_environment(command: CreateEnvironment, deps: Deps) -> Environment:
     """Make one."""
     now = datetime.now(UTC)
-    after = await _changed(command.organisation, lambda all_: all_.with_added(command.id, command.name, now), deps)
+    after = await _changed(command, lambda all_: all_.with_added(command.id, command.name, now), deps)
     return after.get(command.id)
 
 
@@ -52,7 +52,7 @@ async def update_environment(command: UpdateEnvironment, deps: Deps) -> Environm
             after = after.with_default(command.id)
         return after
 
-    return (await _changed(command.organisation, decide, deps)).get(command.id)
+    return (await _changed(command, decide, deps)).get(command.id)
 
 
 @router.answers(DeleteEnvironment)
@@ -69,13 +69,18 @@ async def delete_environment(command: DeleteEnvironment, deps: Deps) -> Done:
         deleted = not any(place.id == command.id for place in before)
         return before if deleted and left else before.without(command.id)
 
-    await _changed(organisation, decide, deps)
+    await _changed(command, decide, deps)
     for project_id in await deps.stores.deployments.list_deployed_project_ids(organisation, command.id):
-        await deps.deployments.deploy(DeploymentTarget(organisation, project_id, command.id), None, command.by)
+        await deps.deployments.deploy(DeploymentTarget(organisation, project_id, command.id), None, command.actor)
     return Done()
 
 
-async def _changed(organisation: str, decide: Callable[[EnvironmentSet], EnvironmentSet], deps: Deps) -> EnvironmentSet:
+async def _changed(
+    command: CreateEnvironment | UpdateEnvironment | DeleteEnvironment,
+    decide: Callable[[EnvironmentSet], EnvironmentSet],
+    deps: Deps,
+) -> EnvironmentSet:
+    organisation = command.organisation
     for _ in range(_TRIES):
         before = await deps.environments.get(organisation)
         after = decide(before)
@@ -83,6 +88,6 @@ async def _changed(organisation: str, decide: Callable[[EnvironmentSet], Environ
             break
     else:
         raise Conflict("The environments of your organisation are being changed by others. Try again.")
-    change = ProjectChanged(organisation=organisation, what="environments")
+    change = ProjectChanged(organisation=organisation, what="environments", actor=command.actor)
     await deps.invalidation.publish(change, str(after.revision))
     return after

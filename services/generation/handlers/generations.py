@@ -16,6 +16,7 @@ from services.generation.providers.base import PreparedRequest
 from shared.bus import Router
 from shared.contracts.generations import Chat, Chunk, Complete, Generation, GenerationFailed
 from shared.errors import Invalid, Problem
+from shared.permissions import CHANGE_DEPLOYMENTS, allows
 
 router: Router[Deps] = Router()
 
@@ -66,7 +67,11 @@ async def _begin(command: Chat | Complete, deps: Deps) -> GenerationRun:
     elif command.config is not None:
         config = request_builder.callable_config(command.config, command)
         resolved = await deps.project_cache.register(
-            command.organisation, command.project, config, may_deploy=command.may_deploy, by=command.by
+            command.organisation,
+            command.project,
+            config,
+            may_deploy=command.may_deploy or allows(command.principal, CHANGE_DEPLOYMENTS),
+            actor=command.actor,
         )
     elif command.config_id is not None:
         resolved = await deps.project_cache.resolve(command.organisation, command.project, command.config_id)
@@ -119,6 +124,7 @@ async def _render(run: GenerationRun, deps: Deps) -> ModelRequest:
 def _announcement(run: GenerationRun, problem: Problem) -> GenerationFailed:
     return GenerationFailed(
         organisation=run.command.organisation,
+        actor=run.command.actor,
         project_id=run.resolved.project.id,
         log_ids=[log_id for log_id, result in zip(run.command.log_ids, run.results, strict=True) if result.problem],
         status=problem.status,

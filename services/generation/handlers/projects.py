@@ -34,6 +34,7 @@ from shared.contracts.projects import (
     Versions,
 )
 from shared.errors import Conflict, Denied, Invalid, NotFound
+from shared.permissions import CHANGE_DEPLOYMENTS, allows
 
 router: Router[Deps] = Router()
 
@@ -49,7 +50,11 @@ async def resolve(command: Resolve, deps: Deps) -> Resolved:
     """Find or make the project and the version."""
     if command.config is not None:
         return await deps.project_cache.register(
-            command.organisation, command.project, command.config, may_deploy=command.may_deploy, by=command.by
+            command.organisation,
+            command.project,
+            command.config,
+            may_deploy=command.may_deploy or allows(command.principal, CHANGE_DEPLOYMENTS),
+            actor=command.actor,
         )
     if command.config_id is None:
         raise Invalid("Name a config: either the config itself or config_id is needed.")
@@ -115,21 +120,22 @@ async def update_project(command: UpdateProject, deps: Deps) -> ProjectDetails:
         await _tell(command, stored, "renamed", deps)
     if config_id is not None:
         default = (await deps.environments.get(organisation)).default
-        await deps.deployments.deploy(DeploymentTarget(organisation, command.id, default.id), config_id, command.by)
+        await deps.deployments.deploy(DeploymentTarget(organisation, command.id, default.id), config_id, command.actor)
     return await _details(organisation, stored, deps)
 
 
 @router.answers(DeleteProject)
 async def delete_project(command: DeleteProject, deps: Deps) -> Done:
     """Hide it, then remove what it had. What stays undone is finished by a repeat, or a minute later by itself."""
-    if not command.may_undeploy and await _is_deployed(command.organisation, command.id, deps):
+    may_undeploy = command.may_undeploy or allows(command.principal, CHANGE_DEPLOYMENTS)
+    if not may_undeploy and await _is_deployed(command.organisation, command.id, deps):
         raise Denied(
             "Something is deployed in this project, and your role may not change what is deployed. Ask a Developer or "
             "an Admin to delete it."
         )
     if not await deps.stores.projects.mark_deleted(command.organisation, command.id):
         raise _unknown(command.id)
-    await deps.deletion.purge(command.organisation, command.id)
+    await deps.deletion.purge(command.organisation, command.id, command.actor)
     return Done()
 
 
@@ -146,7 +152,9 @@ async def define_feedback_types(command: DefineFeedbackTypes, deps: Deps) -> Fee
             break
     else:
         raise Conflict("The feedback types of this project are being changed by others. Try again.")
-    change = ProjectChanged(organisation=command.organisation, project_id=command.project_id, what="feedback types")
+    change = ProjectChanged(
+        organisation=command.organisation, project_id=command.project_id, what="feedback types", actor=command.actor
+    )
     await deps.invalidation.publish(change, ids.mint("evt"))
     return FeedbackTypes(types=types)
 
@@ -154,7 +162,7 @@ async def define_feedback_types(command: DefineFeedbackTypes, deps: Deps) -> Fee
 async def _tell(
     command: CreateProject | UpdateProject, stored: StoredProject, what: Literal["created", "renamed"], deps: Deps
 ) -> None:
-    change = ProjectChanged(organisation=command.organisation, project_id=command.id, what=what)
+    change = ProjectChanged(organisation=command.organisation, project_id=command.id, what=what, actor=command.actor)
     await deps.invalidation.publish(change, stored.project.updated_at.isoformat())
 
 

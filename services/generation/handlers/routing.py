@@ -27,7 +27,7 @@ async def list_redirects(query: ListRedirects, deps: Deps) -> Redirects:
 async def set_redirect(command: SetRedirect, deps: Deps) -> Redirect:
     """From the next call on."""
     redirect = await deps.redirects.set(command, sorted(deps.providers.names))
-    await _announce(deps, command.organisation, "redirect set")
+    await _publish(deps, command, "redirect set")
     return redirect
 
 
@@ -35,7 +35,7 @@ async def set_redirect(command: SetRedirect, deps: Deps) -> Redirect:
 async def delete_redirect(command: DeleteRedirect, deps: Deps) -> Done:
     """From the next call on."""
     await deps.redirects.delete(command.organisation, command.asked)
-    await _announce(deps, command.organisation, "redirect deleted")
+    await _publish(deps, command, "redirect deleted")
     return Done()
 
 
@@ -51,8 +51,10 @@ async def set_provider_key(command: SetProviderKey, deps: Deps) -> ProviderKey:
     known = deps.providers.key_names
     if command.name not in known:
         raise Invalid(f"There is no provider key {command.name!r}; there are {', '.join(sorted(known))}.")
-    key = await deps.credentials.set(command.organisation, command.name, command.sealed, command.by)
-    await _announce(deps, command.organisation, "key set")
+    key = await deps.credentials.set(
+        command.organisation, command.name, command.sealed, (command.actor and command.actor.email) or ""
+    )
+    await _publish(deps, command, "key set")
     return key
 
 
@@ -60,9 +62,12 @@ async def set_provider_key(command: SetProviderKey, deps: Deps) -> ProviderKey:
 async def delete_provider_key(command: DeleteProviderKey, deps: Deps) -> Done:
     """From the next call on."""
     await deps.credentials.delete(command.organisation, command.name)
-    await _announce(deps, command.organisation, "key deleted")
+    await _publish(deps, command, "key deleted")
     return Done()
 
 
-async def _announce(deps: Deps, organisation: str, what: str) -> None:
-    await deps.bus.publish_event(RoutingChanged(organisation=organisation, what=what), message_id=ids.mint("change"))
+async def _publish(
+    deps: Deps, command: SetRedirect | DeleteRedirect | SetProviderKey | DeleteProviderKey, what: str
+) -> None:
+    change = RoutingChanged(organisation=command.organisation, actor=command.actor, what=what)
+    await deps.bus.publish_event(change, message_id=ids.mint("change"))

@@ -43,7 +43,7 @@ async def create(command: CreateTool, deps: Deps) -> Tool:
     new = StoredTool(id=command.id, name=command.name, settings=command.settings)
     secrets = deps.seal.open(command.sealed_secrets) if command.sealed_secrets else {}
     stored = await deps.stores.tools.insert(command.organisation, _with_secrets(new, secrets, deps))
-    await deps.tool_runner.publish_change(command.organisation, stored.id, "created", stored.revision)
+    await deps.tool_runner.publish_change(command, stored.id, "created", stored.revision)
     return _told(stored)
 
 
@@ -65,7 +65,7 @@ async def update(command: UpdateTool, deps: Deps) -> Tool:
         )
         changed = _with_secrets(changed, stored | given, deps)
         if await deps.stores.tools.replace(command.organisation, changed):
-            await deps.tool_runner.publish_change(command.organisation, changed.id, "updated", changed.revision)
+            await deps.tool_runner.publish_change(command, changed.id, "updated", changed.revision)
             return _told(changed)
     raise Conflict("Others change this tool all the time; try again.")
 
@@ -75,7 +75,7 @@ async def delete(command: DeleteTool, deps: Deps) -> Done:
     """What names it fails from the next call on."""
     tool = await _get(command.organisation, command.id, deps)
     await deps.stores.tools.delete(command.organisation, command.id)
-    await deps.tool_runner.publish_change(command.organisation, command.id, "deleted", tool.revision)
+    await deps.tool_runner.publish_change(command, command.id, "deleted", tool.revision)
     return Done()
 
 

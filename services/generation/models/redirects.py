@@ -52,7 +52,11 @@ class ModelRedirects:
     async def set(self, command: SetRedirect, providers: Sequence[str]) -> Redirect:
         """Insert or replace the redirect of a model; `providers` are the names that can be called. Raises Invalid."""
         validate(command, providers)
-        fields: dict[str, object] = {"served": command.served, "fallbacks": command.fallbacks, "changed_by": command.by}
+        fields: dict[str, object] = {
+            "served": command.served,
+            "fallbacks": command.fallbacks,
+            "changed_by": (command.actor and command.actor.email) or "",
+        }
         redirect = await self._store.upsert(command.organisation, command.asked, fields)
         self.forget(command.organisation)
         return redirect

@@ -9,6 +9,7 @@ from services.generation.projects.invalidation import Invalidation
 from services.generation.store import Stores
 from shared import telemetry
 from shared.contracts.logs import ProjectDeleted
+from shared.contracts.principal import Actor
 from shared.contracts.projects import ProjectChanged
 from shared.errors import Unavailable
 
@@ -27,7 +28,7 @@ class ProjectDeletion:
         self._invalidation = invalidation
         self._log_writer = log_writer
 
-    async def purge(self, organisation: str, project_id: str) -> None:
+    async def purge(self, organisation: str, project_id: str, actor: Actor | None = None) -> None:
         """Delete everything of a project that is marked deleted. Raises Unavailable; may be called again.
 
         The project's own document goes last: as long as it is there, `run` finds it. `ProjectChanged` is published
@@ -39,7 +40,7 @@ class ProjectDeletion:
         await self._stores.versions.delete_by_project(organisation, project_id)
         await self._stores.deployments.delete_by_project(organisation, project_id)
         await self._invalidation.publish(
-            ProjectChanged(organisation=organisation, project_id=project_id, what="deleted")
+            ProjectChanged(organisation=organisation, project_id=project_id, what="deleted", actor=actor)
         )
         await self._stores.projects.delete(organisation, project_id)
 

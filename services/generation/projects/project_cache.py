@@ -11,7 +11,7 @@ from services.generation.projects.environments import EnvironmentSets
 from services.generation.projects.invalidation import Invalidation
 from services.generation.store import DeploymentTarget, Stores
 from shared.cache import Cache
-from shared.contracts.access import Author
+from shared.contracts.principal import Actor
 from shared.contracts.projects import (
     LONGEST_NAME,
     Config,
@@ -65,7 +65,7 @@ class ProjectCache:
         invalidation.register(self._invalidate)
 
     async def register(
-        self, organisation: str, ref: ProjectRef, config: Config, *, may_deploy: bool, by: Author | None = None
+        self, organisation: str, ref: ProjectRef, config: Config, *, may_deploy: bool, actor: Actor | None = None
     ) -> Resolved:
         """Return the project and the version of this config; create either if there is none.
 
@@ -80,7 +80,7 @@ class ProjectCache:
         async def load() -> ConfigVersion:
             version = await self._find_or_insert_version(organisation, project.id, config_id, config)
             if not await self._stores.projects.has_configs(organisation, project.id):
-                await self._save_first_config(organisation, version, by, may_deploy=may_deploy)
+                await self._save_first_config(organisation, version, actor, may_deploy=may_deploy)
             return version
 
         if is_first:  # even if the version is cached, `load` has to run: the project has no first config yet
@@ -103,15 +103,17 @@ class ProjectCache:
         return version
 
     async def _save_first_config(
-        self, organisation: str, version: ConfigVersion, by: Author | None, *, may_deploy: bool
+        self, organisation: str, version: ConfigVersion, actor: Actor | None, *, may_deploy: bool
     ) -> None:
         """Deploy, then save: after a crash between the two the next registration does both again."""
         if may_deploy:
             environments = await self._environments.get(organisation)
             target = DeploymentTarget(organisation, version.project_id, environments.default.id)
-            await self._deployer.deploy_first(target, version.id, by)
+            await self._deployer.deploy_first(target, version.id, actor)
         await self._stores.projects.save_first_config(organisation, version.project_id, version.id, version.config)
-        change = ProjectChanged(organisation=organisation, project_id=version.project_id, what="configured")
+        change = ProjectChanged(
+            organisation=organisation, project_id=version.project_id, what="configured", actor=actor
+        )
         await self._invalidation.publish(change)
 
     async def resolve(self, organisation: str, ref: ProjectRef, config_id: str) -> Resolved:

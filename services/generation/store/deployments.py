@@ -13,9 +13,9 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from shared import ids, mongo
-from shared.contracts.access import Author
 from shared.contracts.deployments import Deployment
 from shared.contracts.logs import Page
+from shared.contracts.principal import Actor
 
 _NEWEST_FIRST = [("deployed_at", DESCENDING), ("_id", DESCENDING)]
 
@@ -86,7 +86,7 @@ class DeploymentStore:
         return LatestDeployment(str(document["_id"]), document.get("number", 0), document["config_id"])
 
     async def insert_next(
-        self, target: DeploymentTarget, previous: LatestDeployment, config_id: str | None, by: Author | None
+        self, target: DeploymentTarget, previous: LatestDeployment, config_id: str | None, actor: Actor | None
     ) -> LatestDeployment | None:
         """Insert the change after `previous`: this config is deployed (None: removed) in the target.
 
@@ -98,7 +98,7 @@ class DeploymentStore:
             "number": change.number,
             "config_id": config_id,
             "previous_config_id": previous.config_id,
-            "by": by and by.model_dump(),
+            "by": actor and actor.model_dump(exclude_none=True),
             "deployed_at": datetime.now(UTC),
         }
         try:

@@ -15,7 +15,7 @@ from shared import telemetry
 from shared.bus import Bus
 from shared.cache import Cache
 from shared.contracts.chat import InlineTool, LinkedTool, ToolResult
-from shared.contracts.tools import JsonSchema, ToolChanged
+from shared.contracts.tools import CreateTool, DeleteTool, JsonSchema, ToolChanged, UpdateTool
 from shared.errors import Invalid, NotFound, Problem
 from shared.sealing import Seal
 
@@ -51,14 +51,18 @@ class ToolRunner:
         self._tools.forget(lambda key, _: organisation in (None, key[0]))
 
     async def publish_change(
-        self, organisation: str, tool_id: str, what: Literal["created", "updated", "deleted"], revision: int
+        self,
+        command: CreateTool | UpdateTool | DeleteTool,
+        tool_id: str,
+        what: Literal["created", "updated", "deleted"],
+        revision: int,
     ) -> None:
         """Drop the organisation's cached tools and publish a saved change; the same change is one event.
 
         When this returns, no replica uses the tool as it was before. Raises Unavailable.
         """
-        self._invalidate(organisation)
-        event = ToolChanged(organisation=organisation, tool_id=tool_id, what=what)
+        self._invalidate(command.organisation)
+        event = ToolChanged(organisation=command.organisation, actor=command.actor, tool_id=tool_id, what=what)
         await self._bus.publish_event(event, message_id=f"{tool_id}.{what}.{revision}")
 
     async def run_all(self, organisation: str, calls: Sequence[ToolReference]) -> list[ToolResult]:

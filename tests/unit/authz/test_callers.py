@@ -8,7 +8,8 @@ import pytest
 from services.authz.callers import CallerCache
 from services.authz.settings import Settings
 from shared.bus import Bus
-from shared.contracts.access import AccessChanged, Caller
+from shared.contracts.access import AccessChanged
+from shared.contracts.principal import Principal
 
 
 class HandmadeBus:
@@ -35,9 +36,9 @@ async def test_what_changed_elsewhere_is_asked_again(change: AccessChanged | Non
     organisations = {"one": "tm_1", "two": "tm_2"}
     looked_up: list[str] = []
 
-    async def look_up(key_hash: str) -> Caller:
+    async def look_up(key_hash: str) -> Principal:
         looked_up.append(key_hash)
-        return Caller(
+        return Principal(
             organisation=organisations[key_hash], role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org"
         )
 

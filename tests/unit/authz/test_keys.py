@@ -6,7 +6,7 @@ import re
 import pytest
 
 from services.authz import keys, passwords
-from shared.contracts.access import Role
+from shared.contracts.principal import Role
 from shared.errors import Invalid
 
 

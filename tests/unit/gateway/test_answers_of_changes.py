@@ -11,10 +11,11 @@ from services.gateway.deps import Gateway
 from services.gateway.routes import configs, projects
 from services.gateway.schemas.configs import ProjectModelConfigRequest
 from services.gateway.schemas.projects import CreateProjectRequest, UpdateProjectRequest
-from shared.contracts.access import Caller, ListMembers, Member, Members
+from shared.contracts.access import ListMembers, Member, Members
 from shared.contracts.deployments import Undeploy
 from shared.contracts.logs import GetConfigUse, GetUses
 from shared.contracts.message import Done
+from shared.contracts.principal import Principal
 from shared.contracts.projects import (
     ConfigVersion,
     CreateProject,
@@ -28,7 +29,7 @@ from shared.contracts.projects import (
 from shared.errors import Unavailable
 
 NOW = datetime(2024, 5, 20, tzinfo=UTC)
-CALLER = Caller(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
+CALLER = Principal(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
 DETAILS = ProjectDetails(project=Project(id="pr_1", name="desk", created_at=NOW, updated_at=NOW), feedback_types=[])
 MEMBERS = Members(members=[Member(user_id="usr_1", email="ada@example.org", full_name=None, role="Admin")])
 
@@ -90,11 +91,8 @@ async def test_a_config_is_registered_while_nobody_counts_logs() -> None:
         async def with_tools(self, _: str, found: ConfigVersion) -> ConfigVersion:
             return found
 
-    async def may_deploy(_: Caller) -> bool:
-        return True
-
     others = Others()
-    gateway = cast("Gateway", SimpleNamespace(bus=others, project_cache=ProjectCache(), may_deploy=may_deploy))
+    gateway = cast("Gateway", SimpleNamespace(bus=others, project_cache=ProjectCache()))
     body = ProjectModelConfigRequest(project="desk", model="gpt-4")
     made = await configs.register(body, CALLER, gateway)
     assert (made.config.id, made.num_datapoints, made.last_used) == ("config_1", 0, NOW)

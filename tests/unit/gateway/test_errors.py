@@ -10,7 +10,7 @@ import pytest
 from services.gateway.limits import LargeBodies
 from services.gateway.main import create_app
 from services.gateway.settings import Settings
-from shared.contracts.access import Caller, Decision
+from shared.contracts.principal import Principal
 
 TOOL = {"type": "tool", "name": "t"}
 LOG = {"project": "p", "config": TOOL}
@@ -20,21 +20,15 @@ CHAT = {"project": "p", "model_config": {"model": "m"}, "messages": []}
 class Everybody:
     """May do everything."""
 
-    async def authenticate(self, _: str | None) -> Caller:
-        return Caller(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
-
-    async def may(self, *_: Any) -> Decision:
-        return Decision(allowed=True, reason="")
+    async def authenticate(self, _: str | None) -> Principal:
+        return Principal(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(Settings(secret="x" * 44))  # type: ignore[arg-type]
 
-    async def authorize(*_: Any) -> None:
-        """Allowed."""
-
-    app.state.gateway = SimpleNamespace(authenticator=Everybody(), authorize=authorize, large_bodies=LargeBodies(10**6))
+    app.state.gateway = SimpleNamespace(authenticator=Everybody(), large_bodies=LargeBodies(10**6))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway/v4") as client:
         yield client
 

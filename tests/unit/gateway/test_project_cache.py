@@ -10,9 +10,9 @@ from services.gateway import project_cache as module
 from services.gateway.project_cache import ProjectCache
 from services.gateway.settings import Settings
 from shared.bus import Bus
-from shared.contracts.access import Caller
 from shared.contracts.chat import LinkedTool
 from shared.contracts.message import Request
+from shared.contracts.principal import Principal
 from shared.contracts.projects import (
     ConfigVersion,
     GetVersions,
@@ -28,7 +28,7 @@ from shared.contracts.tools import GetTools, JsonSchema, Tool, Tools
 from shared.errors import Internal, Problem, TooLarge, Unavailable
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
-CALLER = Caller(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
+CALLER = Principal(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
 
 
 class HandmadeBus:
@@ -116,7 +116,7 @@ def large(name: str) -> ModelConfig:
 
 
 async def resolve(project_cache: ProjectCache, config: ModelConfig) -> None:
-    await project_cache.resolve(CALLER, ProjectRef(name="p"), config=config, may_deploy=True)
+    await project_cache.resolve(CALLER, ProjectRef(name="p"), config=config)
 
 
 async def test_large_configs_are_remembered_up_to_a_size(bus: HandmadeBus, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,13 @@ from services.gateway.schemas.logs import LogRequest
 from services.gateway.session_inheritance import session_of, with_sessions
 from shared import ids
 from shared.bus import Bus
-from shared.contracts.access import Caller
 from shared.contracts.logs import GetSessionsOfLogs, LogRecord, SessionsOfLogs
+from shared.contracts.principal import Principal
 from shared.contracts.projects import ConfigVersion, ModelConfig, Project, Resolved
 from shared.errors import Unavailable
 from tests.unit.logging.builders import START, log
 
-CALLER = Caller(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
+CALLER = Principal(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
 PARENT = ids.mint("data")
 
 
@@ -111,9 +111,6 @@ async def test_the_answer_and_the_log_agree(known: bool) -> None:
     async def resolve(*_: Any, **__: Any) -> Resolved:
         return Resolved(project=project, version=version)
 
-    async def may_deploy(_: Caller) -> bool:
-        return True
-
     async def append(records: list[bytes]) -> None:
         appended.extend(records)
 
@@ -121,7 +118,6 @@ async def test_the_answer_and_the_log_agree(known: bool) -> None:
         bus=Logging({PARENT: "sesh_1"} if known else None),
         project_cache=SimpleNamespace(resolve=resolve, note_log=lambda *_: None),
         logs=SimpleNamespace(append=append),
-        may_deploy=may_deploy,
     )
     body = LogRequest.model_validate({"project": "desk", "config": {"model": "gpt-4"}, "parent_id": PARENT})
     answer = await logs.log(body, CALLER, cast("Gateway", gateway))

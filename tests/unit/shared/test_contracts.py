@@ -12,14 +12,16 @@ import pytest
 from pydantic import BaseModel
 
 from shared import contracts
-from shared.contracts.access import Authenticate, CreateKey, NewKey
+from shared.contracts.access import Authenticate, CreateKey, ListKeys, NewKey
 from shared.contracts.health import GetHealth, Health, health_of
 from shared.contracts.logs import INTAKE, Intake
-from shared.contracts.message import Command, Event, Job, Query, Request
+from shared.contracts.message import Command, Envelope, Event, Job, Query, Request, SystemQuery
+from shared.contracts.principal import Actor, Principal
 
+PRINCIPAL = Principal(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
 GOLDEN = Path(__file__).parent / "golden"
 SERVICES = {"gateway", "generation", "logging", "evaluation", "authz"}
-_KINDS = (Query, Command, Job, Event)
+_KINDS = (Query, SystemQuery, Command, Job, Event)
 
 
 def _classes() -> dict[str, type[BaseModel]]:
@@ -126,9 +128,65 @@ def test_the_intake_stream_is_still_read() -> None:
     }, "the samples have every field, in the order of Intake"
 
 
+FORMER: dict[str, dict[str, Any]] = json.loads((GOLDEN / "former.json").read_text())
+"""Messages and replies as they were sent before principals, and before events said who caused them."""
+
+
+@pytest.mark.parametrize("name", [name for name, sample in FORMER.items() if "by" in sample.get("message", {})])
+def test_who_acts_is_read_of_senders_that_named_them_in_by(name: str) -> None:
+    sample = FORMER[name]["message"]
+    read = CLASSES[name].model_validate_json(json.dumps(sample))
+    assert isinstance(read, Envelope)
+    assert read.organisation == sample["organisation"]
+    match sample["by"]:
+        case None:
+            assert read.principal is None
+        case str(email):
+            assert read.actor == Actor(email=email)
+        case by:
+            assert contains(read.principal and read.principal.model_dump(), by)
+    rest = {key: value for key, value in sample.items() if key != "by"}
+    assert contains(json.loads(read.model_dump_json()), rest)
+
+
+@pytest.mark.parametrize("name", [name for name, sample in FORMER.items() if "by" not in sample.get("message", {})])
+def test_what_was_sent_without_an_actor_is_still_read(name: str) -> None:
+    cls, sample = CLASSES[name], FORMER[name]
+    if "message" in sample:
+        still_reads(cls, sample["message"])
+    else:
+        still_reads(cls.reply_type(), sample["reply"])  # type: ignore[attr-defined]
+
+
+def test_the_organisation_of_a_message_is_the_principals() -> None:
+    assert ListKeys(principal=PRINCIPAL).organisation == "tm_1"
+    assert ListKeys(organisation="tm_2").principal is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"organisation": ""},
+        {"principal": PRINCIPAL, "organisation": "tm_2"},
+        {"principal": Principal(role="Admin")},
+    ],
+    ids=["no organisation", "an empty one", "another than the principal's", "a principal of none"],
+)
+def test_a_message_is_of_one_organisation(values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"organisation"):
+        ListKeys.model_validate(values)
+
+
+def test_an_actor_is_what_is_kept_of_a_principal() -> None:
+    assert ListKeys(principal=PRINCIPAL).actor == Actor(user_id="usr_1", email="ada@example.org", key_id="key_1")
+    assert Principal.of_service("evaluation", "tm_1").actor == Actor(kind="service", service="evaluation")
+    assert ListKeys(organisation="tm_1").actor is None
+
+
 def test_no_golden_sample_is_of_a_message_that_is_gone() -> None:
     for path in GOLDEN.glob("*.json"):
-        if path.stem != "intake":
+        if path.stem not in {"intake", "former"}:
             assert {f"{path.stem}.{name}" for name in json.loads(path.read_text())} <= set(CLASSES)
 
 

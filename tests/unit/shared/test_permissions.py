@@ -2,7 +2,9 @@
 
 import pytest
 
-from shared.permissions import PERMISSIONS, ROLES
+from shared.contracts.principal import Principal, Role
+from shared.errors import Denied
+from shared.permissions import CHANGE_DEPLOYMENTS, PERMISSIONS, ROLES, SEND_INVITES, allows, authorize
 
 #                            Member Developer Admin
 TABLE = {
@@ -31,6 +33,39 @@ def test_the_table_has_12_rows_and_36_cells() -> None:
 @pytest.mark.parametrize(("name", "role", "allowed"), CELLS)
 def test_a_cell(name: str, role: str, allowed: bool) -> None:
     assert (role in PERMISSIONS[name].roles) is allowed
+
+
+@pytest.mark.parametrize(("name", "role", "allowed"), CELLS)
+def test_a_principal_has_the_permissions_of_its_role(name: str, role: Role, allowed: bool) -> None:
+    principal = Principal(organisation="tm_1", role=role)
+    assert allows(principal, PERMISSIONS[name]) is allowed
+    if allowed:
+        authorize(principal, PERMISSIONS[name])
+    else:
+        with pytest.raises(Denied, match=f"^Your role {role} may not {PERMISSIONS[name].lets}; ask an Admin"):
+            authorize(principal, PERMISSIONS[name])
+
+
+def test_a_refusal_names_the_least_role_that_may() -> None:
+    member = Principal(organisation="tm_1", role="Member")
+    with pytest.raises(Denied, match=r"change what is deployed; ask an Admin for the role Developer\."):
+        authorize(member, CHANGE_DEPLOYMENTS)
+    with pytest.raises(Denied, match=r"invite people; ask an Admin for the role Admin\."):
+        authorize(member, SEND_INVITES)
+
+
+@pytest.mark.parametrize("name", PERMISSIONS)
+def test_a_service_has_what_its_row_says_and_who_has_no_role_nothing(name: str) -> None:
+    evaluation = Principal.of_service("evaluation", "tm_1")
+    assert allows(evaluation, PERMISSIONS[name]) is (name in {"prompts.edit", "logs.view"})
+    for nobody in (
+        None,
+        Principal(organisation="tm_1", email="ada@example.org"),
+        Principal.of_service("authz", "tm_1"),
+    ):
+        assert not allows(nobody, PERMISSIONS[name])
+        with pytest.raises(Denied, match="no role"):
+            authorize(nobody, PERMISSIONS[name])
 
 
 def test_there_are_three_roles_the_mightiest_first() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from services.generation.models.redirects import MAX_FALLBACKS, ModelRedirects, validate
 from services.generation.store import RedirectStore
+from shared.contracts.principal import Principal
 from shared.contracts.projects import ModelConfig
 from shared.contracts.routing import Redirect, SetRedirect, Target
 from shared.errors import Invalid, NotFound
@@ -49,7 +50,8 @@ def redirects(store: MemoryRedirects) -> ModelRedirects:
 
 
 def command(asked: Target = GPT_4, organisation: str = "tm_1", **fields: Any) -> SetRedirect:
-    return SetRedirect(organisation=organisation, asked=asked, by="ada@example.org", **fields)
+    ada = Principal(kind="member", email="ada@example.org", organisation=organisation)
+    return SetRedirect(**{"principal": ada, "asked": asked, "organisation": organisation} | fields)
 
 
 def names(configs: list[ModelConfig]) -> list[str]:
@@ -133,6 +135,8 @@ async def test_what_is_set_is_listed_with_its_author(redirects: ModelRedirects) 
         asked=GPT_4, served=CLAUDE, fallbacks=[GPT_4O], changed_at=NOW, changed_by="ada@example.org"
     )
     assert await redirects.list_all("tm_1") == [returned]
+    anonymous = await redirects.set(command(principal=None, served=CLAUDE), PROVIDERS)
+    assert anonymous.changed_by == ""
 
 
 async def test_deleting_an_unknown_redirect_is_not_found(redirects: ModelRedirects) -> None:

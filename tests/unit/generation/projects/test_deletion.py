@@ -12,6 +12,7 @@ from services.generation.projects import deletion as module
 from services.generation.projects.deletion import ProjectDeletion
 from services.generation.projects.invalidation import Invalidation
 from services.generation.store import Stores
+from shared.contracts.principal import Actor
 from shared.errors import Unavailable
 
 
@@ -23,6 +24,8 @@ class Recorder:
         self.marked_deleted: list[tuple[str, str]] = []
         self.marked_before: list[datetime] = []
         self.problem: Exception | None = None
+        self.actor: Actor | None = None
+        """Of the last message."""
         self.listed, self.deleted = asyncio.Event(), asyncio.Event()
         stores = SimpleNamespace(
             versions=SimpleNamespace(delete_by_project=self._record("versions.delete_by_project")),
@@ -49,6 +52,7 @@ class Recorder:
     def _record_message(self, call: str) -> Any:
         async def recorded(message: Any) -> None:
             self.calls.append(f"{call} {message.organisation}/{message.project_id} {getattr(message, 'what', '-')}")
+            self.actor = getattr(message, "actor", None)
 
         return recorded
 
@@ -72,8 +76,9 @@ STEPS = [
 async def test_the_change_is_published_after_the_versions_are_deleted_and_the_project_goes_last() -> None:
     recorder = Recorder()
     recorder.marked_deleted = [("tm_1", "pr_1")]
-    await recorder.deletion.purge("tm_1", "pr_1")
+    await recorder.deletion.purge("tm_1", "pr_1", Actor(email="ada@example.org"))
     assert recorder.calls == STEPS
+    assert recorder.actor == Actor(email="ada@example.org")
 
 
 async def test_the_sweep_purges_projects_that_were_marked_over_a_minute_ago() -> None:

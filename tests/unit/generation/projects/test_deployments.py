@@ -8,12 +8,12 @@ from services.generation.projects.deployments import Deployer
 from services.generation.projects.invalidation import Invalidation
 from services.generation.store import DeploymentStore, DeploymentTarget
 from services.generation.store.deployments import NEVER_DEPLOYED, LatestDeployment
-from shared.contracts.access import Author
+from shared.contracts.principal import Actor
 from shared.contracts.projects import ProjectChanged
 from shared.errors import Unavailable
 
 TARGET = DeploymentTarget("tm_1", "pr_1", "env_1")
-ADA = Author(user_id="usr_1", email="ada@example.org")
+ADA = Actor(user_id="usr_1", email="ada@example.org")
 
 
 class MemoryDeployments:
@@ -21,15 +21,15 @@ class MemoryDeployments:
 
     def __init__(self, *config_ids: str | None) -> None:
         self.history: list[LatestDeployment] = []
-        self.authors: list[Author | None] = []
+        self.actors: list[Actor | None] = []
         self.concurrent: list[str] = []
         for config_id in config_ids:
             self._append(config_id, None)
 
-    def _append(self, config_id: str | None, by: Author | None) -> LatestDeployment:
+    def _append(self, config_id: str | None, actor: Actor | None) -> LatestDeployment:
         number = len(self.history) + 1
         self.history.append(LatestDeployment(f"dep_{number}", number, config_id))
-        self.authors.append(by)
+        self.actors.append(actor)
         return self.history[-1]
 
     @property
@@ -41,13 +41,13 @@ class MemoryDeployments:
         return self.history[-1] if self.history else NEVER_DEPLOYED
 
     async def insert_next(
-        self, target: DeploymentTarget, previous: LatestDeployment, config_id: str | None, by: Author | None
+        self, target: DeploymentTarget, previous: LatestDeployment, config_id: str | None, actor: Actor | None
     ) -> LatestDeployment | None:
         assert target == TARGET
         if self.concurrent:
             self._append(self.concurrent.pop(0), None)
         latest = await self.get_latest(target)
-        return None if previous != latest else self._append(config_id, by)
+        return None if previous != latest else self._append(config_id, actor)
 
 
 class Published:
@@ -55,6 +55,7 @@ class Published:
 
     def __init__(self) -> None:
         self.changes: list[tuple[str, tuple[str, ...]]] = []
+        self.actors: list[Actor | None] = []
         self.away = False
 
     async def publish(self, change: ProjectChanged, *cause: str) -> None:
@@ -62,6 +63,7 @@ class Published:
             raise Unavailable("The bus is away.")
         assert (change.organisation, change.project_id) == ("tm_1", "pr_1")
         self.changes.append((change.what, cause))
+        self.actors.append(change.actor)
 
 
 @pytest.fixture
@@ -73,11 +75,12 @@ def deployer(store: MemoryDeployments, published: Published) -> Deployer:
     return Deployer(cast("DeploymentStore", store), cast("Invalidation", published))
 
 
-async def test_deploying_stores_the_change_with_its_author_and_publishes_it(published: Published) -> None:
+async def test_deploying_stores_the_change_with_its_actor_and_publishes_it(published: Published) -> None:
     store = MemoryDeployments()
     await deployer(store, published).deploy(TARGET, "config_1", ADA)
-    assert (store.config_ids, store.authors) == (["config_1"], [ADA])
+    assert (store.config_ids, store.actors) == (["config_1"], [ADA])
     assert published.changes == [("deployed", ("dep_1",))]
+    assert published.actors == [ADA]
 
 
 async def test_removing_stores_a_change_without_a_config(published: Published) -> None:
@@ -126,7 +129,7 @@ async def test_a_change_that_loses_to_others_is_decided_again_on_theirs(publishe
 async def test_a_first_deployment_is_stored_and_published(published: Published) -> None:
     store = MemoryDeployments()
     await deployer(store, published).deploy_first(TARGET, "config_1", ADA)
-    assert (store.config_ids, store.authors) == (["config_1"], [ADA])
+    assert (store.config_ids, store.actors) == (["config_1"], [ADA])
     assert published.changes == [("deployed", ("dep_1",))]
 
 

@@ -14,14 +14,14 @@ from services.generation.projects.project_cache import ProjectCache
 from services.generation.projects.versions import version_id
 from services.generation.store import DeploymentTarget, StoredProject, Stores
 from services.generation.store.deployments import NEVER_DEPLOYED, LatestDeployment
-from shared.contracts.access import Author
+from shared.contracts.principal import Actor
 from shared.contracts.projects import Config, ConfigVersion, ModelConfig, Project, ProjectChanged, ProjectRef
 from shared.errors import Invalid, NotFound
 
 NOW = datetime(2024, 5, 20, tzinfo=UTC)
 CONFIG, OTHER_CONFIG = ModelConfig(model="gpt-4"), ModelConfig(model="gpt-4o")
 DESK = ProjectRef(name="desk")
-ADA = Author(user_id="usr_1", email="ada@example.org")
+ADA = Actor(user_id="usr_1", email="ada@example.org")
 
 
 class Memory:
@@ -37,6 +37,7 @@ class Memory:
         self.environments = initial_set("tm_1").with_added("env_staging", "staging", NOW)
         self.reads = 0
         self.steps: list[str] = []
+        self.actors: list[Actor | None] = []
         self.marked_deleted: set[str] = set()
         self.callback: InvalidateCallback | None = None
         self.may_read_versions = asyncio.Event()
@@ -129,8 +130,8 @@ class Memory:
     async def _get_environments(self, _: str) -> EnvironmentSet:
         return self.environments
 
-    async def _deploy_first(self, target: DeploymentTarget, config_id: str, by: Author | None) -> None:
-        self.steps.append(f"deployed to {self.environments.get(target.environment_id).name} by {by and by.email}")
+    async def _deploy_first(self, target: DeploymentTarget, config_id: str, actor: Actor | None) -> None:
+        self.steps.append(f"deployed to {self.environments.get(target.environment_id).name} by {actor and actor.email}")
         self.deploy(target.project_id, target.environment_id, config_id)
 
     def _register(self, callback: InvalidateCallback) -> None:
@@ -138,6 +139,7 @@ class Memory:
 
     async def _publish(self, change: ProjectChanged, *_: str) -> None:
         self.steps.append(f"published {change.what}")
+        self.actors.append(change.actor)
         self.invalidate(change)
 
 
@@ -147,7 +149,7 @@ def memory() -> Memory:
 
 
 async def test_the_first_config_creates_the_project_and_is_deployed_to_the_default_environment(memory: Memory) -> None:
-    resolved = await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=True, by=ADA)
+    resolved = await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=True, actor=ADA)
     assert (resolved.project.id, resolved.project.config_type) == ("pr_desk", "model")
     assert resolved.version.id == version_id("pr_desk", CONFIG)
     assert memory.steps == [
@@ -156,6 +158,7 @@ async def test_the_first_config_creates_the_project_and_is_deployed_to_the_defau
         "first config of pr_desk",
         "published configured",
     ]
+    assert memory.actors[-1] == ADA
 
 
 async def test_the_first_config_of_an_author_who_may_not_deploy_is_not_deployed(memory: Memory) -> None:
@@ -184,7 +187,7 @@ async def test_a_crash_before_the_first_config_is_saved_is_made_good_by_the_next
     memory.projects["pr_desk"] = memory.projects["pr_desk"].model_copy(update={"config_type": None})
     memory.invalidate(ProjectChanged(organisation="tm_1", project_id="pr_desk", what="renamed"))
     memory.steps.clear()
-    resolved = await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=True, by=ADA)
+    resolved = await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=True, actor=ADA)
     assert resolved.project.config_type == "model"
     assert "first config of pr_desk" in memory.steps
 

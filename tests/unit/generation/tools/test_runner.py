@@ -19,7 +19,8 @@ from services.generation.tools.runner import ToolRunner
 from shared import telemetry
 from shared.bus import Bus
 from shared.contracts.chat import InlineTool, LinkedTool, ToolResult
-from shared.contracts.tools import TOOL_SETTINGS, ToolChanged
+from shared.contracts.principal import Principal
+from shared.contracts.tools import TOOL_SETTINGS, ToolChanged, UpdateTool
 from shared.errors import Invalid, RateLimited, Unavailable, UpstreamFailed
 from shared.sealing import Seal
 
@@ -224,10 +225,12 @@ async def test_a_change_is_invalidated_before_it_is_published_under_an_id_of_its
         seen_while_publishing.append((await tools.run_all("tm_1", [call("one", "a")]))[0].result)
 
     bus.on_publish = run_meanwhile
-    await tools.publish_change("tm_1", "oc_one", "updated", 4)
+    ada = Principal(kind="member", email="ada@example.org", organisation="tm_1")
+    await tools.publish_change(UpdateTool(principal=ada, id="oc_one"), "oc_one", "updated", 4)
     assert seen_while_publishing == ["changed"]
     ((event, message_id),) = bus.events
     assert (event.organisation, event.tool_id, event.what) == ("tm_1", "oc_one", "updated")
+    assert event.actor == ada.actor
     assert message_id == "oc_one.updated.4"
 
 
