@@ -64,7 +64,7 @@ def test_an_embedded_ipv4_address_is_as_public_as_the_address_itself(address: ip
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.1", "0", "localhost", "::1", "::ffff:127.0.0.1"]
 )
-async def test_every_way_to_write_this_machine_is_refused(host: str) -> None:
+async def test_every_spelling_of_a_loopback_address_is_refused(host: str) -> None:
     with pytest.raises(Invalid, match="EVERLOOP_OUTBOUND_ALLOW") as caught:
         await SsrfGuard().resolve(host, 80)
     assert repr(host) in caught.value.message

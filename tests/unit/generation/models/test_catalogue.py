@@ -1,4 +1,4 @@
-"""The catalogue: its data are sound, and every name a provider knows finds its row."""
+"""The model catalogue: its data are valid, and every name a provider accepts finds its model."""
 
 from collections import Counter
 from datetime import date
@@ -116,7 +116,7 @@ def test_claude_2_1_has_200000_tokens_and_no_tools() -> None:
 
 
 @pytest.mark.parametrize("name", ["gpt-4-1106-preview", "gpt-3.5-turbo-1106"])
-def test_the_turbos_lack_neither_tools_nor_json_mode_nor_seed(name: str) -> None:
+def test_the_turbo_models_of_november_2023_support_tools_json_mode_and_seed(name: str) -> None:
     found = find_model("openai", name)
     assert found is not None
     assert not found.lacks & {"tools", "forced tools", "JSON mode", "seed"}

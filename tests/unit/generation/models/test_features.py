@@ -1,4 +1,4 @@
-"""What a request needs of a model."""
+"""The features a request uses, and the requests no provider could answer."""
 
 from typing import Any
 
@@ -30,18 +30,18 @@ def test_a_plain_request_needs_nothing() -> None:
         {"role": "tool", "content": "1", "tool_call_id": "c"},
     ],
 )
-def test_a_history_of_calls_needs_tools_even_if_none_is_offered(message: dict[str, Any]) -> None:
+def test_messages_with_tool_calls_need_tools_even_if_the_config_has_none(message: dict[str, Any]) -> None:
     assert required_features(chat(message)) == ["tools"]
     with pytest.raises(Invalid, match="X cannot do tools: remove tools from the config, and what was called"):
         check_features(chat(message), frozenset({"tools"}), "X")
 
 
-def test_what_is_not_lacking_is_not_refused() -> None:
+def test_a_supported_feature_is_not_refused() -> None:
     check_features(chat(tools=[{"name": "f"}]), frozenset({"images"}), "X")
 
 
 @pytest.mark.parametrize("url", ["ftp://example.test/a.png", "file:///etc/passwd", "a.png", ""])
-def test_what_names_no_image_is_refused_by_name(url: str) -> None:
+def test_an_image_without_a_usable_address_is_refused(url: str) -> None:
     part = {"type": "image_url", "image_url": {"url": url}}
     with pytest.raises(Invalid, match=r"image_url\.url"):
         validate_request(chat({"role": "user", "content": [part]}))
@@ -50,5 +50,5 @@ def test_what_names_no_image_is_refused_by_name(url: str) -> None:
 @pytest.mark.parametrize(
     "url", ["https://example.test/a.png", "HTTP://example.test/a.png", "DATA:image/png;base64,AAAA"]
 )
-def test_what_names_an_image_is_not(url: str) -> None:
+def test_an_image_with_a_usable_address_is_accepted(url: str) -> None:
     validate_request(chat({"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}))

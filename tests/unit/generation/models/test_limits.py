@@ -1,4 +1,4 @@
-"""What a model cannot do is refused by name, and what is left of its context is worked out."""
+"""Unsupported requests are refused by the name of the model; the tokens left for an answer are counted."""
 
 from typing import Any
 
@@ -66,7 +66,7 @@ def test_what_a_model_supports_and_an_unknown_model_pass(request_: ModelRequest)
     check_model_supports(request_)
 
 
-def test_a_prompt_of_150000_tokens_is_not_refused_and_leaves_the_rest_of_200000() -> None:
+def test_a_prompt_of_150000_tokens_is_accepted_and_the_rest_of_200000_remains() -> None:
     """Row 47."""
     long = chat("claude-2.1", " word" * 150_000, provider="anthropic")
     check_model_supports(long)
@@ -76,7 +76,7 @@ def test_a_prompt_of_150000_tokens_is_not_refused_and_leaves_the_rest_of_200000(
     assert count_remaining_output_tokens(longer) == 200_000 - tokens.count_prompt_tokens(longer)
 
 
-def test_what_is_left_is_at_most_the_longest_answer_and_at_least_one_token() -> None:
+def test_remaining_tokens_are_at_most_the_longest_answer_and_at_least_one() -> None:
     assert count_remaining_output_tokens(chat("claude-2.1", provider="anthropic")) == 4_096
     assert count_remaining_output_tokens(completion("gpt-3.5-turbo-instruct", "one two three")) == 4_093
     assert count_remaining_output_tokens(completion("gpt-3.5-turbo-instruct", "word " * 5_000)) == 1

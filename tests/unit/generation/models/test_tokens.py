@@ -1,4 +1,4 @@
-"""Counts against OpenAI's published ones, and whatever text may come."""
+"""Token counts compared with those OpenAI publishes; any text is counted, in bounded time."""
 
 from typing import Any
 
@@ -115,7 +115,7 @@ def test_two_megabytes_of_one_letter_are_counted(letter: str, model: str) -> Non
 
 
 @given(st.text(alphabet=st.characters()))
-def test_any_text_is_counted_and_never_more_than_at_most(text: str) -> None:
+def test_any_text_is_counted_and_never_above_the_upper_bound(text: str) -> None:
     request = chat("gpt-4", {"role": "user", "content": text, "name": text or None})
     assert 0 < tokens.count_prompt_tokens(request) <= tokens.prompt_tokens_upper_bound(request)
 

@@ -1,4 +1,4 @@
-"""Deleting an environment: it goes first, and what was deployed in it afterwards."""
+"""Deleting an environment: the environment goes first, then what was deployed in it is removed."""
 
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -51,13 +51,13 @@ class Organisation:
         self.done.append("told")
 
 
-async def test_it_is_deleted_before_it_is_emptied() -> None:
+async def test_an_environment_is_deleted_before_its_deployments_are_removed() -> None:
     organisation = Organisation()
     await delete_environment(COMMAND, organisation.deps)
     assert organisation.done == ["saved", "told", "emptied pr_1"]
 
 
-async def test_one_that_becomes_the_default_one_at_this_moment_keeps_what_is_deployed() -> None:
+async def test_an_environment_that_becomes_the_default_meanwhile_keeps_its_deployments() -> None:
     organisation = Organisation()
     organisation.made_default_while_saving = True
     with pytest.raises(Conflict):
@@ -66,7 +66,7 @@ async def test_one_that_becomes_the_default_one_at_this_moment_keeps_what_is_dep
     assert organisation.kept.default.id == "env_1"
 
 
-async def test_a_repeat_empties_what_a_crash_left_and_another_finds_nothing() -> None:
+async def test_a_repeat_removes_the_deployments_a_crash_left_and_another_is_not_found() -> None:
     organisation = Organisation()
     organisation.kept = organisation.kept.without("env_1")
     await delete_environment(COMMAND, organisation.deps)

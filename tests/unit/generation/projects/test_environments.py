@@ -19,25 +19,25 @@ def two() -> EnvironmentSet:
     return START.with_added("env_staging", "staging", NOW)
 
 
-def test_the_first_one_is_the_same_whoever_looks() -> None:
+def test_the_initial_environment_is_the_same_on_every_call() -> None:
     assert initial_set("tm_1") == START
     assert initial_set("tm_2").default.id != PRODUCTION
     assert [(one.name, one.default) for one in START] == [("production", True)]
 
 
-def test_making_the_same_one_again_changes_nothing() -> None:
+def test_adding_the_same_environment_again_changes_nothing() -> None:
     once = two()
     assert once.with_added("env_staging", "staging", NOW) is once
 
 
-def test_another_default_takes_the_place_of_the_former() -> None:
+def test_a_new_default_replaces_the_former_one() -> None:
     after = two().with_default("env_staging")
     assert [(one.name, one.default) for one in after] == [("staging", True), ("production", False)]
     assert after.with_default("env_staging") is after
     assert after.get_by_name(None).name == "staging"
 
 
-def test_names_are_taken() -> None:
+def test_a_name_that_is_taken_is_refused() -> None:
     with pytest.raises(Conflict, match="staging"):
         two().with_added("env_2", "staging", NOW)
     with pytest.raises(Conflict, match="production"):
@@ -46,18 +46,18 @@ def test_names_are_taken() -> None:
 
 
 @pytest.mark.parametrize("name", ["", " ", " x", "x ", "x" * 101])
-def test_a_name_can_be_typed_and_read(name: str) -> None:
+def test_a_blank_untrimmed_or_long_name_is_refused(name: str) -> None:
     with pytest.raises(Invalid, match="name"):
         two().with_renamed("env_staging", name)
 
 
-def test_the_default_one_stays() -> None:
+def test_the_default_environment_cannot_be_deleted() -> None:
     with pytest.raises(Conflict, match="default"):
         two().without(PRODUCTION)
     assert list(two().without("env_staging")) == list(START)
 
 
-def test_what_is_not_there_is_not_found() -> None:
+def test_an_unknown_environment_is_not_found() -> None:
     for act in (
         lambda: two().get("env_unknown"),
         lambda: two().get_by_name("unknown"),
@@ -69,7 +69,7 @@ def test_what_is_not_there_is_not_found() -> None:
             act()
 
 
-def test_there_is_an_end_to_them() -> None:
+def test_an_organisation_has_at_most_a_hundred_environments() -> None:
     many = START
     for number in range(99):
         many = many.with_added(f"env_{number}", f"name {number}", NOW)
@@ -88,7 +88,7 @@ _STEPS = st.one_of(
 
 
 @given(st.lists(_STEPS, max_size=30))
-def test_whatever_is_done_one_is_the_default_and_names_are_unique(steps: list[tuple[str, str, str]]) -> None:
+def test_after_any_changes_one_is_the_default_and_names_are_unique(steps: list[tuple[str, str, str]]) -> None:
     now = START
     for what, environment_id, name in steps:
         try:

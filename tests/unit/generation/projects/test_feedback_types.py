@@ -18,7 +18,7 @@ def one(types: list[FeedbackType], name: str) -> FeedbackType:
     return found
 
 
-def test_nothing_defined_leaves_what_every_project_has() -> None:
+def test_without_definitions_the_standard_types_stay() -> None:
     assert merge_definitions(STANDARD_FEEDBACK, []) == list(STANDARD_FEEDBACK)
     assert [it.type for it in STANDARD_FEEDBACK] == ["rating", "action", "issue", "correction", "comment"]
 
@@ -58,19 +58,19 @@ def test_a_new_type_comes_last_with_the_class_that_fits(definition: FeedbackType
     assert merge_definitions(types, [definition]) == types
 
 
-def test_a_class_is_for_good() -> None:
+def test_the_class_of_a_type_cannot_be_changed() -> None:
     with pytest.raises(Invalid, match="class"):
         merge_definitions(STANDARD_FEEDBACK, [FeedbackType(type="rating", kind="multi_select")])
 
 
 @pytest.mark.parametrize("kind", ["text", "number"])
-def test_what_is_written_freely_has_no_labels(kind: str) -> None:
+def test_a_text_or_number_type_has_no_labels(kind: str) -> None:
     definition = FeedbackType.model_validate({"type": "mood", "kind": kind, "labels": [{"value": "x"}]})
     with pytest.raises(Invalid, match="values"):
         merge_definitions(STANDARD_FEEDBACK, [definition])
 
 
-def test_there_is_an_end_to_types_and_labels() -> None:
+def test_types_and_labels_are_bounded() -> None:
     types = merge_definitions(STANDARD_FEEDBACK, [FeedbackType(type=f"type {number}") for number in range(95)])
     with pytest.raises(Invalid, match="type: a project has at most 100"):
         merge_definitions(types, [FeedbackType(type="one more")])
@@ -81,7 +81,7 @@ def test_there_is_an_end_to_types_and_labels() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "x" * 256])
-def test_names_have_an_end_too(name: str) -> None:
+def test_names_of_types_and_labels_have_at_most_255_characters(name: str) -> None:
     with pytest.raises(Invalid, match=r"type: .*255"):
         merge_definitions(STANDARD_FEEDBACK, [FeedbackType(type=name)])
     with pytest.raises(Invalid, match=r"values: .*255"):
@@ -96,6 +96,6 @@ def test_all_types_together_fit_into_a_message() -> None:
         merge_definitions(types, [FeedbackType(type="action", labels=labels)])
 
 
-def test_what_was_defined_before_there_was_an_end_can_still_be_changed() -> None:
+def test_a_project_over_the_bounds_can_still_be_changed() -> None:
     many = [FeedbackType(type=f"type {number}", kind="select") for number in range(150)]
     assert len(merge_definitions(many, [FeedbackType(type="type 7", labels=[label("good")])])) == 150

@@ -200,7 +200,7 @@ async def test_a_version_inserted_while_its_project_is_deleted_is_deleted_again(
     assert memory.versions == {}
 
 
-async def test_who_registers_a_config_is_not_answered_by_a_read_that_found_nothing(memory: Memory) -> None:
+async def test_registering_a_config_does_not_wait_for_a_read_that_finds_nothing(memory: Memory) -> None:
     memory.add_project("desk")
     memory.may_read_versions.clear()
     config_id = version_id("pr_desk", CONFIG)

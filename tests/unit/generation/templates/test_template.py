@@ -38,7 +38,7 @@ def test_one_white_space_is_allowed_inside_the_braces(placeholder: str) -> None:
         '{{  tool("a") }}',
     ],
 )
-def test_what_is_no_placeholder_stays_as_it_is(text: str) -> None:
+def test_text_that_is_no_placeholder_stays_as_it_is(text: str) -> None:
     assert populate(text, {"a": "b"}) == text
 
 
@@ -144,7 +144,7 @@ def test_a_result_is_never_read_as_template_again() -> None:
     assert populate("{{ t(a) }}|{{ a }}", {"a": "{{ t(a) }}"}, results) == r"{{ a }} {{ u(a) }} \1|{{ t(a) }}"
 
 
-def test_a_call_without_its_result_is_a_mistake_and_not_an_empty_string() -> None:
+def test_a_call_without_a_result_is_an_error_and_not_an_empty_string() -> None:
     with pytest.raises(KeyError):
         populate("{{ t(a) }}", {"a": 1})
 

@@ -1,4 +1,4 @@
-"""Kinds of tools: what they take, what they say. The services they call: tests/integration/test_tools.py."""
+"""Kinds of tools: parameters, settings, results. Their requests to services: tests/integration/test_guarded_client.py."""
 
 import typing
 from typing import Any
@@ -139,6 +139,6 @@ def test_the_status_decides_the_problem(status: int, problem: type[Problem]) -> 
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b"null"])
-def test_what_is_no_json_object_is_told(content: bytes) -> None:
+def test_a_response_without_a_json_object_is_an_upstream_failure(content: bytes) -> None:
     with pytest.raises(UpstreamFailed):
         parse_json_object(HttpResponse(200, "", content), "SerpAPI")
