@@ -93,8 +93,12 @@ async def test_the_sweep_purges_projects_that_were_marked_over_a_minute_ago() ->
     assert timedelta(seconds=55) < now - recorder.marked_before[0] < timedelta(seconds=65)
 
 
-@pytest.mark.parametrize("problem", [Unavailable("The database is away."), RuntimeError("a defect")])
-async def test_the_sweep_goes_on_after_an_error(problem: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("problem", "level"), [(Unavailable("The database is away."), "WARNING"), (RuntimeError("a defect"), "ERROR")]
+)
+async def test_the_sweep_goes_on_after_an_error_and_logs_it(
+    problem: Exception, level: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(module, "_SWEEP_INTERVAL_SECONDS", 0.001)
     recorder = Recorder()
     recorder.problem = problem
@@ -105,3 +109,4 @@ async def test_the_sweep_goes_on_after_an_error(problem: Exception, monkeypatch:
         await recorder.deleted.wait()
     running.cancel()
     assert recorder.calls == STEPS
+    assert {record.levelname for record in caplog.records if record.name == module.__name__} == {level}

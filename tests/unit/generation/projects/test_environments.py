@@ -1,12 +1,14 @@
 """Environments: unique names, exactly one default, whatever is done to them."""
 
 from datetime import UTC, datetime
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generation.projects.environments import EnvironmentSet, initial_set
+from services.generation.projects.environments import EnvironmentSet, EnvironmentSets, initial_set
+from services.generation.store import EnvironmentStore, StoredEnvironments
 from shared.errors import Conflict, Invalid, NotFound, Problem
 
 NOW = datetime(2023, 11, 28, tzinfo=UTC)
@@ -107,3 +109,36 @@ def test_after_any_changes_one_is_the_default_and_names_are_unique(steps: list[t
         now = after
         assert [one.default for one in now].count(True) == 1
         assert len({one.name for one in now}) == len({one.id for one in now}) == len(now.environments)
+
+
+class MemoryEnvironments:
+    """EnvironmentStore in a dictionary."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, StoredEnvironments] = {}
+
+    async def get(self, organisation: str) -> StoredEnvironments | None:
+        return self.stored.get(organisation)
+
+    async def save(self, organisation: str, stored: StoredEnvironments) -> bool:
+        before = self.stored.get(organisation)
+        if stored.revision != (before.revision if before else 0) + 1:
+            return False
+        self.stored[organisation] = stored
+        return True
+
+
+async def test_an_organisation_that_never_changed_its_environments_has_the_initial_set_and_stores_nothing() -> None:
+    store = MemoryEnvironments()
+    assert await EnvironmentSets(cast("EnvironmentStore", store)).get("tm_1") == START
+    assert store.stored == {}
+
+
+async def test_a_saved_set_is_read_back_and_a_change_of_an_older_one_is_not_saved() -> None:
+    sets = EnvironmentSets(cast("EnvironmentStore", MemoryEnvironments()))
+    assert await sets.save(two())
+    assert await sets.get("tm_1") == two()
+    assert not await sets.save(START.with_added("env_late", "late", NOW))
+    assert await sets.save((await sets.get("tm_1")).with_default("env_staging"))
+    assert (await sets.get("tm_1")).default.name == "staging"
+    assert await sets.get("tm_2") == initial_set("tm_2")

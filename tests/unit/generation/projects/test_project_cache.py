@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -40,9 +40,9 @@ class Memory:
         self.actors: list[Actor | None] = []
         self.marked_deleted: set[str] = set()
         self.callback: InvalidateCallback | None = None
-        self.may_read_versions = asyncio.Event()
-        self.may_read_versions.set()
-        self.reading_versions = asyncio.Event()
+        self.block_next_read: asyncio.Event | None = None
+        """If set, the next read waits for it, and sets `reading` before."""
+        self.reading = asyncio.Event()
         stores = SimpleNamespace(
             projects=SimpleNamespace(
                 get=self._get_project, find_by_name=self._find_by_name, find_or_insert=self._find_or_insert_project,
@@ -62,8 +62,8 @@ class Memory:
             cast("Deployer", SimpleNamespace(deploy_first=self._deploy_first)),
         )
 
-    def add_project(self, name: str) -> Project:
-        project = Project(id=f"pr_{name}", name=name, created_at=NOW, updated_at=NOW)
+    def add_project(self, name: str, **fields: Any) -> Project:
+        project = Project(id=f"pr_{name}", name=name, created_at=NOW, updated_at=NOW, **fields)
         self.projects[project.id] = project
         return project
 
@@ -74,13 +74,20 @@ class Memory:
         assert self.callback
         self.callback(change)
 
-    async def _get_project(self, organisation: str, project_id: str) -> StoredProject | None:
+    async def _read(self) -> None:
         self.reads += 1
+        if (released := self.block_next_read) is not None:
+            self.block_next_read = None
+            self.reading.set()
+            await released.wait()
+
+    async def _get_project(self, organisation: str, project_id: str) -> StoredProject | None:
+        await self._read()
         project = self.projects.get(project_id) if organisation == "tm_1" else None
         return project and StoredProject(project, [], 0)
 
     async def _find_by_name(self, organisation: str, name: str) -> Project | None:
-        self.reads += 1
+        await self._read()
         named = (project for project in self.projects.values() if project.name == name)
         return next(named, None) if organisation == "tm_1" else None
 
@@ -104,9 +111,7 @@ class Memory:
         self.projects[project_id] = self.projects[project_id].model_copy(update={"config_type": config.type})
 
     async def _get_versions(self, organisation: str, config_ids: list[str]) -> list[ConfigVersion]:
-        self.reads += 1
-        self.reading_versions.set()
-        await self.may_read_versions.wait()
+        await self._read()
         assert organisation == "tm_1"
         return [self.versions[config_id] for config_id in config_ids if config_id in self.versions]
 
@@ -200,17 +205,31 @@ async def test_a_version_inserted_while_its_project_is_deleted_is_deleted_again(
     assert memory.versions == {}
 
 
-async def test_registering_a_config_does_not_wait_for_a_read_that_finds_nothing(memory: Memory) -> None:
-    memory.add_project("desk")
-    memory.may_read_versions.clear()
+async def test_registering_a_config_does_not_share_a_read_that_finds_nothing(memory: Memory) -> None:
+    memory.add_project("desk", config_type="model")
+    release = memory.block_next_read = asyncio.Event()
     config_id = version_id("pr_desk", CONFIG)
     asking = asyncio.create_task(memory.cache.resolve("tm_1", ProjectRef(), config_id))
-    await memory.reading_versions.wait()
-    registered = await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=False)
+    await memory.reading.wait()
+    async with asyncio.timeout(2):
+        registered = await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=False)
     assert registered.version.id == config_id
     memory.versions.clear()
-    memory.may_read_versions.set()
+    release.set()
     with pytest.raises(NotFound, match=config_id):
+        await asking
+
+
+async def test_registering_a_project_does_not_share_a_read_that_finds_nothing(memory: Memory) -> None:
+    release = memory.block_next_read = asyncio.Event()
+    asking = asyncio.create_task(memory.cache.resolve_deployed("tm_1", DESK, None))
+    await memory.reading.wait()
+    async with asyncio.timeout(2):
+        registered = await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=False)
+    assert registered.project.name == "desk"
+    memory.projects.clear()
+    release.set()
+    with pytest.raises(NotFound, match="'desk'"):
         await asking
 
 
@@ -267,6 +286,14 @@ async def test_what_is_deployed_is_resolved_with_the_environments_name_and_cache
     memory.reads = 0
     assert await memory.cache.resolve_deployed("tm_1", DESK, environment) == (registered, name)
     assert memory.reads == 0
+
+
+async def test_each_environment_has_its_own_deployment(memory: Memory) -> None:
+    first = await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=True)
+    second = await memory.cache.register("tm_1", DESK, OTHER_CONFIG, may_deploy=False)
+    memory.deploy("pr_desk", "env_staging", second.version.id)
+    assert await memory.cache.resolve_deployed("tm_1", DESK, None) == (first, "production")
+    assert await memory.cache.resolve_deployed("tm_1", DESK, "staging") == (second, "staging")
 
 
 async def test_nothing_deployed_is_not_found_with_the_names(memory: Memory) -> None:

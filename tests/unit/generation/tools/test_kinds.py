@@ -1,4 +1,4 @@
-"""Kinds of tools: parameters, settings, results. Their requests to services: tests/integration/test_guarded_client.py."""
+"""Kinds of tools: parameters, settings, results. Requests to services: tests/integration/test_guarded_client.py."""
 
 import typing
 from typing import Any
