@@ -80,7 +80,7 @@ class GuardedClient:
         follow_to_other_origins: bool = True,
         on_received: Callable[[int], None] | None = None,
     ) -> HttpResponse:
-        """Send a GET request, following up to three redirects; only the first origin gets `headers`, secret or not.
+        """Send a GET and follow up to three redirects; only the first origin gets `headers`, as they may be secret.
 
         Without `follow_to_other_origins` a redirect to another origin is returned: for addresses with a secret in the
         query, which a server may repeat in the redirect. `on_received` is called with the length of every chunk of the
