@@ -7,7 +7,7 @@ from services.generation.log_writer import LogWriter
 from services.generation.models.redirects import ModelRedirects
 from services.generation.projects.deletion import ProjectDeletion
 from services.generation.projects.deployments import Deployer
-from services.generation.projects.environments import Environments
+from services.generation.projects.environments import EnvironmentSets
 from services.generation.projects.invalidation import Invalidation
 from services.generation.projects.project_cache import ProjectCache
 from services.generation.providers.credentials import Credentials
@@ -27,7 +27,7 @@ class Deps:
     bus: Bus
     stores: Stores
     invalidation: Invalidation
-    environments: Environments
+    environments: EnvironmentSets
     deployments: Deployer
     deletion: ProjectDeletion
     project_cache: ProjectCache

@@ -25,7 +25,7 @@ from services.generation.migrations import MIGRATIONS
 from services.generation.models.redirects import ModelRedirects
 from services.generation.projects.deletion import ProjectDeletion
 from services.generation.projects.deployments import Deployer
-from services.generation.projects.environments import Environments
+from services.generation.projects.environments import EnvironmentSets
 from services.generation.projects.invalidation import Invalidation
 from services.generation.projects.project_cache import ProjectCache
 from services.generation.providers.credentials import Credentials
@@ -34,7 +34,7 @@ from services.generation.providers.requests import Providers
 from services.generation.providers.resilience.dispatch import Dispatch, RetryPolicy, note_retry
 from services.generation.providers.transport.client import Client
 from services.generation.settings import Settings
-from services.generation.store import stores
+from services.generation.store import create_stores
 from services.generation.tools.base import ToolServices
 from services.generation.tools.runner import ToolRunner
 from shared import mongo
@@ -53,13 +53,13 @@ def building(settings: Settings) -> Build:
     async def build(bus: Bus) -> AsyncIterator[dict[str, Probe]]:
         database = mongo.connect(settings, bus.service)
         stamina.instrumentation.set_on_retry_hooks([note_retry])
-        seal, kept = Seal(settings.secret), stores(database)
+        seal, kept = Seal(settings.secret), create_stores(database)
         await mongo.retry_until_available(partial(migrate, database, MIGRATIONS))
         await mongo.retry_until_available(kept.prepare)
         guarded_client = GuardedClient(settings.outbound_allow)
         services = ToolServices(guarded_client, settings.serpapi_url, settings.pinecone_url, settings.embeddings_url)
         invalidation = Invalidation(bus)
-        environment_sets = Environments(kept.environments)
+        environment_sets = EnvironmentSets(kept.environments)
         deployer = Deployer(kept.deployments, invalidation)
         client = Client(settings.provider_read_seconds, IN_PROCESS)
         log_writer = LogWriter(bus)
@@ -81,8 +81,8 @@ def building(settings: Settings) -> Build:
             seal=seal,
             tool_runner=ToolRunner(kept.tools, seal, services, bus),
         )
-        await invalidation.listen()
-        await deps.tool_runner.listen()
+        await invalidation.subscribe()
+        await deps.tool_runner.subscribe()
         await bus.subscribe(RoutingChanged, lambda change: _forget(deps, change))
         handlers = (projects, environments, deployments, prompts, models, routing, generations, tools)
         for router in (handler.router for handler in handlers):
@@ -118,7 +118,7 @@ def _retry_policy(settings: Settings) -> RetryPolicy:
 
 def _forget(deps: Deps, change: RoutingChanged | None) -> None:
     for memory in (deps.redirects, deps.credentials):
-        memory.forget(None if change is None else change.organisation)
+        memory.invalidate(None if change is None else change.organisation)
 
 
 def main() -> None:

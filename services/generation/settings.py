@@ -1,4 +1,4 @@
-"""What this service needs to know from its environment. Addresses and keys of providers: `providers/registry.py`."""
+"""Settings of the generation service. Addresses and keys of providers are read by `providers/registry.py`."""
 
 import re
 from typing import Annotated
@@ -16,22 +16,22 @@ _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 
 class CompatibleProvider(BaseModel):
-    """A server that speaks OpenAI's language and has no row in `providers/registry.py`."""
+    """A server with an OpenAI-compatible API that has no row in `providers/registry.py`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     base_url: str
-    """Up to `/v1`, or whatever comes before `/chat/completions`."""
+    """The address up to `/v1`, or whatever comes before `/chat/completions`."""
     title: str | None = Field(None, min_length=1)
-    """How it is called in errors; its name by default."""
+    """Its name in errors; by default its key in `compatible_providers`."""
     key_variable: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    """Environment variable with its key. None: it needs none, and is shown none."""
+    """Environment variable with its key. None: no key is sent."""
     lacks: frozenset[str] = frozenset()
-    """Features it cannot do (`features.Feature`): they are refused with a sentence."""
+    """Features it does not support (`features.Feature`): requests that use them are refused with the remedy."""
 
     @field_validator("base_url")
     @classmethod
-    def _is_an_address(cls, value: str) -> str:
+    def _validate_base_url(cls, value: str) -> str:
         parts = urlsplit(value)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("it must be an address like https://llm.example.com/v1, without a query")
@@ -39,40 +39,40 @@ class CompatibleProvider(BaseModel):
 
 
 class Settings(ServiceSettings):
-    """Names are `EVERLOOP_` + the field, upper case."""
+    """Read from environment variables named `EVERLOOP_` and the field in upper case."""
 
     local_model_url: str | None = None
-    """Address of the OpenAI-compatible server with the small model, up to `/v1`. None: it does not run."""
+    """Base URL of the OpenAI-compatible server with the local model, up to `/v1`. None: it does not run."""
     provider_read_seconds: float = Field(900.0, gt=0)
-    """How long a provider may be silent before it is given up."""
+    """Read timeout: a call fails if its provider sends nothing for so long."""
     provider_total_seconds: float = Field(1200.0, gt=0)
-    """How long a call may take with all its tries."""
+    """Timeout of a call, its retries and their delays included."""
     provider_tries: int = Field(3, ge=1, le=10)
-    """How often a call is made that a provider refuses for load or fails."""
+    """Attempts at a call that fails with an error worth a retry (overload, rate limit, a defect of the provider)."""
     provider_at_once: int = Field(256, ge=1)
-    """Calls at a time to one provider's address; more wait."""
+    """Concurrent calls to one address of a provider; more wait."""
     provider_failures: int = Field(10, ge=1)
-    """An organisation's calls in a row that fail before a model is left alone."""
+    """Consecutive failed calls of an organisation that open the circuit breaker of a model."""
     provider_rest_seconds: float = Field(15.0, gt=0)
-    """For how long it is left alone."""
+    """How long an open circuit breaker refuses calls."""
     outbound_allow: str = ""
-    """What tools may call although it is not on the public internet: hosts as written in URLs, networks in CIDR
+    """What tools and images by address may call besides the public internet: hosts as written in URLs, networks in CIDR
     notation, separated by commas."""
     serpapi_url: str = "https://serpapi.com"
-    """Where Google tools search."""
+    """Base URL of SerpAPI, for google tools."""
     pinecone_url: str = "https://api.pinecone.io"
-    """Where Pinecone tools ask for the host of an index."""
+    """Base URL of Pinecone's control plane, where pinecone tools get the host of an index."""
     embeddings_url: str = "https://api.openai.com/v1"
-    """Where Pinecone tools have their query embedded, up to `/v1`."""
+    """Base URL of OpenAI's API, up to `/v1`, where pinecone tools get the embedding of a query."""
     compatible_providers: Annotated[dict[Provider, CompatibleProvider], NoDecode] = {}
-    """More providers, by name: a JSON object."""
+    """More OpenAI-compatible providers by name, as a JSON object."""
     azure_hosts: str = ""
-    """Hosts beside Azure's own that a request's `openai_azure_endpoint` may name, separated by commas; read by
-    `providers/azure.py`."""
+    """Hosts besides Azure's own that a request's `openai_azure_endpoint` may name, separated by commas; read from the
+    environment by `providers/dialects/azure.py`."""
 
     @field_validator("compatible_providers", mode="before")
     @classmethod
-    def _is_json(cls, value: object) -> object:
+    def _parse_json(cls, value: object) -> object:
         try:
             return from_json(value or "{}") if isinstance(value, str) else value
         except ValueError as error:
@@ -80,7 +80,7 @@ class Settings(ServiceSettings):
 
     @field_validator("azure_hosts")
     @classmethod
-    def _are_hosts(cls, value: str) -> str:
+    def _validate_hosts(cls, value: str) -> str:
         for host in filter(None, (part.strip().lower() for part in value.split(","))):
             if not _HOST.fullmatch(host):
                 raise ValueError(f"{host!r} is not the name of a host: write names alone, without https:// and path")

@@ -1,4 +1,4 @@
-"""Tools of every kind over HTTP: secrets, the fence, links from configs, what goes wrong."""
+"""Tools of every kind over HTTP: secrets, guarded addresses, links from configs, errors."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""GuardedClient and the tools on it, against a web server of this machine that the fence lets through."""
+"""GuardedClient and the tools that use it, against a web server on this machine that SsrfGuard is set to allow."""
 
 import asyncio
 import socket
@@ -49,7 +49,7 @@ async def guarded_client() -> AsyncIterator[GuardedClient]:
 
 
 class TestRequests:
-    async def test_what_is_there_is_fetched(self, web: Web, guarded_client: GuardedClient) -> None:
+    async def test_a_get_returns_status_content_type_and_content(self, web: Web, guarded_client: GuardedClient) -> None:
         web.paths["/a b/ü"] = Answer(b"no")
         web.paths["/a%20b/%C3%BC"] = Answer("schön".encode(), 203, {"Content-Type": "text/plain; charset=utf-8"})
         fetched = await guarded_client.get(f"{web.url}/a b/ü?q=x y&r=%20#part", headers={"X-Key": "s"})
@@ -77,7 +77,7 @@ class TestRequests:
             *("file:///etc/passwd", "http://[broken/", "http://u:p@127.0.0.1:{port}/x"),
         ],
     )
-    async def test_a_redirect_to_the_inside_is_refused(
+    async def test_a_redirect_to_an_internal_address_is_refused(
         self, web: Web, guarded_client: GuardedClient, target: str
     ) -> None:
         web.paths["/start"] = redirect(target.format(port=web.port))
@@ -93,7 +93,7 @@ class TestRequests:
         assert (await guarded_client.get(f"{web.url}/1", headers={"X-Key": "s"})).text == "there"
         assert [asked.headers.get("x-key") for asked in web.asked] == ["s"] * 4
 
-    async def test_a_fourth_redirect_is_not(self, web: Web, guarded_client: GuardedClient) -> None:
+    async def test_a_fourth_redirect_is_not_followed(self, web: Web, guarded_client: GuardedClient) -> None:
         web.paths["/loop"] = redirect("/loop")
         with pytest.raises(UpstreamFailed, match="more than 3"):
             await guarded_client.get(f"{web.url}/loop")
@@ -109,18 +109,20 @@ class TestRequests:
         assert [asked.headers.get("x-key") for asked in web.asked] == ["s", None]
         assert "x-key" not in elsewhere.headers
 
-    async def test_a_redirected_post_is_told_and_not_sent_again(self, web: Web, guarded_client: GuardedClient) -> None:
+    async def test_a_redirect_of_a_post_is_returned_and_not_followed(
+        self, web: Web, guarded_client: GuardedClient
+    ) -> None:
         web.paths["/in"] = redirect("/elsewhere", 307)
         assert (await guarded_client.post_json(f"{web.url}/in", {})).status == 307
         assert len(web.asked) == 1
 
-    async def test_an_answer_has_a_limit(self, web: Web, guarded_client: GuardedClient) -> None:
+    async def test_a_response_over_the_limit_of_bytes_is_refused(self, web: Web, guarded_client: GuardedClient) -> None:
         web.paths |= {"/fits": Answer(b"x" * 1000), "/large": Answer(b"x" * 1001)}
-        assert len((await guarded_client.get(f"{web.url}/fits", limit_bytes=1000)).content) == 1000
+        assert len((await guarded_client.get(f"{web.url}/fits", max_bytes=1000)).content) == 1000
         with pytest.raises(UpstreamFailed, match="more than 1000 bytes"):
-            await guarded_client.get(f"{web.url}/large", limit_bytes=1000)
+            await guarded_client.get(f"{web.url}/large", max_bytes=1000)
 
-    async def test_who_reads_may_end_an_answer_while_it_arrives(self, web: Web, guarded_client: GuardedClient) -> None:
+    async def test_on_received_may_raise_to_end_the_request(self, web: Web, guarded_client: GuardedClient) -> None:
         web.paths |= {"/long": Answer(b"x" * 5_000_000), "/short": Answer(b"x" * 1000)}
         arrived: list[int] = []
 
@@ -130,31 +132,33 @@ class TestRequests:
                 raise TooLarge("enough")
 
         with pytest.raises(TooLarge, match="enough"):
-            await guarded_client.get(f"{web.url}/long", limit_bytes=10_000_000, arrived=enough)
+            await guarded_client.get(f"{web.url}/long", max_bytes=10_000_000, on_received=enough)
         assert sum(arrived) < 2_000_000
         arrived.clear()
-        assert len((await guarded_client.get(f"{web.url}/short", arrived=enough)).content) == sum(arrived)
+        assert len((await guarded_client.get(f"{web.url}/short", on_received=enough)).content) == sum(arrived)
 
     @pytest.mark.parametrize(
         "slow", [{"delay_seconds": 1.0}, {"piece_delay_seconds": 0.02}], ids=["silent", "dripping"]
     )
-    async def test_an_answer_has_a_time(self, web: Web, guarded_client: GuardedClient, slow: dict[str, float]) -> None:
+    async def test_a_response_after_the_timeout_is_an_error(
+        self, web: Web, guarded_client: GuardedClient, slow: dict[str, float]
+    ) -> None:
         web.paths["/slow"] = Answer(b"x" * 100, **slow)  # type: ignore[arg-type]
         with pytest.raises(UpstreamFailed, match=r"within 0\.3 seconds"):
-            await guarded_client.get(f"{web.url}/slow", seconds=0.3)
+            await guarded_client.get(f"{web.url}/slow", total_seconds=0.3)
 
     async def test_a_compressed_answer_is_refused(self, web: Web, guarded_client: GuardedClient) -> None:
         web.paths["/gzip"] = Answer(b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
         with pytest.raises(UpstreamFailed, match="compressed"):
             await guarded_client.get(f"{web.url}/gzip")
 
-    async def test_nobody_there_is_told(self, guarded_client: GuardedClient) -> None:
+    async def test_a_server_that_cannot_be_reached_is_an_upstream_failure(self, guarded_client: GuardedClient) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             with pytest.raises(UpstreamFailed, match="cannot be reached"):
                 await guarded_client.get(f"http://127.0.0.1:{taken.getsockname()[1]}/")
 
-    async def test_what_is_no_http_is_told(self, guarded_client: GuardedClient) -> None:
+    async def test_a_response_that_is_no_http_is_an_upstream_failure(self, guarded_client: GuardedClient) -> None:
         async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"220 mail.example ESMTP\r\n")
             writer.close()
@@ -244,18 +248,18 @@ async def test_tls_verifies_the_name_although_the_connection_goes_to_an_address(
 
 _HANGING = """
 import asyncio, socket, time
-from services.generation import fence
-from services.generation.http.guarded_client import Outbound
+from services.generation.http import ssrf_guard
+from services.generation.http.guarded_client import GuardedClient
 
 async def main():
-    outbound = Outbound()
+    client = GuardedClient()
     try:
-        await outbound.get("http://slow.example/")
+        await client.get("http://slow.example/")
     except Exception as error:
         print(error)
-    await outbound.close()
+    await client.close()
 
-fence.LOOK_UP_SECONDS = 0.1
+ssrf_guard.LOOKUP_SECONDS = 0.1
 socket.getaddrinfo = lambda *_, **__: time.sleep(60)
 asyncio.run(main())
 """
@@ -303,7 +307,7 @@ class TestTools:
     @pytest.mark.parametrize(
         ("status", "problem"), [(401, Unauthenticated), (404, Invalid), (429, RateLimited), (500, UpstreamFailed)]
     )
-    async def test_a_refusal_is_told(
+    async def test_an_error_status_of_a_service_is_the_problem_without_its_content(
         self, web: Web, services: ToolServices, status: int, problem: type[Exception]
     ) -> None:
         web.paths["/"] = Answer(b"k-secret is wrong", status)
@@ -317,7 +321,7 @@ class TestTools:
         assert text == "Sweden"
         assert web.asked[0].query == {"engine": "google", "q": "who won & why?", "api_key": "s-1"}
 
-    async def test_an_odd_answer_is_no_defect_of_ours(self, web: Web, services: ToolServices) -> None:
+    async def test_an_unexpected_response_is_an_upstream_failure(self, web: Web, services: ToolServices) -> None:
         web.paths["/search"] = as_json({"organic_results": {"a": 1}, "answer_box": "x"})
         assert await self.run(services, {"kind": "google"}, "q", serpapi_key="s") == "No good search result found."
         web.paths["/search"] = as_json({"organic_results": 3})
@@ -325,7 +329,9 @@ class TestTools:
             await self.run(services, {"kind": "google"}, "q", serpapi_key="s")
         assert caught.value.origin == "SerpAPI"
 
-    async def test_an_address_with_a_secret_is_not_left(self, web: Web, services: ToolServices) -> None:
+    async def test_a_redirect_to_another_origin_is_returned_if_it_must_not_be_followed(
+        self, web: Web, services: ToolServices
+    ) -> None:
         with serving() as other:
             web.paths["/search"] = redirect(f"{other.url}/search?api_key=s")
             with pytest.raises(Invalid, match="302"):
@@ -370,7 +376,7 @@ class TestTools:
             ({"deployment": "pod"}, UpstreamFailed, "expected"),
         ],
     )
-    async def test_an_index_that_cannot_be_used_is_told(
+    async def test_an_index_that_cannot_be_used_is_an_error(
         self, web: Web, services: ToolServices, index: dict[str, Any], problem: type[Exception], said: str
     ) -> None:
         self.pinecone(web, **index)
@@ -378,7 +384,7 @@ class TestTools:
         with pytest.raises(problem, match=said):
             await self.run(services, tool, "how?", "2", pinecone_key="p", openai_key="o")
 
-    async def test_the_embeddings_stand_in_speaks_as_openais_client_expects(self, web: Web) -> None:
+    async def test_the_fake_embeddings_answer_as_openais_client_expects(self, web: Web) -> None:
         seen: list[Asked] = []
 
         def embed(asked: Asked) -> Answer:

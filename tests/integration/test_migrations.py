@@ -7,7 +7,7 @@ import pytest
 from bson import ObjectId
 
 from services.generation.migrations import MIGRATIONS
-from services.generation.store import stores
+from services.generation.store import create_stores
 from shared.errors import Unavailable
 from shared.migrations import COLLECTION, Migration, migrate
 from shared.mongo import Database, connect, initiate_replica_set
@@ -123,7 +123,7 @@ async def test_generation_drops_the_indexes_that_others_have_taken_the_place_of(
     places = [("organisation", 1), ("project_id", 1), ("environment_id", 1)]
     await database["deployments"].create_index(places, unique=True)
     await migrate(database, MIGRATIONS)
-    await stores(database).prepare()
+    await create_stores(database).prepare()
     names = {
         name for collection in ("projects", "deployments") for name in await database[collection].index_information()
     }

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from services.generation.http.guarded_client import GuardedClient, parsed
+from services.generation.http.guarded_client import GuardedClient, parse_url
 from services.generation.models.request import ModelRequest
 from shared.blobs import LEAST_BYTES, TOKEN
 from shared.contracts.chat import ChatMessage, Image, ImageUrl, Text
@@ -55,7 +55,7 @@ class ByAddress:
                 "request: name fewer, or send images as data."
             )
         for address in addresses:
-            parsed(address)
+            parse_url(address)
         await refuse(_with_data(request, dict.fromkeys(addresses, _STAND_IN)))
         async with self._fetching:
             if self._fetched is None:
@@ -85,7 +85,9 @@ class ByAddress:
 
     async def _one(self, address: str, places: asyncio.Semaphore, room: "_Room") -> "_Data":
         async with places:
-            fetched = await self._outbound.get(address, limit_bytes=_MOST_BYTES, seconds=_SECONDS, arrived=room.take)
+            fetched = await self._outbound.get(
+                address, max_bytes=_MOST_BYTES, total_seconds=_SECONDS, on_received=room.take
+            )
             kind = (fetched.content_type or "").partition(";")[0].strip().lower()
             if fetched.status != 200 or not kind.startswith("image/"):
                 raise Invalid(

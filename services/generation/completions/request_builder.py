@@ -21,7 +21,7 @@ def callable_config(config: Config, command: Chat | Complete) -> ModelConfig:
 
 def calls(command: Chat | Complete, config: ModelConfig) -> list[template.ToolReference]:
     """The tools its template calls. Errors: Invalid (missing inputs, a call that cannot be read)."""
-    return template.calls(
+    return template.find_tool_calls(
         config.chat_template or () if isinstance(command, Chat) else config.prompt_template or "", command.inputs
     )
 

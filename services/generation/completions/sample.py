@@ -39,7 +39,7 @@ class ProviderCall:
 
     def record_stream_end(self, problem: Problem | None) -> None:
         """The stream is over, for whatever reason."""
-        self.choices, self.usage = [self.accumulator.choice()], self.accumulator.whole_usage
+        self.choices, self.usage = [self.accumulator.choice()], self.accumulator.final_usage
         if problem and (sent := errors.sent_with(problem)):
             self.usage = sent.usage or self.usage
 
@@ -47,14 +47,14 @@ class ProviderCall:
         """Fill in the tokens that the provider did not tell, if the call may have cost something."""
         if self.usage is None and self.progress.may_have_cost:
             self.usage = await asyncio.to_thread(
-                tokens.used, self.prepared.request, self.choices, self.accumulator.usage
+                tokens.count_usage, self.prepared.request, self.choices, self.accumulator.usage
             )
 
     @property
     def costs(self) -> models.Costs | None:
         """USD; None if nothing was used, or the price is not known."""
         config = self.prepared.request.config
-        return models.costs(config.provider, config.model, self.usage) if self.usage else None
+        return models.calculate_costs(config.provider, config.model, self.usage) if self.usage else None
 
     def body(self) -> Json:
         """The request as it went out, its large images as tokens, but not a second copy of very long text."""

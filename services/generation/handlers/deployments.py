@@ -1,7 +1,7 @@
 """What is deployed where: read, changed, and who changed it when."""
 
 from services.generation.deps import Deps
-from services.generation.store import Place
+from services.generation.store import DeploymentTarget
 from shared.bus import Router
 from shared.contracts.deployments import (
     Active,
@@ -34,9 +34,9 @@ async def list_deployed(query: ListDeployed, deps: Deps) -> DeployedConfigs:
 async def get_active(query: GetActive, deps: Deps) -> Active:
     """What calls in an environment use."""
     project = await _project(query.organisation, query.project_id, deps)
-    environment = (await deps.environments.get(query.organisation)).named(query.environment)
-    places = await deps.stores.deployments.deployed(query.organisation, [project.id], [environment.id])
-    versions = await deps.stores.versions.several(query.organisation, list(places.values()))
+    environment = (await deps.environments.get(query.organisation)).get_by_name(query.environment)
+    places = await deps.stores.deployments.get_deployed_config_ids(query.organisation, [project.id], [environment.id])
+    versions = await deps.stores.versions.get_many(query.organisation, list(places.values()))
     if not versions:
         raise NotFound(f"The project {project.name!r} has nothing deployed in {environment.name!r}.")
     return Active(project=project, environment=environment, version=versions[0])
@@ -47,11 +47,13 @@ async def deploy(command: Deploy, deps: Deps) -> DeployedConfigs:
     """Deploy to the environments, or to none if something about the command is wrong."""
     organisation, project_id = command.organisation, command.project_id
     project = await _project(organisation, project_id, deps)
-    await deps.project_cache.by_id(organisation, ProjectRef(id=project_id), command.config_id)
+    await deps.project_cache.resolve(organisation, ProjectRef(id=project_id), command.config_id)
     all_ = await deps.environments.get(organisation)
     wanted = [all_.get(one) for one in dict.fromkeys(command.environment_ids)] or [all_.default]
     for environment in wanted:
-        await deps.deployments.put(Place(organisation, project_id, environment.id), command.config_id, command.actor)
+        await deps.deployments.deploy(
+            DeploymentTarget(organisation, project_id, environment.id), command.config_id, command.actor
+        )
     return await _deployed(organisation, project, wanted, deps)
 
 
@@ -61,8 +63,10 @@ async def undeploy(command: Undeploy, deps: Deps) -> Done:
     await _project(command.organisation, command.project_id, deps)
     all_ = await deps.environments.get(command.organisation)
     by_name = command.environment_id is None
-    environment = all_.named(command.environment) if by_name else all_.get(command.environment_id or "")
-    await deps.deployments.put(Place(command.organisation, command.project_id, environment.id), None, command.actor)
+    environment = all_.get_by_name(command.environment) if by_name else all_.get(command.environment_id or "")
+    await deps.deployments.deploy(
+        DeploymentTarget(command.organisation, command.project_id, environment.id), None, command.actor
+    )
     return Done()
 
 
@@ -70,7 +74,7 @@ async def undeploy(command: Undeploy, deps: Deps) -> Done:
 async def list_deployments(query: ListDeployments, deps: Deps) -> Deployments:
     """The history of a project."""
     await _project(query.organisation, query.project_id, deps)
-    found, total = await deps.stores.deployments.history(query.organisation, query.project_id, query.page)
+    found, total = await deps.stores.deployments.list_page(query.organisation, query.project_id, query.page)
     names = {place.id: place.name for place in await deps.environments.get(query.organisation)}
     named = [one.model_copy(update={"environment": names.get(one.environment_id)}) for one in found]
     return Deployments(deployments=named, total=total)
@@ -86,8 +90,10 @@ async def _project(organisation: str, project_id: str, deps: Deps) -> Project:
 async def _deployed(
     organisation: str, project: Project, environments: list[Environment], deps: Deps
 ) -> DeployedConfigs:
-    found = await deps.stores.deployments.deployed(organisation, [project.id], [one.id for one in environments])
-    names = await deps.stores.versions.names(organisation, list(found.values()))
+    found = await deps.stores.deployments.get_deployed_config_ids(
+        organisation, [project.id], [one.id for one in environments]
+    )
+    names = await deps.stores.versions.get_names(organisation, list(found.values()))
     here = {one.id: found.get((project.id, one.id)) for one in environments}
     return DeployedConfigs(
         project=project,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from services.generation.deps import Deps
 from services.generation.projects.environments import EnvironmentSet
-from services.generation.store import Place
+from services.generation.store import DeploymentTarget
 from shared.bus import Router
 from shared.contracts import deployments
 from shared.contracts.deployments import (
@@ -35,7 +35,7 @@ async def list_environments(query: ListEnvironments, deps: Deps) -> deployments.
 async def create_environment(command: CreateEnvironment, deps: Deps) -> Environment:
     """Make one."""
     now = datetime.now(UTC)
-    after = await _changed(command, lambda all_: all_.with_new(command.id, command.name, now), deps)
+    after = await _changed(command, lambda all_: all_.with_added(command.id, command.name, now), deps)
     return after.get(command.id)
 
 
@@ -47,7 +47,7 @@ async def update_environment(command: UpdateEnvironment, deps: Deps) -> Environm
         after = before
         before.get(command.id)
         if command.name is not None:
-            after = after.with_name(command.id, command.name)
+            after = after.with_renamed(command.id, command.name)
         if command.make_default:
             after = after.with_default(command.id)
         return after
@@ -63,15 +63,15 @@ async def delete_environment(command: DeleteEnvironment, deps: Deps) -> Done:
     default one meanwhile.
     """
     organisation = command.organisation
-    left = await deps.stores.deployments.projects_in(organisation, command.id)
+    left = await deps.stores.deployments.list_deployed_project_ids(organisation, command.id)
 
     def decide(before: EnvironmentSet) -> EnvironmentSet:
         deleted = not any(place.id == command.id for place in before)
         return before if deleted and left else before.without(command.id)
 
     await _changed(command, decide, deps)
-    for project_id in await deps.stores.deployments.projects_in(organisation, command.id):
-        await deps.deployments.put(Place(organisation, project_id, command.id), None, command.actor)
+    for project_id in await deps.stores.deployments.list_deployed_project_ids(organisation, command.id):
+        await deps.deployments.deploy(DeploymentTarget(organisation, project_id, command.id), None, command.actor)
     return Done()
 
 

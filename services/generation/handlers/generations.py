@@ -61,7 +61,7 @@ async def _begin(command: Chat | Complete, deps: Deps) -> GenerationRun:
     """Project and config. What goes wrong here leaves no log: there is nothing it could belong to."""
     environment = None
     if command.deployed:
-        resolved, environment = await deps.project_cache.deployed(
+        resolved, environment = await deps.project_cache.resolve_deployed(
             command.organisation, command.project, command.environment
         )
     elif command.config is not None:
@@ -74,7 +74,7 @@ async def _begin(command: Chat | Complete, deps: Deps) -> GenerationRun:
             actor=command.actor,
         )
     elif command.config_id is not None:
-        resolved = await deps.project_cache.by_id(command.organisation, command.project, command.config_id)
+        resolved = await deps.project_cache.resolve(command.organisation, command.project, command.config_id)
     else:
         raise Invalid("Name a config: model_config, model_config_id, or a deployed one.")
     config = request_builder.callable_config(resolved.version.config, command)
@@ -86,7 +86,7 @@ async def _prepare(run: GenerationRun, deps: Deps) -> Plan:
     command = run.command
     request = run.request = await _render(run, deps)
     keys = await deps.credentials.of(command.organisation, command.sealed_keys)
-    served, *fallbacks = await deps.redirects.configs(command.organisation, request.config)
+    served, *fallbacks = await deps.redirects.resolve(command.organisation, request.config)
     keep = partial(deps.blobs.keep, command.organisation, brief=not command.save)
     by_address = remote_images.ByAddress(deps.guarded_client, keep)
 
@@ -102,7 +102,9 @@ async def _prepare(run: GenerationRun, deps: Deps) -> Plan:
         if deps.providers.row(request.config).inline_images:
             request = await by_address.inlined(request, refuse)
         if deps.providers.needs_budget(request):
-            request = replace(request, rest_tokens=await asyncio.to_thread(models.rest_tokens, request))
+            request = replace(
+                request, remaining_output_tokens=await asyncio.to_thread(models.count_remaining_output_tokens, request)
+            )
         return await image_inlining.redeem(deps.providers.calls(request, keys), command.organisation, deps.blobs)
 
     return Plan(await calls(replace(request, config=served)), fallback_requests)
@@ -111,7 +113,7 @@ async def _prepare(run: GenerationRun, deps: Deps) -> Plan:
 async def _render(run: GenerationRun, deps: Deps) -> ModelRequest:
     command, config = run.command, run.config
     if config.tools:
-        inline = await deps.tool_runner.inline(command.organisation, config.tools)
+        inline = await deps.tool_runner.resolve_links(command.organisation, config.tools)
         config = config.model_copy(update={"tools": inline})
     if tool_calls := request_builder.calls(command, config):
         run.tool_results = await deps.tool_runner.run_all(command.organisation, tool_calls)

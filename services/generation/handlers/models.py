@@ -11,7 +11,7 @@ router: Router[Deps] = Router()
 @router.answers(ListModels)
 async def list_models(_query: ListModels, _deps: Deps) -> Models:
     """Each row once."""
-    rows = [dict.fromkeys(rows.values()) for rows in models.KNOWN.values()]
+    rows = [dict.fromkeys(rows.values()) for rows in models.MODELS.values()]
     return Models(models=[_info(model) for distinct in rows for model in distinct])
 
 

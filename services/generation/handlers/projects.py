@@ -7,8 +7,7 @@ from typing import Literal
 
 from services.generation.deps import Deps
 from services.generation.projects import feedback_types
-from services.generation.store import Place
-from services.generation.store.projects import Stored
+from services.generation.store import DeploymentTarget, StoredProject
 from shared import ids
 from shared.bus import Router
 from shared.contracts.message import Done
@@ -59,14 +58,14 @@ async def resolve(command: Resolve, deps: Deps) -> Resolved:
         )
     if command.config_id is None:
         raise Invalid("Name a config: either the config itself or config_id is needed.")
-    return await deps.project_cache.by_id(command.organisation, command.project, command.config_id)
+    return await deps.project_cache.resolve(command.organisation, command.project, command.config_id)
 
 
 @router.answers(GetVersions)
 async def get_versions(query: GetVersions, deps: Deps) -> Versions:
     """Versions by id; those of a project that is being deleted are not there any more."""
-    found = await deps.stores.versions.several(query.organisation, query.ids)
-    projects = await deps.stores.projects.several(query.organisation, [version.project_id for version in found])
+    found = await deps.stores.versions.get_many(query.organisation, query.ids)
+    projects = await deps.stores.projects.get_many(query.organisation, [version.project_id for version in found])
     living = {project.id for project in projects}
     return Versions(versions=[version for version in found if version.project_id in living])
 
@@ -75,14 +74,14 @@ async def get_versions(query: GetVersions, deps: Deps) -> Versions:
 async def list_versions(query: ListVersions, deps: Deps) -> VersionPage:
     """A page of the versions of a project."""
     await _existing(query.organisation, query.project_id, deps)
-    found, total = await deps.stores.versions.of_project(query.organisation, query.project_id, query.page)
+    found, total = await deps.stores.versions.list_page(query.organisation, query.project_id, query.page)
     return VersionPage(versions=found, total=total)
 
 
 @router.answers(GetProjects)
 async def get_projects(query: GetProjects, deps: Deps) -> Projects:
     """Projects by id."""
-    return Projects(projects=await deps.stores.projects.several(query.organisation, query.ids))
+    return Projects(projects=await deps.stores.projects.get_many(query.organisation, query.ids))
 
 
 @router.answers(GetProject)
@@ -94,15 +93,15 @@ async def get_project(query: GetProject, deps: Deps) -> ProjectDetails:
 @router.answers(ListProjects)
 async def list_projects(query: ListProjects, deps: Deps) -> ProjectPage:
     """A page of projects."""
-    found, total = await deps.stores.projects.list(query.organisation, query)
+    found, total = await deps.stores.projects.list_page(query.organisation, query)
     return ProjectPage(projects=await _with_active(query.organisation, found, deps), total=total)
 
 
 @router.answers(CreateProject)
 async def create_project(command: CreateProject, deps: Deps) -> ProjectDetails:
     """Make an empty project."""
-    types = feedback_types.defined(STANDARD_FEEDBACK, command.feedback_types)
-    stored = await deps.stores.projects.create(command, types)
+    types = feedback_types.merge_definitions(STANDARD_FEEDBACK, command.feedback_types)
+    stored = await deps.stores.projects.insert(command, types)
     await _tell(command, stored, "created", deps)
     return await _details(command.organisation, stored, deps)
 
@@ -113,15 +112,15 @@ async def update_project(command: UpdateProject, deps: Deps) -> ProjectDetails:
     organisation, config_id = command.organisation, command.active_config_id
     stored = await _existing(organisation, command.id, deps)
     if config_id is not None:
-        await deps.project_cache.by_id(organisation, ProjectRef(id=command.id), config_id)
+        await deps.project_cache.resolve(organisation, ProjectRef(id=command.id), config_id)
     if fields := command.model_dump(include={"name", "directory_id"}, exclude_none=True):
         if any(getattr(stored.project, name) != value for name, value in fields.items()):
-            await deps.stores.projects.change(organisation, command.id, fields)
+            await deps.stores.projects.update(organisation, command.id, fields)
             stored = await _existing(organisation, command.id, deps)
         await _tell(command, stored, "renamed", deps)
     if config_id is not None:
         default = (await deps.environments.get(organisation)).default
-        await deps.deployments.put(Place(organisation, command.id, default.id), config_id, command.actor)
+        await deps.deployments.deploy(DeploymentTarget(organisation, command.id, default.id), config_id, command.actor)
     return await _details(organisation, stored, deps)
 
 
@@ -134,9 +133,9 @@ async def delete_project(command: DeleteProject, deps: Deps) -> Done:
             "Something is deployed in this project, and your role may not change what is deployed. Ask a Developer or "
             "an Admin to delete it."
         )
-    if not await deps.stores.projects.hide(command.organisation, command.id):
+    if not await deps.stores.projects.mark_deleted(command.organisation, command.id):
         raise _unknown(command.id)
-    await deps.deletion.finish(command.organisation, command.id, command.actor)
+    await deps.deletion.purge(command.organisation, command.id, command.actor)
     return Done()
 
 
@@ -146,7 +145,7 @@ async def define_feedback_types(command: DefineFeedbackTypes, deps: Deps) -> Fee
     for tries in range(_TRIES):
         await asyncio.sleep(random.uniform(0, _STEP_ASIDE_SECONDS) * tries)  # noqa: S311 - no secret
         stored = await _existing(command.organisation, command.project_id, deps)
-        types = feedback_types.defined(stored.feedback_types, command.types)
+        types = feedback_types.merge_definitions(stored.feedback_types, command.types)
         if types == stored.feedback_types:
             break
         if await deps.stores.projects.save_feedback_types(command.organisation, stored, types):
@@ -161,7 +160,7 @@ async def define_feedback_types(command: DefineFeedbackTypes, deps: Deps) -> Fee
 
 
 async def _tell(
-    command: CreateProject | UpdateProject, stored: Stored, what: Literal["created", "renamed"], deps: Deps
+    command: CreateProject | UpdateProject, stored: StoredProject, what: Literal["created", "renamed"], deps: Deps
 ) -> None:
     change = ProjectChanged(organisation=command.organisation, project_id=command.id, what=what, actor=command.actor)
     await deps.invalidation.publish(change, stored.project.updated_at.isoformat())
@@ -169,29 +168,29 @@ async def _tell(
 
 async def _is_deployed(organisation: str, project_id: str, deps: Deps) -> bool:
     environments = [one.id for one in await deps.environments.get(organisation)]
-    return bool(await deps.stores.deployments.deployed(organisation, [project_id], environments))
+    return bool(await deps.stores.deployments.get_deployed_config_ids(organisation, [project_id], environments))
 
 
 def _unknown(project_id: str) -> NotFound:
     return NotFound(f"There is no project {project_id!r}.")
 
 
-async def _existing(organisation: str, project_id: str, deps: Deps) -> Stored:
+async def _existing(organisation: str, project_id: str, deps: Deps) -> StoredProject:
     if stored := await deps.stores.projects.get(organisation, project_id):
         return stored
     raise _unknown(project_id)
 
 
-async def _details(organisation: str, stored: Stored, deps: Deps) -> ProjectDetails:
+async def _details(organisation: str, stored: StoredProject, deps: Deps) -> ProjectDetails:
     return (await _with_active(organisation, [stored], deps))[0]
 
 
-async def _with_active(organisation: str, found: Sequence[Stored], deps: Deps) -> list[ProjectDetails]:
+async def _with_active(organisation: str, found: Sequence[StoredProject], deps: Deps) -> list[ProjectDetails]:
     """Projects and what is deployed in the default environment."""
     default = (await deps.environments.get(organisation)).default
     project_ids = [stored.project.id for stored in found]
-    deployed = await deps.stores.deployments.deployed(organisation, project_ids, [default.id])
-    versions = await deps.stores.versions.several(organisation, list(deployed.values()))
+    deployed = await deps.stores.deployments.get_deployed_config_ids(organisation, project_ids, [default.id])
+    versions = await deps.stores.versions.get_many(organisation, list(deployed.values()))
     active = {version.project_id: version for version in versions}
     return [
         ProjectDetails(

@@ -26,5 +26,5 @@ async def deserialize(query: DeserializePrompt, _: Deps) -> UnsavedConfig:
     """The config of a file."""
     config = await asyncio.to_thread(promptfile.deserialize, query.text)
     return UnsavedConfig(
-        id=ids.derive("config", query.organisation, "prompt file", versions.canonical(config)), config=config
+        id=ids.derive("config", query.organisation, "prompt file", versions.canonical_json(config)), config=config
     )

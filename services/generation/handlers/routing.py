@@ -20,7 +20,7 @@ router: Router[Deps] = Router()
 @router.answers(ListRedirects)
 async def list_redirects(query: ListRedirects, deps: Deps) -> Redirects:
     """By provider and model."""
-    return Redirects(redirects=await deps.redirects.listed(query.organisation))
+    return Redirects(redirects=await deps.redirects.list_all(query.organisation))
 
 
 @router.answers(SetRedirect)

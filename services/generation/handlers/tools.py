@@ -42,8 +42,8 @@ async def create(command: CreateTool, deps: Deps) -> Tool:
     """Store it with its secrets under seal."""
     new = StoredTool(id=command.id, name=command.name, settings=command.settings)
     secrets = deps.seal.open(command.sealed_secrets) if command.sealed_secrets else {}
-    stored = await deps.stores.tools.create(command.organisation, _with_secrets(new, secrets, deps))
-    await deps.tool_runner.changed(command, stored.id, "created", stored.revision)
+    stored = await deps.stores.tools.insert(command.organisation, _with_secrets(new, secrets, deps))
+    await deps.tool_runner.publish_change(command, stored.id, "created", stored.revision)
     return _told(stored)
 
 
@@ -65,7 +65,7 @@ async def update(command: UpdateTool, deps: Deps) -> Tool:
         )
         changed = _with_secrets(changed, stored | given, deps)
         if await deps.stores.tools.replace(command.organisation, changed):
-            await deps.tool_runner.changed(command, changed.id, "updated", changed.revision)
+            await deps.tool_runner.publish_change(command, changed.id, "updated", changed.revision)
             return _told(changed)
     raise Conflict("Others change this tool all the time; try again.")
 
@@ -75,20 +75,20 @@ async def delete(command: DeleteTool, deps: Deps) -> Done:
     """What names it fails from the next call on."""
     tool = await _get(command.organisation, command.id, deps)
     await deps.stores.tools.delete(command.organisation, command.id)
-    await deps.tool_runner.changed(command, command.id, "deleted", tool.revision)
+    await deps.tool_runner.publish_change(command, command.id, "deleted", tool.revision)
     return Done()
 
 
 @router.answers(GetTools)
 async def get_tools(query: GetTools, deps: Deps) -> Tools:
     """Tools by id."""
-    return Tools(tools=[_told(tool) for tool in await deps.stores.tools.some(query.organisation, query.ids)])
+    return Tools(tools=[_told(tool) for tool in await deps.stores.tools.get_many(query.organisation, query.ids)])
 
 
 @router.answers(ListTools)
 async def list_tools(query: ListTools, deps: Deps) -> ToolPage:
     """Those of the page."""
-    tools, total = await deps.stores.tools.page(query.organisation, query.page)
+    tools, total = await deps.stores.tools.list_page(query.organisation, query.page)
     return ToolPage(tools=[_told(tool) for tool in tools], total=total)
 
 

@@ -1,7 +1,7 @@
-"""Requests to addresses that callers name: the public internet, and of the inside only what the installation allows.
+"""An HTTP client for addresses that callers name: it calls the public internet, and inside only what is allowed.
 
-The fence (`fence.py`) opens the connections, and every redirect is a request of its own, judged like the first.
-Proxies of the environment are not used: what a proxy connects to cannot be judged here (docs/decisions/0010).
+Connections are opened by `ssrf_guard.GuardedBackend`; every redirect is a request of its own, checked like the first.
+Proxies of the environment are not used: where a proxy connects to cannot be checked here (docs/decisions/0010).
 """
 
 import asyncio
@@ -20,17 +20,17 @@ from shared.errors import Invalid, UpstreamFailed
 CONNECT_SECONDS = 5.0
 TOTAL_SECONDS = 10.0
 """From the look-up of the name to the last byte, redirects included."""
-LIMIT_BYTES = 1024 * 1024
-_MOST_REDIRECTS = 3
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_IDLE_SECONDS = 30.0
+MAX_RESPONSE_BYTES = 1024 * 1024
+_MAX_REDIRECTS = 3
+_REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+_KEEPALIVE_SECONDS = 30.0
 _URL_CHARACTERS = "/?:@!$&'()*+,;=%~-._[]"
-"""RFC 3986 §2: what stands in a path or query as it is. Everything else is percent-encoded."""
+"""RFC 3986 §2: characters that stay as they are in a path or query. Everything else is percent-encoded."""
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """An answer, whatever its status."""
+class HttpResponse:
+    """A response, whatever its status."""
 
     status: int
     content_type: str
@@ -39,7 +39,7 @@ class Fetched:
 
     @property
     def text(self) -> str:
-        """The content in the charset it names, else in UTF-8; what cannot be read is replaced."""
+        """The content decoded by the charset it names, else as UTF-8; what cannot be decoded is replaced."""
         for parameter in self.content_type.split(";")[1:]:
             name, _, value = parameter.partition("=")
             if name.strip().lower() == "charset":
@@ -51,9 +51,10 @@ class Fetched:
 
 
 class GuardedClient:
-    """HTTP to addresses callers name.
+    """Sends GET and POST requests to addresses that callers name.
 
-    Errors of every call: Invalid (address), UpstreamFailed (what happens there), Unavailable (see `fence.py`).
+    Each raises Invalid for an address that may not be called; UpstreamFailed if the server cannot be reached, is slow
+    or answers too much; Unavailable if too many look-ups of names hang (`ssrf_guard.py`).
     """
 
     def __init__(self, allow: str = "", *, tls: ssl.SSLContext | None = None) -> None:
@@ -61,12 +62,12 @@ class GuardedClient:
             ssl_context=tls or ssl.create_default_context(),
             max_connections=200,
             max_keepalive_connections=20,
-            keepalive_expiry=_IDLE_SECONDS,
+            keepalive_expiry=_KEEPALIVE_SECONDS,
             network_backend=GuardedBackend(SsrfGuard(allow)),
         )
 
     async def close(self) -> None:
-        """Close every connection. Look-ups that hang are not waited for."""
+        """Close every connection, without waiting for look-ups that hang."""
         await self._pool.aclose()
 
     async def get(
@@ -74,29 +75,30 @@ class GuardedClient:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
-        limit_bytes: int = LIMIT_BYTES,
-        seconds: float = TOTAL_SECONDS,
-        leave: bool = True,
-        arrived: Callable[[int], None] | None = None,
-    ) -> Fetched:
-        """Follows up to three redirects; `headers` may be secret and go to the first origin alone.
+        max_bytes: int = MAX_RESPONSE_BYTES,
+        total_seconds: float = TOTAL_SECONDS,
+        follow_to_other_origins: bool = True,
+        on_received: Callable[[int], None] | None = None,
+    ) -> HttpResponse:
+        """Send a GET and follow up to three redirects; only the first origin gets `headers`, as they may be secret.
 
-        Without `leave` a redirect to another origin is the answer: for addresses that hold a secret, as a server may
-        repeat the query in it. `arrived` is told of the bytes of every piece of the answer, and may raise to end it.
+        Without `follow_to_other_origins` a redirect to another origin is returned: for addresses with a secret in the
+        query, which a server may repeat in the redirect. `on_received` is called with the length of every chunk of the
+        content, in bytes, and may raise to end the request.
         """
-        target, own = parsed(url), dict(headers or {})
-        async with _within(seconds, target):
-            for _ in range(_MOST_REDIRECTS + 1):
-                fetched, location = await self._send("GET", target, own, None, limit_bytes, arrived)
+        target, sent_headers = parse_url(url), dict(headers or {})
+        async with _timeout(total_seconds, target):
+            for _ in range(_MAX_REDIRECTS + 1):
+                response, location = await self._send("GET", target, sent_headers, None, max_bytes, on_received)
                 if location is None:
-                    return fetched
-                following = parsed(location, target.geturl())
-                if _origin(following) != _origin(target):
-                    if not leave:
-                        return fetched
-                    own = {}
-                target = following
-        raise UpstreamFailed(f"{target.hostname!r} redirects more than {_MOST_REDIRECTS} times.")
+                    return response
+                next_target = parse_url(location, target.geturl())
+                if _origin(next_target) != _origin(target):
+                    if not follow_to_other_origins:
+                        return response
+                    sent_headers = {}
+                target = next_target
+        raise UpstreamFailed(f"{target.hostname!r} redirects more than {_MAX_REDIRECTS} times.")
 
     async def post_json(
         self,
@@ -104,15 +106,15 @@ class GuardedClient:
         payload: object,
         *,
         headers: Mapping[str, str] | None = None,
-        limit_bytes: int = LIMIT_BYTES,
-        seconds: float = TOTAL_SECONDS,
-    ) -> Fetched:
-        """Redirects are not followed: they are the answer."""
-        target = parsed(url)
-        own = {"Content-Type": "application/json", **(headers or {})}
-        async with _within(seconds, target):
-            fetched, _ = await self._send("POST", target, own, to_json(payload), limit_bytes)
-        return fetched
+        max_bytes: int = MAX_RESPONSE_BYTES,
+        total_seconds: float = TOTAL_SECONDS,
+    ) -> HttpResponse:
+        """Send `payload` as JSON; a redirect is returned and not followed."""
+        target = parse_url(url)
+        sent_headers = {"Content-Type": "application/json", **(headers or {})}
+        async with _timeout(total_seconds, target):
+            response, _ = await self._send("POST", target, sent_headers, to_json(payload), max_bytes)
+        return response
 
     async def _send(
         self,
@@ -120,11 +122,11 @@ class GuardedClient:
         target: SplitResult,
         headers: Mapping[str, str],
         content: bytes | None,
-        limit_bytes: int,
-        arrived: Callable[[int], None] | None = None,
-    ) -> tuple[Fetched, str | None]:
-        """The answer, and where it points if it is a redirect."""
-        sent = {
+        max_bytes: int,
+        on_received: Callable[[int], None] | None = None,
+    ) -> tuple[HttpResponse, str | None]:
+        """Send one request; return the response, and the location if it is a redirect (its content is not read)."""
+        all_headers = {
             "Host": _host_header(target),
             "User-Agent": "everloop",
             "Accept": "*/*",
@@ -132,58 +134,62 @@ class GuardedClient:
             **headers,
         }
         if content is not None:
-            sent["Content-Length"] = str(len(content))
+            all_headers["Content-Length"] = str(len(content))
         host = target.hostname or ""
         try:
             async with self._pool.stream(
                 method,
                 _url(target),
-                headers=list(sent.items()),
+                headers=list(all_headers.items()),
                 content=content,
                 extensions={"timeout": {"connect": CONNECT_SECONDS}},
             ) as response:
-                answered = {name.lower(): value.decode("latin-1") for name, value in response.headers}
-                location = answered.get(b"location") if response.status in _REDIRECTS else None
-                if answered.get(b"content-encoding", "identity").strip().lower() not in {"", "identity"}:
+                received = {name.lower(): value.decode("latin-1") for name, value in response.headers}
+                location = received.get(b"location") if response.status in _REDIRECT_STATUSES else None
+                if received.get(b"content-encoding", "identity").strip().lower() not in {"", "identity"}:
                     raise UpstreamFailed(f"{host!r} compressed its answer, which it was asked not to.")
-                received = b"" if location else await _read(response, host, limit_bytes, arrived)
+                body = b"" if location else await _read_body(response, host, max_bytes, on_received)
         except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
             raise UpstreamFailed(f"{host!r} cannot be reached.") from error
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
             raise UpstreamFailed(f"{host!r} did not answer as an HTTP server does.") from error
-        return Fetched(response.status, answered.get(b"content-type", ""), received), location
+        return HttpResponse(response.status, received.get(b"content-type", ""), body), location
 
 
-async def _read(
-    response: httpcore.Response, host: str, limit_bytes: int, arrived: Callable[[int], None] | None
+async def _read_body(
+    response: httpcore.Response, host: str, max_bytes: int, on_received: Callable[[int], None] | None
 ) -> bytes:
-    received = bytearray()
-    async for piece in response.aiter_stream():
-        received += piece
-        if len(received) > limit_bytes:
-            raise UpstreamFailed(f"{host!r} answered with more than {limit_bytes} bytes.")
-        if arrived:
-            arrived(len(piece))
-    return bytes(received)
+    body = bytearray()
+    async for chunk in response.aiter_stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise UpstreamFailed(f"{host!r} answered with more than {max_bytes} bytes.")
+        if on_received:
+            on_received(len(chunk))
+    return bytes(body)
 
 
 @asynccontextmanager
-async def _within(seconds: float, target: SplitResult) -> AsyncIterator[None]:
+async def _timeout(seconds: float, target: SplitResult) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(seconds):
             yield
-    except TimeoutError as late:
-        raise UpstreamFailed(f"{target.hostname!r} did not answer within {seconds:g} seconds.") from late
+    except TimeoutError as error:
+        raise UpstreamFailed(f"{target.hostname!r} did not answer within {seconds:g} seconds.") from error
 
 
-def parsed(url: str, base: str = "") -> SplitResult:
-    """An address that may be called, as far as its form goes; it may be relative to `base`. Errors: Invalid."""
+def parse_url(url: str, base: str = "") -> SplitResult:
+    """Split an http or https address, which may be relative to `base`.
+
+    Raises Invalid for any other form, and for one with a user or password. Whether its host may be called is checked
+    when the connection is opened.
+    """
     try:
         parts = urlsplit(urljoin(base, url))
-        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        is_complete = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:  # a port that is no number, an IPv6 address that is none
-        usable = False
-    if not usable:
+        is_complete = False
+    if not is_complete:
         raise Invalid("Only complete addresses that begin with https:// or http:// can be called.")
     if parts.username is not None or parts.password is not None:
         raise Invalid(f"The address of {parts.hostname!r} holds a user or password; send a header instead.")
@@ -191,16 +197,19 @@ def parsed(url: str, base: str = "") -> SplitResult:
 
 
 def same_origin(one: str | None, other: str | None) -> bool:
-    """Whether two addresses lead to the same server; one without a scheme is of https, and no server is one, too."""
+    """Return whether two addresses have the same scheme, host and port (RFC 6454).
+
+    One without a scheme is https; None equals None alone; an address that cannot be called equals none.
+    """
     if one is None or other is None:
         return one is other
     try:
-        return _origin(parsed(_complete(one))) == _origin(parsed(_complete(other)))
+        return _origin(parse_url(_with_scheme(one))) == _origin(parse_url(_with_scheme(other)))
     except Invalid:
         return False
 
 
-def _complete(url: str) -> str:
+def _with_scheme(url: str) -> str:
     return url if "://" in url else f"https://{url}"
 
 
@@ -222,8 +231,8 @@ def _ascii_host(target: SplitResult) -> str:
 
 def _host_header(target: SplitResult) -> str:
     host = _ascii_host(target)
-    written = f"[{host}]" if ":" in host else host
-    return written if target.port is None else f"{written}:{target.port}"
+    bracketed = f"[{host}]" if ":" in host else host
+    return bracketed if target.port is None else f"{bracketed}:{target.port}"
 
 
 def _url(target: SplitResult) -> httpcore.URL:

@@ -1,7 +1,7 @@
-"""The fence: which hosts may be called, and connections that go nowhere else.
+"""Guards against server-side request forgery: which hosts may be called, and connections to their addresses alone.
 
-The name is looked up once, every address it has is judged, and the connection goes to an address that was judged: a
-second answer of the name server changes nothing (docs/decisions/0010).
+A name is looked up once, every address it has is checked, and the connection goes to a checked address: a second answer
+of the name server (DNS rebinding) changes nothing (docs/decisions/0010).
 """
 
 import asyncio
@@ -15,10 +15,10 @@ import httpcore
 
 from shared.errors import Invalid, Unavailable, UpstreamFailed
 
-LOOK_UP_SECONDS = 5.0
-"""How long a name may take to look up, waiting for a thread included."""
-LOOK_UPS = 32
-"""At a time. A name server that answers takes milliseconds; of one that hangs, every look-up holds a thread for long
+LOOKUP_SECONDS = 5.0
+"""Timeout of one look-up of a name, waiting for a thread included."""
+MAX_LOOKUPS = 32
+"""At a time. A name server that answers takes milliseconds; if one hangs, a look-up holds its thread for long
 (resolv.conf(5): 5 s a try, two tries a server)."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -44,14 +44,15 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is on the public internet. One that only wraps an IPv4 address is what it wraps."""
-    address = _unwrapped(address)
+    """Return whether an address is on the public internet; an IPv6 address with an embedded IPv4 one counts as that."""
+    address = _embedded_ipv4(address)
     if address.version == 6 and address not in _IPV6_UNICAST:
         return False
     return not any(address in network for network in _NEVER_PUBLIC)
 
 
-def _unwrapped(address: Address) -> Address:
+def _embedded_ipv4(address: Address) -> Address:
+    """Return the IPv4 address in an IPv4-mapped or NAT64 address; any other address itself."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
@@ -60,102 +61,108 @@ def _unwrapped(address: Address) -> Address:
     return address
 
 
-class _LookUps:
-    """Addresses by name, in threads of their own.
+class _Resolver:
+    """Looks names up in threads of its own.
 
-    The event loop's threads (of uvloop's, two look names up) belong to everybody who connects: callers name hosts
-    whose name servers hang, and that must not keep the providers waiting. Threads of an executor would be waited for
-    at the end of the process; nothing can end a look-up that hangs, so these are daemons.
+    The event loop's threads (uvloop has two for look-ups) are shared by everything that connects: callers name hosts
+    whose name servers hang, and calls to providers must not wait for them. Threads of an executor would be waited for
+    at the end of the process, and a look-up that hangs cannot be cancelled, so these are daemon threads.
     """
 
     def __init__(self) -> None:
-        self._free = asyncio.Semaphore(LOOK_UPS)
+        self._free_threads = asyncio.Semaphore(MAX_LOOKUPS)
 
-    async def addresses(self, host: str, port: int) -> list[str]:
-        """Each once. Errors: OSError, ValueError (there is none), UpstreamFailed, Unavailable (it takes too long)."""
-        answer: asyncio.Future[list[str]] | None = None
+    async def resolve(self, host: str, port: int) -> list[str]:
+        """Return the addresses of a host, each once.
+
+        Raises OSError or ValueError if it has none, UpstreamFailed if its name server does not answer in time,
+        Unavailable if no thread gets free in time.
+        """
+        result: asyncio.Future[list[str]] | None = None
         try:
-            async with asyncio.timeout(LOOK_UP_SECONDS):
-                await self._free.acquire()
-                answer = self._begin(host, port)
-                return await answer
-        except TimeoutError as late:
-            if answer is None:
+            async with asyncio.timeout(LOOKUP_SECONDS):
+                await self._free_threads.acquire()
+                result = self._start_lookup(host, port)
+                return await result
+        except TimeoutError as error:
+            if result is None:
                 raise Unavailable(
                     f"{host!r} could not be looked up: look-ups of other names hang. Try again."
-                ) from late
+                ) from error
             raise UpstreamFailed(
-                f"There is no address for {host!r}: its name server did not answer within {LOOK_UP_SECONDS:g} seconds."
-            ) from late
+                f"There is no address for {host!r}: its name server did not answer within {LOOKUP_SECONDS:g} seconds."
+            ) from error
 
-    def _begin(self, host: str, port: int) -> asyncio.Future[list[str]]:
+    def _start_lookup(self, host: str, port: int) -> asyncio.Future[list[str]]:
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[list[str]] = loop.create_future()
+        result: asyncio.Future[list[str]] = loop.create_future()
 
         def look_up() -> None:
-            found: list[str] | Exception
+            outcome: list[str] | Exception
             try:
                 entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-                found = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
-            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who asked
-                found = error
-            with suppress(RuntimeError):  # the loop is closed: nobody asks any more
-                loop.call_soon_threadsafe(self._end, answer, found)
+                outcome = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
+            except Exception as error:  # noqa: BLE001 - raised in the caller of `resolve`
+                outcome = error
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(self._finish_lookup, result, outcome)
 
         try:
             threading.Thread(target=look_up, name="look up", daemon=True).start()
-        except RuntimeError:  # there are no more threads to be had
-            self._free.release()
+        except RuntimeError:  # the system starts no more threads
+            self._free_threads.release()
             raise
-        return answer
+        return result
 
-    def _end(self, answer: asyncio.Future[list[str]], found: list[str] | Exception) -> None:
-        """A thread is free when it has ended, not when nobody waits for it any more."""
-        self._free.release()
-        if answer.done():
+    def _finish_lookup(self, result: asyncio.Future[list[str]], outcome: list[str] | Exception) -> None:
+        """A thread is free when its look-up has ended, not when the caller has stopped waiting for it."""
+        self._free_threads.release()
+        if result.done():
             return
-        if isinstance(found, Exception):
-            answer.set_exception(found)
+        if isinstance(outcome, Exception):
+            result.set_exception(outcome)
         else:
-            answer.set_result(found)
+            result.set_result(outcome)
 
 
 class SsrfGuard:
-    """Which hosts may be called.
+    """Resolves hosts, and refuses those that may not be called.
 
-    `allow` is a comma-separated list: a host (`api.internal`, `127.0.0.1`) is allowed as it is written in a URL, a
-    network (`10.1.0.0/16`) by the address that is connected to. ValueError if it cannot be read.
+    `allow` is a comma-separated list of what may be called besides the public internet: a host (`api.internal`,
+    `127.0.0.1`) as it is written in a URL, a network (`10.1.0.0/16`) by the address that is connected to. Raises
+    ValueError if it cannot be parsed.
     """
 
     def __init__(self, allow: str = "") -> None:
         entries = [entry.strip().lower() for entry in allow.split(",") if entry.strip()]
         self._hosts = {entry.strip("[]") for entry in entries if "/" not in entry}
         self._networks: list[Network] = [ipaddress.ip_network(entry) for entry in entries if "/" in entry]
-        self._look_ups = _LookUps()
+        self._resolver = _Resolver()
 
-    async def addresses(self, host: str, port: int) -> list[str]:
-        """Every address of the host, each of which may be called.
+    async def resolve(self, host: str, port: int) -> list[str]:
+        """Return every address of the host, all of which may be called.
 
-        Errors: Invalid, UpstreamFailed (it has none, its name server is silent), Unavailable (look-ups of others hang).
+        Raises Invalid if one of them may not, UpstreamFailed if there is none or the name server does not answer,
+        Unavailable if too many look-ups hang.
         """
         try:
-            addresses = await self._look_ups.addresses(host, port)
+            addresses = await self._resolver.resolve(host, port)
         except (OSError, ValueError) as error:
             raise UpstreamFailed(f"There is no address for the host {host!r}.") from error
-        if host.lower().rstrip(".") not in self._hosts and not all(self._passes(address) for address in addresses):
+        if host.lower().rstrip(".") not in self._hosts and not all(self._is_allowed(address) for address in addresses):
             raise Invalid(
                 f"Everloop does not call {host!r}: it is not on the public internet. "
                 "Who runs this installation can allow it with EVERLOOP_OUTBOUND_ALLOW."
             )
         return addresses
 
-    def _passes(self, text: str) -> bool:
-        address = _unwrapped(ipaddress.ip_address(text.partition("%")[0]))
+    def _is_allowed(self, text: str) -> bool:
+        address = _embedded_ipv4(ipaddress.ip_address(text.partition("%")[0]))
         return is_public(address) or any(address in network for network in self._networks)
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Opens connections for any httpcore pool, through the fence. TLS above it still verifies the host's name."""
+    """Network backend of an httpcore pool: connects to addresses of `SsrfGuard` alone. TLS verifies the host's name."""
 
     def __init__(self, guard: SsrfGuard) -> None:
         self._guard = guard
@@ -169,11 +176,11 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """To the first address that answers. `timeout` is for each; looking them up has its own.
+        """Connect to the first address that answers. `timeout` (seconds) is for each; the look-up has its own.
 
-        Errors: those of `SsrfGuard.addresses`, httpcore's.
+        Raises as `SsrfGuard.resolve`, and httpcore's errors.
         """
-        *others, last = await self._guard.addresses(host, port)
+        *others, last = await self._guard.resolve(host, port)
         for address in others:
             try:
                 return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
@@ -187,9 +194,9 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,  # noqa: ARG002, ASYNC109 - httpcore's signature
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002
     ) -> httpcore.AsyncNetworkStream:
-        """Never: a socket file is on this machine."""
+        """Raise ConnectError: a Unix socket is on this machine."""
         raise httpcore.ConnectError(f"{path} is not on the internet")
 
     async def sleep(self, seconds: float) -> None:
-        """As httpcore wants it."""
+        """Sleep, for httpcore's retries."""
         await self._inner.sleep(seconds)

@@ -1,6 +1,15 @@
-"""What is known of models: limits, prices, what they cannot do. Data in the TOML files beside this one."""
+"""The model catalogue: limits, prices and unsupported features of models. Its data are the TOML files beside it."""
 
-from services.generation.models.catalogue import KNOWN, Costs, Model, Price, costs, find
-from services.generation.models.limits import refuse_impossible, rest_tokens
+from services.generation.models.catalogue import MODELS, Costs, Model, Price, calculate_costs, find_model
+from services.generation.models.limits import check_model_supports, count_remaining_output_tokens
 
-__all__ = ["KNOWN", "Costs", "Model", "Price", "costs", "find", "refuse_impossible", "rest_tokens"]
+__all__ = [
+    "MODELS",
+    "Costs",
+    "Model",
+    "Price",
+    "calculate_costs",
+    "check_model_supports",
+    "count_remaining_output_tokens",
+    "find_model",
+]

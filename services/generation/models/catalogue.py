@@ -1,4 +1,4 @@
-"""The catalogue: one row a model, found by any name a provider knows it by (docs/architecture/models.md)."""
+"""The model catalogue: a `Model` is found by any name its provider accepts (docs/architecture/models.md)."""
 
 import re
 import tomllib
@@ -16,7 +16,7 @@ Kind = Literal["chat", "complete", "any"]
 
 @dataclass(frozen=True)
 class Price:
-    """USD per million tokens, without discounts for caches or batches."""
+    """List price in USD per million tokens, without discounts for caches or batches."""
 
     prompt: float
     output: float
@@ -24,65 +24,67 @@ class Price:
 
 @dataclass(frozen=True)
 class Model:
-    """A row. None stands for what no source we know says."""
+    """One model of one provider. None: no known source says it."""
 
     provider: str
     name: str
     kind: Kind
-    """`any`: it chats and completes."""
+    """`any`: both chat and complete."""
     source: str
     """Address of the page the figures are from."""
     checked: date
-    """When they were last compared with it."""
+    """Day they were last compared with `source`."""
     aliases: tuple[str, ...] = ()
+    """Other names of the same model."""
     context_tokens: int | None = None
-    """Prompt and answer together."""
+    """Length of the context window: prompt and answer together."""
     output_tokens: int | None = None
-    """The longest answer."""
+    """The most tokens an answer can have."""
     price: Price | None = None
     long_prompt_tokens: int | None = None
-    """A prompt of more tokens than this is charged at `long_price`, and so is its answer."""
+    """If the prompt has more tokens than this, prompt and answer are charged at `long_price`."""
     long_price: Price | None = None
     lacks: frozenset[Feature] = frozenset()
+    """Features it does not support."""
     retired: date | None = None
-    """When its provider stops answering; it may lie ahead."""
+    """Day its provider stops answering for it; past or future."""
     replacement: str | None = None
-    """What its provider recommends instead."""
+    """Name of the model its provider recommends instead."""
 
 
 class Costs(NamedTuple):
-    """USD."""
+    """Costs of one call, in USD."""
 
     prompt: float
     output: float
 
 
-_DATED = re.compile(
+_VERSION_SUFFIX = re.compile(
     r"(?:[-@](?:\d{4}-\d\d-\d\d|\d\d-\d{4}|\d\d-\d\d|\d{3,8}|v\d+|latest|preview|exp|experimental|default)|:\d+k?)+"
 )
 """What may follow a name without making it another model: `-2024-08-06`, `-0613`, `@20240229`, `-v1:0`,
 `-preview-05-06`. A size or a version is another model with other prices: `-mini`, `-32k`, `.1`, `-4`."""
-_REGION = re.compile(r"(?:[a-z]{2,6}|us-gov)\.(?=[a-z0-9]+\.)")
-"""Of an inference profile of Bedrock: https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html"""
+_REGION_PREFIX = re.compile(r"(?:[a-z]{2,6}|us-gov)\.(?=[a-z0-9]+\.)")
+"""Of Bedrock's inference profiles: https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html"""
 _MILLION = 1_000_000
 
 
 def _load() -> dict[str, dict[str, Model]]:
-    """Rows by provider and by every exact name."""
-    known: dict[str, dict[str, Model]] = {}
+    """Read the TOML files; return the models by provider and by every name and alias."""
+    models: dict[str, dict[str, Model]] = {}
     for file in sorted(resources.files(__package__).iterdir(), key=lambda entry: entry.name):
         if file.name.endswith(".toml"):
             data = tomllib.loads(file.read_text())
-            rows = known.setdefault(data["provider"], {})
+            by_name = models.setdefault(data["provider"], {})
             for family in data["family"]:
                 for name, fields in family["models"].items():
                     model = _model(data, family, name, dict(fields))
-                    rows |= dict.fromkeys((name, *model.aliases), model)
-    return known
+                    by_name |= dict.fromkeys((name, *model.aliases), model)
+    return models
 
 
 def _model(data: dict[str, Any], family: dict[str, Any], name: str, fields: dict[str, Any]) -> Model:
-    over = fields.pop("over", {})
+    long = fields.pop("over", {})
     return Model(
         provider=data["provider"],
         name=name,
@@ -91,8 +93,8 @@ def _model(data: dict[str, Any], family: dict[str, Any], name: str, fields: dict
         checked=family.get("checked", data["checked"]),
         aliases=tuple(fields.pop("aliases", ())),
         price=_price(fields),
-        long_prompt_tokens=over.get("tokens"),
-        long_price=_price(over),
+        long_prompt_tokens=long.get("tokens"),
+        long_price=_price(long),
         lacks=frozenset((*family.get("lacks", ()), *fields.pop("lacks", ()))),
         **fields,
     )
@@ -103,44 +105,47 @@ def _price(fields: dict[str, Any]) -> Price | None:
     return None if prompt is None or output is None else Price(prompt, output)
 
 
-KNOWN = _load()
-"""Every row by provider and by every exact name; a row with aliases stands there several times."""
+MODELS = _load()
+"""All models by provider, then by name and by each alias: a model with aliases is in there several times."""
 
 
 @lru_cache(maxsize=4096)
-def find(provider: str, name: str) -> Model | None:
-    """The row of a model: by its name, an alias, or either with a date or version behind it.
+def find_model(provider: str, name: str) -> Model | None:
+    """Return the model of this name or alias, also if a date or version follows it; None if it is not in the catalogue.
 
-    Also fine-tunes (`ft:BASE:…`), deployments of Azure OpenAI that are or end with a name of OpenAI's, and Bedrock's
-    ids with a region before them. None: it is not known, and nothing about it is refused or charged.
+    Also finds fine-tunes (`ft:BASE:…`), deployments of Azure OpenAI that are or end with a name of OpenAI's, and
+    Bedrock's ids with a region before them. Of a model that is not in the catalogue nothing is refused and no cost is
+    known.
     """
     name = name.lower()
     if provider == "openai_azure":
-        return _named(KNOWN["openai"], name) or _ending(KNOWN["openai"], name)
-    rows = KNOWN.get(provider, {})
+        return _find_by_name(MODELS["openai"], name) or _find_by_suffix(MODELS["openai"], name)
+    models = MODELS.get(provider, {})
     if provider == "bedrock":
         name = name.rpartition("/")[2]
-        return _named(rows, name) or _named(rows, _REGION.sub("", name, count=1))
+        return _find_by_name(models, name) or _find_by_name(models, _REGION_PREFIX.sub("", name, count=1))
     if name.startswith("ft:"):
-        return _fine_tune(rows, name.split(":")[1])
-    return _named(rows, name)
+        return _find_fine_tune(models, name.split(":")[1])
+    return _find_by_name(models, name)
 
 
-def _named(rows: dict[str, Model], name: str) -> Model | None:
-    if name in rows:
-        return rows[name]
-    bases = [known for known in rows if name.startswith(known) and _DATED.fullmatch(name[len(known) :])]
-    return rows[max(bases, key=len)] if bases else None
+def _find_by_name(models: dict[str, Model], name: str) -> Model | None:
+    """Return the model of this name, else the one with the longest name that only a date or version follows."""
+    if name in models:
+        return models[name]
+    bases = [base for base in models if name.startswith(base) and _VERSION_SUFFIX.fullmatch(name[len(base) :])]
+    return models[max(bases, key=len)] if bases else None
 
 
-def _ending(rows: dict[str, Model], name: str) -> Model | None:
+def _find_by_suffix(models: dict[str, Model], name: str) -> Model | None:
+    """Return the model whose name the end of `name` is, from a word's beginning on: `team-a-gpt-4` is `gpt-4`."""
     starts = [at for at in range(1, len(name)) if not name[at - 1].isalnum()]
-    return next((model for at in starts if (model := _named(rows, name[at:]))), None)
+    return next((model for at in starts if (model := _find_by_name(models, name[at:]))), None)
 
 
-def _fine_tune(rows: dict[str, Model], base: str) -> Model | None:
-    """Its own row if there is one; else its base can do the same, at a price of its own that we do not know."""
-    own, model = _named(rows, f"ft:{base}"), _named(rows, base)
+def _find_fine_tune(models: dict[str, Model], base: str) -> Model | None:
+    """Return the row for fine-tunes of `base`, else `base` without its price: fine-tunes have prices of their own."""
+    own, model = _find_by_name(models, f"ft:{base}"), _find_by_name(models, base)
     if own is None or model is None:
         return model and _without_price(model)
     return own
@@ -151,9 +156,9 @@ def _without_price(model: Model) -> Model:
     return Model(**fields)
 
 
-def costs(provider: str, name: str, usage: Usage) -> Costs | None:
-    """What a call cost by the list price. None: the price is not known."""
-    model = find(provider, name)
+def calculate_costs(provider: str, name: str, usage: Usage) -> Costs | None:
+    """Return the costs of a call by the list price; None if the model or its price is not known."""
+    model = find_model(provider, name)
     if model is None or model.price is None:
         return None
     price = model.price

@@ -1,4 +1,4 @@
-"""What a request needs of a model, so that what it cannot do is refused before anything is sent, never dropped."""
+"""The features a request uses: what a model does not support is refused before anything is sent, never dropped."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ Feature = Literal[
     "suffix", "penalties", "stop sequences",
 ]  # fmt: skip
 
-_REMEDIES: dict[Feature, str] = {
+_REMEDIES: dict[Feature, str] = {  # ends the sentence of the error
     "tools": "remove tools from the config, and what was called from the messages",
     "forced tools": "set tool_choice to 'auto' or 'none', or leave it out",
     "images": "send text only",
@@ -24,14 +24,14 @@ _REMEDIES: dict[Feature, str] = {
     "penalties": "leave presence_penalty and frequency_penalty at 0",
     "stop sequences": "remove stop",
 }
-_OF_CHATS: frozenset[Feature] = frozenset({"tools", "JSON mode", "JSON schemas"})
-"""What only chats have: the APIs for completions know no such fields."""
-_IMAGES = ("https://", "http://", "data:")
-"""How an image's address begins, in any case."""
+_CHAT_ONLY: frozenset[Feature] = frozenset({"tools", "JSON mode", "JSON schemas"})
+"""Features of chats alone: the APIs for completions have no such fields."""
+_IMAGE_SCHEMES = ("https://", "http://", "data:")
+"""How an image's address begins, in upper or lower case."""
 
 
-def needed(request: ModelRequest) -> list[Feature]:
-    """The features this request uses, in the order of `Feature`."""
+def required_features(request: ModelRequest) -> list[Feature]:
+    """Return the features this request uses, in the order of `Feature`."""
     config = request.config
     response_format = request.response_format.type if request.response_format else None
     forced = request.tool_choice == "required" or isinstance(request.tool_choice, FunctionChoice)
@@ -60,11 +60,15 @@ def _has_image(message: ChatMessage) -> bool:
     return isinstance(message.content, list) and any(isinstance(part, Image) for part in message.content)
 
 
-def check(request: ModelRequest) -> None:
-    """What no provider could do: it contradicts itself, or names no image. Errors: Invalid, naming the field."""
+def validate_request(request: ModelRequest) -> None:
+    """Raise Invalid, naming the field, for what no provider could answer.
+
+    That is an image without a usable address, a tool_choice that the config's tools do not have, a response_format
+    without its schema, a completion with features of chats.
+    """
     for message in request.messages or ():
         for part in message.content if isinstance(message.content, list) else ():
-            if isinstance(part, Image) and not part.image_url.url[:8].lower().startswith(_IMAGES):
+            if isinstance(part, Image) and not part.image_url.url[:8].lower().startswith(_IMAGE_SCHEMES):
                 raise Invalid(
                     "messages: image_url.url must be an address (https://… or http://…) or data "
                     f"(data:image/…;base64,…); {part.image_url.url[:80]!r} is neither."
@@ -85,11 +89,11 @@ def check(request: ModelRequest) -> None:
     ):
         raise Invalid("response_format: type 'json_schema' needs json_schema, as {'name': …, 'schema': {…}}.")
     if request.prompt is not None:
-        refuse(request, _OF_CHATS, "A completion")
+        check_features(request, _CHAT_ONLY, "A completion")
 
 
-def refuse(request: ModelRequest, lacking: frozenset[Feature], who: str) -> None:
-    """Errors: Invalid, naming `who` (a model or a provider) and the first feature it lacks."""
-    for feature in needed(request):
+def check_features(request: ModelRequest, lacking: frozenset[Feature], subject: str) -> None:
+    """Raise Invalid if the request uses a feature that `subject` (a model or a provider, named in the error) lacks."""
+    for feature in required_features(request):
         if feature in lacking:
-            raise Invalid(f"{who} cannot do {feature}: {_REMEDIES[feature]}, or choose another model.")
+            raise Invalid(f"{subject} cannot do {feature}: {_REMEDIES[feature]}, or choose another model.")

@@ -1,4 +1,4 @@
-"""Which models answer for the one a config names: its redirect, then its fallbacks."""
+"""Redirects and fallbacks: which models are called for the one a config names, in which order."""
 
 from collections.abc import Sequence
 
@@ -8,81 +8,93 @@ from shared.contracts.projects import ModelConfig
 from shared.contracts.routing import Redirect, SetRedirect, Target
 from shared.errors import Invalid, NotFound
 
-MOST_FALLBACKS = 5
+MAX_FALLBACKS = 5
+"""Per redirect."""
 _FRESH_SECONDS = 30.0
-"""A change is heard of; this is for the case that it was not."""
+"""How long redirects are used without reading them again. Events drop them at once; this is for a lost event."""
 _STALE_SECONDS = 900.0
+"""How long they are used while the database is away."""
+
+_ModelKey = tuple[str, str]
+"""Provider, model."""
 
 
 class ModelRedirects:
-    """The store behind a memory."""
+    """Reads and writes the redirects of organisations; reads go through a cache."""
 
     def __init__(self, store: RedirectStore) -> None:
         self._store = store
-        self._redirects: Cache[str, dict[tuple[str, str], Redirect]] = Cache(
-            most=5_000, fresh_seconds=_FRESH_SECONDS, stale_seconds=_STALE_SECONDS
+        self._redirects: Cache[str, dict[_ModelKey, Redirect]] = Cache(
+            tags=lambda organisation, _: [organisation],
+            max_entries=5_000,
+            fresh_seconds=_FRESH_SECONDS,
+            stale_seconds=_STALE_SECONDS,
         )
 
-    async def configs(self, organisation: str, config: ModelConfig) -> list[ModelConfig]:
-        """The config as it is to be called, then as it is to be called when that fails."""
-        known = await self._redirects.get(organisation, lambda: self._ask(organisation))
-        if not known:
-            return [config]
-        redirect = known.get((config.provider, config.model))
-        return [config] if redirect is None else [_aimed(config, target) for target in _targets(redirect)]
+    async def resolve(self, organisation: str, config: ModelConfig) -> list[ModelConfig]:
+        """Return the configs to call, in order: the served model's, then those of its fallbacks.
 
-    async def _ask(self, organisation: str) -> dict[tuple[str, str], Redirect]:
-        redirects = await self._store.all(organisation)
+        Without a redirect of the config's model that is the config alone. They differ from `config` in `provider` and
+        `model`; a redirect of a served model or a fallback is not followed.
+        """
+        redirects = await self._redirects.get(organisation, lambda: self._load(organisation))
+        redirect = redirects.get((config.provider, config.model))
+        if redirect is None:
+            return [config]
+        targets = [redirect.served or redirect.asked, *redirect.fallbacks]
+        return [_with_target(config, target) for target in targets]
+
+    async def _load(self, organisation: str) -> dict[_ModelKey, Redirect]:
+        redirects = await self._store.list_all(organisation)
         return {(redirect.asked.provider, redirect.asked.model): redirect for redirect in redirects}
 
-    async def listed(self, organisation: str) -> list[Redirect]:
-        """By provider and model."""
-        return await self._store.all(organisation)
+    async def list_all(self, organisation: str) -> list[Redirect]:
+        """Return the organisation's redirects as they are stored, sorted by provider and model."""
+        return await self._store.list_all(organisation)
 
-    async def set(self, command: SetRedirect, known: Sequence[str]) -> Redirect:
-        """Make or replace one; `known` are the providers there are. Errors: Invalid."""
-        check(command, known)
-        rest: dict[str, object] = {
+    async def set(self, command: SetRedirect, providers: Sequence[str]) -> Redirect:
+        """Insert or replace the redirect of a model; `providers` are the names that can be called. Raises Invalid."""
+        validate(command, providers)
+        fields: dict[str, object] = {
             "served": command.served,
             "fallbacks": command.fallbacks,
             "changed_by": (command.actor and command.actor.email) or "",
         }
-        redirect = await self._store.put(command.organisation, command.asked, rest)
-        self.forget(command.organisation)
+        redirect = await self._store.upsert(command.organisation, command.asked, fields)
+        self.invalidate(command.organisation)
         return redirect
 
     async def delete(self, organisation: str, asked: Target) -> None:
-        """Errors: NotFound."""
+        """Delete the redirect of a model. Raises NotFound."""
         if not await self._store.delete(organisation, asked):
             raise NotFound(f"There is no redirect of the model {asked.model!r} of {asked.provider!r}.")
-        self.forget(organisation)
+        self.invalidate(organisation)
 
-    def forget(self, organisation: str | None = None) -> None:
-        """Ask the store again; None: for everybody."""
-        self._redirects.forget(lambda key, _: organisation in (None, key))
+    def invalidate(self, organisation: str | None = None) -> None:
+        """Drop the cached redirects of the organisation; of all if None."""
+        if organisation is None:
+            self._redirects.clear()
+        else:
+            self._redirects.invalidate(organisation)
 
 
-def check(command: SetRedirect, known: Sequence[str]) -> None:
-    """Errors: Invalid, naming the field."""
+def validate(command: SetRedirect, providers: Sequence[str]) -> None:
+    """Raise Invalid, naming the field, for a redirect that changes nothing, leads to itself or to no known provider."""
     if command.served is None and not command.fallbacks:
         raise Invalid("A redirect says something: send served, the model that answers instead, or fallbacks.")
-    if len(command.fallbacks) > MOST_FALLBACKS:
-        raise Invalid(f"fallbacks may be {MOST_FALLBACKS} at most.")
-    for field, target in _named(command):
-        if target.provider not in known:
-            raise Invalid(f"{field}.provider {target.provider!r} cannot be called; known are {', '.join(known)}.")
+    if len(command.fallbacks) > MAX_FALLBACKS:
+        raise Invalid(f"fallbacks may be {MAX_FALLBACKS} at most.")
+    for field, target in _targets_by_field(command):
+        if target.provider not in providers:
+            raise Invalid(f"{field}.provider {target.provider!r} cannot be called; known are {', '.join(providers)}.")
         if target == command.asked:
             raise Invalid(f"{field} is the model that is redirected itself.")
 
 
-def _named(command: SetRedirect) -> list[tuple[str, Target]]:
+def _targets_by_field(command: SetRedirect) -> list[tuple[str, Target]]:
     served = [("served", command.served)] if command.served else []
     return served + [(f"fallbacks[{index}]", target) for index, target in enumerate(command.fallbacks)]
 
 
-def _targets(redirect: Redirect) -> list[Target]:
-    return [redirect.served or redirect.asked, *redirect.fallbacks]
-
-
-def _aimed(config: ModelConfig, target: Target) -> ModelConfig:
+def _with_target(config: ModelConfig, target: Target) -> ModelConfig:
     return config.model_copy(update={"provider": target.provider, "model": target.model})

@@ -1,4 +1,4 @@
-"""What every provider takes and gives, and how the pieces of a streamed sample are joined into one."""
+"""The provider-independent request and response of a model, and the accumulator that joins the events of a stream."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,8 +20,8 @@ from shared.errors import Invalid
 
 Json = dict[str, Any]
 
-_MOST_TOKENS = 2**53
-"""A provider that claims more is mistaken, and more than 64 bits could not be stored."""
+_MAX_TOKENS = 2**53
+"""More in a provider's usage is a mistake; and MongoDB stores no integers over 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -36,33 +36,33 @@ class ModelRequest:
     """A streamed request has one sample."""
     tool_choice: ToolChoice | None = None
     response_format: ResponseFormat | None = None
-    """Of the request if it has one, else of the config."""
+    """The call's own if it has one, else the config's."""
     seed: int | None = None
-    """Of the request if it has one, else of the config."""
+    """The call's own if it has one, else the config's."""
     user: str | None = None
     logprobs: int | None = None
     suffix: str | None = None
     save: bool = True
-    """False: its content is for the provider and the caller alone, not for logs and traces."""
-    rest_tokens: int | None = None
-    """What the model may write at most when `config.max_tokens` is -1; None when its limits are not known."""
+    """False: its content goes to the provider and the caller alone, not into logs and traces."""
+    remaining_output_tokens: int | None = None
+    """The most tokens the answer may have if `config.max_tokens` is -1; None if the model's limits are not known."""
 
     @property
-    def budget(self) -> int | None:
-        """Tokens the answer may have; None: as many as the provider gives by itself."""
-        return self.rest_tokens if self.config.max_tokens == -1 else self.config.max_tokens
+    def max_output_tokens(self) -> int | None:
+        """The most tokens the answer may have; None: the provider's own default."""
+        return self.remaining_output_tokens if self.config.max_tokens == -1 else self.config.max_tokens
 
 
-def functions(config: ModelConfig) -> list[InlineTool]:
-    """The tools a model is told of. Errors: Invalid (a link to a tool that was not found)."""
+def get_inline_tools(config: ModelConfig) -> list[InlineTool]:
+    """Return the config's tools as they are sent to a model. Raises Invalid for a link that was not resolved."""
     for tool in config.tools or ():
         if not isinstance(tool, InlineTool):
             raise Invalid(f"The config links to the tool {tool.id!r}, but this organisation has no tool of that id.")
     return [tool for tool in config.tools or () if isinstance(tool, InlineTool)]
 
 
-def asked_calls(message: ChatMessage) -> list[ToolCall]:
-    """The tool calls of an assistant message, in whichever of the two forms it has them."""
+def get_tool_calls(message: ChatMessage) -> list[ToolCall]:
+    """Return the tool calls of an assistant message, from `tool_calls` or the deprecated `tool_call`."""
     if message.tool_call and not message.tool_calls:
         return [ToolCall(id="call_0", function=message.tool_call)]
     return message.tool_calls or []
@@ -70,16 +70,19 @@ def asked_calls(message: ChatMessage) -> list[ToolCall]:
 
 @dataclass(frozen=True)
 class Choice:
-    """One sample as the model gave it."""
+    """One sample of a model's answer."""
 
     text: str = ""
-    """Untouched; empty when the provider gave null."""
+    """As the provider sent it; empty for null."""
     tool_calls: list[ToolCall] | None = None
     finish_reason: FinishReason | None = None
-    """An ordinary end with tool calls is `tool_call`, whatever the provider's word: Gemini always says STOP."""
+    """With tool calls `stop` becomes `tool_call`: some providers do not tell them apart (Gemini always sends STOP)."""
 
     def __post_init__(self) -> None:
-        """A stream tells calls and end apart, so the rule can only be applied to both together. Errors: TypeError."""
+        """Normalise the reason; raise TypeError if `text` is no text.
+
+        A stream sends calls and reason in separate events, so the reason is normalised here, where both are known.
+        """
         _check_type(self.text, str)
         if self.tool_calls and self.finish_reason == "stop":
             object.__setattr__(self, "finish_reason", "tool_call")
@@ -91,23 +94,23 @@ class ModelResponse:
 
     choices: list[Choice]
     raw: Json
-    """What the provider sent."""
+    """The body as the provider sent it."""
     usage: Usage | None = None
-    """Of all choices together."""
+    """Of all choices together; None: not reported."""
 
 
 @dataclass(frozen=True)
 class ToolCallPart:
-    """A piece of a tool call; pieces with the same index belong together."""
+    """A fragment of a tool call in a stream; fragments with the same index belong to one call."""
 
     index: int | None
-    """None: a whole call, from a provider that does not count them."""
+    """None: a complete call, from a provider that does not number them."""
     id: str | None = None
     name: str | None = None
     arguments: str = ""
 
     def __post_init__(self) -> None:
-        """Errors: TypeError."""
+        """Raise TypeError for a field of another type."""
         _check_type(self.index, int | None)
         for text in (self.id, self.name):
             _check_type(text, str | None)
@@ -122,98 +125,105 @@ class ResponseDelta:
     tool_calls: tuple[ToolCallPart, ...] = ()
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
-    about: Json = field(default_factory=dict)
-    """What the event says about the whole answer: its id, the model that answered."""
+    response_fields: Json = field(default_factory=dict)
+    """Fields of the whole response that the event has: its id, the model that answered."""
     logprobs: Json | None = None
-    """Of the pieces in it, lists by name."""
+    """Log probabilities of the tokens in this event: lists by name."""
 
     def __post_init__(self) -> None:
-        """Errors: TypeError."""
+        """Raise TypeError if the text is none."""
         _check_type(self.text, str)
 
 
 def _check_type(value: object, kind: type | UnionType) -> None:
-    """What providers send is of any type. Here it is found out, and not where a log is written."""
+    """Raise TypeError for another type: a provider's JSON is checked when it is read, not when a log is written."""
     if not isinstance(value, kind):
         raise TypeError(f"{type(value).__name__} where {kind} should be")
 
 
-def told_usage(prompt: Sequence[Any], generated: Sequence[Any]) -> Usage | None:
-    """The sums of what a provider told; null is 0. None if that are no counts: then they are counted here."""
+def usage_from_counts(prompt: Sequence[Any], generated: Sequence[Any]) -> Usage | None:
+    """Return the usage a provider reported: the sums of its counts, null as 0; None if a value is no count.
+
+    Without usage the tokens are counted by `tokens.count_usage`.
+    """
     sums = []
-    for numbers in (prompt, generated):
-        known = [0 if number is None else number for number in numbers]
-        if not all(isinstance(number, int | float) and 0 <= number <= _MOST_TOKENS for number in known):
+    for values in (prompt, generated):
+        counts = [0 if value is None else value for value in values]
+        if not all(isinstance(count, int | float) and 0 <= count <= _MAX_TOKENS for count in counts):
             return None
-        sums.append(sum(int(number) for number in known))
+        sums.append(sum(int(count) for count in counts))
     return Usage(prompt_tokens=sums[0], generation_tokens=sums[1], total_tokens=sum(sums))
 
 
 class StreamAccumulator:
-    """A streamed sample as far as it came."""
+    """Joins the events of one streamed sample; what has arrived so far can be read at any time."""
 
     def __init__(self) -> None:
         self._text: list[str] = []
         self._tool_calls: list[list[ToolCallPart]] = []
-        self._newest: dict[int | None, list[ToolCallPart]] = {}
+        self._latest_call: dict[int | None, list[ToolCallPart]] = {}
+        """By index: the parts of the call that the next part of this index belongs to."""
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
-        self.about: Json = {}
+        self.response_fields: Json = {}
         self.logprobs: dict[str, list[Any]] = {}
 
-    def add(self, chunk: ResponseDelta) -> None:
-        """Take the next event."""
-        if chunk.text:
-            self._text.append(chunk.text)
-        for part in chunk.tool_calls:
-            self._parts_of_its_call(part).append(part)
-        self.finish_reason = chunk.finish_reason or self.finish_reason
-        self.usage = _merged(self.usage, chunk.usage)
-        self.about.update(chunk.about)
-        for name, values in (chunk.logprobs or {}).items():
+    def add(self, delta: ResponseDelta) -> None:
+        """Add the next event."""
+        if delta.text:
+            self._text.append(delta.text)
+        for part in delta.tool_calls:
+            self._call_of(part).append(part)
+        self.finish_reason = delta.finish_reason or self.finish_reason
+        self.usage = _merge_usage(self.usage, delta.usage)
+        self.response_fields.update(delta.response_fields)
+        for name, values in (delta.logprobs or {}).items():
             if isinstance(values, list):
                 self.logprobs.setdefault(name, []).extend(values)
 
-    def _parts_of_its_call(self, part: ToolCallPart) -> list[ToolCallPart]:
-        """Some servers count every call 0: a name under another id is another call. Some make a new id a piece."""
-        known = self._newest.get(part.index)
-        begins = part.index is None or (part.name and part.id and known and known[0].id not in {None, part.id})
-        if known is None or begins:
-            known = self._newest[part.index] = []
-            self._tool_calls.append(known)
-        return known
+    def _call_of(self, part: ToolCallPart) -> list[ToolCallPart]:
+        """Return the parts of the call this part belongs to, none yet if it begins a call.
+
+        Some servers number every call 0: a name with another id begins a call. Some send a new id with every part.
+        """
+        call = self._latest_call.get(part.index)
+        begins = part.index is None or (part.name and part.id and call and call[0].id not in {None, part.id})
+        if call is None or begins:
+            call = self._latest_call[part.index] = []
+            self._tool_calls.append(call)
+        return call
 
     @property
-    def whole_usage(self) -> Usage | None:
-        """What the provider counted, if its answer came to an end: before that it may have told the prompt's alone."""
+    def final_usage(self) -> Usage | None:
+        """The reported usage once the answer has ended, else None: before its end it may be the prompt's alone."""
         return self.usage if self.finish_reason else None
 
     def choice(self) -> Choice:
-        """The sample so far, in the form a whole answer has."""
-        # Deltas that belong to no name are of something else that the provider streams so: a search of its own.
+        """Return what has arrived of the sample as a `Choice`, the form of an answer that is not streamed."""
+        # Parts without a name are no call of ours: a provider streams its own tools (a web search) the same way.
         named = [parts for parts in self._tool_calls if any(part.name for part in parts)]
-        calls = [_tool_call(index, parts) for index, parts in enumerate(sorted(named, key=_position))]
+        calls = [_tool_call(index, parts) for index, parts in enumerate(sorted(named, key=_index))]
         return Choice("".join(self._text), calls or None, self.finish_reason)
 
 
-def _merged(known: Usage | None, told: Usage | None) -> Usage | None:
-    """Counts are told once or again and again, each the total so far; some providers tell the prompt's first."""
-    if known is None or told is None:
-        return told or known
-    prompt = told.prompt_tokens or known.prompt_tokens
-    generated = told.generation_tokens or known.generation_tokens
+def _merge_usage(known: Usage | None, reported: Usage | None) -> Usage | None:
+    """Return the newest counts: each report is the total so far, and may leave out one of the two counts."""
+    if known is None or reported is None:
+        return reported or known
+    prompt = reported.prompt_tokens or known.prompt_tokens
+    generated = reported.generation_tokens or known.generation_tokens
     return Usage(prompt_tokens=prompt, generation_tokens=generated, total_tokens=prompt + generated)
 
 
-def _position(parts: list[ToolCallPart]) -> int:
+def _index(parts: list[ToolCallPart]) -> int:
     return parts[0].index or 0
 
 
 def _tool_call(index: int, parts: list[ToolCallPart]) -> ToolCall:
-    """A call without arguments has an empty object, which some providers do not stream."""
+    """Join the parts of a call. Without arguments they are an empty object, which some providers do not stream."""
     name = ""
     for part in parts:
-        if part.name != name:  # some servers repeat it with every piece
+        if part.name != name:  # some servers repeat it with every part
             name += part.name or ""
     return ToolCall(
         id=next((part.id for part in parts if part.id), f"call_{index}"),

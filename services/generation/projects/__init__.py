@@ -1,0 +1,1 @@
+"""Projects, their config versions, environments and deployments."""

@@ -1,4 +1,4 @@
-"""Finishing what a deletion began: a hidden project loses its logs, its versions, its deployments, and is removed."""
+"""Deletes everything of a project that is marked deleted: logs, versions, deployments, and then the project itself."""
 
 import asyncio
 import logging
@@ -15,41 +15,44 @@ from shared.errors import Unavailable
 
 logger = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 60.0
-_ABANDONED = timedelta(minutes=1)
-"""A project that has been hidden for so long is nobody's work any more: deleting takes less than its caller waits."""
+_SWEEP_INTERVAL_SECONDS = 60.0
+_ABANDONED_AFTER = timedelta(minutes=1)
+"""Age of a deletion that its caller no longer works on: deleting takes less than a caller waits."""
 
 
 class ProjectDeletion:
-    """Every step may be repeated, by any number of replicas."""
+    """Deletes projects; every step may be repeated, by any number of replicas."""
 
     def __init__(self, stores: Stores, invalidation: Invalidation, log_writer: LogWriter) -> None:
         self._stores = stores
         self._invalidation = invalidation
-        self._logbook = log_writer
+        self._log_writer = log_writer
 
-    async def finish(self, organisation: str, project_id: str, actor: Actor | None = None) -> None:
-        """Remove all a hidden project has; itself last, for until then this is found again. Errors: Unavailable.
+    async def purge(self, organisation: str, project_id: str, actor: Actor | None = None) -> None:
+        """Delete everything of a project that is marked deleted. Raises Unavailable; may be called again.
 
-        Others are told after its versions are removed: one that was read before is forgotten, and none after.
+        The project's own document goes last: as long as it is there, `run` finds it. `ProjectChanged` is published
+        after the versions are deleted: replicas then drop the versions they have cached and can read none again.
         """
         now, trace = datetime.now(UTC), telemetry.outgoing().get("traceparent")
-        await self._logbook.close(ProjectDeleted(organisation=organisation, project_id=project_id, at=now, trace=trace))
-        await self._stores.versions.remove(organisation, project_id)
-        await self._stores.deployments.remove(organisation, project_id)
+        deleted = ProjectDeleted(organisation=organisation, project_id=project_id, at=now, trace=trace)
+        await self._log_writer.close(deleted)
+        await self._stores.versions.delete_by_project(organisation, project_id)
+        await self._stores.deployments.delete_by_project(organisation, project_id)
         await self._invalidation.publish(
             ProjectChanged(organisation=organisation, project_id=project_id, what="deleted", actor=actor)
         )
-        await self._stores.projects.remove(organisation, project_id)
+        await self._stores.projects.delete(organisation, project_id)
 
     async def run(self) -> None:
-        """Finish for ever what was interrupted, at once and then every minute."""
+        """Purge the projects whose deletion was interrupted: at once and then every minute, until cancelled."""
         while True:
             try:
-                for organisation, project_id in await self._stores.projects.hidden(datetime.now(UTC) - _ABANDONED):
-                    await self.finish(organisation, project_id)
+                before = datetime.now(UTC) - _ABANDONED_AFTER
+                for organisation, project_id in await self._stores.projects.list_marked_deleted(before):
+                    await self.purge(organisation, project_id)
             except Unavailable as error:
                 logger.warning("deleted projects are not removed for now", extra={"error": error.message})
             except Exception:
                 logger.exception("deleted projects could not be removed")
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_SWEEP_INTERVAL_SECONDS)

@@ -1,43 +1,45 @@
-"""Putting configs into environments: every change is in the history, and everybody hears of it."""
+"""Deploys configs into environments and removes them; every change is stored in the history and published."""
 
 from typing import Literal
 
 from services.generation.projects.invalidation import Invalidation
-from services.generation.store import DeploymentStore, Place
+from services.generation.store import DeploymentStore, DeploymentTarget
 from shared.contracts.principal import Actor
 from shared.contracts.projects import ProjectChanged
 
 
 class Deployer:
-    """The store, and who has to know."""
+    """Stores a change of what is deployed, then publishes `ProjectChanged`."""
 
     def __init__(self, store: DeploymentStore, invalidation: Invalidation) -> None:
         self._store = store
         self._invalidation = invalidation
 
-    async def put(self, place: Place, config_id: str | None, actor: Actor | None) -> None:
-        """Deploy a config, or leave the place empty.
+    async def deploy(self, target: DeploymentTarget, config_id: str | None, actor: Actor | None) -> None:
+        """Deploy a config in the target; None removes what is deployed. Raises Unavailable.
 
-        What is so already is no change, yet it is told again: a command may be repeated because telling had failed.
+        Deploying what is deployed already stores nothing but publishes the stored change again: a command is repeated
+        when publishing had failed.
         """
         while True:
-            last = await self._store.last(place)
-            change = last if last.config_id == config_id else await self._store.add(place, last, config_id, actor)
+            latest = await self._store.get_latest(target)
+            unchanged = latest.config_id == config_id
+            change = latest if unchanged else await self._store.insert_next(target, latest, config_id, actor)
             if change is not None:
                 break
         if change.id:
-            await self._tell(place, "undeployed" if config_id is None else "deployed", change.id, actor)
+            await self._publish(target, "undeployed" if config_id is None else "deployed", change.id, actor)
 
-    async def put_first(self, place: Place, config_id: str, actor: Actor | None) -> None:
-        """Deploy where nothing ever was; what was deployed, or removed, stays so."""
-        last = await self._store.last(place)
-        if last.id:
+    async def deploy_first(self, target: DeploymentTarget, config_id: str, actor: Actor | None) -> None:
+        """Deploy a config in the target if nothing was ever deployed there, not even what was removed since."""
+        latest = await self._store.get_latest(target)
+        if latest.id:
             return
-        if change := await self._store.add(place, last, config_id, actor):
-            await self._tell(place, "deployed", change.id, actor)
+        if change := await self._store.insert_next(target, latest, config_id, actor):
+            await self._publish(target, "deployed", change.id, actor)
 
-    async def _tell(
-        self, place: Place, what: Literal["deployed", "undeployed"], change_id: str, actor: Actor | None
+    async def _publish(
+        self, target: DeploymentTarget, what: Literal["deployed", "undeployed"], deployment_id: str, actor: Actor | None
     ) -> None:
-        event = ProjectChanged(organisation=place.organisation, project_id=place.project_id, what=what, actor=actor)
-        await self._invalidation.publish(event, change_id)
+        event = ProjectChanged(organisation=target.organisation, project_id=target.project_id, what=what, actor=actor)
+        await self._invalidation.publish(event, deployment_id)

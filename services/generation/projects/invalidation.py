@@ -1,7 +1,7 @@
-"""Changes of projects and environments: told to everybody, and heard from other replicas, so that memories stay true.
+"""Cache invalidation: changes of projects and environments are published, and caches drop what other replicas changed.
 
-Who changes something forgets first and then tells, before its caller is answered. The others hear of it over the
-connection that brings them the next request, and before it.
+A replica that saves a change drops its own entries, then publishes the event, then answers. Other replicas receive the
+event over the connection that brings them their next request, and before that request.
 """
 
 from collections.abc import Callable
@@ -10,31 +10,34 @@ from shared import ids
 from shared.bus import Bus
 from shared.contracts.projects import ProjectChanged
 
-Forget = Callable[[ProjectChanged | None], None]
-"""Forget what the change concerns; everything if None."""
+InvalidateCallback = Callable[[ProjectChanged | None], None]
+"""Drops what the change concerns; everything if None."""
 
 
 class Invalidation:
-    """The event `ProjectChanged`."""
+    """Publishes and receives `ProjectChanged`, and calls the registered callbacks for each."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._memories: list[Forget] = []
+        self._callbacks: list[InvalidateCallback] = []
 
-    def register(self, forget: Forget) -> None:
-        """Have `forget` called for every change."""
-        self._memories.append(forget)
+    def register(self, callback: InvalidateCallback) -> None:
+        """Have `callback` called for every change, of this replica and of others."""
+        self._callbacks.append(callback)
 
-    async def listen(self) -> None:
-        """Hear of changes made elsewhere. Some may be missed while offline, so coming back forgets everything."""
-        await self._bus.subscribe(ProjectChanged, self._forget)
+    async def subscribe(self) -> None:
+        """Subscribe to the changes of other replicas. After a reconnect everything is dropped: events may be missed."""
+        await self._bus.subscribe(ProjectChanged, self._invalidate)
 
     async def publish(self, change: ProjectChanged, *cause: str) -> None:
-        """Announce a change that is saved; equal causes are one change. Errors: Unavailable (repeat the command)."""
-        self._forget(change)
+        """Drop what a saved change concerns and publish it; equal causes are one event. Raises Unavailable.
+
+        After Unavailable the caller repeats its command, which publishes again.
+        """
+        self._invalidate(change)
         message_id = ids.derive("evt", change.organisation, change.project_id or "", change.what, *cause)
         await self._bus.publish_event(change, message_id=message_id)
 
-    def _forget(self, change: ProjectChanged | None) -> None:
-        for forget in self._memories:
-            forget(change)
+    def _invalidate(self, change: ProjectChanged | None) -> None:
+        for callback in self._callbacks:
+            callback(change)

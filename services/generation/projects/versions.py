@@ -1,4 +1,4 @@
-"""What makes two configs the same version: equal canonical text, within one project (behaviour.md §2)."""
+"""Config versions: the id is derived from the project and the config's canonical JSON (behaviour.md §2)."""
 
 import json
 from typing import Any
@@ -7,34 +7,35 @@ from shared import ids
 from shared.contracts.chat import LinkedTool
 from shared.contracts.projects import Config, ModelConfig
 
-_LABELS = {"name", "description"}
-"""Of a model config: they say what it is for, not what it does. Of a tool they are what the model is told."""
+_DESCRIPTIVE_FIELDS = {"name", "description"}
+"""Fields of a model config without effect on calls; not part of its identity. Of a tool config they are: the model is
+sent them."""
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    """JSON has one kind of number: 1 and 1.0 are the same."""
+def _normalised(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Return the JSON value with whole floats as integers: JSON has one kind of number, so 1 and 1.0 are the same."""
     match value:
         case float() if value.is_integer():
             return int(value)
         case dict():
-            return {key: _plain(item) for key, item in value.items()}
+            return {key: _normalised(item) for key, item in value.items()}
         case list():
-            return [_plain(item) for item in value]
+            return [_normalised(item) for item in value]
         case _:
             return value
 
 
-def canonical(config: Config) -> str:
-    """One text for all ways to write the same behaviour.
+def canonical_json(config: Config) -> str:
+    """Return the same JSON text for all ways to write a config with the same behaviour.
 
     Defaults are filled in; nulls of the contract's own fields and empty lists are dropped (nulls inside `other`,
     `parameters` and JSON schemas mean something and stay); keys are sorted; lists keep their order. A linked tool
-    counts by its id alone: what it says is looked up at call time. Of an inline tool `source` does not count: its
+    counts by its id alone: its definition is looked up at call time. Of an inline tool `source` does not count: its
     definition stands here, and answers always say `inline`.
     """
     content = config.model_dump(exclude_none=True)
     if isinstance(config, ModelConfig):
-        content = {key: value for key, value in content.items() if key not in _LABELS and value != []}
+        content = {key: value for key, value in content.items() if key not in _DESCRIPTIVE_FIELDS and value != []}
         if config.tools:
             content["tools"] = [
                 {"id": tool.id, "source": tool.source}
@@ -42,9 +43,9 @@ def canonical(config: Config) -> str:
                 else {key: value for key, value in dumped.items() if key != "source"}
                 for tool, dumped in zip(config.tools, content["tools"], strict=True)
             ]
-    return json.dumps(_plain(content), sort_keys=True, separators=(",", ":"))
+    return json.dumps(_normalised(content), sort_keys=True, separators=(",", ":"))
 
 
 def version_id(project_id: str, config: Config) -> str:
-    """The id of this config in this project."""
-    return ids.derive("config", project_id, canonical(config))
+    """Return the id of this config's version in this project."""
+    return ids.derive("config", project_id, canonical_json(config))

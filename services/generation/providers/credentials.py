@@ -22,7 +22,10 @@ class Credentials:
         self._store = store
         self._seal = seal
         self._keys: Cache[str, dict[str, str]] = Cache(
-            most=5_000, fresh_seconds=_FRESH_SECONDS, stale_seconds=_STALE_SECONDS
+            tags=lambda organisation, _: [organisation],
+            max_entries=5_000,
+            fresh_seconds=_FRESH_SECONDS,
+            stale_seconds=_STALE_SECONDS,
         )
 
     async def of(self, organisation: str, sealed: str | None) -> dict[str, str]:
@@ -40,28 +43,31 @@ class Credentials:
 
     async def _open(self, organisation: str) -> dict[str, str]:
         keys: dict[str, str] = {}
-        for sealed in await self._store.sealed(organisation):
+        for sealed in await self._store.list_encrypted(organisation):
             keys |= self._seal.open(sealed)
         return keys
 
     async def listed(self, organisation: str) -> list[ProviderKey]:
         """What people may see."""
-        return await self._store.all(organisation)
+        return await self._store.list_all(organisation)
 
     async def set(self, organisation: str, name: str, sealed: str, by: str) -> ProviderKey:
         """Keep the key in `sealed` (`{"key": …}`), under a seal of its own."""
         key = self._seal.open(sealed)["key"]
         tail = key[-_SHOWN:] if len(key) >= _LONG_ENOUGH else ""
-        kept = await self._store.put(organisation, name, tail, self._seal.close({name: key}), by)
-        self.forget(organisation)
+        kept = await self._store.upsert(organisation, name, tail, self._seal.close({name: key}), by)
+        self.invalidate(organisation)
         return kept
 
     async def delete(self, organisation: str, name: str) -> None:
         """Errors: NotFound."""
         if not await self._store.delete(organisation, name):
             raise NotFound(f"The organisation keeps no key {name!r}.")
-        self.forget(organisation)
+        self.invalidate(organisation)
 
-    def forget(self, organisation: str | None = None) -> None:
+    def invalidate(self, organisation: str | None = None) -> None:
         """Ask the store again; None: for everybody."""
-        self._keys.forget(lambda key, _: organisation in (None, key))
+        if organisation is None:
+            self._keys.clear()
+        else:
+            self._keys.invalidate(organisation)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pydantic_core import to_json
 
 from services.generation import models
-from services.generation.models.features import check, refuse
+from services.generation.models.features import check_features, validate_request
 from services.generation.models.request import ModelRequest
 from services.generation.providers.base import PreparedRequest
 from services.generation.providers.dialects import openai
@@ -55,9 +55,9 @@ class Providers:
             row.check(request.config)
         if _chats_only(row, request):
             request = _as_chat(request)
-        check(request)
-        refuse(request, row.lacks, row.title)
-        models.refuse_impossible(request)
+        validate_request(request)
+        check_features(request, row.lacks, row.title)
+        models.check_model_supports(request)
         key = self._key(row, keys)
         base_url = self._address(row, keys)
         together = row.several and not request.stream
@@ -83,13 +83,13 @@ class Providers:
         return [prepared] if together else [prepared] * request.samples
 
     def needs_budget(self, request: ModelRequest) -> bool:
-        """Whether `rest_tokens` is worth working out: OpenAI's chat goes on to the end of the context window by itself.
+        """Whether `remaining_output_tokens` is needed: OpenAI's chat goes on to the end of the context by itself.
 
         Errors: those of `row`.
         """
         row = self.row(request.config)
         config = request.config
-        if config.max_tokens != -1 or models.find(config.provider, config.model) is None:
+        if config.max_tokens != -1 or models.find_model(config.provider, config.model) is None:
             return False
         chats = request.messages is not None or _chats_only(row, request)
         return not (chats and row.dialect is openai)
@@ -136,7 +136,7 @@ def _chats_only(row: Row, request: ModelRequest) -> bool:
     """Whether this completion goes to a model that only chats."""
     if request.prompt is None:
         return False
-    model = models.find(request.config.provider, request.config.model)
+    model = models.find_model(request.config.provider, request.config.model)
     by_name = row.chat_models is not None and row.chat_models.match(request.config.model) is not None
     return by_name or (model is not None and model.kind == "chat")
 

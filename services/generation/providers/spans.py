@@ -49,7 +49,10 @@ class CallSpan:
         """Whatever came of a stream."""
         if (accumulator := self._joined) is not None:
             self._answered(
-                [accumulator.choice()], accumulator.usage, accumulator.about.get("model"), accumulator.about.get("id")
+                [accumulator.choice()],
+                accumulator.usage,
+                accumulator.response_fields.get("model"),
+                accumulator.response_fields.get("id"),
             )
         self._span.end()
 

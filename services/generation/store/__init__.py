@@ -1,11 +1,11 @@
-"""The collections of `generation`, a file per noun."""
+"""The MongoDB collections of the generation service, one store class in a file each."""
 
 from typing import NamedTuple
 
 from services.generation.store.credentials import CredentialStore
-from services.generation.store.deployments import DeploymentStore, Place
+from services.generation.store.deployments import DeploymentStore, DeploymentTarget
 from services.generation.store.environments import EnvironmentStore, StoredEnvironments
-from services.generation.store.projects import ProjectStore
+from services.generation.store.projects import ProjectStore, StoredProject
 from services.generation.store.redirects import RedirectStore
 from services.generation.store.tools import StoredTool, ToolStore
 from services.generation.store.versions import VersionStore
@@ -14,21 +14,22 @@ from shared.mongo import Database
 __all__ = [
     "CredentialStore",
     "DeploymentStore",
+    "DeploymentTarget",
     "EnvironmentStore",
-    "Place",
     "ProjectStore",
     "RedirectStore",
     "StoredEnvironments",
+    "StoredProject",
     "StoredTool",
     "Stores",
     "ToolStore",
     "VersionStore",
-    "stores",
+    "create_stores",
 ]
 
 
 class Stores(NamedTuple):
-    """All there are."""
+    """One store for each collection."""
 
     projects: ProjectStore
     versions: VersionStore
@@ -39,15 +40,15 @@ class Stores(NamedTuple):
     tools: ToolStore
 
     async def prepare(self) -> None:
-        """Declare the indexes."""
+        """Create the indexes of every collection. Raises Unavailable while the database is away."""
         for store in (
             self.projects, self.versions, self.deployments, self.redirects, self.credentials, self.tools,
         ):  # fmt: skip
             await store.prepare()
 
 
-def stores(database: Database) -> Stores:
-    """All of them, in one database."""
+def create_stores(database: Database) -> Stores:
+    """Return a store for each collection of `database`."""
     return Stores(
         projects=ProjectStore(database),
         versions=VersionStore(database),

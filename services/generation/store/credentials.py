@@ -1,4 +1,4 @@
-"""Provider keys, encrypted, a document each."""
+"""The collection `credentials`: the provider keys of organisations, encrypted, one document each."""
 
 from datetime import UTC, datetime
 
@@ -6,7 +6,7 @@ from shared import mongo
 from shared.contracts.credentials import ProviderKey
 
 
-def _key(document: mongo.Document) -> ProviderKey:
+def _provider_key(document: mongo.Document) -> ProviderKey:
     return ProviderKey(
         name=document["name"],
         tail=document["tail"],
@@ -17,27 +17,27 @@ def _key(document: mongo.Document) -> ProviderKey:
 
 @mongo.store
 class CredentialStore:
-    """The collection `credentials`; `_id` is organisation/name."""
+    """Reads and writes provider keys; `_id` is `<organisation>/<name>`."""
 
     def __init__(self, database: mongo.Database) -> None:
         self._credentials = database["credentials"]
 
     async def prepare(self) -> None:
-        """Indexes."""
+        """Create the indexes."""
         await self._credentials.create_index([("organisation", 1), ("name", 1)], unique=True)
 
-    async def all(self, organisation: str) -> list[ProviderKey]:
-        """By name, without the keys themselves."""
-        found = self._credentials.find({"organisation": organisation}, {"sealed": 0}).sort([("name", 1)])
-        return [_key(document) async for document in found]
+    async def list_all(self, organisation: str) -> list[ProviderKey]:
+        """Return the organisation's provider keys, sorted by name, without the keys themselves."""
+        cursor = self._credentials.find({"organisation": organisation}, {"sealed": 0}).sort([("name", 1)])
+        return [_provider_key(document) async for document in cursor]
 
-    async def sealed(self, organisation: str) -> list[str]:
-        """The encrypted keys, each `{name: key}`."""
-        found = self._credentials.find({"organisation": organisation}, {"sealed": 1})
-        return [document["sealed"] async for document in found]
+    async def list_encrypted(self, organisation: str) -> list[str]:
+        """Return the organisation's encrypted keys; each decrypts to `{name: key}`."""
+        cursor = self._credentials.find({"organisation": organisation}, {"sealed": 1})
+        return [document["sealed"] async for document in cursor]
 
-    async def put(self, organisation: str, name: str, tail: str, sealed: str, by: str) -> ProviderKey:
-        """Make or replace."""
+    async def upsert(self, organisation: str, name: str, tail: str, sealed: str, by: str) -> ProviderKey:
+        """Insert or replace the key `name`; `tail` may be shown, `sealed` is encrypted, `by` is an email address."""
         document = {
             "_id": f"{organisation}/{name}",
             "organisation": organisation,
@@ -48,9 +48,9 @@ class CredentialStore:
             "changed_by": by,
         }
         await self._credentials.replace_one({"_id": document["_id"]}, document, upsert=True)
-        return _key(document)
+        return _provider_key(document)
 
     async def delete(self, organisation: str, name: str) -> bool:
-        """Whether there was one."""
+        """Delete the key `name`; return False if there was none."""
         deleted = await self._credentials.delete_one({"_id": f"{organisation}/{name}"})
         return bool(deleted.deleted_count)

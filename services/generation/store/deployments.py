@@ -1,7 +1,7 @@
-"""The collection `deployments`: every change of what is deployed, and never changed itself.
+"""The collection `deployments`: one document for each change of what is deployed; documents are never updated.
 
-What is deployed is what the last change in a place says: state and history cannot disagree, because they are one.
-The number of a change is unique in its place, so of two who decide on the same moment one has to decide again.
+What is deployed in a target is the config of its latest document: state and history cannot disagree, because they are
+one. Numbers are unique within a target, so of two changes decided at the same moment one is refused and decided again.
 """
 
 from collections.abc import Sequence
@@ -19,24 +19,26 @@ from shared.contracts.principal import Actor
 _NEWEST_FIRST = [("deployed_at", DESCENDING), ("_id", DESCENDING)]
 
 
-class Place(NamedTuple):
-    """Where at most one config is deployed."""
+class DeploymentTarget(NamedTuple):
+    """A project in an environment: at most one config is deployed there. Stored as these fields."""
 
     organisation: str
     project_id: str
     environment_id: str
 
 
-class Last(NamedTuple):
-    """The last change in a place."""
+class LatestDeployment(NamedTuple):
+    """The latest change in a target."""
 
     id: str
+    """Empty: nothing was ever deployed there."""
     number: int
-    """From 1, without gaps; 0 of a deployment that is older than the history."""
+    """Counts the changes in the target, from 1 without gaps; 0 for a deployment stored before changes were numbered."""
     config_id: str | None
+    """None: the config was removed."""
 
 
-NOTHING = Last("", 0, None)
+NEVER_DEPLOYED = LatestDeployment("", 0, None)
 
 
 def _deployment(document: mongo.Document) -> Deployment:
@@ -52,13 +54,13 @@ def _deployment(document: mongo.Document) -> Deployment:
 
 @mongo.store
 class DeploymentStore:
-    """Deployer and removals."""
+    """Appends and reads deployments, and removals of what is deployed."""
 
     def __init__(self, database: mongo.Database) -> None:
         self._deployments = database["deployments"]
 
     async def prepare(self) -> None:
-        """Indexes."""
+        """Create the indexes."""
         await self._deployments.create_index(
             [
                 ("organisation", ASCENDING),
@@ -73,21 +75,26 @@ class DeploymentStore:
             [("organisation", ASCENDING), ("project_id", ASCENDING), *_NEWEST_FIRST], name="project_by_time"
         )
 
-    async def last(self, place: Place) -> Last:
-        """The last change there; `NOTHING` if there was none."""
-        document = await self._deployments.find_one(place._asdict(), sort=[("number", DESCENDING)])
+    async def get_latest(self, target: DeploymentTarget) -> LatestDeployment:
+        """Return the latest change in the target; `NEVER_DEPLOYED` if there was none."""
+        document = await self._deployments.find_one(target._asdict(), sort=[("number", DESCENDING)])
         if document is None:
-            return NOTHING
-        return Last(str(document["_id"]), document.get("number", 0), document["config_id"])
+            return NEVER_DEPLOYED
+        return LatestDeployment(str(document["_id"]), document.get("number", 0), document["config_id"])
 
-    async def add(self, place: Place, before: Last, config_id: str | None, actor: Actor | None) -> Last | None:
-        """Another config, or none, in the place; None if there was another change since `before`."""
-        change = Last(ids.mint("dep"), before.number + 1, config_id)
-        document = place._asdict() | {
+    async def insert_next(
+        self, target: DeploymentTarget, previous: LatestDeployment, config_id: str | None, actor: Actor | None
+    ) -> LatestDeployment | None:
+        """Insert the change after `previous`: this config is deployed (None: removed) in the target.
+
+        Return the change; None, with nothing stored, if `previous` is not the latest any more.
+        """
+        change = LatestDeployment(ids.mint("dep"), previous.number + 1, config_id)
+        document = target._asdict() | {
             "_id": change.id,
             "number": change.number,
             "config_id": config_id,
-            "previous_config_id": before.config_id,
+            "previous_config_id": previous.config_id,
             "by": actor and actor.model_dump(exclude_none=True),
             "deployed_at": datetime.now(UTC),
         }
@@ -97,43 +104,43 @@ class DeploymentStore:
             return None
         return change
 
-    async def deployed(
+    async def get_deployed_config_ids(
         self, organisation: str, project_ids: Sequence[str], environment_ids: Sequence[str]
     ) -> dict[tuple[str, str], str]:
-        """The config in each place (project, environment); places without one are left out."""
-        places = {"project_id": {"$in": list(project_ids)}, "environment_id": {"$in": list(environment_ids)}}
-        return await self._deployed({"organisation": organisation} | places)
+        """Return the deployed config ids by (project id, environment id); where nothing is deployed there is no key."""
+        targets = {"project_id": {"$in": list(project_ids)}, "environment_id": {"$in": list(environment_ids)}}
+        return await self._aggregate_deployed({"organisation": organisation} | targets)
 
-    async def projects_in(self, organisation: str, environment_id: str) -> list[str]:
-        """The projects that have something deployed in an environment."""
-        found = await self._deployed({"organisation": organisation, "environment_id": environment_id})
-        return [project_id for project_id, _ in found]
+    async def list_deployed_project_ids(self, organisation: str, environment_id: str) -> list[str]:
+        """Return the ids of the projects that have a config deployed in the environment."""
+        deployed = await self._aggregate_deployed({"organisation": organisation, "environment_id": environment_id})
+        return [project_id for project_id, _ in deployed]
 
-    async def _deployed(self, matching: mongo.Document) -> dict[tuple[str, str], str]:
-        place = {"project": "$project_id", "environment": "$environment_id"}
-        found = self._deployments.aggregate(
+    async def _aggregate_deployed(self, query: mongo.Document) -> dict[tuple[str, str], str]:
+        target = {"project": "$project_id", "environment": "$environment_id"}
+        cursor = self._deployments.aggregate(
             [
-                {"$match": matching},
+                {"$match": query},
                 {"$sort": {"project_id": ASCENDING, "environment_id": ASCENDING, "number": DESCENDING}},
-                {"$group": {"_id": place, "config_id": {"$first": "$config_id"}}},
+                {"$group": {"_id": target, "config_id": {"$first": "$config_id"}}},
             ]
         )
         return {
-            (line["_id"]["project"], line["_id"]["environment"]): line["config_id"]
-            async for line in found
-            if line["config_id"] is not None
+            (group["_id"]["project"], group["_id"]["environment"]): group["config_id"]
+            async for group in cursor
+            if group["config_id"] is not None
         }
 
-    async def history(self, organisation: str, project_id: str, page: Page) -> tuple[list[Deployment], int]:
-        """A page of the changes in a project, newest first, and how many there are."""
-        matching = {"organisation": organisation, "project_id": project_id}
-        total = await self._deployments.count_documents(matching)
-        skipped = page.number * page.size
-        if not 0 <= skipped < total:
+    async def list_page(self, organisation: str, project_id: str, page: Page) -> tuple[list[Deployment], int]:
+        """Return a page of the project's deployments and removals, newest first, and the total count."""
+        query = {"organisation": organisation, "project_id": project_id}
+        total = await self._deployments.count_documents(query)
+        skip = page.number * page.size
+        if not 0 <= skip < total:
             return [], total
-        found = self._deployments.find(matching, sort=_NEWEST_FIRST, skip=skipped, limit=page.size)
-        return [_deployment(document) async for document in found], total
+        cursor = self._deployments.find(query, sort=_NEWEST_FIRST, skip=skip, limit=page.size)
+        return [_deployment(document) async for document in cursor], total
 
-    async def remove(self, organisation: str, project_id: str) -> None:
-        """All of a project."""
+    async def delete_by_project(self, organisation: str, project_id: str) -> None:
+        """Delete every document of the project."""
         await self._deployments.delete_many({"organisation": organisation, "project_id": project_id})

@@ -1,7 +1,6 @@
-"""The collection `environment_sets`: one document has all environments of an organisation.
+"""The collection `environment_sets`: one document holds all environments of an organisation.
 
-That names are unique and exactly one is the default is then a promise about one document, which MongoDB changes
-atomically.
+MongoDB updates one document atomically, so names stay unique and exactly one environment is the default.
 """
 
 from typing import NamedTuple
@@ -17,12 +16,12 @@ class StoredEnvironments(NamedTuple):
 
     environments: tuple[Environment, ...]
     revision: int
-    """Counts the changes, from 1."""
+    """Counts the saved changes, from 1."""
 
 
 @mongo.store
 class EnvironmentStore:
-    """Environments by organisation; an organisation that never changed them has no document."""
+    """Reads and writes the environments of an organisation; one that never changed them has no document."""
 
     def __init__(self, database: mongo.Database) -> None:
         self._sets = database["environment_sets"]
@@ -32,18 +31,18 @@ class EnvironmentStore:
         document = await self._sets.find_one({"_id": organisation})
         if document is None:
             return None
-        places = tuple(Environment.model_validate(place) for place in document["places"])
-        return StoredEnvironments(places, document["revision"])
+        environments = tuple(Environment.model_validate(one) for one in document["places"])
+        return StoredEnvironments(environments, document["revision"])
 
     async def save(self, organisation: str, stored: StoredEnvironments) -> bool:
         """Save a change of revision `stored.revision - 1`; return False if that is not the newest revision any more."""
-        places = [place.model_dump() for place in stored.environments]
-        change = {"places": places, "revision": stored.revision}
+        environments = [environment.model_dump() for environment in stored.environments]
+        change = {"places": environments, "revision": stored.revision}
         if stored.revision == 1:
             try:
                 await self._sets.insert_one({"_id": organisation} | change)
             except DuplicateKeyError:
                 return False
             return True
-        wanted = {"_id": organisation, "revision": stored.revision - 1}
-        return (await self._sets.update_one(wanted, {"$set": change})).matched_count == 1
+        query = {"_id": organisation, "revision": stored.revision - 1}
+        return (await self._sets.update_one(query, {"$set": change})).matched_count == 1

@@ -1,4 +1,4 @@
-"""Redirects of models, a document each."""
+"""The collection `redirects`: redirects of models, one document each."""
 
 from datetime import UTC, datetime
 
@@ -12,30 +12,30 @@ def _redirect(document: mongo.Document) -> Redirect:
 
 @mongo.store
 class RedirectStore:
-    """The collection `redirects`; `_id` is organisation/provider/model."""
+    """Reads and writes redirects; `_id` is `<organisation>/<provider>/<model>` of the redirected model."""
 
     def __init__(self, database: mongo.Database) -> None:
         self._redirects = database["redirects"]
 
     async def prepare(self) -> None:
-        """Indexes."""
+        """Create the indexes."""
         await self._redirects.create_index([("organisation", 1), ("provider", 1), ("model", 1)], unique=True)
 
-    async def all(self, organisation: str) -> list[Redirect]:
-        """By provider and model."""
-        found = self._redirects.find({"organisation": organisation}).sort([("provider", 1), ("model", 1)])
-        return [_redirect(document) async for document in found]
+    async def list_all(self, organisation: str) -> list[Redirect]:
+        """Return the organisation's redirects, sorted by provider and model."""
+        cursor = self._redirects.find({"organisation": organisation}).sort([("provider", 1), ("model", 1)])
+        return [_redirect(document) async for document in cursor]
 
-    async def put(self, organisation: str, asked: Target, rest: dict[str, object]) -> Redirect:
-        """Make or replace; `rest` are the other fields of a redirect."""
-        redirect = Redirect.model_validate({"asked": asked, "changed_at": datetime.now(UTC), **rest})
-        place = {"organisation": organisation, "provider": asked.provider, "model": asked.model}
-        document = {"_id": _id(organisation, asked), **place, "content": redirect.model_dump_json()}
+    async def upsert(self, organisation: str, asked: Target, fields: dict[str, object]) -> Redirect:
+        """Insert or replace the redirect of `asked`; `fields` are the others of `Redirect`, without `changed_at`."""
+        redirect = Redirect.model_validate({"asked": asked, "changed_at": datetime.now(UTC), **fields})
+        key = {"organisation": organisation, "provider": asked.provider, "model": asked.model}
+        document = {"_id": _id(organisation, asked), **key, "content": redirect.model_dump_json()}
         await self._redirects.replace_one({"_id": document["_id"]}, document, upsert=True)
         return redirect
 
     async def delete(self, organisation: str, asked: Target) -> bool:
-        """Whether there was one."""
+        """Delete the redirect of `asked`; return False if there was none."""
         deleted = await self._redirects.delete_one({"_id": _id(organisation, asked)})
         return bool(deleted.deleted_count)
 

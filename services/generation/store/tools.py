@@ -1,4 +1,4 @@
-"""The organisation's tools. Settings are kept as JSON text, secrets sealed."""
+"""The collection `tools`: the organisation's tools; settings are stored as JSON text, secrets encrypted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,17 +14,17 @@ from shared.errors import Conflict
 
 @dataclass(frozen=True)
 class StoredTool:
-    """A tool with its secrets, which are under seal."""
+    """A tool as it is stored, with its secrets encrypted."""
 
     id: str
     name: str
     settings: ToolSettings
     sealed: str | None = field(default=None, repr=False)
-    """Secrets by name (shared/sealing.py)."""
+    """Secrets by name, encrypted (shared/sealing.py); None: it has none."""
     tails: dict[str, str] = field(default_factory=dict)
-    """What may be shown of each secret, by its name."""
+    """The last characters of each secret that may be shown, by the secret's name."""
     revision: int = 1
-    """Counts the changes."""
+    """Counts the changes, from 1."""
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     updated_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -54,63 +54,69 @@ def _document(tool: StoredTool) -> mongo.Document:
     }
 
 
-def _taken(name: str) -> Conflict:
+def _name_conflict(name: str) -> Conflict:
     return Conflict(f"There is a tool named {name!r} already; choose another name.")
 
 
 @mongo.store
 class ToolStore:
-    """A collection; names are unique within an organisation."""
+    """Reads and writes tools; names are unique within an organisation."""
 
     def __init__(self, database: mongo.Database) -> None:
         self._tools = database["tools"]
 
     async def prepare(self) -> None:
-        """The index that keeps names unique."""
+        """Create the index that keeps names unique."""
         await self._tools.create_index([("organisation", 1), ("name", 1)], unique=True)
 
-    async def create(self, organisation: str, tool: StoredTool) -> StoredTool:
-        """Store it; what is stored under its id already stays as it is. Errors: Conflict (name)."""
-        wanted = {"_id": tool.id, "organisation": organisation}
+    async def insert(self, organisation: str, tool: StoredTool) -> StoredTool:
+        """Insert the tool and return it; return the stored one, unchanged, if there is one of this id already.
+
+        Raises Conflict if another tool has the name.
+        """
+        query = {"_id": tool.id, "organisation": organisation}
         try:
-            await self._tools.update_one(wanted, {"$setOnInsert": _document(tool)}, upsert=True)
+            await self._tools.update_one(query, {"$setOnInsert": _document(tool)}, upsert=True)
         except DuplicateKeyError:  # the name is another tool's, or a repeat at the same moment was first
             if stored := await self.get(organisation, tool.id):
                 return stored
-            raise _taken(tool.name) from None
+            raise _name_conflict(tool.name) from None
         return await self.get(organisation, tool.id) or tool
 
     async def replace(self, organisation: str, tool: StoredTool) -> bool:
-        """Store the next revision; False if it is not the next one any more. Errors: Conflict (name)."""
-        wanted = {"_id": tool.id, "organisation": organisation, "revision": tool.revision - 1}
+        """Replace revision `tool.revision - 1`; return False if that is not the stored revision any more.
+
+        Raises Conflict if another tool has the name.
+        """
+        query = {"_id": tool.id, "organisation": organisation, "revision": tool.revision - 1}
         try:
-            written = await self._tools.update_one(wanted, {"$set": _document(tool)})
+            result = await self._tools.update_one(query, {"$set": _document(tool)})
         except DuplicateKeyError:
-            raise _taken(tool.name) from None
-        return bool(written.matched_count)
+            raise _name_conflict(tool.name) from None
+        return bool(result.matched_count)
 
     async def delete(self, organisation: str, tool_id: str) -> bool:
-        """Whether there was one."""
-        removed = await self._tools.delete_one({"_id": tool_id, "organisation": organisation})
-        return bool(removed.deleted_count)
+        """Delete the tool; return False if there was none."""
+        result = await self._tools.delete_one({"_id": tool_id, "organisation": organisation})
+        return bool(result.deleted_count)
 
     async def get(self, organisation: str, tool_id: str) -> StoredTool | None:
-        """One tool by id."""
+        """Return the tool with this id; None if there is none."""
         document = await self._tools.find_one({"_id": tool_id, "organisation": organisation})
         return _tool(document) if document else None
 
-    async def named(self, organisation: str, name: str) -> StoredTool | None:
-        """One tool by name."""
+    async def find_by_name(self, organisation: str, name: str) -> StoredTool | None:
+        """Return the tool of this name; None if there is none."""
         document = await self._tools.find_one({"organisation": organisation, "name": name})
         return _tool(document) if document else None
 
-    async def some(self, organisation: str, tool_ids: Sequence[str]) -> list[StoredTool]:
-        """Those that exist, by name."""
-        found = self._tools.find({"_id": {"$in": list(tool_ids)}, "organisation": organisation}).sort("name", 1)
-        return [_tool(document) async for document in found]
+    async def get_many(self, organisation: str, tool_ids: Sequence[str]) -> list[StoredTool]:
+        """Return the tools with these ids, sorted by name; ids without a tool are left out."""
+        cursor = self._tools.find({"_id": {"$in": list(tool_ids)}, "organisation": organisation}).sort("name", 1)
+        return [_tool(document) async for document in cursor]
 
-    async def page(self, organisation: str, page: Page) -> tuple[list[StoredTool], int]:
-        """A page of them, by name, and how many there are."""
-        wanted = {"organisation": organisation}
-        found = self._tools.find(wanted, sort=[("name", 1)], skip=page.number * page.size, limit=page.size)
-        return [_tool(document) async for document in found], await self._tools.count_documents(wanted)
+    async def list_page(self, organisation: str, page: Page) -> tuple[list[StoredTool], int]:
+        """Return a page of the organisation's tools, sorted by name, and the total count."""
+        query = {"organisation": organisation}
+        cursor = self._tools.find(query, sort=[("name", 1)], skip=page.number * page.size, limit=page.size)
+        return [_tool(document) async for document in cursor], await self._tools.count_documents(query)

@@ -1,6 +1,6 @@
-"""The collection `versions`: configs, which never change.
+"""The collection `versions`: config versions; documents are never updated.
 
-A config is kept as JSON text, so it comes back exactly: BSON would bound its integers, its depth and its keys.
+A config is stored as JSON text, so it comes back exactly: BSON would bound its integers, its depth and its keys.
 """
 
 from collections.abc import Sequence
@@ -30,46 +30,49 @@ def _version(document: mongo.Document) -> ConfigVersion:
 
 @mongo.store
 class VersionStore:
-    """Versions under ids derived from what they say, so that two writers of one config meet."""
+    """Inserts and reads versions; the id is derived from the content, so two writers of one config share a document."""
 
     def __init__(self, database: mongo.Database) -> None:
         self._versions = database["versions"]
 
     async def prepare(self) -> None:
-        """Indexes."""
+        """Create the indexes."""
         await self._versions.create_index(
             [("organisation", ASCENDING), ("project_id", ASCENDING), ("created_at", DESCENDING)]
         )
 
-    async def several(self, organisation: str, config_ids: Sequence[str]) -> list[ConfigVersion]:
-        """Those that exist."""
-        found = self._versions.find({"_id": {"$in": list(config_ids)}, "organisation": organisation})
-        return [_version(document) async for document in found]
+    async def get_many(self, organisation: str, config_ids: Sequence[str]) -> list[ConfigVersion]:
+        """Return the versions with these ids, in no order; ids without a version are left out."""
+        cursor = self._versions.find({"_id": {"$in": list(config_ids)}, "organisation": organisation})
+        return [_version(document) async for document in cursor]
 
-    async def names(self, organisation: str, config_ids: Sequence[str]) -> dict[str, str | None]:
-        """What those that exist are called; one at a time, for they may be large."""
+    async def get_names(self, organisation: str, config_ids: Sequence[str]) -> dict[str, str | None]:
+        """Return the configs' names by id, without unknown ids. Reads one config at a time, as they may be large."""
         return {
-            one: version.config.name
-            for one in dict.fromkeys(config_ids)
-            for version in await self.several(organisation, [one])
+            config_id: version.config.name
+            for config_id in dict.fromkeys(config_ids)
+            for version in await self.get_many(organisation, [config_id])
         }
 
-    async def of_project(self, organisation: str, project_id: str, page: Page) -> tuple[list[ConfigVersion], int]:
-        """A page of the versions of a project, newest first, and how many there are."""
-        matching = {"organisation": organisation, "project_id": project_id}
-        total = await self._versions.count_documents(matching)
-        skipped = page.number * page.size
-        if not 0 <= skipped < total:
+    async def list_page(self, organisation: str, project_id: str, page: Page) -> tuple[list[ConfigVersion], int]:
+        """Return a page of the project's versions, newest first, and the total count."""
+        query = {"organisation": organisation, "project_id": project_id}
+        total = await self._versions.count_documents(query)
+        skip = page.number * page.size
+        if not 0 <= skip < total:
             return [], total
         newest_first = [("created_at", DESCENDING), ("_id", DESCENDING)]
-        found = self._versions.find(matching, sort=newest_first, skip=skipped, limit=page.size)
-        return [_version(document) async for document in found], total
+        cursor = self._versions.find(query, sort=newest_first, skip=skip, limit=page.size)
+        return [_version(document) async for document in cursor], total
 
-    async def ensure(
+    async def find_or_insert(
         self, organisation: str, project_id: str, config_id: str, config: Config
     ) -> tuple[ConfigVersion, bool]:
-        """The version with this derived id, made if there is none; and whether it was. Its name stays the first."""
-        new = {
+        """Return the version with this derived id, inserted if there is none, and whether it was inserted.
+
+        A stored version keeps its first name and description. Raises NotFound if it is deleted at this moment.
+        """
+        document = {
             "organisation": organisation,
             "project_id": project_id,
             "kind": config.type,
@@ -77,15 +80,15 @@ class VersionStore:
             "content": config.model_dump_json(),
             "created_at": datetime.now(UTC),
         }
-        made = False
-        with suppress(DuplicateKeyError):  # another caller made the same
-            written = await self._versions.update_one({"_id": config_id}, {"$setOnInsert": new}, upsert=True)
-            made = written.upserted_id is not None
-        document = await self._versions.find_one({"_id": config_id, "organisation": organisation})
-        if document is None:
+        inserted = False
+        with suppress(DuplicateKeyError):  # another caller inserted the same
+            result = await self._versions.update_one({"_id": config_id}, {"$setOnInsert": document}, upsert=True)
+            inserted = result.upserted_id is not None
+        stored = await self._versions.find_one({"_id": config_id, "organisation": organisation})
+        if stored is None:
             raise NotFound(f"The config {config_id!r} was deleted at this moment.")
-        return _version(document), made
+        return _version(stored), inserted
 
-    async def remove(self, organisation: str, project_id: str) -> None:
-        """All of a project."""
+    async def delete_by_project(self, organisation: str, project_id: str) -> None:
+        """Delete every version of the project."""
         await self._versions.delete_many({"organisation": organisation, "project_id": project_id})

@@ -1,0 +1,1 @@
+"""The template language of prompts, and `.prompt` files."""

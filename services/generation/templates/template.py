@@ -1,9 +1,9 @@
 """The template language (behaviour.md §3): `{{ name }}` is an input, `{{ tool(arguments) }}` a call of a tool. With two
-spaces inside the braces it is text, as it always was.
+spaces inside the braces it is plain text, as callers of old rely on.
 
-Values and results of tools are put in by one pass over the template: they are never read as template text again. A
-missing input is an error, never an empty string. Nothing is executed here: `calls` says what is to be called, and
-`populate` takes what came of it.
+Inputs and results of tools are inserted in one pass over the template, and never read as template text again. A missing
+input is an error, never an empty string. Nothing is executed here: `find_tool_calls` returns the calls to make, and
+`populate` takes their results.
 """
 
 import json
@@ -30,7 +30,7 @@ _MISSING = object()
 
 
 def _look_up(name: str, inputs: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON
-    """The input of exactly this name, else what the path leads to: `user.tags[0]`."""
+    """Return the input of exactly this name, else the value at this path (`user.tags[0]`), else `_MISSING`."""
     if name in inputs:
         return inputs[name]
     if not _PATH.fullmatch(name):
@@ -46,7 +46,7 @@ def _look_up(name: str, inputs: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any
     return value
 
 
-def _text(value: Any) -> str:  # noqa: ANN401 - any JSON
+def _to_text(value: Any) -> str:  # noqa: ANN401 - any JSON
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping | list):
@@ -56,17 +56,17 @@ def _text(value: Any) -> str:  # noqa: ANN401 - any JSON
 
 @dataclass(frozen=True)
 class ToolReference:
-    """A call of a tool, ready to be made."""
+    """A call of a tool in a template, with its arguments."""
 
     signature: str
-    """As written in the template: equal text is one call."""
+    """The call as it is written in the template; calls with equal text are one call."""
     name: str
     arguments: tuple[str, ...]
-    """Inputs by their values, literals as they are."""
+    """Values of inputs, and literals."""
 
 
-class _Population:
-    """One request's pass over its template; collects what is missing in all of it, and the calls of tools."""
+class _Renderer:
+    """Renders the templates of one request; collects the tool calls and the names of missing inputs of all of them."""
 
     def __init__(self, inputs: Mapping[str, Any], results: Mapping[str, str] | None = None) -> None:
         self._inputs = inputs
@@ -74,10 +74,10 @@ class _Population:
         self._missing: set[str] = set()
         self.calls: dict[str, ToolReference] = {}
 
-    def fill(self, template: str) -> str:
+    def render(self, template: str) -> str:
         return _PLACEHOLDER.sub(self._replace, template)
 
-    def fill_chat(self, template: Sequence[ChatMessage]) -> list[ChatMessage]:
+    def render_chat(self, template: Sequence[ChatMessage]) -> list[ChatMessage]:
         return [self._message(message) for message in template]
 
     def _message(self, message: ChatMessage) -> ChatMessage:
@@ -85,12 +85,12 @@ class _Population:
             case None:
                 return message
             case str(text):
-                return message.model_copy(update={"content": self.fill(text)})
+                return message.model_copy(update={"content": self.render(text)})
             case parts:
                 return message.model_copy(update={"content": [self._part(part) for part in parts]})
 
     def _part(self, part: Text | Image) -> Text | Image:
-        return Text(text=self.fill(part.text)) if isinstance(part, Text) else part
+        return Text(text=self.render(part.text)) if isinstance(part, Text) else part
 
     def _replace(self, match: re.Match[str]) -> str:
         if (signature := match["call"]) is None:
@@ -106,10 +106,10 @@ class _Population:
         if value is _MISSING or value is None:
             self._missing.add(name)
             return ""
-        return _text(value)
+        return _to_text(value)
 
     def _arguments(self, signature: str, text: str) -> tuple[str, ...]:
-        found: list[str] = []
+        values: list[str] = []
         position, more = 0, not text.isspace()
         while more:
             argument = _ARGUMENT.match(text, position)
@@ -118,37 +118,40 @@ class _Population:
                     f"The call {signature!r} in the template cannot be read. Its arguments are names of inputs, "
                     'numbers or "literals" in double quotes, with a comma between each two.'
                 )
-            given = argument["literal"] if argument["literal"] is not None else argument["number"]
-            found.append(self._input(argument["name"]) if given is None else given)
+            literal = argument["literal"] if argument["literal"] is not None else argument["number"]
+            values.append(self._input(argument["name"]) if literal is None else literal)
             position, more = argument.end(), argument["more"] == ","
-        return tuple(found)
+        return tuple(values)
 
-    def finish(self) -> None:
+    def raise_if_missing(self) -> None:
         if self._missing:
             raise Invalid(f"Prompt requires inputs for the following variables: {sorted(self._missing)}")
 
 
-def calls(template: str | Sequence[ChatMessage], inputs: Mapping[str, Any]) -> list[ToolReference]:
-    """The calls of tools, each once. Errors: Invalid (missing inputs of any kind, a call that cannot be read)."""
-    population = _Population(inputs)
-    population.fill(template) if isinstance(template, str) else population.fill_chat(template)
-    population.finish()
-    return list(population.calls.values())
+def find_tool_calls(template: str | Sequence[ChatMessage], inputs: Mapping[str, Any]) -> list[ToolReference]:
+    """Return the tool calls of a template, each once, in order.
+
+    Raises Invalid if inputs are missing, those of placeholders included, or a call cannot be parsed.
+    """
+    renderer = _Renderer(inputs)
+    renderer.render(template) if isinstance(template, str) else renderer.render_chat(template)
+    renderer.raise_if_missing()
+    return list(renderer.calls.values())
 
 
 def populate(template: str, inputs: Mapping[str, Any], results: Mapping[str, str]) -> str:
-    """The prompt. `results` has what each call gave, by its signature. Errors: Invalid, as `calls`."""
-    population = _Population(inputs, results)
-    text = population.fill(template)
-    population.finish()
+    """Return the prompt of a template; `results` of its tool calls are by signature. Raises as `find_tool_calls`."""
+    renderer = _Renderer(inputs, results)
+    text = renderer.render(template)
+    renderer.raise_if_missing()
     return text
 
 
 def populate_chat(
     template: Sequence[ChatMessage], inputs: Mapping[str, Any], results: Mapping[str, str]
 ) -> list[ChatMessage]:
-    """The messages of a chat template; those without content pass through. Otherwise as `populate`."""
-    population = _Population(inputs, results)
-    messages = population.fill_chat(template)
-    population.finish()
+    """Return the messages of a chat template, populated like `populate`; messages without content stay as they are."""
+    renderer = _Renderer(inputs, results)
+    messages = renderer.render_chat(template)
+    renderer.raise_if_missing()
     return messages

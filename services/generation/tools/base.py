@@ -1,4 +1,4 @@
-"""What a kind of tool is: the parameters of its call, and how one call is made."""
+"""`ToolKind`: the parameters of a tool's call and how one call is made; and how the responses of services are read."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic_core import from_json
 
-from services.generation.http.guarded_client import Fetched, GuardedClient
+from services.generation.http.guarded_client import GuardedClient, HttpResponse
 from shared.contracts.tools import ToolSettings
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, UpstreamFailed
 
@@ -16,7 +16,7 @@ S = TypeVar("S", bound=ToolSettings)
 
 @dataclass(frozen=True)
 class ToolServices:
-    """What tools reach: HTTP, and the addresses of the services they use."""
+    """What tools call: an HTTP client, and the base URLs of the services they use."""
 
     guarded_client: GuardedClient
     serpapi_url: str
@@ -33,23 +33,24 @@ class Invocation(Generic[S]):
     arguments: tuple[str, ...]
     """As many as the kind has parameters."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The tool's secrets by name, decrypted."""
 
 
 @dataclass(frozen=True)
-class Kind(Generic[S]):
-    """A row of the registry."""
+class ToolKind(Generic[S]):
+    """How the tools of one kind are called; a row of `registry.KINDS`."""
 
     parameters: Callable[[S], tuple[str, ...]]
-    """Names of the arguments, in order."""
+    """Returns the names of the arguments, in order."""
     run: Callable[[Invocation[S], ToolServices], Awaitable[str]] | None
-    """Gives the text for the template. None: only models call tools of this kind, and the caller runs them."""
+    """Makes a call and returns the text for the template. None: models call this kind, and the API's caller runs it."""
 
 
-def json_of(fetched: Fetched, service: str) -> dict[str, Any]:
-    """What a service answered. Errors: those of `answered`, UpstreamFailed (no JSON object)."""
-    answered(fetched, service)
+def parse_json_object(response: HttpResponse, service: str) -> dict[str, Any]:
+    """Return the JSON object in a service's response. Raises as `check_status`; UpstreamFailed if it has none."""
+    check_status(response, service)
     try:
-        value = from_json(fetched.content)
+        value = from_json(response.content)
     except ValueError:
         value = None
     if not isinstance(value, dict):
@@ -58,29 +59,30 @@ def json_of(fetched: Fetched, service: str) -> dict[str, Any]:
 
 
 @contextmanager
-def reading(service: str) -> Iterator[None]:
-    """What reading something else than the service's language raises, as UpstreamFailed."""
+def parse_errors(service: str) -> Iterator[None]:
+    """Raise UpstreamFailed for the errors of reading a response that does not have the fields it should have."""
     try:
         yield
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise UpstreamFailed("The answer is not what it was expected to be.", origin=service) from error
 
 
-def answered(fetched: Fetched, service: str) -> Fetched:
-    """The answer, if it is one. What it says otherwise is kept out: it may repeat a key.
+def check_status(response: HttpResponse, service: str) -> HttpResponse:
+    """Return the response if its status is 2xx.
 
-    Errors: Unauthenticated, RateLimited, Invalid (another 4xx or a redirect), UpstreamFailed (5xx).
+    Raises Unauthenticated (401, 403), RateLimited (429), Invalid (another 4xx or a redirect), UpstreamFailed (5xx). The
+    error has the status and not the content, which may repeat a key.
     """
-    if 200 <= fetched.status < 300:
-        return fetched
-    kind: type[Problem]
-    match fetched.status:
+    if 200 <= response.status < 300:
+        return response
+    problem: type[Problem]
+    match response.status:
         case 401 | 403:
-            kind = Unauthenticated
+            problem = Unauthenticated
         case 429:
-            kind = RateLimited
+            problem = RateLimited
         case status if status < 500:
-            kind = Invalid
+            problem = Invalid
         case _:
-            kind = UpstreamFailed
-    raise kind(f"{service} answered with status {fetched.status}.", origin=service)
+            problem = UpstreamFailed
+    raise problem(f"{service} answered with status {response.status}.", origin=service)

@@ -1,18 +1,18 @@
-"""Google by SerpAPI: https://serpapi.com/search-api (2023-11; its own client 1.2.0 asks the same).
+"""`google`: a Google search by SerpAPI, https://serpapi.com/search-api (2023-11; its own client 1.2.0 sends the same).
 
-An answer box is the answer; else what the knowledge graph says; else the first result that has a snippet.
+The result is the answer box's text, else the knowledge graph's description, else the first snippet of a result.
 """
 
 from typing import Any
 from urllib.parse import urlencode
 
-from services.generation.tools.base import Invocation, Kind, ToolServices, json_of, reading
+from services.generation.tools.base import Invocation, ToolKind, ToolServices, parse_errors, parse_json_object
 from shared.contracts.tools import Google
 
 _SERVICE = "SerpAPI"
-_ANSWERS = ("answer", "result", "snippet", "price", "temperature", "definition")
-"""What an answer box may say it in: https://serpapi.com/direct-answer-box-api (2023-11)."""
-NOTHING = "No good search result found."
+_ANSWER_FIELDS = ("answer", "result", "snippet", "price", "temperature", "definition")
+"""Fields of an answer box, the first that is there counts: https://serpapi.com/direct-answer-box-api (2023-11)."""
+NO_RESULT = "No good search result found."
 
 
 def _parameters(_: Google) -> tuple[str, ...]:
@@ -21,27 +21,30 @@ def _parameters(_: Google) -> tuple[str, ...]:
 
 async def _run(call: Invocation[Google], services: ToolServices) -> str:
     (query,) = call.arguments
-    asked = urlencode({"engine": "google", "q": query, "api_key": call.secrets["serpapi_key"]}, errors="replace")
-    found = json_of(await services.guarded_client.get(f"{services.serpapi_url}/search?{asked}", leave=False), _SERVICE)
-    with reading(_SERVICE):
-        return answer(found)
+    parameters = {"engine": "google", "q": query, "api_key": call.secrets["serpapi_key"]}
+    response = await services.guarded_client.get(
+        f"{services.serpapi_url}/search?{urlencode(parameters, errors='replace')}", follow_to_other_origins=False
+    )
+    search = parse_json_object(response, _SERVICE)
+    with parse_errors(_SERVICE):
+        return extract_answer(search)
 
 
-def answer(found: dict[str, Any]) -> str:
-    """The text of a search."""
-    box = found.get("answer_box")
+def extract_answer(search: dict[str, Any]) -> str:
+    """Return the best text of SerpAPI's response; `NO_RESULT` if it has none."""
+    box = search.get("answer_box")
     candidates = [
-        *_said(box[0] if isinstance(box, list) and box else box, *_ANSWERS),
-        *_said(found.get("knowledge_graph"), "description"),
-        *(text for result in found.get("organic_results") or () for text in _said(result, "snippet")),
+        *_texts(box[0] if isinstance(box, list) and box else box, *_ANSWER_FIELDS),
+        *_texts(search.get("knowledge_graph"), "description"),
+        *(text for result in search.get("organic_results") or () for text in _texts(result, "snippet")),
     ]
-    return next(iter(candidates), NOTHING)
+    return next(iter(candidates), NO_RESULT)
 
 
-def _said(source: Any, *fields: str) -> list[str]:  # noqa: ANN401 - any JSON
+def _texts(source: Any, *fields: str) -> list[str]:  # noqa: ANN401 - any JSON
     if not isinstance(source, dict):
         return []
     return [str(source[field]) for field in fields if isinstance(source.get(field), str | int | float)]
 
 
-KIND = Kind(_parameters, _run)
+KIND = ToolKind(_parameters, _run)

@@ -1,6 +1,6 @@
-"""Functions for models (behaviour.md §14.3): configs link to them, and whoever gets the model's answer runs them."""
+"""`json_schema` (behaviour.md §14.3): a function that configs link to and models call; the API's caller runs it."""
 
-from services.generation.tools.base import Kind
+from services.generation.tools.base import ToolKind
 from shared.contracts.tools import JsonSchema
 
 
@@ -9,4 +9,4 @@ def _parameters(settings: JsonSchema) -> tuple[str, ...]:
     return tuple(properties) if isinstance(properties, dict) else ()
 
 
-KIND = Kind(_parameters, None)
+KIND = ToolKind(_parameters, None)

@@ -1,12 +1,12 @@
-"""Every kind of tool, a line each."""
+"""The registry of tool kinds, one row each."""
 
 from typing import Any
 
 from services.generation.tools import get_api, google, json_schema, pinecone, snippet
-from services.generation.tools.base import Kind
+from services.generation.tools.base import ToolKind
 from shared.contracts.tools import ToolSettings
 
-KINDS: dict[str, Kind[Any]] = {
+KINDS: dict[str, ToolKind[Any]] = {
     "snippet": snippet.KIND,
     "json_schema": json_schema.KIND,
     "get_api": get_api.KIND,
@@ -15,11 +15,11 @@ KINDS: dict[str, Kind[Any]] = {
 }
 
 
-def parameters(settings: ToolSettings) -> tuple[str, ...]:
-    """Names of the arguments, in order."""
+def parameter_names(settings: ToolSettings) -> tuple[str, ...]:
+    """Return the names of a call's arguments, in order."""
     return KINDS[settings.kind].parameters(settings)
 
 
 def signature(name: str, settings: ToolSettings) -> str:
-    """How a call is written: `assistant(key)`. Without parameters a space stands between the parentheses."""
-    return f"{name}({', '.join(parameters(settings)) or ' '})"
+    """Return how a template calls the tool: `assistant(key)`; `name( )` without parameters."""
+    return f"{name}({', '.join(parameter_names(settings)) or ' '})"

@@ -1,4 +1,4 @@
-"""Tools at work: found by name or id, remembered for a little while, forgotten when they change."""
+"""Runs tools: finds them by name or id through a cache, makes the calls of templates, resolves the links of configs."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from opentelemetry.trace import Status, StatusCode
 from services.generation.store import StoredTool, ToolStore
 from services.generation.templates.template import ToolReference
 from services.generation.tools.base import Invocation, ToolServices
-from services.generation.tools.registry import KINDS, parameters, signature
+from services.generation.tools.registry import KINDS, parameter_names, signature
 from shared import telemetry
 from shared.bus import Bus
 from shared.cache import Cache
@@ -20,55 +20,66 @@ from shared.errors import Invalid, NotFound, Problem
 from shared.sealing import Seal
 
 _FRESH_SECONDS = 10.0
-"""How long a change may stay unseen whose announcement was lost."""
-_FOR_EVER = 10.0**9
-_MOST_CALLS = 100
-"""Of one request: a template may not make this server call others without end."""
+"""How long a tool is used without reading it again. Events drop it at once; this is for a lost event."""
+_UNLIMITED_SECONDS = 10.0**9
+_MAX_CALLS = 100
+"""Per request: bounds the requests that one template can make this server send."""
 
-_Key = tuple[str, str, str]
+_ToolKey = tuple[str, str, str]
+"""Organisation, `id` or `name`, its value."""
 
 
 class ToolRunner:
-    """The store behind a memory, and the way to run what is in it."""
+    """Reads the organisation's tools through a cache, and runs them."""
 
     def __init__(self, store: ToolStore, seal: Seal, services: ToolServices, bus: Bus) -> None:
         self._store = store
         self._seal = seal
-        self._world = services
+        self._services = services
         self._bus = bus
-        self._tools: Cache[_Key, StoredTool] = Cache(
-            most=2_000, fresh_seconds=_FRESH_SECONDS, stale_seconds=_FOR_EVER, most_bytes=16 * 1024 * 1024
+        self._tools: Cache[_ToolKey, StoredTool] = Cache(
+            tags=lambda key, _: [key[0]],
+            max_entries=2_000,
+            fresh_seconds=_FRESH_SECONDS,
+            stale_seconds=_UNLIMITED_SECONDS,
+            max_bytes=16 * 1024 * 1024,
         )
 
-    async def listen(self) -> None:
-        """Hear of other replicas' changes. One missed while offline is why reconnecting forgets everything."""
+    async def subscribe(self) -> None:
+        """Subscribe to the changes of other replicas. After a reconnect everything is dropped: events may be missed."""
         await self._bus.subscribe(
-            ToolChanged, lambda change: self._forget(None if change is None else change.organisation)
+            ToolChanged, lambda change: self._invalidate(None if change is None else change.organisation)
         )
 
-    def _forget(self, organisation: str | None) -> None:
-        self._tools.forget(lambda key, _: organisation in (None, key[0]))
+    def _invalidate(self, organisation: str | None) -> None:
+        if organisation is None:
+            self._tools.clear()
+        else:
+            self._tools.invalidate(organisation)
 
-    async def changed(
+    async def publish_change(
         self,
         command: CreateTool | UpdateTool | DeleteTool,
         tool_id: str,
         what: Literal["created", "updated", "deleted"],
         revision: int,
     ) -> None:
-        """A change was saved: nobody remembers the tool as it was when this returns. Errors: Unavailable."""
-        self._forget(command.organisation)
+        """Drop the organisation's cached tools and publish a saved change; the same change is one event.
+
+        When this returns, no replica uses the tool as it was before. Raises Unavailable.
+        """
+        self._invalidate(command.organisation)
         event = ToolChanged(organisation=command.organisation, actor=command.actor, tool_id=tool_id, what=what)
         await self._bus.publish_event(event, message_id=f"{tool_id}.{what}.{revision}")
 
     async def run_all(self, organisation: str, calls: Sequence[ToolReference]) -> list[ToolResult]:
-        """What each call gives, in their order; they are made at once.
+        """Run the calls of a template concurrently; return their results in the order of `calls`.
 
-        Errors: of `run`, and Invalid (no such tool, too many calls).
+        Raises Invalid if there are too many calls or no tool of a name, before any is run; else as `run`.
         """
-        if len(calls) > _MOST_CALLS:
-            raise Invalid(f"The template calls tools in {len(calls)} ways; {_MOST_CALLS} are the most.")
-        tools = [await self._named(organisation, call.name) for call in calls]
+        if len(calls) > _MAX_CALLS:
+            raise Invalid(f"The template calls tools in {len(calls)} ways; {_MAX_CALLS} are the most.")
+        tools = [await self._get_by_name(organisation, call.name) for call in calls]
         try:
             async with asyncio.TaskGroup() as group:
                 running = [
@@ -79,9 +90,12 @@ class ToolRunner:
             raise failures.exceptions[0] from failures
         return [task.result() for task in running]
 
-    async def run(self, tool: StoredTool, arguments: tuple[str, ...], written: str) -> ToolResult:
-        """One call, `written` like this. Errors: Invalid and what the tool's service answers; each names the tool."""
-        kind, expected = KINDS[tool.settings.kind], parameters(tool.settings)
+    async def run(self, tool: StoredTool, arguments: tuple[str, ...], call_signature: str) -> ToolResult:
+        """Make one call of a tool; `call_signature` is the call as it is written in the template.
+
+        Raises Invalid, or the problem of the service the tool calls; each names the tool.
+        """
+        kind, expected = KINDS[tool.settings.kind], parameter_names(tool.settings)
         if kind.run is None:
             raise Invalid(
                 f"The tool {tool.name!r} is a JSON schema that models call: link it in the config's tools. "
@@ -90,47 +104,50 @@ class ToolRunner:
         if len(arguments) != len(expected):
             raise Invalid(
                 f"The tool {tool.name!r} takes {len(expected)} arguments, as in {signature(tool.name, tool.settings)}; "
-                f"{written!r} gives {len(arguments)}."
+                f"{call_signature!r} gives {len(arguments)}."
             )
         secrets: Mapping[str, str] = self._seal.open(tool.sealed) if tool.sealed else {}
         with _span(tool):
             try:
-                result = await kind.run(Invocation(tool.settings, arguments, secrets), self._world)
+                result = await kind.run(Invocation(tool.settings, arguments, secrets), self._services)
             except Problem as problem:
                 raise type(problem)(
                     f"The tool {tool.name!r} failed. {problem.message}",
                     origin=problem.origin,
                     retry_after_seconds=problem.retry_after_seconds,
                 ) from problem
-        return ToolResult(id=tool.id, name=tool.name, signature=written, result=result)
+        return ToolResult(id=tool.id, name=tool.name, signature=call_signature, result=result)
 
-    async def _named(self, organisation: str, name: str) -> StoredTool:
-        async def ask() -> StoredTool:
-            if tool := await self._store.named(organisation, name):
+    async def _get_by_name(self, organisation: str, name: str) -> StoredTool:
+        async def load() -> StoredTool:
+            if tool := await self._store.find_by_name(organisation, name):
                 return tool
             raise NotFound(name)
 
         try:
-            return await self._tools.get((organisation, "name", name), ask)
+            return await self._tools.get((organisation, "name", name), load)
         except NotFound:
             raise Invalid(f"The template calls the tool {name!r}, but there is no tool of that name.") from None
 
-    async def inline(self, organisation: str, tools: Iterable[LinkedTool | InlineTool]) -> list[InlineTool]:
-        """The functions as they are now. Errors: Invalid (a link to no tool, or to one that is no JSON schema)."""
-        return [tool if isinstance(tool, InlineTool) else await self._linked(organisation, tool) for tool in tools]
+    async def resolve_links(self, organisation: str, tools: Iterable[LinkedTool | InlineTool]) -> list[InlineTool]:
+        """Return a config's tools with each link replaced by the definition that its tool has now.
 
-    async def _linked(self, organisation: str, link: LinkedTool) -> InlineTool:
-        async def ask() -> StoredTool:
+        Raises Invalid for a link to no tool of the organisation, or to one that is no JSON schema.
+        """
+        return [tool if isinstance(tool, InlineTool) else await self._resolve(organisation, tool) for tool in tools]
+
+    async def _resolve(self, organisation: str, link: LinkedTool) -> InlineTool:
+        async def load() -> StoredTool:
             if tool := await self._store.get(organisation, link.id):
                 return tool
             raise NotFound(link.id)
 
         try:
-            tool = await self._tools.get((organisation, "id", link.id), ask)
+            tool = await self._tools.get((organisation, "id", link.id), load)
         except NotFound:
-            called = f" ({link.name})" if link.name else ""
+            name = f" ({link.name})" if link.name else ""
             raise Invalid(
-                f"The config links to the tool {link.id!r}{called}, but this organisation has no tool of that id."
+                f"The config links to the tool {link.id!r}{name}, but this organisation has no tool of that id."
             ) from None
         if not isinstance(tool.settings, JsonSchema):
             raise Invalid(
@@ -142,9 +159,9 @@ class ToolRunner:
 
 @contextmanager
 def _span(tool: StoredTool) -> Iterator[None]:
-    """Names as in https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/#execute-tool-span, 2025-10.
+    """Record the call as a span; of an error only its status, as its message may contain an input.
 
-    An error's own words may hold an input: only its status is told.
+    https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/#execute-tool-span, 2025-10
     """
     with telemetry.tracer.start_as_current_span(
         f"execute_tool {tool.name}",

@@ -1,6 +1,6 @@
-"""Passages by key (behaviour.md §14.2)."""
+"""`snippet` (behaviour.md §14.2): returns the passage of a key."""
 
-from services.generation.tools.base import Invocation, Kind, ToolServices
+from services.generation.tools.base import Invocation, ToolKind, ToolServices
 from shared.contracts.tools import Snippet
 from shared.errors import Invalid
 
@@ -18,4 +18,4 @@ async def _run(call: Invocation[Snippet], _: ToolServices) -> str:
     raise Invalid(f"It has no key {key!r}; it has {known}.")
 
 
-KIND = Kind(_parameters, _run)
+KIND = ToolKind(_parameters, _run)

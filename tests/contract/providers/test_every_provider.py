@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from services.generation.models.features import Feature, needed
+from services.generation.models.features import Feature, required_features
 from services.generation.models.request import ModelRequest, StreamAccumulator
 from services.generation.providers.dialects import mock
 from services.generation.providers.registry import Row
@@ -154,7 +154,7 @@ class TestWhatIsSent:
     @pytest.mark.parametrize("feature", get_args(Feature))
     async def test_a_feature_is_sent_or_refused_but_never_dropped(self, provider: Standing, feature: Feature) -> None:
         request, evidence = using(provider, feature)
-        lacking = [each for each in needed(request) if each in provider.row.lacks]
+        lacking = [each for each in required_features(request) if each in provider.row.lacks]
         if lacking or (feature == "suffix" and provider.row.chat_models):
             with pytest.raises(Invalid, match=lacking[0] if lacking else "only chats"):
                 provider.calls(request)

@@ -15,7 +15,7 @@ from services.generation.models.request import (
     ResponseDelta,
     StreamAccumulator,
     ToolCallPart,
-    told_usage,
+    usage_from_counts,
 )
 from services.generation.providers.dialects.alternating_messages import (
     answer_schema,
@@ -85,7 +85,7 @@ def body(request: ModelRequest) -> Json:
     system, turns = take_turns(request.messages or [], _blocks)
     sent: Json = {
         "model": config.model,
-        "max_tokens": _BUDGET if request.budget is None else request.budget,
+        "max_tokens": _BUDGET if request.max_output_tokens is None else request.max_output_tokens,
         "messages": [{"role": turn.role, "content": turn.blocks} for turn in turns],
     }
     optional: Json = {
@@ -181,7 +181,7 @@ def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json: 
         name, given = call.function.name, call.function.arguments
         content.append({"type": "tool_use", "id": call.id, "name": name, "input": as_sent(given)})
     stop_reason = _THEIRS[choice.finish_reason] if choice.finish_reason else None
-    reply: Json = accumulator.about | {"content": content, "stop_reason": stop_reason}
+    reply: Json = accumulator.response_fields | {"content": content, "stop_reason": stop_reason}
     if accumulator.usage:
         prompt, generated = accumulator.usage.prompt_tokens, accumulator.usage.generation_tokens
         reply["usage"] = {"input_tokens": prompt, "output_tokens": generated}
@@ -197,7 +197,7 @@ def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN
         case "message_start":
             message = event["message"]
             about = {key: message[key] for key in ("id", "type", "role", "model") if key in message}
-            return ResponseDelta(usage=_usage(message.get("usage")), about=about)
+            return ResponseDelta(usage=_usage(message.get("usage")), response_fields=about)
         case "content_block_start":
             return _block_start(event["index"], event["content_block"])
         case "content_block_delta":
@@ -235,7 +235,7 @@ def _usage(usage: Json | None) -> Usage | None:
         return None
     names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
     prompt = [] if usage.get("input_tokens") is None else [usage.get(name) for name in names]
-    return told_usage(prompt, [usage.get("output_tokens")])
+    return usage_from_counts(prompt, [usage.get("output_tokens")])
 
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401

@@ -18,7 +18,7 @@ from services.generation.models.request import (
     ResponseDelta,
     StreamAccumulator,
     ToolCallPart,
-    told_usage,
+    usage_from_counts,
 )
 from services.generation.providers.dialects.alternating_messages import (
     answer_schema,
@@ -95,7 +95,7 @@ def body(request: ModelRequest) -> Json:
     inference: Json = {
         "temperature": config.temperature,
         "topP": None if config.top_p == 1 else config.top_p,
-        "maxTokens": request.budget,
+        "maxTokens": request.max_output_tokens,
         "stopSequences": [config.stop] if isinstance(config.stop, str) else config.stop,
     }
     other = {key: value for key, value in config.other.items() if key not in _OURS}
@@ -268,7 +268,7 @@ def _usage(usage: Json | None) -> Usage | None:
     if not isinstance(usage, dict) or not usage:
         return None
     names = ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
-    return told_usage([usage.get(name) for name in names], [usage.get("outputTokens")])
+    return usage_from_counts([usage.get(name) for name in names], [usage.get("outputTokens")])
 
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401

@@ -13,9 +13,9 @@ from services.generation.models.request import (
     ResponseDelta,
     StreamAccumulator,
     ToolCallPart,
-    asked_calls,
-    functions,
-    told_usage,
+    get_inline_tools,
+    get_tool_calls,
+    usage_from_counts,
 )
 from services.generation.providers import errors
 from services.generation.providers.dialects.alternating_messages import answer_schema
@@ -62,7 +62,7 @@ def headers(key: str | None) -> dict[str, str]:
 def body(request: ModelRequest) -> Json:
     """Temperature and `p` always: their defaults are 0.3 and 0.75. Without `max_tokens` a model writes all it can."""
     config = request.config
-    tools = [tool for tool in functions(config) if _told(tool, request)]
+    tools = [tool for tool in get_inline_tools(config) if _told(tool, request)]
     response_format = request.response_format
     sent: Json = {
         "model": config.model,
@@ -130,7 +130,7 @@ def _message(message: ChatMessage) -> Json:
         sent_content = content
     if message.role == "tool":
         return {"role": "tool", "tool_call_id": message.tool_call_id, "content": sent_content}
-    calls = asked_calls(message)
+    calls = get_tool_calls(message)
     if not calls:
         return {"role": message.role, "content": sent_content}
     return _present(
@@ -186,7 +186,7 @@ def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json: 
     else:
         message["content"] = [{"type": "text", "text": choice.text}]
     reason = choice.finish_reason and _WRITTEN[choice.finish_reason]
-    reply: Json = accumulator.about | {"finish_reason": reason, "message": message}
+    reply: Json = accumulator.response_fields | {"finish_reason": reason, "message": message}
     if (usage := accumulator.usage) is not None:
         reply["usage"] = {"tokens": {"input_tokens": usage.prompt_tokens, "output_tokens": usage.generation_tokens}}
     return reply
@@ -200,7 +200,7 @@ def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN
     kind = event["type"]
     delta = event.get("delta") or {}
     if kind == "message-start":
-        return ResponseDelta(about=_present(id=event.get("id")))
+        return ResponseDelta(response_fields=_present(id=event.get("id")))
     if kind == "message-end":
         usage = _usage(delta)
         with errors.telling(event, usage):
@@ -229,7 +229,7 @@ def _usage(reply: Json) -> Usage | None:
     told = (usage.get("tokens") or usage.get("billed_units")) if isinstance(usage, dict) else None
     if not isinstance(told, dict) or not told:
         return None
-    return told_usage([told.get("input_tokens")], [told.get("output_tokens")])
+    return usage_from_counts([told.get("input_tokens")], [told.get("output_tokens")])
 
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401

@@ -19,9 +19,9 @@ from services.generation.models.request import (
     ResponseDelta,
     StreamAccumulator,
     ToolCallPart,
-    asked_calls,
-    functions,
-    told_usage,
+    get_inline_tools,
+    get_tool_calls,
+    usage_from_counts,
 )
 from services.generation.providers import errors
 from services.generation.providers.dialects.alternating_messages import answer_schema
@@ -76,7 +76,7 @@ def body(request: ModelRequest) -> Json:
     system = [part for message in messages if message.role == "system" for part in _parts(message)]
     tools = [
         _present(name=tool.name, description=tool.description, parametersJsonSchema=tool.parameters)
-        for tool in functions(config)
+        for tool in get_inline_tools(config)
     ]
     sent |= _present(
         systemInstruction={"parts": system} if system else None,
@@ -142,7 +142,7 @@ def _contents(messages: Iterable[ChatMessage], model: str) -> list[Json]:
             contents.append({"role": "user", "parts": [_result(message, named) for message in group]})
             continue
         for message in group:
-            calls = asked_calls(message)
+            calls = get_tool_calls(message)
             named |= {call.id: call.function.name for call in calls}
             parts = [*_parts(message, empty=not calls), *_calls(calls, model)]
             contents.append({"role": role, "parts": parts})
@@ -290,7 +290,7 @@ def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json: 
     candidate: Json = {"content": {"role": "model", "parts": parts}, "index": 0}
     if choice.finish_reason:
         candidate["finishReason"] = "MAX_TOKENS" if choice.finish_reason == "length" else "STOP"
-    reply: Json = {"candidates": [candidate]} | accumulator.about
+    reply: Json = {"candidates": [candidate]} | accumulator.response_fields
     if (usage := accumulator.usage) is not None:
         reply["usageMetadata"] = {
             "promptTokenCount": usage.prompt_tokens,
@@ -326,7 +326,7 @@ def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN
         ),
         finish_reason=finish_reason,
         usage=usage,
-        about={key: event[key] for key in ("modelVersion", "responseId") if key in event},
+        response_fields={key: event[key] for key in ("modelVersion", "responseId") if key in event},
     )
 
 
@@ -339,7 +339,7 @@ def _usage(reply: Json) -> Usage | None:
     told = reply.get("usageMetadata")
     if not isinstance(told, dict) or not told:
         return None
-    return told_usage(
+    return usage_from_counts(
         [told.get("promptTokenCount"), told.get("toolUsePromptTokenCount")],
         [told.get("candidatesTokenCount"), told.get("thoughtsTokenCount")],
     )

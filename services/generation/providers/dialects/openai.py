@@ -13,7 +13,7 @@ from services.generation.models.request import (
     ResponseDelta,
     StreamAccumulator,
     ToolCallPart,
-    told_usage,
+    usage_from_counts,
 )
 from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, InlineTool, ToolCall, Usage
 
@@ -81,7 +81,7 @@ def _budget(request: ModelRequest) -> int | None:
     """
     if request.messages is not None and request.config.max_tokens == -1:
         return None
-    return request.budget
+    return request.max_output_tokens
 
 
 def _present(**fields: Any) -> Json:  # noqa: ANN401
@@ -170,7 +170,7 @@ def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json:
         written["message"] = {"role": "assistant", "content": choice.text} | _present(tool_calls=calls or None)
     if accumulator.logprobs:
         written["logprobs"] = accumulator.logprobs
-    reply: Json = accumulator.about | {"choices": [written]}
+    reply: Json = accumulator.response_fields | {"choices": [written]}
     if accumulator.usage:
         reply["usage"] = {
             "prompt_tokens": accumulator.usage.prompt_tokens,
@@ -188,7 +188,7 @@ def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN
     about = {key: value for key, value in event.items() if key not in {"choices", "usage", "object"}}
     choices = event.get("choices")
     if not choices:
-        return ResponseDelta(usage=_usage(event), about=about)
+        return ResponseDelta(usage=_usage(event), response_fields=about)
     choice = choices[0]
     delta = choice.get("delta") or {}
     text = delta.get("content") if request.messages is not None else choice.get("text")
@@ -197,7 +197,7 @@ def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN
         tool_calls=tuple(_tool_call_part(index, part) for index, part in enumerate(delta.get("tool_calls") or ())),
         finish_reason=_finish_reason(choice.get("finish_reason")),
         usage=_usage(event),
-        about=about,
+        response_fields=about,
         logprobs=choice.get("logprobs") if isinstance(choice.get("logprobs"), dict) else None,
     )
 
@@ -219,7 +219,7 @@ def _usage(reply: Json) -> Usage | None:
     usage = reply.get("usage")
     if not isinstance(usage, dict) or not usage:
         return None
-    return told_usage([usage.get("prompt_tokens")], [usage.get("completion_tokens")])
+    return usage_from_counts([usage.get("prompt_tokens")], [usage.get("completion_tokens")])
 
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401

@@ -19,7 +19,7 @@ from services.generation.models.request import (
     ModelResponse,
     ResponseDelta,
     StreamAccumulator,
-    told_usage,
+    usage_from_counts,
 )
 from services.generation.providers import errors
 from services.generation.providers.base import Next, PreparedRequest
@@ -80,7 +80,7 @@ def body(request: ModelRequest) -> Json:
     inputs = {
         "prompt": prompt,
         "system_prompt": system,
-        budget: request.budget,
+        budget: request.max_output_tokens,
         "temperature": config.temperature,
         "top_p": config.top_p,
         "stop_sequences": _stops(config.stop),
@@ -151,7 +151,11 @@ def _own(prepared: PreparedRequest, url: str) -> str:
 def read_reply(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401
     """A prediction that is done. Replicate does not say why it ended: at its budget, it was cut."""
     usage = _usage(reply)
-    cut = usage is not None and request.budget is not None and usage.generation_tokens >= request.budget
+    cut = (
+        usage is not None
+        and request.max_output_tokens is not None
+        and usage.generation_tokens >= request.max_output_tokens
+    )
     return ModelResponse([Choice(_output(reply["output"]), None, "length" if cut else "stop")], reply, usage)
 
 
@@ -162,7 +166,7 @@ def _output(output: Any) -> str:  # noqa: ANN401
 
 def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001 - part of the language
     """The joined events as a prediction."""
-    reply = accumulator.about | {"status": "succeeded", "output": [accumulator.choice().text]}
+    reply = accumulator.response_fields | {"status": "succeeded", "output": [accumulator.choice().text]}
     if accumulator.usage:
         prompt, generation = accumulator.usage.prompt_tokens, accumulator.usage.generation_tokens
         reply["metrics"] = {"input_token_count": prompt, "output_token_count": generation}
@@ -214,7 +218,7 @@ def _usage(reply: Json) -> Usage | None:
     metrics = reply.get("metrics")
     if not isinstance(metrics, dict) or "output_token_count" not in metrics:
         return None
-    return told_usage([metrics.get("input_token_count")], [metrics["output_token_count"]])
+    return usage_from_counts([metrics.get("input_token_count")], [metrics["output_token_count"]])
 
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401

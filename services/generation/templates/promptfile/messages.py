@@ -1,7 +1,7 @@
-"""The body of a chat file: a tag for each message, its text indented inside.
+"""Writes and reads the body of a chat file: an element for each message, its text indented inside.
 
-Grammar and escapes: docs/architecture/prompt-files.md. The writer reads back what it has laid out; a text that comes
-back changed is written to the letter instead, under `whitespace="exact"`.
+Grammar and escapes: docs/architecture/prompt-files.md. The writer parses the text it has indented; one that comes back
+changed is written unindented instead, under `whitespace="exact"`.
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from services.generation.templates.promptfile import tags
-from services.generation.templates.promptfile.tags import EXACT, Tag, Tags
-from services.generation.templates.promptfile.texts import SPACE, escaped, indented, laid_out, quoted, unescaped
+from services.generation.templates.promptfile.tags import EXACT, Tag, TagScanner
+from services.generation.templates.promptfile.texts import WHITESPACE, dedent, escape, indent, quote, unescape
 from shared.contracts.chat import ChatMessage, FunctionCall, Image, Role, Text
 
 _ROLES = frozenset(get_args(Role))
-_STEP = "  "
+_INDENTATION = "  "
 _MESSAGE_ATTRIBUTES = frozenset({"name", "id", "whitespace", "content", "tool_calls"})
 _CHILD_ATTRIBUTES = {
     "text": frozenset({"whitespace"}),
@@ -23,20 +23,20 @@ _CHILD_ATTRIBUTES = {
     "tool": frozenset({"name", "id", "whitespace"}),
     "tool_call": frozenset({"name", "whitespace"}),
 }
-_NEEDED = {"image": ("url",), "tool": ("name", "id"), "tool_call": ("name",)}
+_REQUIRED_ATTRIBUTES = {"image": ("url",), "tool": ("name", "id"), "tool_call": ("name",)}
 
 
 def write(messages: Sequence[ChatMessage]) -> str:
-    """The body of a chat file, without a line end after it."""
-    return "\n\n".join(map(_message, messages))
+    """Return the body of a chat file, without a line end after it."""
+    return "\n\n".join(map(_write_message, messages))
 
 
-def _message(message: ChatMessage) -> str:
+def _write_message(message: ChatMessage) -> str:
     content, calls = message.content, message.tool_calls or ()
-    children = [_part(part) for part in content] if isinstance(content, list) else []
-    children += [_call("tool", call.function, id=call.id) for call in calls]
+    children = [_write_part(part) for part in content] if isinstance(content, list) else []
+    children += [_write_call("tool", call.function, id=call.id) for call in calls]
     if message.tool_call is not None:
-        children.append(_call("tool_call", message.tool_call))
+        children.append(_write_call("tool_call", message.tool_call))
     attributes = {
         "name": message.name,
         "id": message.tool_call_id,
@@ -44,59 +44,59 @@ def _message(message: ChatMessage) -> str:
         "tool_calls": "[]" if message.tool_calls == [] else None,
     }
     text = content if isinstance(content, str) else None
-    return _element(message.role, attributes, text, children)
+    return _write_element(message.role, attributes, text, children)
 
 
-def _part(part: Text | Image) -> str:
+def _write_part(part: Text | Image) -> str:
     if isinstance(part, Text):
-        return _element("text", {}, part.text, margin=_STEP)
+        return _write_element("text", {}, part.text, margin=_INDENTATION)
     image = part.image_url
-    return f"{_STEP}<image{_written({'url': image.url, 'detail': image.detail})} />"
+    return f"{_INDENTATION}<image{_write_attributes({'url': image.url, 'detail': image.detail})} />"
 
 
-def _call(tag: str, function: FunctionCall, **attributes: str) -> str:
+def _write_call(tag: str, function: FunctionCall, **attributes: str) -> str:
     attributes = {"name": function.name} | attributes
     if function.arguments is None:
-        return f"{_STEP}<{tag}{_written(attributes)} />"
-    return _element(tag, attributes, function.arguments, margin=_STEP)
+        return f"{_INDENTATION}<{tag}{_write_attributes(attributes)} />"
+    return _write_element(tag, attributes, function.arguments, margin=_INDENTATION)
 
 
-def _element(
+def _write_element(
     tag: str, attributes: dict[str, Any], text: str | None, children: Sequence[str] = (), margin: str = ""
 ) -> str:
-    opening, closing = f"{margin}<{tag}{_written(attributes)}", f"{margin}</{tag}>"
+    opening, closing = f"{margin}<{tag}{_write_attributes(attributes)}", f"{margin}</{tag}>"
     inside = "\n".join(children)
     if text is not None:
-        shown = indented(escaped(text), margin + _STEP)
-        if (not text and children) or unescaped(laid_out(f"\n{shown}\n{margin}")) != text:
+        indented = indent(escape(text), margin + _INDENTATION)
+        if (not text and children) or unescape(dedent(f"\n{indented}\n{margin}")) != text:
             after = inside.lstrip(" ") + f"\n{closing}" if children else closing.lstrip(" ")
-            return f'{opening} whitespace="{EXACT}">{escaped(text)}{after}'
-        inside = "\n".join(filter(None, (shown, inside)))
+            return f'{opening} whitespace="{EXACT}">{escape(text)}{after}'
+        inside = "\n".join(filter(None, (indented, inside)))
     return "\n".join(filter(None, (f"{opening}>", inside, closing)))
 
 
-def _written(attributes: dict[str, Any]) -> str:
-    return "".join(f" {name}={quoted(value)}" for name, value in attributes.items() if value is not None)
+def _write_attributes(attributes: dict[str, Any]) -> str:
+    return "".join(f" {name}={quote(value)}" for name, value in attributes.items() if value is not None)
 
 
 def read(body: str, first_line: int) -> list[ChatMessage]:
-    """The messages of a body that begins in `first_line` of its file. Errors: Invalid, naming the line."""
-    return list(iter(_Reader(body, first_line).message, None))
+    """Return the messages of a body that begins in line `first_line` of its file. Raises Invalid, naming the line."""
+    return list(iter(_MessageParser(body, first_line).next, None))
 
 
-def begins(body: str) -> bool:
-    """Whether a body looks like messages: it begins with the tag of a role."""
-    return tags.begins(body, _ROLES)
+def starts_with_message(body: str) -> bool:
+    """Return whether a body begins with the tag of a role."""
+    return tags.starts_with_tag(body, _ROLES)
 
 
-class _Reader:
-    """What the tags say, message by message."""
+class _MessageParser:
+    """Parses a body message by message."""
 
     def __init__(self, body: str, first_line: int) -> None:
-        self._tags = Tags(body, first_line)
+        self._tags = TagScanner(body, first_line)
 
-    def message(self) -> ChatMessage | None:
-        """The next message; None at the end. Errors: Invalid."""
+    def next(self) -> ChatMessage | None:
+        """Return the next message; None at the end. Raises Invalid."""
         before, tag = self._tags.next()
         self._tags.check_blank(
             before, "stands outside the messages; put it between <user> and </user>, or another role"
@@ -104,74 +104,74 @@ class _Reader:
         if tag is None:
             return None
         if tag.closes or tag.name not in _ROLES:
-            self._tags.refuse(tag.start, f"{tag} stands outside the messages; a message begins with <user>, say")
-        self._tags.check(tag, _MESSAGE_ATTRIBUTES, ("id",) if tag.name == "tool" else ())
+            self._tags.fail(tag.start, f"{tag} stands outside the messages; a message begins with <user>, say")
+        self._tags.check_attributes(tag, _MESSAGE_ATTRIBUTES, ("id",) if tag.name == "tool" else ())
         fields: dict[str, Any] = {
             "role": tag.name,
             "name": tag.attributes.get("name"),
             "tool_call_id": tag.attributes.get("id"),
         }
-        fields |= {"content": ""} if tag.empty else self._inside(tag)
+        fields |= {"content": ""} if tag.empty else self._parse_content(tag)
         for name in ("content", "tool_calls"):
             if name in tag.attributes:
                 if fields.get(name):
-                    self._tags.refuse(tag.start, f"{tag} is not empty, as its attribute {name} says; leave one out")
+                    self._tags.fail(tag.start, f"{tag} is not empty, as its attribute {name} says; leave one out")
                 fields[name] = tag.attributes[name]
         try:
             return ChatMessage.model_validate(fields)
         except ValidationError as error:
-            self._tags.refuse(tag.start, f"this message cannot be: {error.errors()[0]['msg']}")
+            self._tags.fail(tag.start, f"this message cannot be: {error.errors()[0]['msg']}")
 
-    def _inside(self, tag: Tag) -> dict[str, Any]:
-        """Content and calls, up to the closing tag."""
-        found: dict[str, list[dict[str, Any]]] = {"part": [], "tool": [], "tool_call": []}
-        lead, child = self._tags.next()
-        while (child := self._child(tag, child)) is not None:
-            kind = child.name if child.name in found else "part"
-            found[kind].append(self._fields(child))
+    def _parse_content(self, tag: Tag) -> dict[str, Any]:
+        """Return the fields `content`, `tool_calls` and `tool_call` of a message, up to its closing tag."""
+        elements: dict[str, list[dict[str, Any]]] = {"part": [], "tool": [], "tool_call": []}
+        text, child = self._tags.next()
+        while (child := self._check_child(tag, child)) is not None:
+            kind = child.name if child.name in elements else "part"
+            elements[kind].append(self._parse_element(child))
             after, child = self._tags.next()
             self._tags.check_blank(
                 after, f"stands after another element of {tag}; put it before, or between <text> tags"
             )
-        if len(found["tool_call"]) > 1:
-            self._tags.refuse(tag.start, f"{tag} has several <tool_call>; write <tool> with an id for each")
-        if found["part"] and lead.strip(SPACE):
-            self._tags.refuse(tag.start, f"{tag} has text beside its parts; put it between <text> and </text>")
-        content: Any = found["part"] or tag.text(lead)
+        if len(elements["tool_call"]) > 1:
+            self._tags.fail(tag.start, f"{tag} has several <tool_call>; write <tool> with an id for each")
+        if elements["part"] and text.strip(WHITESPACE):
+            self._tags.fail(tag.start, f"{tag} has text beside its parts; put it between <text> and </text>")
+        content: Any = elements["part"] or tag.decode(text)
         exact = "whitespace" in tag.attributes
-        if content == "" and not exact and (found["tool"] or found["tool_call"]):
+        if content == "" and not exact and (elements["tool"] or elements["tool_call"]):
             content = None
         calls = [
-            {"id": fields["id"], "function": {"name": fields["name"], "arguments": fields["text"]}}
-            for fields in found["tool"]
+            {"id": call["id"], "function": {"name": call["name"], "arguments": call["text"]}}
+            for call in elements["tool"]
         ]
         fields = {"content": content, "tool_calls": calls or None}
-        for call in found["tool_call"]:
+        for call in elements["tool_call"]:
             fields["tool_call"] = {"name": call["name"], "arguments": call["text"]}
         return fields
 
-    def _child(self, parent: Tag, tag: Tag | None) -> Tag | None:
-        """The tag, if it is one inside `parent`; None if it closes it. Errors: Invalid."""
+    def _check_child(self, parent: Tag, tag: Tag | None) -> Tag | None:
+        """Return the tag if it may be inside `parent`, None if it closes `parent`. Raises Invalid for any other."""
         if tag is None or (not tag.closes and tag.name not in _CHILD_ATTRIBUTES):
-            self._tags.refuse_unclosed(parent, tag)
+            self._tags.fail_unclosed(parent, tag)
         if tag.closes:
             if tag.name != parent.name:
-                self._tags.refuse_unclosed(parent, tag)
+                self._tags.fail_unclosed(parent, tag)
             return None
-        self._tags.check(tag, _CHILD_ATTRIBUTES[tag.name], _NEEDED.get(tag.name, ()))
+        self._tags.check_attributes(tag, _CHILD_ATTRIBUTES[tag.name], _REQUIRED_ATTRIBUTES.get(tag.name, ()))
         return tag
 
-    def _fields(self, tag: Tag) -> dict[str, Any]:
-        """What an element inside a message says."""
+    def _parse_element(self, tag: Tag) -> dict[str, Any]:
+        """Return the fields of an element inside a message; of a call its attributes, and its arguments as `text`."""
         if tag.name == "image":
             if not tag.empty:
-                self._tags.refuse(tag.start, '<image> has to close itself: write <image url="..." />')
+                self._tags.fail(tag.start, '<image> has to close itself: write <image url="..." />')
             return {"type": "image_url", "image_url": tag.attributes}
         if tag.empty:
             text = "" if tag.name == "text" else None
         else:
-            inside, closing = self._tags.next()
+            raw, closing = self._tags.next()
             if closing is None or not closing.closes or closing.name != tag.name:
-                self._tags.refuse_unclosed(tag, closing)
-            text = tag.text(inside)
+                self._tags.fail_unclosed(tag, closing)
+            text = tag.decode(raw)
         return {"type": "text", "text": text} if tag.name == "text" else tag.attributes | {"text": text}

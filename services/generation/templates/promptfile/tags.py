@@ -1,14 +1,14 @@
-"""The tags in the body of a chat file, one after the other, with the text before each.
+"""A scanner for the tags in the body of a chat file: returns one tag after the other, with the text before each.
 
-From left to right once, whatever the text: a tag that cannot be read ends the reading.
+It passes over the text once, from left to right: a tag that cannot be parsed is an error.
 """
 
 import re
 from collections.abc import Collection
 from typing import Any, NamedTuple, NoReturn
 
-from services.generation.templates.promptfile.header import refused
-from services.generation.templates.promptfile.texts import SPACE, TAGS, laid_out, unescaped, unquoted
+from services.generation.templates.promptfile.header import line_error
+from services.generation.templates.promptfile.texts import TAGS, WHITESPACE, dedent, unescape, unquote
 
 EXACT = "exact"
 
@@ -16,12 +16,12 @@ _TAG = re.compile(rf"<(/?)({TAGS})(?=[ \t\r\n>]|/>)")
 _ATTRIBUTE = re.compile(r"""[ \t\r\n]+([a-z_]+)[ \t\r\n]*=[ \t\r\n]*("[^"]*"|'[^']*')""")
 _TAG_END = re.compile(r"[ \t\r\n]*(/?)>")
 
-_LITERAL: dict[str, dict[str, Any]] = {
+_ATTRIBUTE_VALUES: dict[str, dict[str, Any]] = {
     "whitespace": {EXACT: EXACT},
     "content": {"null": None, "[]": []},
     "tool_calls": {"[]": []},
 }
-"""Attributes of a closed list of values, and what these mean."""
+"""For attributes that take certain values only: what each value stands for."""
 
 
 class Tag(NamedTuple):
@@ -30,90 +30,90 @@ class Tag(NamedTuple):
     name: str
     closes: bool
     empty: bool
-    """`<name … />`"""
+    """It closes itself: `<name … />`."""
     attributes: dict[str, Any]
     start: int
-    """Where it begins in the body."""
+    """Offset in the body."""
 
     def __str__(self) -> str:
         return f"</{self.name}>" if self.closes else f"<{self.name}>"
 
-    def text(self, raw: str) -> str:
-        """The text `raw` that follows this tag, as it is meant."""
-        return unescaped(raw if "whitespace" in self.attributes else laid_out(raw))
+    def decode(self, raw: str) -> str:
+        """Return the text that `raw`, the file's text after this tag, stands for."""
+        return unescape(raw if "whitespace" in self.attributes else dedent(raw))
 
 
-class Tags:
-    """Reads a body; `_at` is where it has come to."""
+class TagScanner:
+    """Scans a body, whose first line is line `first_line` of its file."""
 
     def __init__(self, body: str, first_line: int) -> None:
         self._body = body
         self._first_line = first_line
-        self._at = 0
-        self._text_at = 0
-        """Where the text began that stands before the last tag."""
+        self._offset = 0
+        self._text_offset = 0
+        """Where the text before the latest tag begins."""
 
     def next(self) -> tuple[str, Tag | None]:
-        """The text before the next tag, and the tag; None after the last. Errors: Invalid."""
-        start = self._text_at = self._at
-        found = _TAG.search(self._body, start)
-        if found is None:
-            self._at = len(self._body)
+        """Return the text before the next tag, and the tag; None after the last. Raises Invalid."""
+        start = self._text_offset = self._offset
+        opening = _TAG.search(self._body, start)
+        if opening is None:
+            self._offset = len(self._body)
             return self._body[start:], None
-        self._at = found.end()
-        closes = bool(found[1])
-        attributes = {} if closes else self._attributes(found)
-        end = _TAG_END.match(self._body, self._at)
+        self._offset = opening.end()
+        closes = bool(opening[1])
+        attributes = {} if closes else self._attributes(opening)
+        end = _TAG_END.match(self._body, self._offset)
         if end is None or (closes and end[1]):
-            self.refuse(
-                found.start(),
-                f'the tag {found[0]} cannot be read; write attributes as name="value" and close it with >. '
-                f"If it is meant as text, write &lt;{found[0][1:]}",
+            self.fail(
+                opening.start(),
+                f'the tag {opening[0]} cannot be read; write attributes as name="value" and close it with >. '
+                f"If it is meant as text, write &lt;{opening[0][1:]}",
             )
-        self._at = end.end()
-        tag = Tag(found[2], closes=closes, empty=bool(end[1]), attributes=attributes, start=found.start())
+        self._offset = end.end()
+        tag = Tag(opening[2], closes=closes, empty=bool(end[1]), attributes=attributes, start=opening.start())
         return self._body[start : tag.start], tag
 
-    def _attributes(self, tag: re.Match[str]) -> dict[str, Any]:
+    def _attributes(self, opening: re.Match[str]) -> dict[str, Any]:
         attributes: dict[str, Any] = {}
-        while attribute := _ATTRIBUTE.match(self._body, self._at):
-            self._at = attribute.end()
-            name, value = attribute[1], unquoted(attribute[2])
-            meanings = _LITERAL.get(name, {value: value})
-            if name in attributes or value not in meanings:
-                self.refuse(tag.start(), f"the attribute {name} of {tag[0]}> is wrong, or stands there twice")
-            attributes[name] = meanings[value]
+        while attribute := _ATTRIBUTE.match(self._body, self._offset):
+            self._offset = attribute.end()
+            name, value = attribute[1], unquote(attribute[2])
+            allowed = _ATTRIBUTE_VALUES.get(name, {value: value})
+            if name in attributes or value not in allowed:
+                self.fail(opening.start(), f"the attribute {name} of {opening[0]}> is wrong, or stands there twice")
+            attributes[name] = allowed[value]
         return attributes
 
-    def check(self, tag: Tag, allowed: Collection[str], needed: Collection[str]) -> None:
-        """The attributes of a tag are those it may have. Errors: Invalid."""
+    def check_attributes(self, tag: Tag, allowed: Collection[str], required: Collection[str]) -> None:
+        """Raise Invalid if the tag has an attribute that is not allowed, or lacks a required one."""
         for name in tag.attributes:
             if name not in allowed:
-                self.refuse(tag.start, f"{tag} has no attribute {name}; it takes {', '.join(sorted(allowed))}")
-        for name in needed:
+                self.fail(tag.start, f"{tag} has no attribute {name}; it takes {', '.join(sorted(allowed))}")
+        for name in required:
             if name not in tag.attributes:
-                self.refuse(tag.start, f'{tag} needs {name}="..."')
+                self.fail(tag.start, f'{tag} needs {name}="..."')
 
-    def check_blank(self, text: str, otherwise: str) -> None:
-        """Before the last tag stands nothing but white space. Errors: Invalid."""
-        if stripped := text.lstrip(SPACE):
-            self.refuse(self._text_at + len(text) - len(stripped), f"text {otherwise}")
+    def check_blank(self, text: str, message: str) -> None:
+        """Raise Invalid if the text before the latest tag is not white space; `message` says what to do with it."""
+        if stripped := text.lstrip(WHITESPACE):
+            self.fail(self._text_offset + len(text) - len(stripped), f"text {message}")
 
-    def refuse_unclosed(self, tag: Tag, met: Tag | None) -> NoReturn:
-        """Another tag was met, or the end, where `tag` should have been closed."""
-        where = "before the end" if met is None else f"before {met} in line {self._line(met.start)}"
-        escape = "" if met is None else f". If that is meant as text, write &lt;{str(met)[1:]}"
-        self.refuse(tag.start, f"{tag} is not closed {where}; write </{tag.name}>{escape}")
+    def fail_unclosed(self, tag: Tag, other: Tag | None) -> NoReturn:
+        """Raise Invalid: where `tag` should be closed, there is another tag, or the end of the body (None)."""
+        where = "before the end" if other is None else f"before {other} in line {self._line(other.start)}"
+        remedy = "" if other is None else f". If that is meant as text, write &lt;{str(other)[1:]}"
+        self.fail(tag.start, f"{tag} is not closed {where}; write </{tag.name}>{remedy}")
 
-    def refuse(self, position: int, message: str) -> NoReturn:
-        """Errors: Invalid, always."""
-        raise refused(self._line(position), f"{message}.")
+    def fail(self, offset: int, message: str) -> NoReturn:
+        """Raise Invalid for the line at this offset of the body."""
+        raise line_error(self._line(offset), f"{message}.")
 
-    def _line(self, position: int) -> int:
-        return self._first_line + self._body.count("\n", 0, position)
+    def _line(self, offset: int) -> int:
+        return self._first_line + self._body.count("\n", 0, offset)
 
 
-def begins(body: str, names: Collection[str]) -> bool:
-    """Whether a body begins with the tag of one of these names."""
-    found = _TAG.match(body.lstrip(SPACE))
-    return found is not None and not found[1] and found[2] in names
+def starts_with_tag(body: str, names: Collection[str]) -> bool:
+    """Return whether a body begins with the opening tag of one of these names, white space aside."""
+    opening = _TAG.match(body.lstrip(WHITESPACE))
+    return opening is not None and not opening[1] and opening[2] in names

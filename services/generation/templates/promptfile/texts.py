@@ -1,65 +1,69 @@
-"""Texts between tags and in attributes: indented and escaped so that each reads back as exactly itself.
+"""Indents and escapes the texts between tags and in attributes, so that each is read back exactly.
 
-Only six tags and a twin mean something, so only what looks like one of them is escaped; every other `<` and `&` stands
-as it is. Both escapes work the same way: what would be read as an escape gets one more `amp;`.
+Only seven tag names have a meaning, so only what looks like one of these tags is escaped; every other `<` and `&` stays
+as it is. A text that would be read as an escape gets one more `amp;`.
 """
 
 import re
 
 TAGS = "system|user|assistant|tool_call|tool|text|image"
-SPACE = " \t\r\n"
+WHITESPACE = " \t\r\n"
 
 _TAG = rf"/?(?:{TAGS})(?:[ \t\r\n>]|/>|\Z)"
-_OPENS = re.compile(rf"<(?={_TAG})|&(?=(?:amp;)*lt;{_TAG})")
-_ESCAPED_OPENS = re.compile(rf"&((?:amp;)*)lt;(?={_TAG})")
+_TAG_OPENING = re.compile(rf"<(?={_TAG})|&(?=(?:amp;)*lt;{_TAG})")
+_ESCAPED_TAG_OPENING = re.compile(rf"&((?:amp;)*)lt;(?={_TAG})")
 
-_SIGNS = {"quot": '"', "#9": "\t", "#10": "\n", "#13": "\r"}
-_NAMES = {sign: name for name, sign in _SIGNS.items()}
-_IN_ATTRIBUTE = re.compile(r'["\t\r\n]|&(?=(?:amp;)*(?:quot|#9|#10|#13);)')
+_ENTITIES = {"quot": '"', "#9": "\t", "#10": "\n", "#13": "\r"}
+_ENTITY_NAMES = {character: name for name, character in _ENTITIES.items()}
+_TO_ESCAPE_IN_ATTRIBUTE = re.compile(r'["\t\r\n]|&(?=(?:amp;)*(?:quot|#9|#10|#13);)')
 _ESCAPED_IN_ATTRIBUTE = re.compile(r"&((?:amp;)*)(quot|#9|#10|#13);")
-_AMP = len("amp;")
+_AMP_LENGTH = len("amp;")
 
 
-def escaped(text: str) -> str:
-    """Text without tags: `<user>` is written `&lt;user>`."""
-    return _OPENS.sub(lambda found: "&lt;" if found[0] == "<" else "&amp;", text)
+def escape(text: str) -> str:
+    """Return a text in which nothing is read as a tag: `<user>` becomes `&lt;user>`."""
+    return _TAG_OPENING.sub(lambda match: "&lt;" if match[0] == "<" else "&amp;", text)
 
 
-def unescaped(text: str) -> str:
-    """The opposite of `escaped`."""
-    return _ESCAPED_OPENS.sub(lambda found: f"&{found[1][_AMP:]}lt;" if found[1] else "<", text)
+def unescape(text: str) -> str:
+    """Return the text that `escape` was given."""
+    return _ESCAPED_TAG_OPENING.sub(lambda match: f"&{match[1][_AMP_LENGTH:]}lt;" if match[1] else "<", text)
 
 
-def quoted(value: str) -> str:
-    """The value of an attribute, on one line and in quotes."""
-    return '"' + _IN_ATTRIBUTE.sub(lambda found: "&amp;" if found[0] == "&" else f"&{_NAMES[found[0]]};", value) + '"'
+def quote(value: str) -> str:
+    """Return the value of an attribute in double quotes and on one line."""
+
+    def entity(match: re.Match[str]) -> str:
+        return "&amp;" if match[0] == "&" else f"&{_ENTITY_NAMES[match[0]]};"
+
+    return f'"{_TO_ESCAPE_IN_ATTRIBUTE.sub(entity, value)}"'
 
 
-def unquoted(value: str) -> str:
-    """The opposite of `quoted`; `value` still has its quotes, double or single."""
+def unquote(quoted: str) -> str:
+    """Return the value that `quote` was given; the quotes around it may be double or single."""
 
-    def sign(found: re.Match[str]) -> str:
-        return f"&{found[1][_AMP:]}{found[2]};" if found[1] else _SIGNS[found[2]]
+    def character(match: re.Match[str]) -> str:
+        return f"&{match[1][_AMP_LENGTH:]}{match[2]};" if match[1] else _ENTITIES[match[2]]
 
-    return _ESCAPED_IN_ATTRIBUTE.sub(sign, value[1:-1])
+    return _ESCAPED_IN_ATTRIBUTE.sub(character, quoted[1:-1])
 
 
-def indented(text: str, margin: str) -> str:
-    """Every line that has something in it, moved to the right."""
+def indent(text: str, margin: str) -> str:
+    """Return the text with `margin` before every line that is not empty."""
     return "\n".join(margin + line if line else line for line in text.split("\n"))
 
 
-def laid_out(raw: str) -> str:
-    """A text as a person wrote it: line ends unified, the common indentation gone, trimmed."""
-    lines = raw.replace("\r\n", "\n").split("\n")
-    margin = _common([line[: len(line) - len(line.lstrip(" \t"))] for line in lines if line.strip(SPACE)])
-    return "\n".join(line[margin:] for line in lines).strip(SPACE)
+def dedent(text: str) -> str:
+    """Return the text with unified line ends, without the indentation its lines share, and stripped."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    margins = [line[: len(line) - len(line.lstrip(" \t"))] for line in lines if line.strip(WHITESPACE)]
+    shared = _common_prefix_length(margins)
+    return "\n".join(line[shared:] for line in lines).strip(WHITESPACE)
 
 
-def _common(margins: list[str]) -> int:
-    """How many characters all of them begin with."""
-    if not margins:
+def _common_prefix_length(texts: list[str]) -> int:
+    if not texts:
         return 0
-    least, greatest = min(margins), max(margins)
+    least, greatest = min(texts), max(texts)
     pairs = enumerate(zip(least, greatest, strict=False))
-    return next((at for at, (one, other) in pairs if one != other), len(least))
+    return next((index for index, (one, other) in pairs if one != other), len(least))

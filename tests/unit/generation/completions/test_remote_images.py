@@ -10,7 +10,7 @@ import pytest
 
 from services.generation.completions import remote_images
 from services.generation.completions.remote_images import ByAddress
-from services.generation.http.guarded_client import Fetched, GuardedClient
+from services.generation.http.guarded_client import GuardedClient, HttpResponse
 from services.generation.models.request import ModelRequest
 from services.generation.providers.requests import Providers
 from shared.contracts.chat import ChatMessage
@@ -35,7 +35,7 @@ class Web(GuardedClient):
         """What is None waits for this."""
         self._contents = contents
 
-    async def get(self, url: str, *, arrived: Callable[[int], None] | None = None, **_: Any) -> Fetched:
+    async def get(self, url: str, *, on_received: Callable[[int], None] | None = None, **_: Any) -> HttpResponse:
         self.asked.append(url)
         self.most_at_once = max(self.most_at_once, len(self.asked) - len(self.ended))
         try:
@@ -46,11 +46,11 @@ class Web(GuardedClient):
             if isinstance(content, Problem):
                 raise content
             for start in range(0, len(content or b""), MIB):
-                assert arrived
+                assert on_received
                 self.bytes += len((content or b"")[start : start + MIB])
-                arrived(len((content or b"")[start : start + MIB]))
+                on_received(len((content or b"")[start : start + MIB]))
                 await asyncio.sleep(0)
-            return Fetched(200, "image/png", content or SMALL)
+            return HttpResponse(200, "image/png", content or SMALL)
         finally:
             self.ended.append(url)
 

@@ -56,7 +56,7 @@ def used(prompt: int, generated: int) -> Usage:
 
 
 async def test_what_the_provider_told_is_charged_and_nothing_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "used", lambda *_: pytest.fail("counted"))
+    monkeypatch.setattr(tokens, "count_usage", lambda *_: pytest.fail("counted"))
     done = run()
     done.record_response(0, call(done), completion("hi", usage=used(12, 5)))
     (log,) = await done.records()

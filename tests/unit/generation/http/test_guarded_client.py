@@ -1,8 +1,8 @@
-"""Requests to addresses callers name: which addresses are none, and how an answer is read."""
+"""GuardedClient: which addresses are refused, how content is decoded, which addresses have one origin."""
 
 import pytest
 
-from services.generation.http.guarded_client import Fetched, GuardedClient, same_origin
+from services.generation.http.guarded_client import GuardedClient, HttpResponse, same_origin
 from shared.errors import Invalid
 
 
@@ -14,7 +14,7 @@ from shared.errors import Invalid
         *("http://user:secret@example.org/", "http://secret@example.org/"),
     ],
 )
-async def test_what_is_no_plain_web_address_is_refused(url: str) -> None:
+async def test_an_address_that_is_not_http_or_has_a_password_is_refused(url: str) -> None:
     guarded_client = GuardedClient()
     for call in (guarded_client.get(url), guarded_client.post_json(url, {})):
         with pytest.raises(Invalid) as caught:
@@ -34,7 +34,7 @@ async def test_what_is_no_plain_web_address_is_refused(url: str) -> None:
     ],
 )
 def test_content_is_read_in_its_charset(content_type: str, content: bytes, text: str) -> None:
-    assert Fetched(200, content_type, content).text == text
+    assert HttpResponse(200, content_type, content).text == text
 
 
 @pytest.mark.parametrize(
@@ -53,5 +53,5 @@ def test_content_is_read_in_its_charset(content_type: str, content: bytes, text:
         ("https://e.org:99999", "https://e.org:99999", False),
     ],
 )
-def test_a_server_is_a_scheme_a_host_and_a_port(one: str | None, other: str | None, *, same: bool) -> None:
+def test_an_origin_is_a_scheme_a_host_and_a_port(one: str | None, other: str | None, *, same: bool) -> None:
     assert same_origin(one, other) is same

@@ -1,4 +1,4 @@
-"""The fence: which addresses are public, and what is judged when (docs/decisions/0010)."""
+"""SsrfGuard: which addresses are public, and when addresses are checked (docs/decisions/0010)."""
 
 import asyncio
 import ipaddress
@@ -35,7 +35,7 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize("address", INSIDE)
-def test_an_inside_address_is_not_public(address: str) -> None:
+def test_an_internal_address_is_not_public(address: str) -> None:
     assert not is_public(ipaddress.ip_address(address))
 
 
@@ -45,7 +45,7 @@ def test_an_address_of_the_internet_is_public(address: str) -> None:
 
 
 @given(st.ip_addresses())
-def test_nothing_is_public_that_the_standard_library_does_not_hold_so(address: Any) -> None:
+def test_what_is_public_is_global_to_the_standard_library(address: Any) -> None:
     plain = address.ipv4_mapped or address if address.version == 6 else address
     if plain in ipaddress.ip_network("64:ff9b::/96"):
         plain = ipaddress.IPv4Address(int(plain) & 0xFFFFFFFF)
@@ -56,7 +56,7 @@ def test_nothing_is_public_that_the_standard_library_does_not_hold_so(address: A
 
 
 @given(st.ip_addresses(v=4))
-def test_wrapping_an_address_changes_nothing(address: ipaddress.IPv4Address) -> None:
+def test_an_embedded_ipv4_address_is_as_public_as_the_address_itself(address: ipaddress.IPv4Address) -> None:
     for wrapped in (f"::ffff:{address}", f"64:ff9b::{address}"):
         assert is_public(ipaddress.ip_address(wrapped)) == is_public(address)
 
@@ -64,9 +64,9 @@ def test_wrapping_an_address_changes_nothing(address: ipaddress.IPv4Address) -> 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.1", "0", "localhost", "::1", "::ffff:127.0.0.1"]
 )
-async def test_every_way_to_write_this_machine_is_refused(host: str) -> None:
+async def test_every_spelling_of_a_loopback_address_is_refused(host: str) -> None:
     with pytest.raises(Invalid, match="EVERLOOP_OUTBOUND_ALLOW") as caught:
-        await SsrfGuard().addresses(host, 80)
+        await SsrfGuard().resolve(host, 80)
     assert repr(host) in caught.value.message
 
 
@@ -90,14 +90,14 @@ async def test_a_host_is_allowed_as_written_and_a_network_by_the_address(
     allow: str, host: str, *, passes: bool
 ) -> None:
     try:
-        await SsrfGuard(allow).addresses(host, 80)
+        await SsrfGuard(allow).resolve(host, 80)
     except Invalid:
         assert not passes
     else:
         assert passes
 
 
-def test_a_list_that_cannot_be_read_is_noticed_at_the_start() -> None:
+def test_an_allow_list_that_cannot_be_parsed_fails_at_once() -> None:
     with pytest.raises(ValueError, match="10\\.0\\.0\\.0/99"):
         SsrfGuard("10.0.0.0/99")
 
@@ -152,12 +152,12 @@ class Wire(httpcore.AsyncNetworkBackend):
 
 
 def backend(wire: Wire) -> GuardedBackend:
-    fenced = GuardedBackend(SsrfGuard())
-    fenced._inner = wire  # type: ignore[assignment]
-    return fenced
+    guarded = GuardedBackend(SsrfGuard())
+    guarded._inner = wire  # type: ignore[assignment]
+    return guarded
 
 
-async def test_the_name_is_looked_up_once_and_the_connection_goes_to_what_was_judged(
+async def test_a_name_is_looked_up_once_and_the_connection_goes_to_a_checked_address(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names, wire = Names(monkeypatch, ["93.184.216.34"], ["127.0.0.1"]), Wire()
@@ -166,7 +166,7 @@ async def test_the_name_is_looked_up_once_and_the_connection_goes_to_what_was_ju
     assert wire.connected == ["93.184.216.34"]
 
 
-async def test_one_inside_address_among_others_is_enough_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_internal_address_among_others_is_enough_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     Names(monkeypatch, ["93.184.216.34", "10.0.0.1"])
     wire = Wire()
     with pytest.raises(Invalid) as caught:
@@ -182,68 +182,68 @@ async def test_the_next_address_is_tried_when_one_does_not_answer(monkeypatch: p
     assert wire.connected == ["93.184.216.34", "93.184.216.35"]
 
 
-async def test_a_name_without_an_address_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_without_an_address_is_an_upstream_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: Any, **__: Any) -> list[Any]:
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(UpstreamFailed, match=r"no address for the host 'nowhere\.example'"):
-        await SsrfGuard().addresses("nowhere.example", 80)
+        await SsrfGuard().resolve("nowhere.example", 80)
 
 
-async def test_a_name_server_that_is_silent_is_not_waited_for(slow: SlowNames, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ssrf_guard, "LOOK_UP_SECONDS", 0.05)
+async def test_a_name_server_that_does_not_answer_is_an_error_after_the_timeout(
+    slow: SlowNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssrf_guard, "LOOKUP_SECONDS", 0.05)
     with pytest.raises(UpstreamFailed, match=r"'slow\.example': its name server did not answer within 0\.05 seconds"):
         await backend(Wire()).connect_tcp("slow.example", 80)
     assert all(thread.daemon for thread in slow.threads), "nothing waits for them when the process ends"
 
 
-async def test_look_ups_that_hang_leave_everybody_elses_threads_alone(
+async def test_look_ups_that_hang_take_no_threads_of_the_event_loop(
     slow: SlowNames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ssrf_guard, "LOOK_UP_SECONDS", 2.0)
+    monkeypatch.setattr(ssrf_guard, "LOOKUP_SECONDS", 2.0)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     guarded = SsrfGuard()
-    hanging = [asyncio.create_task(guarded.addresses("slow.example", 80)) for _ in range(ssrf_guard.LOOK_UPS - 1)]
+    hanging = [asyncio.create_task(guarded.resolve("slow.example", 80)) for _ in range(ssrf_guard.MAX_LOOKUPS - 1)]
     async with asyncio.timeout(1):
         assert await asyncio.to_thread(len, "abc") == 3
-        assert await guarded.addresses("fast.example", 80) == ["93.184.216.34"]
+        assert await guarded.resolve("fast.example", 80) == ["93.184.216.34"]
     slow.answer.set()
     await asyncio.gather(*hanging)
 
 
-async def test_look_ups_have_a_bound_and_who_gets_no_place_is_told_to_try_again(
+async def test_look_ups_are_bounded_and_one_that_gets_no_thread_is_unavailable(
     slow: SlowNames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ssrf_guard, "LOOK_UP_SECONDS", 0.05)
-    monkeypatch.setattr(ssrf_guard, "LOOK_UPS", 2)
+    monkeypatch.setattr(ssrf_guard, "LOOKUP_SECONDS", 0.05)
+    monkeypatch.setattr(ssrf_guard, "MAX_LOOKUPS", 2)
     guarded = SsrfGuard()
     for _ in range(2):
         with pytest.raises(UpstreamFailed):
-            await guarded.addresses("slow.example", 80)
+            await guarded.resolve("slow.example", 80)
     with pytest.raises(Unavailable, match=r"'fast\.example' could not be looked up: .* Try again"):
-        await guarded.addresses("fast.example", 80)
+        await guarded.resolve("fast.example", 80)
     assert len(slow.threads) == 2, "nobody waits for them any more, but they are still taken"
-    monkeypatch.setattr(ssrf_guard, "LOOK_UP_SECONDS", 2.0)
+    monkeypatch.setattr(ssrf_guard, "LOOKUP_SECONDS", 2.0)
     slow.answer.set()
-    assert await guarded.addresses("fast.example", 80) == ["93.184.216.34"]
+    assert await guarded.resolve("fast.example", 80) == ["93.184.216.34"]
 
 
-async def test_who_leaves_while_a_name_is_looked_up_leaves_nothing_behind(
-    slow: SlowNames, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ssrf_guard, "LOOK_UPS", 1)
+async def test_cancelled_look_ups_free_their_threads(slow: SlowNames, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssrf_guard, "MAX_LOOKUPS", 1)
     guarded = SsrfGuard()
-    leaving = [asyncio.create_task(guarded.addresses("slow.example", 80)) for _ in range(3)]
+    leaving = [asyncio.create_task(guarded.resolve("slow.example", 80)) for _ in range(3)]
     await asyncio.sleep(0.01)
     for task in leaving:  # one looks up, two wait for their place
         task.cancel()
     await asyncio.gather(*leaving, return_exceptions=True)
     assert all(task.cancelled() for task in leaving)
     slow.answer.set()
-    assert await guarded.addresses("fast.example", 80) == ["93.184.216.34"]
+    assert await guarded.resolve("fast.example", 80) == ["93.184.216.34"]
 
 
-async def test_a_socket_file_is_never_opened() -> None:
+async def test_a_unix_socket_is_never_opened() -> None:
     with pytest.raises(httpcore.ConnectError):
         await backend(Wire()).connect_unix_socket("/run/docker.sock")

@@ -1,4 +1,4 @@
-"""The catalogue: its data are sound, and every name a provider knows finds its row."""
+"""The model catalogue: its data are valid, and every name a provider accepts finds its model."""
 
 from collections import Counter
 from datetime import date
@@ -6,11 +6,11 @@ from typing import get_args
 
 import pytest
 
-from services.generation.models import KNOWN, Costs, Model, Price, costs, find
+from services.generation.models import MODELS, Costs, Model, Price, calculate_costs, find_model
 from services.generation.models.features import Feature
 from shared.contracts.chat import Usage
 
-MODELS = list(dict.fromkeys(model for rows in KNOWN.values() for model in rows.values()))
+ALL = list(dict.fromkeys(model for rows in MODELS.values() for model in rows.values()))
 
 
 def usage(prompt: int, generated: int) -> Usage:
@@ -18,12 +18,12 @@ def usage(prompt: int, generated: int) -> Usage:
 
 
 def test_no_name_stands_for_two_models() -> None:
-    names = Counter((model.provider, name) for model in MODELS for name in (model.name, *model.aliases))
+    names = Counter((model.provider, name) for model in ALL for name in (model.name, *model.aliases))
     assert [name for name, times in names.items() if times > 1] == []
-    assert len(KNOWN) > 8
+    assert len(MODELS) > 8
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: f"{model.provider}/{model.name}")
+@pytest.mark.parametrize("model", ALL, ids=lambda model: f"{model.provider}/{model.name}")
 def test_a_row_is_well_formed(model: Model) -> None:
     assert model.name == model.name.lower()
     assert model.kind in {"chat", "complete", "any"}
@@ -39,8 +39,8 @@ def test_a_row_is_well_formed(model: Model) -> None:
             assert 0 <= price.prompt <= price.output <= 600
     assert (model.long_price is None) == (model.long_prompt_tokens is None)
     if model.replacement:
-        assert find(model.provider, model.replacement)
-    assert find(model.provider, model.name) is model
+        assert find_model(model.provider, model.replacement)
+    assert find_model(model.provider, model.name) is model
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_row_is_well_formed(model: Model) -> None:
     ],
 )
 def test_a_model_is_found_by_any_of_its_names(provider: str, name: str, row: str) -> None:
-    found = find(provider, name)
+    found = find_model(provider, name)
     assert found is not None
     assert found.name == row
 
@@ -99,43 +99,43 @@ def test_a_model_is_found_by_any_of_its_names(provider: str, name: str, row: str
     ],
 )
 def test_another_size_or_version_is_another_model(provider: str, name: str) -> None:
-    assert find(provider, name) is None
+    assert find_model(provider, name) is None
 
 
 def test_a_fine_tune_without_a_price_of_its_own_has_none() -> None:
-    found = find("openai", "ft:gpt-4.1-2025-04-14:acme::8xyz")
+    found = find_model("openai", "ft:gpt-4.1-2025-04-14:acme::8xyz")
     assert found is not None
     assert (found.name, found.context_tokens, found.price) == ("gpt-4.1", 1_047_576, None)
 
 
 def test_claude_2_1_has_200000_tokens_and_no_tools() -> None:
-    found = find("anthropic", "claude-2.1")
+    found = find_model("anthropic", "claude-2.1")
     assert found is not None
     assert found.context_tokens == 200_000
     assert found.lacks >= {"tools", "images"}
 
 
 @pytest.mark.parametrize("name", ["gpt-4-1106-preview", "gpt-3.5-turbo-1106"])
-def test_the_turbos_lack_neither_tools_nor_json_mode_nor_seed(name: str) -> None:
-    found = find("openai", name)
+def test_the_turbo_models_of_november_2023_support_tools_json_mode_and_seed(name: str) -> None:
+    found = find_model("openai", name)
     assert found is not None
     assert not found.lacks & {"tools", "forced tools", "JSON mode", "seed"}
 
 
 def test_costs_are_dollars_by_the_price_of_a_million() -> None:
-    assert costs("openai", "gpt-4-1106-preview", usage(1000, 500)) == Costs(0.01, 0.015)
-    assert costs("anthropic", "claude-2.1", usage(1_000_000, 0)) == Costs(8.0, 0.0)
-    assert costs("openai", "smollm2-135m-instruct", usage(7, 7)) == Costs(0, 0)
+    assert calculate_costs("openai", "gpt-4-1106-preview", usage(1000, 500)) == Costs(0.01, 0.015)
+    assert calculate_costs("anthropic", "claude-2.1", usage(1_000_000, 0)) == Costs(8.0, 0.0)
+    assert calculate_costs("openai", "smollm2-135m-instruct", usage(7, 7)) == Costs(0, 0)
 
 
 def test_a_long_prompt_has_another_price_for_the_whole_call() -> None:
-    model = find("google", "gemini-2.5-pro")
+    model = find_model("google", "gemini-2.5-pro")
     assert model is not None
     assert (model.price, model.long_price) == (Price(1.25, 10), Price(2.5, 15))
-    assert costs("google", "gemini-2.5-pro", usage(200_000, 1000)) == Costs(0.25, 0.01)
-    assert costs("google", "gemini-2.5-pro", usage(400_000, 1000)) == Costs(1.0, 0.015)
+    assert calculate_costs("google", "gemini-2.5-pro", usage(200_000, 1000)) == Costs(0.25, 0.01)
+    assert calculate_costs("google", "gemini-2.5-pro", usage(400_000, 1000)) == Costs(1.0, 0.015)
 
 
 @pytest.mark.parametrize(("provider", "name"), [("openai", "no-such"), ("anthropic", "claude-haiku-5-5")])
 def test_an_unknown_price_is_not_zero(provider: str, name: str) -> None:
-    assert costs(provider, name, usage(10, 10)) is None
+    assert calculate_costs(provider, name, usage(10, 10)) is None

@@ -1,4 +1,4 @@
-"""Image tokens by OpenAI's published examples; sizes read from heads of files."""
+"""Tokens of images by the examples OpenAI publishes; sizes read from the headers of image files."""
 
 import struct
 from base64 import b64encode
@@ -29,9 +29,9 @@ def _url(data: bytes) -> str:
 
 
 @pytest.mark.parametrize("write", [png, gif, jpeg])
-def test_the_size_stands_in_the_head(write: object) -> None:
+def test_the_size_is_read_from_the_header(write: object) -> None:
     assert callable(write)
-    assert image_tokens.size(write(640, 480)) == (640, 480)
+    assert image_tokens.read_size(write(640, 480)) == (640, 480)
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_the_size_stands_in_the_head(write: object) -> None:
         "blob:sha256",
     ],
 )
-def test_what_is_not_told_or_not_sound_has_no_size(url: str) -> None:
-    assert image_tokens.size(url) is None
+def test_an_address_or_a_broken_header_has_no_size(url: str) -> None:
+    assert image_tokens.read_size(url) is None
     assert image_tokens.count("gpt-4o", ImageUrl(url=url)) == 765
 
 

@@ -1,10 +1,10 @@
-"""What a model cannot do is refused by name, and what is left of its context is worked out."""
+"""Unsupported requests are refused by the name of the model; the tokens left for an answer are counted."""
 
 from typing import Any
 
 import pytest
 
-from services.generation.models import refuse_impossible, rest_tokens, tokens
+from services.generation.models import check_model_supports, count_remaining_output_tokens, tokens
 from services.generation.models.request import ModelRequest
 from shared.contracts.chat import ChatMessage, ResponseFormat
 from shared.contracts.projects import ModelConfig
@@ -45,7 +45,7 @@ JSON_MODE = ResponseFormat(type="json_object")
 )
 def test_what_a_model_cannot_do_is_refused_by_name(request_: ModelRequest, said: str) -> None:
     with pytest.raises(Invalid) as refusal:
-        refuse_impossible(request_)
+        check_model_supports(request_)
     assert said in refusal.value.message
 
 
@@ -62,29 +62,29 @@ def test_what_a_model_cannot_do_is_refused_by_name(request_: ModelRequest, said:
         completion("gpt-3.5-turbo-instruct", suffix="end"),
     ],
 )
-def test_what_it_can_do_and_what_nobody_knows_passes(request_: ModelRequest) -> None:
-    refuse_impossible(request_)
+def test_what_a_model_supports_and_an_unknown_model_pass(request_: ModelRequest) -> None:
+    check_model_supports(request_)
 
 
-def test_a_prompt_of_150000_tokens_is_not_refused_and_leaves_the_rest_of_200000() -> None:
+def test_a_prompt_of_150000_tokens_is_accepted_and_the_rest_of_200000_remains() -> None:
     """Row 47."""
     long = chat("claude-2.1", " word" * 150_000, provider="anthropic")
-    refuse_impossible(long)
-    assert tokens.of_prompt(long) > 150_000
-    assert rest_tokens(long) == 4_096
+    check_model_supports(long)
+    assert tokens.count_prompt_tokens(long) > 150_000
+    assert count_remaining_output_tokens(long) == 4_096
     longer = chat("claude-2.1", " word" * 198_000, provider="anthropic")
-    assert rest_tokens(longer) == 200_000 - tokens.of_prompt(longer)
+    assert count_remaining_output_tokens(longer) == 200_000 - tokens.count_prompt_tokens(longer)
 
 
-def test_what_is_left_is_at_most_the_longest_answer_and_at_least_one_token() -> None:
-    assert rest_tokens(chat("claude-2.1", provider="anthropic")) == 4_096
-    assert rest_tokens(completion("gpt-3.5-turbo-instruct", "one two three")) == 4_093
-    assert rest_tokens(completion("gpt-3.5-turbo-instruct", "word " * 5_000)) == 1
-    assert rest_tokens(completion("smollm2-135m-instruct", "one two three")) == 4_093
-    assert rest_tokens(completion("my-own-model")) is None
-    assert rest_tokens(completion("claude-haiku-5-5", provider="anthropic")) == 128_000
+def test_remaining_tokens_are_at_most_the_longest_answer_and_at_least_one() -> None:
+    assert count_remaining_output_tokens(chat("claude-2.1", provider="anthropic")) == 4_096
+    assert count_remaining_output_tokens(completion("gpt-3.5-turbo-instruct", "one two three")) == 4_093
+    assert count_remaining_output_tokens(completion("gpt-3.5-turbo-instruct", "word " * 5_000)) == 1
+    assert count_remaining_output_tokens(completion("smollm2-135m-instruct", "one two three")) == 4_093
+    assert count_remaining_output_tokens(completion("my-own-model")) is None
+    assert count_remaining_output_tokens(completion("claude-haiku-5-5", provider="anthropic")) == 128_000
 
 
 def test_a_prompt_that_is_short_enough_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "of_prompt", lambda _: pytest.fail("counted"))
-    assert rest_tokens(chat("claude-2.1", "x" * 100_000, provider="anthropic")) == 4_096
+    monkeypatch.setattr(tokens, "count_prompt_tokens", lambda _: pytest.fail("counted"))
+    assert count_remaining_output_tokens(chat("claude-2.1", "x" * 100_000, provider="anthropic")) == 4_096

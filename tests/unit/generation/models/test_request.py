@@ -1,4 +1,4 @@
-"""Pieces of a streamed sample become the sample."""
+"""StreamAccumulator joins the events of a stream; usage, tool calls and choices are checked and normalised."""
 
 import time
 from collections.abc import Callable
@@ -13,9 +13,9 @@ from services.generation.models.request import (
     ResponseDelta,
     StreamAccumulator,
     ToolCallPart,
-    asked_calls,
-    functions,
-    told_usage,
+    get_inline_tools,
+    get_tool_calls,
+    usage_from_counts,
 )
 from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, ToolCall, Usage
 from shared.contracts.projects import ModelConfig
@@ -84,7 +84,9 @@ def test_a_call_without_id_gets_one() -> None:
     ],
     ids=["all counted 0", "name in every piece", "new id for every piece", "name in pieces", "nobody's deltas"],
 )
-def test_what_servers_do_to_calls_in_pieces(parts: list[ToolCallPart], calls: list[tuple[str, str, str]]) -> None:
+def test_fragments_of_tool_calls_are_joined_whatever_a_server_does(
+    parts: list[ToolCallPart], calls: list[tuple[str, str, str]]
+) -> None:
     accumulator = StreamAccumulator()
     for part in parts:
         accumulator.add(ResponseDelta(tool_calls=(part,)))
@@ -95,24 +97,24 @@ def test_what_servers_do_to_calls_in_pieces(parts: list[ToolCallPart], calls: li
 def test_usage_and_reason_come_with_different_events() -> None:
     usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
     accumulator = StreamAccumulator()
-    accumulator.add(ResponseDelta(finish_reason="length", about={"id": "a"}))
-    accumulator.add(ResponseDelta(usage=usage, about={"model": "m"}))
-    assert (accumulator.finish_reason, accumulator.usage, accumulator.about) == (
+    accumulator.add(ResponseDelta(finish_reason="length", response_fields={"id": "a"}))
+    accumulator.add(ResponseDelta(usage=usage, response_fields={"model": "m"}))
+    assert (accumulator.finish_reason, accumulator.usage, accumulator.response_fields) == (
         "length",
         usage,
         {"id": "a", "model": "m"},
     )
 
 
-def test_a_count_told_at_the_beginning_is_not_that_of_the_whole() -> None:
+def test_usage_reported_before_the_end_is_not_final() -> None:
     accumulator = StreamAccumulator()
     accumulator.add(ResponseDelta(usage=Usage(prompt_tokens=9, generation_tokens=1, total_tokens=10)))
     for piece in ("a", "b"):
         accumulator.add(ResponseDelta(text=piece))
-    assert accumulator.whole_usage is None
+    assert accumulator.final_usage is None
     assert accumulator.usage == Usage(prompt_tokens=9, generation_tokens=1, total_tokens=10)
     accumulator.add(ResponseDelta(finish_reason="stop", usage=Usage(generation_tokens=7, total_tokens=7)))
-    assert accumulator.whole_usage == Usage(prompt_tokens=9, generation_tokens=7, total_tokens=16)
+    assert accumulator.final_usage == Usage(prompt_tokens=9, generation_tokens=7, total_tokens=16)
 
 
 def test_a_call_without_arguments_has_an_empty_object() -> None:
@@ -121,7 +123,7 @@ def test_a_call_without_arguments_has_an_empty_object() -> None:
     assert [call.function.arguments for call in accumulator.choice().tool_calls or ()] == ["{}"]
 
 
-def test_whole_calls_that_nobody_counts_stay_apart() -> None:
+def test_complete_calls_without_an_index_stay_apart() -> None:
     accumulator = StreamAccumulator()
     accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(None, name="f"), ToolCallPart(None, id="own", name="g"))))
     accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(None, name="f"),)))
@@ -136,7 +138,7 @@ def test_whole_calls_that_nobody_counts_stay_apart() -> None:
     ("told", "calls", "reason"),
     [("stop", True, "tool_call"), ("stop", False, "stop"), ("length", True, "length"), (None, True, None)],
 )
-def test_an_ordinary_end_with_calls_is_for_the_calls(
+def test_stop_with_tool_calls_becomes_tool_call(
     told: FinishReason | None, calls: bool, reason: FinishReason | None
 ) -> None:
     call = ToolCall(id="a", function=FunctionCall(name="f"))
@@ -145,17 +147,19 @@ def test_an_ordinary_end_with_calls_is_for_the_calls(
 
 def test_the_calls_of_a_message_in_either_form() -> None:
     old, new = FunctionCall(name="old"), ToolCall(id="a", function=FunctionCall(name="new"))
-    assert asked_calls(ChatMessage(role="assistant", content="")) == []
-    assert asked_calls(ChatMessage(role="assistant", tool_calls=[new], tool_call=old)) == [new]
-    assert asked_calls(ChatMessage(role="assistant", tool_call=old)) == [ToolCall(id="call_0", function=old)]
+    assert get_tool_calls(ChatMessage(role="assistant", content="")) == []
+    assert get_tool_calls(ChatMessage(role="assistant", tool_calls=[new], tool_call=old)) == [new]
+    assert get_tool_calls(ChatMessage(role="assistant", tool_call=old)) == [ToolCall(id="call_0", function=old)]
 
 
-def test_a_model_is_told_of_functions_only() -> None:
+def test_a_model_is_sent_inline_tools_and_an_unresolved_link_is_refused() -> None:
     config = ModelConfig.model_validate({"model": "m", "tools": [{"name": "f"}, {"name": "g", "source": "inline"}]})
-    assert [tool.name for tool in functions(config)] == ["f", "g"]
-    assert functions(ModelConfig(model="m")) == []
+    assert [tool.name for tool in get_inline_tools(config)] == ["f", "g"]
+    assert get_inline_tools(ModelConfig(model="m")) == []
     with pytest.raises(Invalid, match="oc_1"):
-        functions(ModelConfig.model_validate({"model": "m", "tools": [{"id": "oc_1", "source": "organization"}]}))
+        get_inline_tools(
+            ModelConfig.model_validate({"model": "m", "tools": [{"id": "oc_1", "source": "organization"}]})
+        )
 
 
 @pytest.mark.parametrize(
@@ -171,10 +175,10 @@ def test_a_model_is_told_of_functions_only() -> None:
         ([9], [[1]], None),
     ],
 )
-def test_what_is_no_count_is_not_believed(
+def test_counts_that_are_no_numbers_or_too_large_are_no_usage(
     prompt: list[Any], generated: list[Any], told: tuple[int, int] | None
 ) -> None:
-    usage = told_usage(prompt, generated)
+    usage = usage_from_counts(prompt, generated)
     assert (usage and (usage.prompt_tokens, usage.generation_tokens)) == told
     assert usage is None or usage.total_tokens == usage.prompt_tokens + usage.generation_tokens
 
@@ -191,12 +195,12 @@ def test_what_is_no_count_is_not_believed(
     ],
 )
 @pytest.mark.parametrize("value", [5, True, {"a": 1}, ["text"], b"text"])
-def test_a_value_of_another_type_is_found_out_at_once(make: Callable[[Any], object], value: Any) -> None:
+def test_a_value_of_another_type_is_a_type_error(make: Callable[[Any], object], value: Any) -> None:
     with pytest.raises(TypeError):
         make(value)
 
 
-def test_many_calls_take_as_long_as_they_are_many() -> None:
+def test_accumulating_tool_calls_takes_linear_time() -> None:
     def seconds(calls: int) -> float:
         started, accumulator = time.process_time(), StreamAccumulator()
         accumulator.add(ResponseDelta(tool_calls=tuple(ToolCallPart(index, name="f") for index in range(calls))))

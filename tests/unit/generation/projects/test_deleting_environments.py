@@ -1,4 +1,4 @@
-"""Deleting an environment: it goes first, and what was deployed in it afterwards."""
+"""Deleting an environment: the environment goes first, then what was deployed in it is removed."""
 
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -8,8 +8,8 @@ import pytest
 
 from services.generation.deps import Deps
 from services.generation.handlers.environments import delete_environment
-from services.generation.projects.environments import EnvironmentSet, first
-from services.generation.store import Place
+from services.generation.projects.environments import EnvironmentSet, initial_set
+from services.generation.store import DeploymentTarget
 from shared.contracts.deployments import DeleteEnvironment
 from shared.errors import Conflict, NotFound
 
@@ -20,7 +20,7 @@ class Organisation:
     """An organisation with one environment beside the default one, and something deployed there in one project."""
 
     def __init__(self) -> None:
-        self.kept = first("tm_1").with_new("env_1", "staging", datetime(2024, 5, 20, tzinfo=UTC))
+        self.kept = initial_set("tm_1").with_added("env_1", "staging", datetime(2024, 5, 20, tzinfo=UTC))
         self.deployed = ["pr_1"]
         self.done: list[str] = []
         self.made_default_while_saving = False
@@ -40,24 +40,24 @@ class Organisation:
         self.done.append("saved")
         return True
 
-    async def projects_in(self, *_: str) -> list[str]:
+    async def list_deployed_project_ids(self, *_: str) -> list[str]:
         return list(self.deployed)
 
-    async def put(self, place: Place, *_: object) -> None:
-        self.deployed.remove(place.project_id)
-        self.done.append(f"emptied {place.project_id}")
+    async def deploy(self, target: DeploymentTarget, *_: object) -> None:
+        self.deployed.remove(target.project_id)
+        self.done.append(f"emptied {target.project_id}")
 
     async def publish(self, *_: object) -> None:
         self.done.append("told")
 
 
-async def test_it_is_deleted_before_it_is_emptied() -> None:
+async def test_an_environment_is_deleted_before_its_deployments_are_removed() -> None:
     organisation = Organisation()
     await delete_environment(COMMAND, organisation.deps)
     assert organisation.done == ["saved", "told", "emptied pr_1"]
 
 
-async def test_one_that_becomes_the_default_one_at_this_moment_keeps_what_is_deployed() -> None:
+async def test_an_environment_that_becomes_the_default_meanwhile_keeps_its_deployments() -> None:
     organisation = Organisation()
     organisation.made_default_while_saving = True
     with pytest.raises(Conflict):
@@ -66,7 +66,7 @@ async def test_one_that_becomes_the_default_one_at_this_moment_keeps_what_is_dep
     assert organisation.kept.default.id == "env_1"
 
 
-async def test_a_repeat_empties_what_a_crash_left_and_another_finds_nothing() -> None:
+async def test_a_repeat_removes_the_deployments_a_crash_left_and_another_is_not_found() -> None:
     organisation = Organisation()
     organisation.kept = organisation.kept.without("env_1")
     await delete_environment(COMMAND, organisation.deps)

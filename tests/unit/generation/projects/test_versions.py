@@ -44,7 +44,7 @@ def tool(**fields: Any) -> str:
         {"chat_template": [dict(reversed(SYSTEM.items()))]},
     ],
 )
-def test_other_ways_to_write_the_same(fields: dict[str, Any]) -> None:
+def test_other_ways_to_write_the_same_config_are_the_same_version(fields: dict[str, Any]) -> None:
     assert model(**fields) == model()
 
 
@@ -63,7 +63,7 @@ def test_other_ways_to_write_the_same(fields: dict[str, Any]) -> None:
         {"prompt_template": ""},
     ],
 )
-def test_each_of_these_makes_a_new_version(fields: dict[str, Any]) -> None:
+def test_a_config_that_behaves_otherwise_is_a_new_version(fields: dict[str, Any]) -> None:
     assert model(**fields) != model()
 
 
@@ -73,7 +73,7 @@ def test_the_order_of_keys_says_nothing_and_that_of_lists_does() -> None:
     assert model(tools=[{"name": "f"}, {"name": "g"}]) != model(tools=[{"name": "g"}, {"name": "f"}])
 
 
-def test_nulls_in_open_json_mean_something() -> None:
+def test_nulls_in_open_json_are_part_of_the_identity() -> None:
     with_default = {"name": "f", "parameters": {"properties": {"a": {"default": None}}}}
     without = {"name": "f", "parameters": {"properties": {"a": {}}}}
     assert model(tools=[with_default]) != model(tools=[without])
@@ -85,7 +85,7 @@ def test_a_linked_tool_counts_by_its_id_alone() -> None:
     assert model(tools=[linked]) != model(tools=[linked | {"id": "oc_2"}])
 
 
-def test_where_an_inline_tool_says_to_come_from_does_not_count() -> None:
+def test_the_source_of_an_inline_tool_is_not_part_of_the_identity() -> None:
     assert model(tools=[{"name": "f"}]) == model(tools=[{"name": "f", "source": "inline"}])
     assert model(tools=[{"name": "f"}]) == model(tools=[{"name": "f", "source": "organization"}])
     assert model(tools=[{"name": "f"}]) != model(tools=[{"name": "f", "source_code": "x"}])
@@ -94,7 +94,7 @@ def test_where_an_inline_tool_says_to_come_from_does_not_count() -> None:
 @pytest.mark.parametrize(
     "field", ["description", "source_code", "preset_name", "source", "parameters", "other", "strict"]
 )
-def test_everything_of_a_tool_counts(field: str) -> None:
+def test_every_field_of_a_tool_config_is_part_of_its_identity(field: str) -> None:
     values: dict[str, Any] = {"source": "inline", "parameters": {"a": 1}, "other": {"a": 1}, "strict": True}
     assert tool(**{field: values.get(field, "text")}) != tool()
     assert tool(**{field: None}) == tool()

@@ -1,4 +1,4 @@
-"""`.prompt` files: read as written by people, and exactly what was written by us (behaviour.md §9, §22)."""
+"""`.prompt` files: files of people are read, and what is serialized is read back exactly (behaviour.md §9, §22)."""
 
 import contextlib
 from typing import Any
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.generation.projects.versions import canonical
-from services.generation.templates.promptfile import MOST_CHARACTERS, deserialize, serialize
+from services.generation.projects.versions import canonical_json
+from services.generation.templates.promptfile import MAX_CHARACTERS, deserialize, serialize
 from shared.contracts.chat import (
     ChatMessage,
     FunctionCall,
@@ -115,7 +115,7 @@ def comes_back(config: ModelConfig) -> str:
     """The file of a config: read, it is the same config, labels included; written again, it is the same file."""
     text = serialize(config)
     read = deserialize(text)
-    assert canonical(read) == canonical(config)
+    assert canonical_json(read) == canonical_json(config)
     if config.chat_template == []:
         config = config.model_copy(update={"chat_template": read.chat_template})
     assert read == config
@@ -263,13 +263,13 @@ def test_a_message_is_written(messages: list[dict[str, Any]], body: str) -> None
         "<user\n  >\nHello.\nBye.\n</user >",
     ],
 )
-def test_white_space_is_the_writers_own(body: str) -> None:
+def test_white_space_between_elements_does_not_matter(body: str) -> None:
     assert deserialize(f"---\nmodel: m\nendpoint: chat\n---\n{body}").chat_template == [
         ChatMessage(role="user", content="Hello.\nBye.")
     ]
 
 
-def test_a_file_of_another_editor() -> None:
+def test_a_file_with_windows_line_ends_and_yaml_lists_is_read() -> None:
     config = deserialize(
         '\ufeff---\r\nmodel: "gpt-4"  # the good one\r\ntools: []\r\nstop:\r\n  - END\r\n  - no\r\nseed: ~\r\n'
         "other:\r\n  deep: {on: 1e3, since: 2023-11-28}\r\n---\r\n<system>\r\n  Hi & bye.\r\n</system>\r\n"
@@ -350,14 +350,14 @@ def test_open_json_keeps_its_nulls_and_its_numbers() -> None:
         ("---\nmodel: m\nendpoint: chat\n---\n<user content='null'>\nx\n</user>\n", 5, "is not empty"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_line(text: str, line: int, says: str) -> None:
+def test_an_error_names_its_line_and_the_remedy(text: str, line: int, says: str) -> None:
     with pytest.raises(Invalid) as caught:
         deserialize(text)
     assert caught.value.message.startswith(f"Line {line} of the .prompt file: ")
     assert says in caught.value.message
 
 
-def test_characters_that_yaml_does_not_take() -> None:
+def test_characters_that_yaml_does_not_accept_are_refused() -> None:
     with pytest.raises(Invalid, match="write them as"):
         deserialize("---\nmodel: \x00\n---\n")
 
@@ -379,7 +379,7 @@ def test_characters_that_yaml_does_not_take() -> None:
         "---\nmodel: m\nendpoint: chat\n---\n<user>" + "<" * 1_000_000,
         "---" * 1_000_000,
         "---\n" + "--- \t" * 300_000,
-        "---\nmodel: m\n---\n" + " " * MOST_CHARACTERS,
+        "---\nmodel: m\n---\n" + " " * MAX_CHARACTERS,
     ],
     ids=range(15),
 )
@@ -399,7 +399,7 @@ CUT = st.tuples(st.integers(0, len(PUBLISHED)), st.integers(0, 9), st.sampled_fr
 
 @THOROUGH
 @given(st.lists(CUT, min_size=1, max_size=4))
-def test_whatever_is_changed_in_a_file_is_read_or_refused(cuts: list[tuple[int, int, str]]) -> None:
+def test_a_file_changed_at_random_is_read_or_refused(cuts: list[tuple[int, int, str]]) -> None:
     text = PUBLISHED
     for start, length, piece in cuts:
         text = text[:start] + piece + text[start + length :]

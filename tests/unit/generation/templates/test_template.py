@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.generation.templates import template as language
-from services.generation.templates.template import ToolReference, calls
+from services.generation.templates.template import ToolReference, find_tool_calls
 from shared.contracts.chat import ChatMessage, Image, ImageUrl, Text
 from shared.errors import Invalid
 
@@ -38,7 +38,7 @@ def test_one_white_space_is_allowed_inside_the_braces(placeholder: str) -> None:
         '{{  tool("a") }}',
     ],
 )
-def test_what_is_no_placeholder_stays_as_it_is(text: str) -> None:
+def test_text_that_is_no_placeholder_stays_as_it_is(text: str) -> None:
     assert populate(text, {"a": "b"}) == text
 
 
@@ -114,14 +114,14 @@ def test_a_path_leads_into_the_inputs(name: str, expected: str | None) -> None:
 def test_a_call_has_a_name_and_arguments(written: str, name: str, arguments: tuple[str, ...]) -> None:
     inputs = {"query": "the question", "10x": "an input", "user": {"name": "Ann"}, "my-input": "hyphens", "number": 42}
     template = f"<{{{{ {written} }}}}>"
-    assert calls(template, inputs) == [ToolReference(written, name, arguments)]
+    assert find_tool_calls(template, inputs) == [ToolReference(written, name, arguments)]
     assert populate(template, inputs, {written: "given"}) == "<given>"
 
 
 @pytest.mark.parametrize("written", ["t(a b)", "t(a,)", "t(,a)", 't("a" "b")', "t(,)", 't(a"b")'])
 def test_a_call_that_cannot_be_read_is_refused_as_written(written: str) -> None:
     with pytest.raises(Invalid) as caught:
-        calls(f"x {{{{ {written} }}}}", {"a": 1, "b": 2})
+        find_tool_calls(f"x {{{{ {written} }}}}", {"a": 1, "b": 2})
     assert repr(written) in caught.value.message
 
 
@@ -130,12 +130,12 @@ def test_equal_text_is_one_call_and_other_text_another() -> None:
         ChatMessage(role="system", content="{{ t(a) }} {{t(a)}} {{ t( a ) }}"),
         ChatMessage(role="user", content=[Text(text="{{ t(a) }} {{ u(a) }}")]),
     ]
-    assert [call.signature for call in calls(template, {"a": "b"})] == ["t(a)", "t( a )", "u(a)"]
+    assert [call.signature for call in find_tool_calls(template, {"a": "b"})] == ["t(a)", "t( a )", "u(a)"]
 
 
 def test_missing_arguments_are_named_together_with_missing_inputs() -> None:
     with pytest.raises(Invalid) as caught:
-        calls('{{ z }} {{ t(m, "x", k) }} {{ a }}', {"k": None})
+        find_tool_calls('{{ z }} {{ t(m, "x", k) }} {{ a }}', {"k": None})
     assert caught.value.message == "Prompt requires inputs for the following variables: ['a', 'k', 'm', 'z']"
 
 
@@ -144,14 +144,14 @@ def test_a_result_is_never_read_as_template_again() -> None:
     assert populate("{{ t(a) }}|{{ a }}", {"a": "{{ t(a) }}"}, results) == r"{{ a }} {{ u(a) }} \1|{{ t(a) }}"
 
 
-def test_a_call_without_its_result_is_a_mistake_and_not_an_empty_string() -> None:
+def test_a_call_without_a_result_is_an_error_and_not_an_empty_string() -> None:
     with pytest.raises(KeyError):
         populate("{{ t(a) }}", {"a": 1})
 
 
 def test_a_template_without_calls_has_none() -> None:
-    assert calls("{{ a }} {{ t() }}", {"a": 1}) == []
-    assert calls((), {}) == []
+    assert find_tool_calls("{{ a }} {{ t() }}", {"a": 1}) == []
+    assert find_tool_calls((), {}) == []
 
 
 def test_text_parts_are_populated_and_everything_else_passes_through() -> None:

@@ -1,13 +1,13 @@
-"""Kinds of tools: what they take, what they say. The services they call: tests/integration/test_tools.py."""
+"""Kinds of tools: parameters, settings, results. Requests to services: tests/integration/test_guarded_client.py."""
 
 import typing
 from typing import Any
 
 import pytest
 
-from services.generation.http.guarded_client import Fetched
+from services.generation.http.guarded_client import HttpResponse
 from services.generation.tools import google, pinecone
-from services.generation.tools.base import Invocation, ToolServices, answered, json_of
+from services.generation.tools.base import Invocation, ToolServices, check_status, parse_json_object
 from services.generation.tools.registry import KINDS, signature
 from shared.contracts import tools
 from shared.contracts.tools import TOOL_SETTINGS, ToolSettings
@@ -96,12 +96,12 @@ def test_a_key_goes_into_a_header_of_its_own(name: str) -> None:
         ({"answer_box": [{"result": 7}]}, "7"),
         ({"answer_box": {"type": "weather"}, "knowledge_graph": {"description": "A city."}}, "A city."),
         ({"organic_results": [{"title": "no snippet"}, {"snippet": "First."}, {"snippet": "Second."}]}, "First."),
-        ({"answer_box": [], "organic_results": []}, google.NOTHING),
-        ({}, google.NOTHING),
+        ({"answer_box": [], "organic_results": []}, google.NO_RESULT),
+        ({}, google.NO_RESULT),
     ],
 )
 def test_the_best_answer_of_a_search_is_given(found: dict[str, Any], text: str) -> None:
-    assert google.answer(found) == text
+    assert google.extract_answer(found) == text
 
 
 @pytest.mark.parametrize("written", ["0", "-1", "101", "1000000000000", "2.5", "many", "", "²", "\u0663"])
@@ -132,13 +132,13 @@ def test_passages_are_the_texts_of_the_matches() -> None:
 )
 def test_the_status_decides_the_problem(status: int, problem: type[Problem]) -> None:
     with pytest.raises(problem) as caught:
-        answered(Fetched(status, "", b"your key sk-123 is bad"), "SerpAPI")
+        check_status(HttpResponse(status, "", b"your key sk-123 is bad"), "SerpAPI")
     assert caught.value.origin == "SerpAPI"
     assert str(status) in caught.value.message
     assert "sk-123" not in caught.value.message
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b"null"])
-def test_what_is_no_json_object_is_told(content: bytes) -> None:
+def test_a_response_without_a_json_object_is_an_upstream_failure(content: bytes) -> None:
     with pytest.raises(UpstreamFailed):
-        json_of(Fetched(200, "", content), "SerpAPI")
+        parse_json_object(HttpResponse(200, "", content), "SerpAPI")

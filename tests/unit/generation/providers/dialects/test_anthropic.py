@@ -17,10 +17,12 @@ from shared.errors import Invalid
 IMAGE = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
 
 
-def chat(*messages: Any, rest_tokens: int | None = None, **fields: Any) -> ModelRequest:
+def chat(*messages: Any, remaining_output_tokens: int | None = None, **fields: Any) -> ModelRequest:
     config = ModelConfig.model_validate({"provider": "anthropic", "model": "claude-2.1", "endpoint": "chat"} | fields)
     said = messages or ({"role": "user", "content": "hi"},)
-    return ModelRequest(config, [ChatMessage.model_validate(one) for one in said], rest_tokens=rest_tokens)
+    return ModelRequest(
+        config, [ChatMessage.model_validate(one) for one in said], remaining_output_tokens=remaining_output_tokens
+    )
 
 
 def told(request: ModelRequest, **fields: Any) -> ModelRequest:
@@ -35,7 +37,9 @@ class TestBody:
             "messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}],
         }
 
-    @pytest.mark.parametrize(("fields", "budget"), [({"max_tokens": 5}, 5), ({"rest_tokens": 7}, 7), ({}, 4096)])
+    @pytest.mark.parametrize(
+        ("fields", "budget"), [({"max_tokens": 5}, 5), ({"remaining_output_tokens": 7}, 7), ({}, 4096)]
+    )
     def test_there_is_always_a_budget(self, fields: dict[str, Any], budget: int) -> None:
         assert anthropic.body(chat(**fields))["max_tokens"] == budget
 
@@ -185,7 +189,7 @@ class TestEvents:
         message["stop_reason"] = None
         usage = {"input_tokens": 9, "output_tokens": 1}
         chunk = anthropic.read_event(chat(), {"type": "message_start", "message": message | {"usage": usage}})
-        assert chunk.about == {"id": "i", "type": "message", "role": "assistant", "model": "m"}
+        assert chunk.response_fields == {"id": "i", "type": "message", "role": "assistant", "model": "m"}
         assert chunk.usage == Usage(prompt_tokens=9, generation_tokens=1, total_tokens=10)
 
     def test_the_last_counts_the_whole_answer(self) -> None:
@@ -242,7 +246,7 @@ class TestEvents:
         text = json.dumps(given_, ensure_ascii=False)
         accumulator = StreamAccumulator()
         for piece in pieces:
-            accumulator.add(ResponseDelta(text=piece, about={"id": "x"}))
+            accumulator.add(ResponseDelta(text=piece, response_fields={"id": "x"}))
         accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(1, "c", "f", text[: 1 if cut else None]),)))
         usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
         accumulator.add(ResponseDelta(finish_reason=reason, usage=usage))

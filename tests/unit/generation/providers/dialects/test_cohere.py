@@ -164,7 +164,7 @@ class TestEvents:
         [
             (
                 {"type": "message-start", "id": "i", "delta": {"message": {"role": "assistant"}}},
-                ResponseDelta(about={"id": "i"}),
+                ResponseDelta(response_fields={"id": "i"}),
             ),
             (
                 {"type": "content-start", "delta": {"message": {"content": {"type": "text", "text": "a"}}}},
@@ -210,7 +210,7 @@ class TestEvents:
     ) -> None:
         accumulator = StreamAccumulator()
         for piece in pieces:
-            accumulator.add(ResponseDelta(text=piece, about={"id": "i"}))
+            accumulator.add(ResponseDelta(text=piece, response_fields={"id": "i"}))
         if calls:
             accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(0, "c", "f", "{}"), ToolCallPart(1, "d", "g", "{"))))
         usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)

@@ -276,7 +276,7 @@ class TestEvents:
         assert gemini.read_event(chat(), event) == ResponseDelta(
             text="a",
             usage=Usage(prompt_tokens=3, generation_tokens=1, total_tokens=4),
-            about={"modelVersion": "m", "responseId": "r"},
+            response_fields={"modelVersion": "m", "responseId": "r"},
         )
         assert gemini.read_event(chat(), {"usageMetadata": {"promptTokenCount": 3}}).finish_reason is None
 
@@ -311,7 +311,7 @@ class TestEvents:
     ) -> None:
         accumulator = StreamAccumulator()
         for piece in pieces:
-            accumulator.add(ResponseDelta(text=piece, about={"responseId": "r"}))
+            accumulator.add(ResponseDelta(text=piece, response_fields={"responseId": "r"}))
         for own, name, arguments in calls:
             written = json.dumps(arguments, ensure_ascii=False)
             accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(None, own, name, written),)))

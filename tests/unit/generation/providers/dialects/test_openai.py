@@ -178,7 +178,7 @@ class TestReply:
 class TestEvents:
     def test_text(self) -> None:
         event = {"id": "i", "model": "m", "object": "chat.completion.chunk", "choices": [{"delta": {"content": "a"}}]}
-        assert openai.read_event(chat(), event) == ResponseDelta(text="a", about={"id": "i", "model": "m"})
+        assert openai.read_event(chat(), event) == ResponseDelta(text="a", response_fields={"id": "i", "model": "m"})
         assert openai.read_event(completion(), {"choices": [{"text": "a"}]}) == ResponseDelta(text="a")
 
     def test_the_first_and_the_last(self) -> None:
@@ -204,7 +204,7 @@ class TestEvents:
         request = chat() if is_chat else completion()
         accumulator = StreamAccumulator()
         for piece in pieces:
-            accumulator.add(ResponseDelta(text=piece, about={"id": "x"}))
+            accumulator.add(ResponseDelta(text=piece, response_fields={"id": "x"}))
         if is_chat:
             accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(0, "c", "f", "{}"),)))
         usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)

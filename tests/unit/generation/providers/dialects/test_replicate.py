@@ -156,7 +156,7 @@ class TestFrames:
         raw = json.dumps(prediction, indent=1).encode()
         (data,) = [data async for data in replicate.frames(_pieces(raw, 3))]
         chunk = replicate.read_event(request(stream=True), json.loads(data))
-        assert (chunk.text, chunk.finish_reason, chunk.about) == ("ab\n", "stop", {"id": "p"})
+        assert (chunk.text, chunk.finish_reason, chunk.response_fields) == ("ab\n", "stop", {"id": "p"})
 
 
 @given(st.lists(st.text(), min_size=1))
