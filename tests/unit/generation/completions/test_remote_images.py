@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.generation.completions import remote_images
-from services.generation.completions.remote_images import ByAddress
+from services.generation.completions.remote_images import RemoteImages
 from services.generation.http.guarded_client import Fetched, GuardedClient
 from services.generation.models.request import ModelRequest
 from services.generation.providers.requests import Providers
@@ -93,7 +93,7 @@ def callable_at(providers: Providers) -> Callable[[ModelRequest], Awaitable[None
 
 async def test_small_images_become_data_and_large_ones_tokens_of_what_was_kept() -> None:
     shelf, large = Shelf(), b"x" * 60_000
-    request = await ByAddress(Web(large=large), shelf.keep).inlined(looking("small", "large", "small"), agree)
+    request = await RemoteImages(Web(large=large), shelf.keep).inline(looking("small", "large", "small"), agree)
     data = base64.b64encode(large)
     digest = hashlib.sha256(data).hexdigest()
     small = f"data:image/png;base64,{base64.b64encode(SMALL).decode()}"
@@ -117,38 +117,38 @@ async def test_what_is_refused_anyway_fetches_nothing(
 ) -> None:
     web, providers = Web(), PROVIDERS if environment is None else Providers(environment, None)
     with pytest.raises(problem):
-        await ByAddress(web, Shelf().keep).inlined(request_, callable_at(providers))
+        await RemoteImages(web, Shelf().keep).inline(request_, callable_at(providers))
     assert web.asked == []
 
 
 async def test_what_would_not_be_refused_is_not_refused_for_its_stand_ins() -> None:
     for provider, model in (("google", "gemini-2.5-flash"), ("bedrock", "anthropic.claude-3-haiku-20240307-v1:0")):
         request = looking("a", provider=provider, model=model)
-        inlined = await ByAddress(Web(), Shelf().keep).inlined(request, callable_at(PROVIDERS))
+        inlined = await RemoteImages(Web(), Shelf().keep).inline(request, callable_at(PROVIDERS))
         assert base64.b64encode(SMALL).decode() in str(PROVIDERS.calls(inlined, {})[0].body)
 
 
 async def test_one_address_that_is_none_fetches_nothing_of_the_others() -> None:
     web = Web()
     with pytest.raises(Invalid, match="https://"):
-        await ByAddress(web, Shelf().keep).inlined(looking("a", "b", base="ftp://e.org/"), agree)
+        await RemoteImages(web, Shelf().keep).inline(looking("a", "b", base="ftp://e.org/"), agree)
     with pytest.raises(Invalid, match="a user or password"):
-        await ByAddress(web, Shelf().keep).inlined(looking("a", "b@e.org", base="https://"), agree)
+        await RemoteImages(web, Shelf().keep).inline(looking("a", "b@e.org", base="https://"), agree)
     assert web.asked == []
 
 
 async def test_too_many_addresses_are_refused_and_one_address_often_is_one() -> None:
     web = Web()
     with pytest.raises(Invalid, match="501 images by address; at most 100"):
-        await ByAddress(web, Shelf().keep).inlined(looking(*(f"{number}" for number in range(501))), agree)
+        await RemoteImages(web, Shelf().keep).inline(looking(*(f"{number}" for number in range(501))), agree)
     assert web.asked == []
-    await ByAddress(web, Shelf().keep).inlined(looking(*["a"] * 501), agree)
+    await RemoteImages(web, Shelf().keep).inline(looking(*["a"] * 501), agree)
     assert web.asked == ["https://e.org/a"]
 
 
 async def test_four_are_fetched_at_a_time() -> None:
     web = Web()
-    await ByAddress(web, Shelf().keep).inlined(looking(*(f"{number}" for number in range(50))), agree)
+    await RemoteImages(web, Shelf().keep).inline(looking(*(f"{number}" for number in range(50))), agree)
     assert len(web.asked) == 50
     assert web.most_at_once == 4
 
@@ -157,7 +157,7 @@ async def test_a_failure_is_told_itself_ends_the_others_and_keeps_nothing() -> N
     shelf = Shelf()
     web = Web(large=b"x" * MIB, broken=UpstreamFailed("gone"), slow=None)
     with pytest.raises(UpstreamFailed, match="gone"):
-        await ByAddress(web, shelf.keep).inlined(looking("slow", "large", "slow2", "broken", *"abcdefgh"), agree)
+        await RemoteImages(web, shelf.keep).inline(looking("slow", "large", "slow2", "broken", *"abcdefgh"), agree)
     assert "https://e.org/slow" in web.ended
     assert len(web.asked) < 12
     assert len(web.ended) == len(web.asked)
@@ -168,19 +168,19 @@ async def test_all_images_together_have_a_bound_that_is_seen_while_they_arrive()
     shelf, large = Shelf(), b"x" * 15 * MIB
     web = Web(**{f"i{number}": large for number in range(20)})
     with pytest.raises(TooLarge, match="more than 37,748,736 bytes together: name fewer, or smaller ones"):
-        await ByAddress(web, shelf.keep).inlined(looking(*(f"i{number}" for number in range(20))), agree)
+        await RemoteImages(web, shelf.keep).inline(looking(*(f"i{number}" for number in range(20))), agree)
     assert web.bytes <= (36 + 4) * MIB, "at most a piece too much of each that is under way"
     assert shelf == {}
     fits = Web(a=b"x" * 18 * MIB, b=b"y" * 18 * MIB)
-    await ByAddress(fits, shelf.keep).inlined(looking("a", "b"), agree)
+    await RemoteImages(fits, shelf.keep).inline(looking("a", "b"), agree)
     assert sum(map(len, shelf.values())) == 48 * MIB, "as much as a body of images sent as data"
 
 
 async def test_all_images_together_have_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_images, "_ALL_SECONDS", 0.02)
+    monkeypatch.setattr(remote_images, "_TOTAL_SECONDS", 0.02)
     web = Web(slow=None)
     with pytest.raises(UpstreamFailed, match=r"did not all arrive within 0\.02 seconds"):
-        await ByAddress(web, Shelf().keep).inlined(looking("slow", "fast"), agree)
+        await RemoteImages(web, Shelf().keep).inline(looking("slow", "fast"), agree)
     assert len(web.ended) == 2
 
 
@@ -190,9 +190,9 @@ async def test_models_asked_instead_use_what_was_fetched() -> None:
     async def note(request: ModelRequest) -> None:
         refused.append(request)
 
-    by_address = ByAddress(web, Shelf().keep)
+    by_address = RemoteImages(web, Shelf().keep)
     several = [
-        asyncio.create_task(by_address.inlined(looking("slow", model=model), note))
+        asyncio.create_task(by_address.inline(looking("slow", model=model), note))
         for model in ("gemini-2.5-flash", "gemini-2.5-pro", "gemini-2.0-flash")
     ]
     await asyncio.sleep(0.01)
@@ -208,8 +208,8 @@ async def test_models_asked_instead_use_what_was_fetched() -> None:
 
 async def test_what_could_not_be_fetched_is_not_tried_again_by_the_next_model() -> None:
     web = Web(broken=UpstreamFailed("gone"))
-    by_address = ByAddress(web, Shelf().keep)
+    by_address = RemoteImages(web, Shelf().keep)
     for _ in range(3):
         with pytest.raises(UpstreamFailed, match="gone"):
-            await by_address.inlined(looking("broken"), agree)
+            await by_address.inline(looking("broken"), agree)
     assert web.asked == ["https://e.org/broken"]
