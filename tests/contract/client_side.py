@@ -26,7 +26,7 @@ def request(config: dict[str, Any], messages: list[dict[str, Any]] | None, **fie
 
 def call(environment: dict[str, str], asked: ModelRequest) -> PreparedRequest:
     """What is sent for it."""
-    (made,) = Providers(environment, None).calls(asked, {})
+    (made,) = Providers(environment, None).prepare(asked, {})
     return made
 
 
@@ -55,7 +55,7 @@ async def streamed(made: PreparedRequest) -> StreamAccumulator:
 def read_back(made: PreparedRequest, accumulator: StreamAccumulator) -> tuple[Choice, Usage | None]:
     """A stream written down whole and read as if it had come so."""
     dialect = made.dialect
-    completion = dialect.read_reply(made.request, dialect.write_reply(made.request, accumulator))
+    completion = dialect.read_response(made.request, dialect.write_response(made.request, accumulator))
     (choice,) = completion.choices
     return choice, completion.usage
 

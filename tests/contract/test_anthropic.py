@@ -81,7 +81,7 @@ def request(messages: list[Any], **fields: Any) -> ModelRequest:
 
 
 def call(fake_server: FakeServer, asked: ModelRequest) -> PreparedRequest:
-    return Providers({"ANTHROPIC_BASE_URL": fake_server.url}, None).calls(asked, {"anthropic": "sk-test"})[0]
+    return Providers({"ANTHROPIC_BASE_URL": fake_server.url}, None).prepare(asked, {"anthropic": "sk-test"})[0]
 
 
 # What is sent
@@ -286,7 +286,7 @@ async def test_a_streamed_answer(sdk: anthropic.Anthropic, fake_server: FakeServ
     accumulator = StreamAccumulator()
     async for chunk in client.stream(asked):
         accumulator.add(chunk)
-    read = dialect.read_reply(asked.request, dialect.write_reply(asked.request, accumulator))
+    read = dialect.read_response(asked.request, dialect.write_response(asked.request, accumulator))
     assert read.choices == [accumulator.choice()]
     assert read.raw["id"] == theirs.id
     assert read.raw["model"] == theirs.model

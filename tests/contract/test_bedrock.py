@@ -85,7 +85,7 @@ def request(messages: list[Any], **fields: Any) -> ModelRequest:
 
 
 def call(fake_server: FakeServer, asked: ModelRequest, key: str = f"{ACCESS_KEY}:{SECRET}:{TOKEN}") -> PreparedRequest:
-    return Providers({"BEDROCK_BASE_URL": fake_server.url}, None).calls(asked, {"bedrock": key})[0]
+    return Providers({"BEDROCK_BASE_URL": fake_server.url}, None).prepare(asked, {"bedrock": key})[0]
 
 
 # What is sent
@@ -372,7 +372,7 @@ async def test_a_streamed_answer(sdk: Any, fake_server: FakeServer, client: Clie
     accumulator = StreamAccumulator()
     async for chunk in client.stream(asked):
         accumulator.add(chunk)
-    read = dialect.read_reply(asked.request, dialect.write_reply(asked.request, accumulator))
+    read = dialect.read_response(asked.request, dialect.write_response(asked.request, accumulator))
     assert read.choices == [accumulator.choice()]
     same(read, told | {"content": list(blocks.values())}, REPLIES[name])
 

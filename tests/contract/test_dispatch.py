@@ -14,7 +14,7 @@ from services.generation.models.request import ModelRequest, ModelResponse
 from services.generation.providers.base import PreparedRequest
 from services.generation.providers.registry import IN_PROCESS
 from services.generation.providers.requests import Providers
-from services.generation.providers.resilience.dispatch import CallProgress, Dispatch, RetryPolicy, note_retry
+from services.generation.providers.resilience.dispatch import CallProgress, Dispatch, RetryPolicy, log_retry
 from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
@@ -42,7 +42,7 @@ async def client(upstream: FakeServer) -> AsyncIterator[Client]:
 def call(upstream: FakeServer, *, stream: bool = False, model: str = "gpt-4") -> PreparedRequest:
     config = ModelConfig(model=model, endpoint="chat")
     request = ModelRequest(config, messages=[ChatMessage(role="user", content="hi")], stream=stream)
-    (made,) = Providers({"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "sk-1"}, None).calls(request, {})
+    (made,) = Providers({"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "sk-1"}, None).prepare(request, {})
     return made
 
 
@@ -231,7 +231,7 @@ async def test_a_provider_that_fails_as_it_is_asked_to_goes_on_failing() -> None
     dispatch = Dispatch(client, RetryPolicy(tries=1, failure_threshold=2))
     config = ModelConfig(provider="mock", model="mock-error-500", endpoint="chat")
     request = ModelRequest(config, messages=[ChatMessage(role="user", content="hi")])
-    (made,) = Providers({}, None).calls(request, {})
+    (made,) = Providers({}, None).prepare(request, {})
     for _ in range(4):
         with pytest.raises(UpstreamFailed, match="as asked"):
             await text(dispatch, made)
@@ -293,7 +293,7 @@ async def test_who_leaves_before_there_is_a_connection_has_sent_nothing(client: 
 async def test_our_log_has_no_words_of_a_provider(
     client: Client, upstream: FakeServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stamina.instrumentation.set_on_retry_hooks([note_retry])
+    stamina.instrumentation.set_on_retry_hooks([log_retry])
     caplog.set_level("INFO")
     upstream.reply(status=500, error={"message": "a secret"})
     await text(Dispatch(client, QUICK), call(upstream))

@@ -50,7 +50,7 @@ def call(web: Web, *, stream: bool = False, **config: Any) -> PreparedRequest:
         "REPLICATE_BASE_URL": f"{web.url}/v1",
         "REPLICATE_API_TOKEN": "r8",
     }
-    return Providers(environment, None).calls(request, {})[0]
+    return Providers(environment, None).prepare(request, {})[0]
 
 
 async def ask(dispatch: Dispatch, call: PreparedRequest) -> str:
@@ -76,7 +76,7 @@ async def test_a_compressed_answer_is_not_unpacked(dispatch: Dispatch, web: Web,
 async def test_an_answer_has_an_end(
     dispatch: Dispatch, web: Web, stream: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(response, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(response, "MAX_RESPONSE_BYTES", 100_000)
     line = b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": "x" * 1000}}]}).encode() + b"\n\n"
     web.paths[CHAT] = Answer(line * 200)
     with pytest.raises(UpstreamFailed, match="more than 100,000 bytes"):
@@ -111,7 +111,7 @@ async def test_an_error_beside_an_answer_is_an_error(
     with pytest.raises(UpstreamFailed, match="it broke") as caught:
         await ask(dispatch, call(web, stream=stream))
     assert len(web.asked) == 1
-    sent = errors.sent_with(caught.value)
+    sent = errors.partial_response(caught.value)
     assert sent
     assert sent.usage == Usage(prompt_tokens=9, generation_tokens=4, total_tokens=13)
     assert [(it.text, it.finish_reason) for it in sent.choices] == ([] if stream else [("half an", None)])
@@ -251,6 +251,6 @@ async def test_a_host_that_is_none_is_the_callers_mistake(dispatch: Dispatch) ->
     given = {"openai_azure": "k", "openai_azure_endpoint": "https://xn--.openai.azure.com"}
     config = ModelConfig(provider="openai_azure", model="gpt-4o", endpoint="chat")
     request = ModelRequest(config, messages=[ChatMessage(role="user", content="hi")])
-    (made,) = Providers({}, None).calls(request, given)
+    (made,) = Providers({}, None).prepare(request, given)
     with pytest.raises(Invalid, match="no address"):
         await dispatch.complete("tm_1", made, CallProgress())

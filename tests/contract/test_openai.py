@@ -164,7 +164,7 @@ def iterables_are_lists(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("iterables_are_lists")
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
 def test_a_body_is_of_the_library_s_type(request_: ModelRequest) -> None:
-    (call,) = Providers({"OPENAI_API_KEY": "sk"}, None).calls(request_, {})
+    (call,) = Providers({"OPENAI_API_KEY": "sk"}, None).prepare(request_, {})
     whole, streamed = _types(call)
     type_: Any = list[streamed if request_.stream else whole]  # type: ignore[misc]
     (validated,) = TypeAdapter(type_, config=_STRICT).validate_python([call.body])
@@ -173,7 +173,7 @@ def test_a_body_is_of_the_library_s_type(request_: ModelRequest) -> None:
 
 @pytest.mark.usefixtures("iterables_are_lists")
 def test_the_library_s_type_knows_every_field() -> None:
-    (call,) = Providers({"OPENAI_API_KEY": "sk"}, None).calls(REQUESTS["plain"], {})
+    (call,) = Providers({"OPENAI_API_KEY": "sk"}, None).prepare(REQUESTS["plain"], {})
     adapter: TypeAdapter[Any] = TypeAdapter(list[_types(call)[0]], config=_STRICT)  # type: ignore[misc]
     for wrong in ({"colour": 1}, {"messages": [{"role": "user", "content": "Hi", "colour": 1}]}):
         with pytest.raises(ValidationError, match="colour"):
@@ -204,7 +204,7 @@ async def test_the_library_calls_azure_the_same_way(name: str, fake_server: Fake
 async def _assert_same(
     providers: Providers, request: ModelRequest, library: openai.OpenAI, fake_server: FakeOpenAI
 ) -> None:
-    (call,) = providers.calls(request, {})
+    (call,) = providers.prepare(request, {})
     client = Client(5.0, {})
     if request.stream:
         assert [chunk async for chunk in client.stream(call)]

@@ -51,7 +51,7 @@ def _predict(library: Library, model: str, inputs: dict[str, Any], *, wait: bool
 
 
 def _calls(fake_server: FakeServer, request: ModelRequest) -> Any:
-    return Providers({"REPLICATE_BASE_URL": fake_server.url, "REPLICATE_API_TOKEN": "r8-test"}, None).calls(
+    return Providers({"REPLICATE_BASE_URL": fake_server.url, "REPLICATE_API_TOKEN": "r8-test"}, None).prepare(
         request, {}
     )[0]
 

@@ -61,22 +61,22 @@ class Planner:
         """
         request = await self._with_image_data(request)
         request = await self._with_token_budget(request)
-        requests = self._providers.calls(request, self._keys)
+        requests = self._providers.prepare(request, self._keys)
         return await image_inlining.inline_images(requests, self._organisation, self._blobs)
 
     async def _with_image_data(self, request: ModelRequest) -> ModelRequest:
         """Fetch images given by URL if the provider takes image data only."""
-        if not self._providers.row(request.config).inline_images:
+        if not self._providers.spec(request.config).inline_images:
             return request
         return await self._images.inline(request, self._validate)
 
     async def _with_token_budget(self, request: ModelRequest) -> ModelRequest:
         """Count what is left of the context window if the provider needs a number; counting runs in a thread."""
-        if not self._providers.needs_budget(request):
+        if not self._providers.needs_token_budget(request):
             return request
         return replace(request, rest_tokens=await asyncio.to_thread(models.rest_tokens, request))
 
     async def _validate(self, request: ModelRequest) -> None:
         """Raise what would refuse the request anyway, before any image is fetched."""
-        requests = self._providers.calls(request, self._keys)
+        requests = self._providers.prepare(request, self._keys)
         await image_inlining.check_images(requests, self._organisation, self._blobs)

@@ -57,7 +57,7 @@ class GenerationRun:
 
     def record_failure(self, first: int, call: ProviderCall, problem: Problem) -> None:
         """Record a failed call for the samples from `first` on; those that came complete with the problem are kept."""
-        partial = errors.sent_with(problem) or ModelResponse([], {})
+        partial = errors.partial_response(problem) or ModelResponse([], {})
         self.record_response(first, call, partial)
         for result in self._results_of(first, call.prepared):
             result.latency = time.monotonic() - call.started
@@ -69,9 +69,9 @@ class GenerationRun:
         result, request = self.results[index], call.prepared.request
         result.problem, result.latency = problem, time.monotonic() - call.started
         call.record_stream_end(problem)
-        if call.progress.begun:
+        if call.progress.answer_started:
             (result.choice,) = call.choices
-            result.response = result.own_response = call.prepared.dialect.write_reply(request, call.accumulator)
+            result.response = result.own_response = call.prepared.dialect.write_response(request, call.accumulator)
 
     def _results_of(self, first: int, prepared: PreparedRequest) -> list[SampleResult]:
         return self.results[first : first + prepared.request.samples]

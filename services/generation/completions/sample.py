@@ -42,7 +42,7 @@ class ProviderCall:
     def record_stream_end(self, problem: Problem | None) -> None:
         """Take choice and usage of a stream that ended, was broken off (`problem`), or was abandoned by the caller."""
         self.choices, self.usage = [self.accumulator.choice()], self.accumulator.whole_usage
-        if problem and (partial := errors.sent_with(problem)):
+        if problem and (partial := errors.partial_response(problem)):
             self.usage = partial.usage or self.usage
 
     async def count_tokens(self) -> None:

@@ -71,7 +71,7 @@ async def _plan(run: GenerationRun, deps: Deps) -> Plan:
     """Populate the template and prepare the provider requests."""
     command = run.command
     request = run.request = await _request(run, deps)
-    keys = await deps.credentials.of(command.organisation, command.sealed_keys)
+    keys = await deps.credentials.get_keys(command.organisation, command.sealed_keys)
     configs = await deps.redirects.configs(command.organisation, request.config)
     store_blobs = partial(deps.blobs.keep, command.organisation, brief=not command.save)
     images = RemoteImages(deps.guarded_client, store_blobs)
@@ -96,7 +96,7 @@ async def _write(run: GenerationRun, deps: Deps) -> "asyncio.Task[None]":
     if (problem := run.problem) is not None:
         await deps.log_writer.write_failure(records.log_records(run), records.failed_event(run, problem))
         raise problem
-    return deps.log_writer.begin(await records.log_records(run))
+    return deps.log_writer.start_append(await records.log_records(run))
 
 
 async def _write_aborted(run: GenerationRun, error: BaseException, deps: Deps) -> None:

@@ -33,7 +33,9 @@ class ProjectDeletion:
         Others are told after its versions are removed: one that was read before is forgotten, and none after.
         """
         now, trace = datetime.now(UTC), telemetry.outgoing().get("traceparent")
-        await self._logbook.close(ProjectDeleted(organisation=organisation, project_id=project_id, at=now, trace=trace))
+        await self._logbook.append_deletion(
+            ProjectDeleted(organisation=organisation, project_id=project_id, at=now, trace=trace)
+        )
         await self._stores.versions.remove(organisation, project_id)
         await self._stores.deployments.remove(organisation, project_id)
         await self._invalidation.publish(

@@ -43,7 +43,7 @@ async def test_what_cannot_be_written_down_is_kept_without_its_content(content: 
         prompt_tokens=1000,
         provider_response=content,
     )
-    await LogWriter(cast("Bus", stream)).begin([record])
+    await LogWriter(cast("Bus", stream)).start_append([record])
     (kept,) = stream.records
     assert (kept["id"], kept["prompt_tokens"]) == ("data_1", 1000)
     assert "provider_response" not in kept

@@ -18,15 +18,15 @@ from services.generation.models.request import (
     told_usage,
 )
 from services.generation.providers.dialects.alternating_messages import (
-    answer_schema,
-    arguments,
-    as_sent,
-    inline_image,
-    inline_tool,
-    parts,
-    schema,
-    take_turns,
+    alternate,
+    content_parts,
+    parameters_schema,
+    parse_data_url,
+    require_inline,
+    response_schema,
+    tool_arguments,
     tool_calls,
+    tool_input,
 )
 from shared.contracts.chat import (
     ChatMessage,
@@ -55,8 +55,12 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "pause_turn": "stop",
     "refusal": "stop",
 }
-_THEIRS: dict[FinishReason, str] = {"stop": "end_turn", "length": "max_tokens", "tool_call": "tool_use"}
-_OURS = frozenset({"model", "messages", "system", "stream"})
+_PROVIDER_FINISH_REASONS: dict[FinishReason, str] = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_call": "tool_use",
+}
+_RESERVED_FIELDS = frozenset({"model", "messages", "system", "stream"})
 """Fields that `other` cannot change: the answer could not be read any more."""
 _BUDGET = 4096
 """Anthropic insists on a budget; every model since Claude 2 may write so much."""
@@ -82,11 +86,11 @@ def headers(key: str | None) -> dict[str, str]:
 def body(request: ModelRequest) -> Json:
     """Everything only when it says something: newer models refuse `temperature` and `top_p` at once, even at 1."""
     config = request.config
-    system, turns = take_turns(request.messages or [], _blocks)
+    system, merged = alternate(request.messages or [], _blocks)
     sent: Json = {
         "model": config.model,
         "max_tokens": _BUDGET if request.budget is None else request.budget,
-        "messages": [{"role": turn.role, "content": turn.blocks} for turn in turns],
+        "messages": [{"role": message.role, "content": message.blocks} for message in merged],
     }
     optional: Json = {
         "system": system or None,
@@ -99,22 +103,22 @@ def body(request: ModelRequest) -> Json:
         **_tools(request),
     }
     sent |= {key: value for key, value in optional.items() if value is not None}
-    return sent | {key: value for key, value in config.other.items() if key not in _OURS}
+    return sent | {key: value for key, value in config.other.items() if key not in _RESERVED_FIELDS}
 
 
 def _output(request: ModelRequest) -> Json | None:
     wanted = request.response_format
     if wanted is None:
         return None
-    return {"format": {"type": "json_schema", "schema": answer_schema(wanted.json_schema)["schema"]}}
+    return {"format": {"type": "json_schema", "schema": response_schema(wanted.json_schema)["schema"]}}
 
 
 def _tools(request: ModelRequest) -> Json:
-    tools = [inline_tool(tool) for tool in request.config.tools or ()]
+    tools = [require_inline(tool) for tool in request.config.tools or ()]
     if not tools:
         return {}
     written = [
-        {"name": tool.name, "input_schema": schema(tool)}
+        {"name": tool.name, "input_schema": parameters_schema(tool)}
         | ({"description": tool.description} if tool.description else {})
         | ({"strict": tool.strict} if tool.strict is not None else {})
         for tool in tools
@@ -131,14 +135,14 @@ def _tool_choice(choice: ToolChoice | None) -> Json | None:
 
 
 def _blocks(message: ChatMessage) -> list[Json]:
-    said = [_block(message, part) for part in parts(message)]
+    said = [_block(message, part) for part in content_parts(message)]
     if message.role == "tool":
         result = {"type": "tool_result", "tool_use_id": message.tool_call_id}
         return [result | ({"content": said} if said else {})]
     if message.role != "assistant":
         return said
     calls = [
-        {"type": "tool_use", "id": call.id, "name": call.function.name, "input": arguments(call)}
+        {"type": "tool_use", "id": call.id, "name": call.function.name, "input": tool_arguments(call)}
         for call in tool_calls(message)
     ]
     return said + calls
@@ -149,7 +153,7 @@ def _block(message: ChatMessage, part: Part) -> Json:
         return {"type": "text", "text": part.text}
     if message.role == "assistant":
         raise Invalid("messages: Anthropic takes images from the user only; put the image into a user message.")
-    if (inline := inline_image(part)) is None:
+    if (inline := parse_data_url(part)) is None:
         return {"type": "image", "source": {"type": "url", "url": part.image_url.url}}
     media, data = inline
     return {"type": "image", "source": {"type": "base64", "media_type": media, "data": data}}
@@ -158,7 +162,7 @@ def _block(message: ChatMessage, part: Part) -> Json:
 # Reply
 
 
-def read_reply(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
+def read_response(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
     """A whole answer; thinking and blocks of tools that run at Anthropic are in `raw` alone."""
     blocks = reply["content"]
     calls = [_tool_call(block) for block in blocks if block["type"] == "tool_use"]
@@ -173,14 +177,14 @@ def _tool_call(block: Json) -> ToolCall:
     return ToolCall(id=block["id"], function=FunctionCall(name=block["name"], arguments=text))
 
 
-def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
+def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
     """The joined events in the form of a whole answer."""
     choice = accumulator.choice()
     content: list[Json] = [{"type": "text", "text": choice.text}] if choice.text else []
     for call in choice.tool_calls or ():
         name, given = call.function.name, call.function.arguments
-        content.append({"type": "tool_use", "id": call.id, "name": name, "input": as_sent(given)})
-    stop_reason = _THEIRS[choice.finish_reason] if choice.finish_reason else None
+        content.append({"type": "tool_use", "id": call.id, "name": name, "input": tool_input(given)})
+    stop_reason = _PROVIDER_FINISH_REASONS[choice.finish_reason] if choice.finish_reason else None
     reply: Json = accumulator.about | {"content": content, "stop_reason": stop_reason}
     if accumulator.usage:
         prompt, generated = accumulator.usage.prompt_tokens, accumulator.usage.generation_tokens

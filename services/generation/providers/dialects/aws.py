@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Mapping
 from botocore.eventstream import EventStreamBuffer, EventStreamMessage, ParserError
 
 from services.generation.providers.base import PreparedRequest
-from services.generation.providers.transport.stream_framing import LONGEST_EVENT
+from services.generation.providers.transport.stream_framing import MAX_EVENT_BYTES
 
-_REGION = "us-east-1"
+_DEFAULT_REGION = "us-east-1"
 _PRELUDE_BYTES = 12
 """Of a message: its length, that of its headers, and a checksum of both."""
-_REGION_OF = re.compile(r"\bbedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.")
+_REGION_IN_URL = re.compile(r"\bbedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.")
 
 
 # Keys and addresses
@@ -33,9 +33,9 @@ def find_key(environment: Mapping[str, str]) -> str | None:
     return ":".join(part for part in (key, secret, token) if part) if key and secret else None
 
 
-def find_address(environment: Mapping[str, str], keys: Mapping[str, str]) -> str:  # noqa: ARG001
+def find_base_url(environment: Mapping[str, str], keys: Mapping[str, str]) -> str:  # noqa: ARG001
     """Every region has its own."""
-    region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or _REGION
+    region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or _DEFAULT_REGION
     return environment.get("BEDROCK_BASE_URL") or f"https://bedrock-runtime.{region}.amazonaws.com"
 
 
@@ -52,31 +52,31 @@ def sign(prepared: PreparedRequest) -> dict[str, str]:
     from botocore.credentials import Credentials  # noqa: PLC0415
 
     key, secret, *token = prepared.key.split(":", 2)
-    region = _REGION_OF.search(prepared.url)
+    region = _REGION_IN_URL.search(prepared.url)
     request = AWSRequest("POST", prepared.url, headers={"Content-Type": "application/json"}, data=prepared.content)
     credentials = Credentials(key, secret, token[0] if token else None)
-    SigV4Auth(credentials, "bedrock", region[1] if region else _REGION).add_auth(request)
+    SigV4Auth(credentials, "bedrock", region[1] if region else _DEFAULT_REGION).add_auth(request)
     return {name: value for name, value in request.headers.items() if name != "Content-Type"}
 
 
 # Streams
 
 
-async def frames(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def event_stream(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Each message of a binary event stream as `{its type: its payload}`; what is no such stream ends it unreadably."""
-    begun = bytearray()
+    buffer = bytearray()
     async for piece in received:
-        begun += piece
-        while len(begun) >= _PRELUDE_BYTES:
-            size = int.from_bytes(begun[:4], "big")
-            if crc32(begun[:8]) != int.from_bytes(begun[8:_PRELUDE_BYTES], "big"):
+        buffer += piece
+        while len(buffer) >= _PRELUDE_BYTES:
+            size = int.from_bytes(buffer[:4], "big")
+            if crc32(buffer[:8]) != int.from_bytes(buffer[8:_PRELUDE_BYTES], "big"):
                 raise ValueError("not a message of an event stream")
-            if size > LONGEST_EVENT:
-                raise ValueError("a message without end")
-            if len(begun) < size:
+            if size > MAX_EVENT_BYTES:
+                raise ValueError(f"a message of more than {MAX_EVENT_BYTES:,} bytes")
+            if len(buffer) < size:
                 break
-            yield _framed(_message(bytes(begun[:size])))
-            del begun[:size]
+            yield _to_json(_message(bytes(buffer[:size])))
+            del buffer[:size]
 
 
 def _message(raw: bytes) -> EventStreamMessage:
@@ -89,7 +89,7 @@ def _message(raw: bytes) -> EventStreamMessage:
         raise ValueError("not a message of an event stream") from error
 
 
-def _framed(message: EventStreamMessage) -> bytes:
+def _to_json(message: EventStreamMessage) -> bytes:
     kind = message.headers.get(":message-type")
     if kind == "event":
         return b'{"%s":%s}' % (str(message.headers.get(":event-type")).encode(), message.payload)

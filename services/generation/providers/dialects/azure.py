@@ -14,11 +14,11 @@ from shared.errors import Invalid
 ENDPOINT_VARIABLE = "AZURE_OPENAI_ENDPOINT"
 VERSION_VARIABLE = "AZURE_OPENAI_API_VERSION"
 HOSTS_VARIABLE = "EVERLOOP_AZURE_HOSTS"
-UNKNOWN = (
+MISSING_ENDPOINT = (
     f"set {ENDPOINT_VARIABLE} where Everloop runs, or send provider_api_keys.openai_azure_endpoint with the request."
 )
 """What to do when there is no endpoint."""
-NEWEST_VERSION = "2024-10-21"
+DEFAULT_VERSION = "2024-10-21"
 """Generally available; the ones after it are previews, or dated no more."""
 
 _HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com", ".azure-api.net")
@@ -35,7 +35,7 @@ def check(config: ModelConfig) -> None:
         )
 
 
-def find_address(environment: Mapping[str, str], keys: Mapping[str, str]) -> str | None:
+def find_base_url(environment: Mapping[str, str], keys: Mapping[str, str]) -> str | None:
     """Endpoint and version in one; None if there is no endpoint.
 
     A caller's endpoint must be one of Azure's, and comes with the caller's key: the installation's own key is shown to
@@ -43,18 +43,18 @@ def find_address(environment: Mapping[str, str], keys: Mapping[str, str]) -> str
     """
     endpoint = keys.get("openai_azure_endpoint")
     if endpoint:
-        _trust(endpoint, environment.get(HOSTS_VARIABLE, ""))
+        _check_endpoint(endpoint, environment.get(HOSTS_VARIABLE, ""))
         if not keys.get("openai_azure"):
             raise Invalid(f"{_FIELD} needs provider_api_keys.openai_azure, the key of that endpoint.")
     else:
         endpoint = environment.get(ENDPOINT_VARIABLE)
     if not endpoint:
         return None
-    version = quote(environment.get(VERSION_VARIABLE) or NEWEST_VERSION, safe="")
+    version = quote(environment.get(VERSION_VARIABLE) or DEFAULT_VERSION, safe="")
     return f"{endpoint.rstrip('/')}/openai?api-version={version}"
 
 
-def _trust(endpoint: str, allowed: str) -> None:
+def _check_endpoint(endpoint: str, allowed: str) -> None:
     """A request must not be able to send this service just anywhere."""
     hosts = {host.strip().lower() for host in allowed.split(",") if host.strip()}
     try:

@@ -21,15 +21,15 @@ from services.generation.models.request import (
     told_usage,
 )
 from services.generation.providers.dialects.alternating_messages import (
-    answer_schema,
-    arguments,
-    as_sent,
-    inline_image,
-    inline_tool,
-    parts,
-    schema,
-    take_turns,
+    alternate,
+    content_parts,
+    parameters_schema,
+    parse_data_url,
+    require_inline,
+    response_schema,
+    tool_arguments,
     tool_calls,
+    tool_input,
 )
 from shared.contracts.chat import (
     ChatMessage,
@@ -56,8 +56,12 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "malformed_model_output": "stop",
     "malformed_tool_use": "stop",
 }
-_THEIRS: dict[FinishReason, str] = {"stop": "end_turn", "length": "max_tokens", "tool_call": "tool_use"}
-_OURS = frozenset({"model", "modelId", "messages", "system", "stream"})
+_PROVIDER_FINISH_REASONS: dict[FinishReason, str] = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_call": "tool_use",
+}
+_RESERVED_FIELDS = frozenset({"model", "modelId", "messages", "system", "stream"})
 """Fields that `other` cannot change: the answer could not be read any more."""
 _CONVERSE = frozenset(
     {"additionalModelRequestFields", "additionalModelResponseFieldPaths", "guardrailConfig", "inferenceConfig",
@@ -91,14 +95,14 @@ def body(request: ModelRequest) -> Json:
     """`temperature` always, as models differ in what they do by themselves; `top_p` only when it is not 1, as newer
     models of Anthropic refuse both at once."""
     config = request.config
-    system, turns = take_turns(request.messages or [], _blocks)
+    system, merged = alternate(request.messages or [], _blocks)
     inference: Json = {
         "temperature": config.temperature,
         "topP": None if config.top_p == 1 else config.top_p,
         "maxTokens": request.budget,
         "stopSequences": [config.stop] if isinstance(config.stop, str) else config.stop,
     }
-    other = {key: value for key, value in config.other.items() if key not in _OURS}
+    other = {key: value for key, value in config.other.items() if key not in _RESERVED_FIELDS}
     optional: Json = {
         "system": [{"text": system}] if system else None,
         "inferenceConfig": {key: value for key, value in inference.items() if value is not None},
@@ -107,7 +111,7 @@ def body(request: ModelRequest) -> Json:
         "requestMetadata": _metadata(request.user),
         "additionalModelRequestFields": {key: value for key, value in other.items() if key not in _CONVERSE} or None,
     }
-    sent: Json = {"messages": [{"role": turn.role, "content": turn.blocks} for turn in turns]}
+    sent: Json = {"messages": [{"role": message.role, "content": message.blocks} for message in merged]}
     sent |= {key: value for key, value in optional.items() if value is not None}
     sent |= {key: value for key, value in other.items() if key in _CONVERSE}
     if isinstance(given := other.get("inferenceConfig"), dict):  # what it does not name stays ours
@@ -125,7 +129,7 @@ def _metadata(user: str | None) -> Json | None:
 def _output(request: ModelRequest) -> Json | None:
     if request.response_format is None:
         return None
-    given = answer_schema(request.response_format.json_schema)
+    given = response_schema(request.response_format.json_schema)
     written = {"schema": json.dumps(given["schema"])} | {
         key: given[key] for key in ("name", "description") if given.get(key)
     }
@@ -134,7 +138,7 @@ def _output(request: ModelRequest) -> Json | None:
 
 def _tools(request: ModelRequest) -> Json | None:
     """Converse has no `none`: the tools are withheld, which it does not take while the conversation has calls."""
-    tools = [inline_tool(tool) for tool in request.config.tools or ()]
+    tools = [require_inline(tool) for tool in request.config.tools or ()]
     if request.tool_choice == "none":
         if tools and any(message.tool_calls or message.role == "tool" for message in request.messages or ()):
             raise Invalid(
@@ -151,7 +155,7 @@ def _tools(request: ModelRequest) -> Json | None:
 
 def _tool(tool: InlineTool) -> Json:
     return (
-        {"name": tool.name, "inputSchema": {"json": schema(tool)}}
+        {"name": tool.name, "inputSchema": {"json": parameters_schema(tool)}}
         | ({"description": tool.description} if tool.description else {})
         | ({"strict": tool.strict} if tool.strict is not None else {})
     )
@@ -164,13 +168,13 @@ def _tool_choice(choice: ToolChoice) -> Json:
 
 
 def _blocks(message: ChatMessage) -> list[Json]:
-    said = [_block(message, part) for part in parts(message)]
+    said = [_block(message, part) for part in content_parts(message)]
     if message.role == "tool":
         return [{"toolResult": {"toolUseId": message.tool_call_id, "content": said}}]
     if message.role != "assistant":
         return said
     return said + [
-        {"toolUse": {"toolUseId": call.id, "name": call.function.name, "input": arguments(call)}}
+        {"toolUse": {"toolUseId": call.id, "name": call.function.name, "input": tool_arguments(call)}}
         for call in tool_calls(message)
     ]
 
@@ -180,7 +184,7 @@ def _block(message: ChatMessage, part: Part) -> Json:
         return {"text": part.text}
     if message.role == "assistant":
         raise Invalid("messages: AWS Bedrock takes images from the user only; put the image into a user message.")
-    media, data = inline_image(part) or (None, None)
+    media, data = parse_data_url(part) or (None, None)
     if (format_ := _FORMATS.get(media or "")) is None:
         raise Invalid(
             "messages: AWS Bedrock takes images as data URLs of type image/png, image/jpeg, image/gif or image/webp."
@@ -191,7 +195,7 @@ def _block(message: ChatMessage, part: Part) -> Json:
 # Reply
 
 
-def read_reply(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
+def read_response(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
     """A whole answer; reasoning is in `raw` alone."""
     blocks = reply["output"]["message"]["content"]
     calls = [_tool_call(block["toolUse"]) for block in blocks if "toolUse" in block]
@@ -206,16 +210,16 @@ def _tool_call(use: Json) -> ToolCall:
     return ToolCall(id=use["toolUseId"], function=FunctionCall(name=use["name"], arguments=text))
 
 
-def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
+def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
     """The joined events in the form of a whole answer."""
     choice = accumulator.choice()
     content: list[Json] = [{"text": choice.text}] if choice.text else []
     for call in choice.tool_calls or ():
         name, given = call.function.name, call.function.arguments
-        content.append({"toolUse": {"toolUseId": call.id, "name": name, "input": as_sent(given)}})
+        content.append({"toolUse": {"toolUseId": call.id, "name": name, "input": tool_input(given)}})
     reply: Json = {
         "output": {"message": {"role": "assistant", "content": content}},
-        "stopReason": _THEIRS[choice.finish_reason] if choice.finish_reason else None,
+        "stopReason": _PROVIDER_FINISH_REASONS[choice.finish_reason] if choice.finish_reason else None,
     }
     if accumulator.usage:
         reply["usage"] = {
@@ -272,8 +276,8 @@ def _usage(usage: Json | None) -> Usage | None:
 
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401
-    """`{"message": …}` (`Message` from what stands before the service), and exceptions of a stream as `aws.frames`
-    gives them."""
+    """`{"message": …}` (`Message` from what stands before the service), and exceptions of a stream as
+    `aws.event_stream` gives them."""
     if not isinstance(payload, dict):
         return None
     exception = payload.get("exception")

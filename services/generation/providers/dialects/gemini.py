@@ -24,14 +24,14 @@ from services.generation.models.request import (
     told_usage,
 )
 from services.generation.providers import errors
-from services.generation.providers.dialects.alternating_messages import answer_schema
+from services.generation.providers.dialects.alternating_messages import response_schema
 from services.generation.providers.transport.bounded_json import read_json
 from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, Image, Part, ToolCall, Usage
 from shared.errors import Invalid
 
 _TITLE = "Google"
 _FINISH_REASONS: dict[str, FinishReason] = {"STOP": "stop", "MAX_TOKENS": "length", "CONTINUATION": "length"}
-"""What is not named in these three tables is an ordinary end."""
+"""What is not function_names in these three tables is an ordinary end."""
 _WITHHELD = frozenset(
     {
         "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "ESCALATION",
@@ -41,14 +41,14 @@ _WITHHELD = frozenset(
 """The content of such an answer is empty: it is refused, not short."""
 _MALFORMED = frozenset({"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE"})
 """The model wrote what nobody can read; another attempt may succeed."""
-_OURS = frozenset({"contents", "systemInstruction", "generationConfig"})
+_RESERVED_FIELDS = frozenset({"contents", "systemInstruction", "generationConfig"})
 """Fields that `other` cannot change as a whole: what is logged would not be what was sent."""
 
 _SIGNATURE_MARK = "~"
 """Neither ids nor base64 have it."""
-_NO_SIGNATURE = "skip_thought_signature_validator"
+_SKIP_SIGNATURE = "skip_thought_signature_validator"
 """For calls no Gemini 3 made: https://ai.google.dev/gemini-api/docs/thought-signatures#faqs, 2026-11"""
-_ASKS_NO_SIGNATURES = re.compile(r"(models/)?(gemini-[12]\b|gemma|learnlm)")
+_MODELS_WITHOUT_SIGNATURES = re.compile(r"(models/)?(gemini-[12]\b|gemma|learnlm)")
 _DATA_URL = re.compile(r"data:(?P<type>[^;,]+)(?:;[^;,]+)*;base64,", re.IGNORECASE)
 _MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
 
@@ -57,14 +57,14 @@ _MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
 
 
 def url(base_url: str, request: ModelRequest) -> str:
-    """The model stands in the address; tuned ones have a folder of their own (`tunedModels/…`)."""
+    """The model stands in the address; tuned ones have a folder of their call_id (`tunedModels/…`)."""
     model = quote(request.config.model, safe="/")
     path = model if "/" in model else f"models/{model}"
     return f"{base_url}/{path}:" + ("streamGenerateContent?alt=sse" if request.stream else "generateContent")
 
 
 def headers(key: str | None) -> dict[str, str]:
-    """A header of their own."""
+    """A header of their call_id."""
     return {"x-goog-api-key": key} if key else {}
 
 
@@ -75,15 +75,15 @@ def body(request: ModelRequest) -> Json:
     sent: Json = {"contents": _contents(messages, config.model)}
     system = [part for message in messages if message.role == "system" for part in _parts(message)]
     tools = [
-        _present(name=tool.name, description=tool.description, parametersJsonSchema=tool.parameters)
+        _without_none(name=tool.name, description=tool.description, parametersJsonSchema=tool.parameters)
         for tool in functions(config)
     ]
-    sent |= _present(
+    sent |= _without_none(
         systemInstruction={"parts": system} if system else None,
         tools=[{"functionDeclarations": tools}] if tools else None,
         toolConfig=_tool_config(request) if tools else None,
     )
-    other = {key: value for key, value in config.other.items() if key not in _OURS}
+    other = {key: value for key, value in config.other.items() if key not in _RESERVED_FIELDS}
     return sent | {"generationConfig": _generation_config(request)} | other
 
 
@@ -95,7 +95,7 @@ def _generation_config(request: ModelRequest) -> Json:
     """
     config = request.config
     json_format = request.response_format
-    sent = _present(
+    sent = _without_none(
         temperature=config.temperature,
         topP=config.top_p,
         maxOutputTokens=None if config.max_tokens == -1 else config.max_tokens,
@@ -104,7 +104,7 @@ def _generation_config(request: ModelRequest) -> Json:
         presencePenalty=config.presence_penalty or None,
         frequencyPenalty=config.frequency_penalty or None,
         responseMimeType="application/json" if json_format else None,
-        responseJsonSchema=answer_schema(json_format.json_schema)["schema"]
+        responseJsonSchema=response_schema(json_format.json_schema)["schema"]
         if json_format and json_format.json_schema
         else None,
         responseLogprobs=None if request.logprobs is None else True,
@@ -118,7 +118,7 @@ def _generation_config(request: ModelRequest) -> Json:
     return sent | {key: value for key, value in other.items() if key != "candidateCount"}
 
 
-def _present(**fields: Any) -> Json:  # noqa: ANN401
+def _without_none(**fields: Any) -> Json:  # noqa: ANN401
     return {key: value for key, value in fields.items() if value is not None}
 
 
@@ -135,16 +135,18 @@ def _tool_config(request: ModelRequest) -> Json | None:
 
 def _contents(messages: Iterable[ChatMessage], model: str) -> list[Json]:
     """The results of one step belong into one message, as many as there were calls; system messages are elsewhere."""
-    named: dict[str, str] = {}
+    function_names: dict[str, str] = {}
     contents: list[Json] = []
     for role, group in groupby((message for message in messages if message.role != "system"), _role):
         if role == "tool":
-            contents.append({"role": "user", "parts": [_result(message, named) for message in group]})
+            contents.append(
+                {"role": "user", "parts": [_function_response(message, function_names) for message in group]}
+            )
             continue
         for message in group:
             calls = asked_calls(message)
-            named |= {call.id: call.function.name for call in calls}
-            parts = [*_parts(message, empty=not calls), *_calls(calls, model)]
+            function_names |= {call.id: call.function.name for call in calls}
+            parts = [*_parts(message, empty=not calls), *_function_call_parts(calls, model)]
             contents.append({"role": role, "parts": parts})
     if not contents:
         raise Invalid("Google answers no conversation of system messages alone: add a message with role 'user'.")
@@ -171,13 +173,13 @@ def _part(part: Part) -> Json:
     return {"inlineData": {"mimeType": match["type"], "data": address[match.end() :]}}
 
 
-def _calls(calls: list[ToolCall], model: str) -> Iterator[Json]:
+def _function_call_parts(calls: list[ToolCall], model: str) -> Iterator[Json]:
     """Gemini 3 refuses a step whose first call shows no signature."""
     for index, call in enumerate(calls):
-        own, _, signature = call.id.partition(_SIGNATURE_MARK)
-        if not signature and index == 0 and not _ASKS_NO_SIGNATURES.match(model):
-            signature = _NO_SIGNATURE
-        function = {"id": own, "name": call.function.name, "args": _arguments(call)}
+        call_id, _, signature = call.id.partition(_SIGNATURE_MARK)
+        if not signature and index == 0 and not _MODELS_WITHOUT_SIGNATURES.match(model):
+            signature = _SKIP_SIGNATURE
+        function = {"id": call_id, "name": call.function.name, "args": _arguments(call)}
         yield {"functionCall": function} | ({"thoughtSignature": signature} if signature else {})
 
 
@@ -190,18 +192,22 @@ def _arguments(call: ToolCall) -> Json:
     return arguments
 
 
-def _result(message: ChatMessage, named: dict[str, str]) -> Json:
+def _function_response(message: ChatMessage, function_names: dict[str, str]) -> Json:
     call_id = message.tool_call_id or ""
-    own = call_id.partition(_SIGNATURE_MARK)[0]
-    if call_id not in named:
-        raise Invalid(f"tool_call_id {own!r} is the id of no call in the messages before: Google needs the function.")
+    call_id = call_id.partition(_SIGNATURE_MARK)[0]
+    if call_id not in function_names:
+        raise Invalid(
+            f"tool_call_id {call_id!r} is the id of no call in the messages before: Google needs the function."
+        )
     parts = _parts(message)
     images = [part for part in parts if "inlineData" in part]
-    response = _present(id=own, name=named[call_id], response=_object(_text(parts)), parts=images or None)
+    response = _without_none(
+        id=call_id, name=function_names[call_id], response=_function_output(_text(parts)), parts=images or None
+    )
     return {"functionResponse": response}
 
 
-def _object(text: str) -> Json:
+def _function_output(text: str) -> Json:
     """`output` is where Google looks for what is no object itself."""
     read = _read_object(text)
     return {"output": text} if read is None else read
@@ -218,11 +224,11 @@ def _read_object(text: str) -> Json | None:
 # Reply
 
 
-def read_reply(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
+def read_response(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
     """A whole answer."""
     _refuse_blocked(reply)
     usage = _usage(reply)
-    with errors.telling(reply, usage):
+    with errors.attach_usage(reply, usage):
         return ModelResponse([_choice(candidate) for candidate in reply["candidates"]], reply, usage)
 
 
@@ -231,10 +237,12 @@ def _refuse_blocked(reply: Json) -> None:
     feedback = reply.get("promptFeedback") or {}
     if feedback.get("blockReason"):
         said = feedback.get("blockReasonMessage")
-        raise errors.blocked(_TITLE, f"blocked the prompt ({feedback['blockReason']})" + (f": {said}" if said else "."))
+        raise errors.prompt_blocked(
+            _TITLE, f"blocked the prompt ({feedback['blockReason']})" + (f": {said}" if said else ".")
+        )
 
 
-def _said(candidate: Json) -> list[Json]:
+def _answer_parts(candidate: Json) -> list[Json]:
     """Thoughts are not part of the answer."""
     return [part for part in (candidate.get("content") or {}).get("parts") or () if not part.get("thought")]
 
@@ -244,11 +252,11 @@ def _text(parts: list[Json]) -> str:
 
 
 def _choice(candidate: Json) -> Choice:
-    parts = _said(candidate)
+    parts = _answer_parts(candidate)
     calls = [
         ToolCall(
             id=_call_id(part) or f"call_{index}",
-            function=FunctionCall(name=part["functionCall"]["name"], arguments=_written(part)),
+            function=FunctionCall(name=part["functionCall"]["name"], arguments=_arguments_json(part)),
         )
         for index, part in enumerate(part for part in parts if "functionCall" in part)
     ]
@@ -257,11 +265,11 @@ def _choice(candidate: Json) -> Choice:
 
 def _call_id(part: Json) -> str | None:
     """The signature must come back with the call, and the id is all of ours that does."""
-    own, signature = part["functionCall"].get("id"), part.get("thoughtSignature")
-    return f"{own or 'call'}{_SIGNATURE_MARK}{signature}" if signature else own
+    call_id, signature = part["functionCall"].get("id"), part.get("thoughtSignature")
+    return f"{call_id or 'call'}{_SIGNATURE_MARK}{signature}" if signature else call_id
 
 
-def _written(part: Json) -> str:
+def _arguments_json(part: Json) -> str:
     arguments = part["functionCall"].get("args") or {}
     if not isinstance(arguments, dict):
         raise TypeError("the arguments of a function call are an object")
@@ -276,17 +284,17 @@ def _finish_reason(candidate: Json) -> FinishReason | None:
     said = candidate.get("finishMessage")
     why = f"({reason})" + (f": {said}" if said else ".")
     if reason in _WITHHELD or reason.startswith("IMAGE_"):
-        raise errors.withheld(_TITLE, f"withheld the answer {why}")
+        raise errors.response_withheld(_TITLE, f"withheld the answer {why}")
     if reason in _MALFORMED:
-        raise errors.broken(_TITLE, f"stopped because of what the model wrote {why}")
+        raise errors.invalid_response(_TITLE, f"stopped because of what the model wrote {why}")
     return _FINISH_REASONS.get(reason, "stop")
 
 
-def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
+def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
     """The joined events in the form of a whole answer."""
     choice = accumulator.choice()
     parts: list[Json] = [{"text": choice.text}] if choice.text else []
-    parts += [_written_call(index, call) for index, call in enumerate(choice.tool_calls or ())]
+    parts += [_function_call_part(index, call) for index, call in enumerate(choice.tool_calls or ())]
     candidate: Json = {"content": {"role": "model", "parts": parts}, "index": 0}
     if choice.finish_reason:
         candidate["finishReason"] = "MAX_TOKENS" if choice.finish_reason == "length" else "STOP"
@@ -300,10 +308,10 @@ def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json: 
     return reply
 
 
-def _written_call(index: int, call: ToolCall) -> Json:
-    own, _, signature = call.id.partition(_SIGNATURE_MARK)
-    invented = own == ("call" if signature else f"call_{index}")
-    function = _present(id=None if invented else own, name=call.function.name, args=_arguments(call))
+def _function_call_part(index: int, call: ToolCall) -> Json:
+    call_id, _, signature = call.id.partition(_SIGNATURE_MARK)
+    invented = call_id == ("call" if signature else f"call_{index}")
+    function = _without_none(id=None if invented else call_id, name=call.function.name, args=_arguments(call))
     return {"functionCall": function} | ({"thoughtSignature": signature} if signature else {})
 
 
@@ -314,13 +322,13 @@ def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN
     """One event: a whole answer's form with the next pieces in it. A function call is never cut."""
     _refuse_blocked(event)
     candidate = (event.get("candidates") or [{}])[0]
-    parts, usage = _said(candidate), _usage(event)
-    with errors.telling(event, usage):
+    parts, usage = _answer_parts(candidate), _usage(event)
+    with errors.attach_usage(event, usage):
         finish_reason = _finish_reason(candidate)
     return ResponseDelta(
         text=_text(parts),
         tool_calls=tuple(
-            ToolCallPart(None, _call_id(part), part["functionCall"]["name"], _written(part))
+            ToolCallPart(None, _call_id(part), part["functionCall"]["name"], _arguments_json(part))
             for part in parts
             if "functionCall" in part
         ),

@@ -25,7 +25,7 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "content_filter": "stop",
 }
 """The v4 contract has three reasons; what else a provider may say is an ordinary end."""
-_OURS = frozenset({"model", "messages", "prompt", "n", "stream", "stream_options"})
+_RESERVED_FIELDS = frozenset({"model", "messages", "prompt", "n", "stream", "stream_options"})
 """Fields that `other` cannot change: the answer could not be read any more."""
 
 
@@ -52,9 +52,9 @@ def body(request: ModelRequest) -> Json:
     sent: Json = {"model": config.model}
     if request.messages is not None:
         sent["messages"] = [_message(message) for message in request.messages]
-        sent |= _chat_only(request)
+        sent |= _chat_fields(request)
     else:
-        sent |= _present(prompt=request.prompt, logprobs=request.logprobs, suffix=request.suffix)
+        sent |= _without_none(prompt=request.prompt, logprobs=request.logprobs, suffix=request.suffix)
     sent |= {
         "n": request.samples,
         "stream": request.stream,
@@ -65,13 +65,13 @@ def body(request: ModelRequest) -> Json:
     }
     if request.stream:
         sent["stream_options"] = {"include_usage": True}
-    sent |= _present(
+    sent |= _without_none(
         max_tokens=_budget(request),
         stop=config.stop,
         seed=request.seed,
         user=request.user,
     )
-    return sent | {key: value for key, value in config.other.items() if key not in _OURS}
+    return sent | {key: value for key, value in config.other.items() if key not in _RESERVED_FIELDS}
 
 
 def _budget(request: ModelRequest) -> int | None:
@@ -84,17 +84,17 @@ def _budget(request: ModelRequest) -> int | None:
     return request.budget
 
 
-def _present(**fields: Any) -> Json:  # noqa: ANN401
+def _without_none(**fields: Any) -> Json:  # noqa: ANN401
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def _chat_only(request: ModelRequest) -> Json:
+def _chat_fields(request: ModelRequest) -> Json:
     response_format = request.response_format
     choice = request.tool_choice
     # A link to the organisation's tool was replaced by the tool before the request came here.
     tools = [_tool(tool) for tool in request.config.tools or () if isinstance(tool, InlineTool)]
     chosen = choice if choice is None or isinstance(choice, str) else choice.model_dump()
-    sent = _present(
+    sent = _without_none(
         response_format=response_format and response_format.model_dump(exclude_none=True),
         tools=tools or None,
         tool_choice=(chosen or "auto") if tools else None,  # refused without tools, even if it is `none`
@@ -115,14 +115,16 @@ def _message(message: ChatMessage) -> Json:
 
 
 def _tool(tool: InlineTool) -> Json:
-    function = _present(name=tool.name, description=tool.description, parameters=tool.parameters, strict=tool.strict)
+    function = _without_none(
+        name=tool.name, description=tool.description, parameters=tool.parameters, strict=tool.strict
+    )
     return {"type": "function", "function": function}
 
 
 # Reply
 
 
-def read_reply(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401
+def read_response(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401
     """A whole answer."""
     choices = sorted(reply["choices"], key=lambda choice: choice.get("index") or 0)
     return ModelResponse(
@@ -155,7 +157,7 @@ def _text(content: str | list[Json] | None) -> str:
     return content or ""
 
 
-def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json:
+def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Json:
     """The joined events in the form of a whole answer."""
     choice = accumulator.choice()
     reasons = {"tool_call": "tool_calls"}
@@ -167,7 +169,7 @@ def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json:
         written["text"] = choice.text
     else:
         calls = [call.model_dump() for call in choice.tool_calls or ()]
-        written["message"] = {"role": "assistant", "content": choice.text} | _present(tool_calls=calls or None)
+        written["message"] = {"role": "assistant", "content": choice.text} | _without_none(tool_calls=calls or None)
     if accumulator.logprobs:
         written["logprobs"] = accumulator.logprobs
     reply: Json = accumulator.about | {"choices": [written]}

@@ -10,7 +10,7 @@ from services.generation.models.request import Json
 
 _DEFAULTS: Json = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
 _PENALTIES = ("presence_penalty", "frequency_penalty")
-_REASONING = re.compile(r"(?:^|[-_.:/])(?:o\d|gpt-?[5-9])")
+_REASONING_MODELS = re.compile(r"(?:^|[-_.:/])(?:o\d|gpt-?[5-9])")
 """Also at the end of a longer name: fine-tuned models, and deployments named after their model."""
 _MISTRAL_CALL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 
@@ -23,20 +23,20 @@ def _without_defaults(sent: Json, *fields: str) -> Json:
     return {field: value for field, value in sent.items() if field not in fields or value != _DEFAULTS[field]}
 
 
-def reasoning(sent: Json) -> Json:
+def reasoning_models(sent: Json) -> Json:
     """OpenAI's reasoning models refuse sampling parameters, and know `max_completion_tokens` only. What the config asks
     for beyond the defaults is sent all the same: some take it when they are told not to reason, the others say no.
 
     They read a system message as a developer message by themselves.
     https://developers.openai.com/api/docs/guides/reasoning · …/api-reference/chat/create
     """
-    if "messages" not in sent or not _REASONING.search(sent["model"]):
+    if "messages" not in sent or not _REASONING_MODELS.search(sent["model"]):
         return sent
     rest = _without_defaults(sent, *_DEFAULTS)
     return rest if "max_tokens" not in rest else {"max_completion_tokens": rest.pop("max_tokens")} | rest
 
 
-def unpenalised(sent: Json) -> Json:
+def without_zero_penalties(sent: Json) -> Json:
     """Some servers, or some of their models, refuse penalties whatever their value; zero is the same as none."""
     return _without_defaults(sent, *_PENALTIES)
 
@@ -65,8 +65,8 @@ def _mistral_ids(message: Json) -> Json:
     return changed
 
 
-def _mistral_id(given: str) -> str:
-    return given if _MISTRAL_CALL_ID.fullmatch(given) else hashlib.sha256(given.encode()).hexdigest()[:9]
+def _mistral_id(call_id: str) -> str:
+    return call_id if _MISTRAL_CALL_ID.fullmatch(call_id) else hashlib.sha256(call_id.encode()).hexdigest()[:9]
 
 
 def together(sent: Json) -> Json:
@@ -78,4 +78,4 @@ def together(sent: Json) -> Json:
 
 def perplexity(sent: Json) -> Json:
     """Perplexity knows no users, and tells the usage of every stream. https://docs.perplexity.ai/api-reference/sonar-post"""
-    return _without(unpenalised(sent), "user", "stream_options")
+    return _without(without_zero_penalties(sent), "user", "stream_options")

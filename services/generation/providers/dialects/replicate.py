@@ -22,7 +22,7 @@ from services.generation.models.request import (
     told_usage,
 )
 from services.generation.providers import errors
-from services.generation.providers.base import Next, PreparedRequest
+from services.generation.providers.base import FollowUp, PreparedRequest
 from services.generation.providers.transport.stream_framing import lines
 from shared.contracts.chat import ChatMessage, Text, Usage
 from shared.contracts.projects import ModelConfig
@@ -33,19 +33,19 @@ _ALIASES = {"llama70b-v2": "meta/llama-2-70b-chat"}
 _MODEL = re.compile(r"(?P<owner>\w[\w.-]*)/(?P<name>\w[\w.-]*)(?::(?P<version>\w+))?")
 _LLAMA_2 = re.compile(r"[^/]+/llama-2-")
 """Models that call the budget `max_new_tokens`: https://replicate.com/meta/llama-2-70b-chat/api/schema"""
-_OURS = frozenset({"prompt"})
+_RESERVED_FIELDS = frozenset({"prompt"})
 _POLL_SECONDS = 0.5
-_WORKING = frozenset({"starting", "processing"})
-_BROKEN = frozenset({"failed", "canceled", "aborted"})
-_SPEAKERS = {"user": "User", "assistant": "Assistant"}
+_PENDING_STATUSES = frozenset({"starting", "processing"})
+_FAILED_STATUSES = frozenset({"failed", "canceled", "aborted"})
+_ROLE_NAMES = {"user": "User", "assistant": "Assistant"}
 
 
 def check(config: ModelConfig) -> None:
     """Errors: Invalid (the model's name has not Replicate's form)."""
-    _parts(config.model)
+    _parse_model(config.model)
 
 
-def _parts(model: str) -> re.Match[str]:
+def _parse_model(model: str) -> re.Match[str]:
     match = _MODEL.fullmatch(_ALIASES.get(model, model))
     if match is None:
         raise Invalid(f"{model!r} is not a model of Replicate: model must be 'owner/name' or 'owner/name:version'.")
@@ -57,7 +57,7 @@ def _parts(model: str) -> re.Match[str]:
 
 def url(base_url: str, request: ModelRequest) -> str:
     """A version is run by its id, a model without one by its name."""
-    parts = _parts(request.config.model)
+    parts = _parse_model(request.config.model)
     return f"{base_url}/predictions" if parts["version"] else f"{base_url}/models/{parts[1]}/{parts[2]}/predictions"
 
 
@@ -66,7 +66,7 @@ def headers(key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def prefer(prepared: PreparedRequest) -> dict[str, str]:
+def prefer_wait(prepared: PreparedRequest) -> dict[str, str]:
     """A whole answer is waited for, up to a minute; then it is polled."""
     return {} if prepared.request.stream else {"Prefer": "wait"}
 
@@ -74,8 +74,8 @@ def prefer(prepared: PreparedRequest) -> dict[str, str]:
 def body(request: ModelRequest) -> Json:
     """The inputs of a language model. Errors: Invalid (a stop sequence that cannot be written down)."""
     config = request.config
-    parts = _parts(config.model)
-    prompt, system = (request.prompt or "", None) if request.messages is None else _rendered(request.messages)
+    parts = _parse_model(config.model)
+    prompt, system = (request.prompt or "", None) if request.messages is None else _prompts(request.messages)
     budget = "max_new_tokens" if _LLAMA_2.match(parts[0]) else "max_tokens"
     inputs = {
         "prompt": prompt,
@@ -83,30 +83,30 @@ def body(request: ModelRequest) -> Json:
         budget: request.budget,
         "temperature": config.temperature,
         "top_p": config.top_p,
-        "stop_sequences": _stops(config.stop),
+        "stop_sequences": _stop_sequences(config.stop),
         "seed": request.seed,
     }
     inputs = {name: value for name, value in inputs.items() if value is not None}
-    inputs |= {name: value for name, value in config.other.items() if name not in _OURS}
+    inputs |= {name: value for name, value in config.other.items() if name not in _RESERVED_FIELDS}
     sent: Json = {"version": parts["version"]} if parts["version"] else {}
     return sent | {"input": inputs} | ({"stream": True} if request.stream else {})
 
 
-def _stops(stop: str | list[str] | None) -> str | None:
+def _stop_sequences(stop: str | list[str] | None) -> str | None:
     stops = [stop] if isinstance(stop, str) else stop or []
     if any("," in each for each in stops):
         raise Invalid("Replicate separates stop sequences by commas: none of them can have a comma in it.")
     return ",".join(stops) or None
 
 
-def _rendered(messages: list[ChatMessage]) -> tuple[str, str | None]:
+def _prompts(messages: list[ChatMessage]) -> tuple[str, str | None]:
     """Prompt and system prompt. One message is sent as it is; a conversation as lines that say who speaks, because the
     model wraps whatever it gets into its own chat format, which we do not know."""
     system = "\n\n".join(_text(message) for message in messages if message.role == "system")
     spoken = [message for message in messages if message.role != "system"]
     if len(spoken) <= 1 and all(message.role == "user" for message in spoken):
         return "".join(map(_text, spoken)), system or None
-    lines = [f"{_SPEAKERS[message.role]}: {_text(message)}" for message in spoken]
+    lines = [f"{_ROLE_NAMES[message.role]}: {_text(message)}" for message in spoken]
     if spoken[-1].role == "user":
         lines.append("Assistant:")
     return "\n\n".join(lines), system or None
@@ -121,34 +121,34 @@ def _text(message: ChatMessage) -> str:
 # Where the answer is
 
 
-def follow(prepared: PreparedRequest, reply: Any) -> Next | None:  # noqa: ANN401
+def follow_up(prepared: PreparedRequest, reply: Any) -> FollowUp | None:  # noqa: ANN401
     """Errors: UpstreamFailed (the prediction failed, or lies at an address that is not Replicate's)."""
     status, urls = reply["status"], reply.get("urls") or {}
-    if status in _BROKEN:
-        detail = errors.masked(error_detail(reply) or status, prepared.key)
-        raise errors.broken(prepared.title, f"could not answer: {detail}")
+    if status in _FAILED_STATUSES:
+        detail = errors.mask_key(error_detail(reply) or status, prepared.key)
+        raise errors.invalid_response(prepared.title, f"could not answer: {detail}")
     cancel = urls.get("cancel")
     if prepared.request.stream and urls.get("stream"):
-        return Next(_own(prepared, urls["stream"]), cancel_url=cancel and _own(prepared, cancel))
-    if status in _WORKING:
-        return Next(_own(prepared, urls["get"]), _POLL_SECONDS, cancel and _own(prepared, cancel))
+        return FollowUp(_check_host(prepared, urls["stream"]), cancel_url=cancel and _check_host(prepared, cancel))
+    if status in _PENDING_STATUSES:
+        return FollowUp(_check_host(prepared, urls["get"]), _POLL_SECONDS, cancel and _check_host(prepared, cancel))
     return None
 
 
-def _own(prepared: PreparedRequest, url: str) -> str:
+def _check_host(prepared: PreparedRequest, url: str) -> str:
     """The key goes there, too."""
     there, here = urlsplit(url), urlsplit(prepared.url)
     host = there.hostname or ""
     is_replicate = there.scheme == "https" and (host == "replicate.com" or host.endswith(".replicate.com"))
     if not is_replicate and (there.scheme, there.netloc) != (here.scheme, here.netloc):
-        raise errors.broken(prepared.title, "sent its answer to an address that is not its own.")
+        raise errors.invalid_response(prepared.title, "sent its answer to an address that is not its own.")
     return url
 
 
 # Reply
 
 
-def read_reply(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401
+def read_response(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401
     """A prediction that is done. Replicate does not say why it ended: at its budget, it was cut."""
     usage = _usage(reply)
     cut = usage is not None and request.budget is not None and usage.generation_tokens >= request.budget
@@ -160,7 +160,7 @@ def _output(output: Any) -> str:  # noqa: ANN401
     return "".join(output) if isinstance(output, list) else "" if output is None else str(output)
 
 
-def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001 - part of the language
+def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001 - part of the language
     """The joined events as a prediction."""
     reply = accumulator.about | {"status": "succeeded", "output": [accumulator.choice().text]}
     if accumulator.usage:
@@ -172,7 +172,7 @@ def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json: 
 # Stream
 
 
-async def frames(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def sse_events(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Named events whose data is text, as JSON: `{"event": …, "data": …}`. A model that cannot stream answers with a
     whole prediction, which is passed on as it is."""
     whole, name, said = list[bytes](), "", list[str]()
@@ -198,7 +198,7 @@ async def frames(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401
     """One event; or the whole prediction."""
     if "event" not in event:
-        completion = read_reply(request, event)
+        completion = read_response(request, event)
         (choice,) = completion.choices
         about = {field: event[field] for field in ("id", "model", "version") if field in event}
         return ResponseDelta(choice.text, (), choice.finish_reason, completion.usage, about)
@@ -223,7 +223,7 @@ def error_detail(payload: Any) -> str | None:  # noqa: ANN401
         return None
     if "event" in payload:
         return _event_error(payload["event"], payload["data"])
-    if payload.get("status") in _BROKEN:
+    if payload.get("status") in _FAILED_STATUSES:
         return str(payload.get("error") or f"the prediction was {payload['status']}")
     if "output" in payload:
         return None

@@ -86,7 +86,7 @@ async def agree(_: ModelRequest) -> None:
 
 def callable_at(providers: Providers) -> Callable[[ModelRequest], Awaitable[None]]:
     async def refuse(request: ModelRequest) -> None:
-        providers.calls(request, {})
+        providers.prepare(request, {})
 
     return refuse
 
@@ -125,7 +125,7 @@ async def test_what_would_not_be_refused_is_not_refused_for_its_stand_ins() -> N
     for provider, model in (("google", "gemini-2.5-flash"), ("bedrock", "anthropic.claude-3-haiku-20240307-v1:0")):
         request = looking("a", provider=provider, model=model)
         inlined = await RemoteImages(Web(), Shelf().keep).inline(request, callable_at(PROVIDERS))
-        assert base64.b64encode(SMALL).decode() in str(PROVIDERS.calls(inlined, {})[0].body)
+        assert base64.b64encode(SMALL).decode() in str(PROVIDERS.prepare(inlined, {})[0].body)
 
 
 async def test_one_address_that_is_none_fetches_nothing_of_the_others() -> None:

@@ -43,7 +43,7 @@ def call(run: GenerationRun, first: int = 0, *, model: str | None = None, sample
     assert run.request
     config = run.config.model_copy(update={"model": model}) if model else run.config
     request = replace(run.request, config=config, samples=samples or run.request.samples)
-    (call,) = Providers({"OPENAI_API_KEY": "sk-1"}, None).calls(request, {})
+    (call,) = Providers({"OPENAI_API_KEY": "sk-1"}, None).prepare(request, {})
     made = run.start_call(first, call)
     made.progress.may_have_cost = True
     return made
@@ -109,7 +109,9 @@ async def test_a_model_without_a_known_price_has_tokens_and_no_costs() -> None:
 
 async def test_what_a_failed_model_cost_stays_when_another_answers() -> None:
     done = run(samples=2)
-    done.record_failure(0, call(done), errors.broken("OpenAI", "broke", completion("a", "b", usage=used(100, 10))))
+    done.record_failure(
+        0, call(done), errors.invalid_response("OpenAI", "broke", completion("a", "b", usage=used(100, 10)))
+    )
     done.record_response(0, call(done, model="gpt-4", samples=1), completion("hi", usage=used(7, 1)))
     done.record_response(1, call(done, 1, model="gpt-4", samples=1), completion("ho", usage=used(7, 2)))
     first, second = await log_records(done)
@@ -122,7 +124,7 @@ async def test_what_a_failed_model_cost_stays_when_another_answers() -> None:
 
 async def test_samples_that_came_are_kept_and_only_the_others_have_failed() -> None:
     short = run(samples=3)
-    problem = errors.broken("OpenAI", "gave 2 of the 3 samples", completion("one", "two", usage=used(9, 2)))
+    problem = errors.invalid_response("OpenAI", "gave 2 of the 3 samples", completion("one", "two", usage=used(9, 2)))
     short.record_failure(0, call(short), problem)
     assert [result.can_fall_back for result in short.results] == [False, False, True]
     logs = await log_records(short)
@@ -163,7 +165,7 @@ async def test_of_a_long_request_the_log_keeps_the_small_parts() -> None:
 async def test_a_sample_that_did_not_end_has_failed_although_it_came() -> None:
     fail = run(samples=3)
     came = ModelResponse([Choice("half an", finish_reason=None)], {}, used(9, 2))
-    fail.record_failure(0, call(fail), errors.broken("OpenAI", "it broke", came))
+    fail.record_failure(0, call(fail), errors.invalid_response("OpenAI", "it broke", came))
     assert [result.can_fall_back for result in fail.results] == [True] * 3
     first, *_ = await log_records(fail)
     assert (first.output, first.error, first.tokens) == ("half an", "OpenAI it broke", 11)
@@ -180,7 +182,7 @@ async def test_what_cannot_be_written_down_leaves_a_log_all_the_same() -> None:
 
 async def test_the_time_of_a_call_is_not_that_of_the_one_before() -> None:
     left = run()
-    left.record_failure(0, call(left), errors.broken("OpenAI", "it broke"))
+    left.record_failure(0, call(left), errors.invalid_response("OpenAI", "it broke"))
     call(left, model="gpt-4")
     left.abort(CALLER_DISCONNECTED)
     (log,) = await log_records(left)

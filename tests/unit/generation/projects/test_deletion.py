@@ -22,7 +22,13 @@ async def test_others_forget_after_the_versions_are_gone_and_the_project_goes_la
     deletion = ProjectDeletion(
         cast("Stores", stores),
         cast("Invalidation", part("others", "publish")),
-        cast("LogWriter", part("logs", "close")),
+        cast("LogWriter", part("logs", "append_deletion")),
     )
     await deletion.finish("tm_1", "pr_1")
-    assert done == ["close logs", "remove versions", "remove deployments", "publish others", "remove projects"]
+    assert done == [
+        "append_deletion logs",
+        "remove versions",
+        "remove deployments",
+        "publish others",
+        "remove projects",
+    ]

@@ -24,14 +24,14 @@ def test_text_is_told_if_it_is_asked_for_and_may_be_saved(
     monkeypatch.setattr(telemetry, "content_wanted", lambda: wanted)
     config = ModelConfig(model="gpt-4", endpoint="chat")
     messages = [ChatMessage(role="user", content="a secret")]
-    (call,) = Providers({"OPENAI_API_KEY": "sk-1"}, None).calls(
+    (call,) = Providers({"OPENAI_API_KEY": "sk-1"}, None).prepare(
         ModelRequest(config, messages=messages, stream=stream, save=save), {}
     )
-    with spans.of(call) as span:
+    with spans.call_span(call) as span:
         if stream:
-            span.add(ResponseDelta(text="another secret", finish_reason="stop"))
+            span.add_delta(ResponseDelta(text="another secret", finish_reason="stop"))
         else:
-            span.completed(ModelResponse([Choice("another secret", finish_reason="stop")], {}))
+            span.set_response(ModelResponse([Choice("another secret", finish_reason="stop")], {}))
     (span_,) = exported.get_finished_spans()
     attributes = dict(span_.attributes or {})
     assert attributes["gen_ai.request.model"] == "gpt-4"

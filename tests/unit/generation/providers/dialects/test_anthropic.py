@@ -112,7 +112,7 @@ class TestWhereAndWho:
 
     def test_a_completion_is_one_user_message(self) -> None:
         config = ModelConfig(provider="anthropic", model="claude-2.1")
-        (call,) = Providers({"ANTHROPIC_API_KEY": "sk"}, None).calls(ModelRequest(config, prompt="once"), {})
+        (call,) = Providers({"ANTHROPIC_API_KEY": "sk"}, None).prepare(ModelRequest(config, prompt="once"), {})
         assert call.url == "https://api.anthropic.com/v1/messages"
         assert call.body["messages"] == [{"role": "user", "content": [{"type": "text", "text": "once"}]}]
 
@@ -127,7 +127,7 @@ class TestWhereAndWho:
     )
     def test_what_it_cannot_do_is_refused(self, fields: dict[str, Any], feature: str) -> None:
         with pytest.raises(Invalid, match=f"Anthropic cannot do .*{feature}"):
-            Providers({"ANTHROPIC_API_KEY": "sk"}, None).calls(told(chat(), **fields), {})
+            Providers({"ANTHROPIC_API_KEY": "sk"}, None).prepare(told(chat(), **fields), {})
 
 
 class TestReply:
@@ -146,7 +146,7 @@ class TestReply:
         ],
     )
     def test_finish_reasons(self, theirs: str | None, ours: str) -> None:
-        assert anthropic.read_reply(chat(), {"content": [], "stop_reason": theirs}).choices[0].finish_reason == ours
+        assert anthropic.read_response(chat(), {"content": [], "stop_reason": theirs}).choices[0].finish_reason == ours
 
     def test_text_and_calls_and_nothing_else(self) -> None:
         blocks = [
@@ -156,7 +156,7 @@ class TestReply:
             {"type": "text", "text": "b"},
             {"type": "tool_use", "id": "t", "name": "f", "input": {"å": 1}},
         ]
-        read = anthropic.read_reply(chat(), {"content": blocks, "stop_reason": "tool_use"})
+        read = anthropic.read_response(chat(), {"content": blocks, "stop_reason": "tool_use"})
         (choice,) = read.choices
         assert (choice.text, read.usage) == ("a b", None)
         assert [(call.id, call.function.name, call.function.arguments) for call in choice.tool_calls or ()] == [
@@ -170,13 +170,13 @@ class TestReply:
             "cache_read_input_tokens": 300,
             "output_tokens": 4,
         }
-        read = anthropic.read_reply(chat(), {"content": [], "stop_reason": "end_turn", "usage": usage})
+        read = anthropic.read_response(chat(), {"content": [], "stop_reason": "end_turn", "usage": usage})
         assert read.usage == Usage(prompt_tokens=321, generation_tokens=4, total_tokens=325)
 
     @pytest.mark.parametrize("reply", [{}, [], None, "text", {"content": None}, {"content": [{"type": "text"}]}])
     def test_garbage_is_noticed(self, reply: Any) -> None:
         with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
-            anthropic.read_reply(chat(), reply)
+            anthropic.read_response(chat(), reply)
 
 
 class TestEvents:
@@ -245,7 +245,7 @@ class TestEvents:
         accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(1, "c", "f", text[: 1 if cut else None]),)))
         usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
         accumulator.add(ResponseDelta(finish_reason=reason, usage=usage))
-        read = anthropic.read_reply(chat(), anthropic.write_reply(chat(), accumulator))
+        read = anthropic.read_response(chat(), anthropic.write_response(chat(), accumulator))
         expected = accumulator.choice()
         (choice,) = read.choices
         assert (choice.text, choice.tool_calls) == (expected.text, expected.tool_calls)

@@ -47,12 +47,12 @@ def test_keys_of_the_environment(environment: dict[str, str], key: str | None) -
     ],
 )  # fmt: skip
 def test_every_region_has_its_address(environment: dict[str, str], address: str) -> None:
-    assert aws.find_address(environment, {}) == address
+    assert aws.find_base_url(environment, {}) == address
 
 
 def call(key: str, base_url: str = "http://proxy") -> PreparedRequest:
     request = ModelRequest(ModelConfig(provider="bedrock", model="m"), [ChatMessage(role="user", content="hi")])
-    return Providers({"BEDROCK_BASE_URL": base_url}, None).calls(request, {"bedrock": key})[0]
+    return Providers({"BEDROCK_BASE_URL": base_url}, None).prepare(request, {"bedrock": key})[0]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ async def cut(*pieces: bytes) -> list[bytes]:
         for piece in pieces:
             yield piece
 
-    return [event async for event in aws.frames(received())]
+    return [event async for event in aws.event_stream(received())]
 
 
 EVENTS = event("messageStop", {"stopReason": "end_turn"}) + event("metadata", {"p": "å"})

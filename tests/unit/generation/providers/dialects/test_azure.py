@@ -17,7 +17,7 @@ THEIRS = "https://theirs.openai.azure.com"
 def call(environment: dict[str, str], keys: dict[str, str] | None = None, model: str = "gpt-4o", **fields: Any) -> Any:
     config = ModelConfig(provider="openai_azure", model=model, endpoint="chat")
     request = ModelRequest(config, **fields or {"messages": [ChatMessage(role="user", content="hi")]})
-    return Providers(environment, None).calls(request, keys or {})[0]
+    return Providers(environment, None).prepare(request, keys or {})[0]
 
 
 def test_the_installations_endpoint_and_key() -> None:

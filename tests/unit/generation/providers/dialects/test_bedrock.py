@@ -113,12 +113,12 @@ class TestWhereAndWho:
 
     def test_the_environment_says_where_and_who(self) -> None:
         environment = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "secret"}
-        (call,) = Providers(environment, None).calls(chat(), {})
+        (call,) = Providers(environment, None).prepare(chat(), {})
         assert call.url.startswith("https://bedrock-runtime.eu-west-1.amazonaws.com/model/")
         assert call.key == "AKIA:secret"
         assert "secret" not in repr(call)
         with pytest.raises(Unauthenticated, match=r"provider_api_keys\.bedrock .* AWS_BEARER_TOKEN_BEDROCK"):
-            Providers({"AWS_ACCESS_KEY_ID": "AKIA"}, None).calls(chat(), {})
+            Providers({"AWS_ACCESS_KEY_ID": "AKIA"}, None).prepare(chat(), {})
 
 
 class TestReply:
@@ -139,7 +139,7 @@ class TestReply:
     )
     def test_finish_reasons(self, theirs: str | None, ours: str) -> None:
         reply = {"output": {"message": {"content": []}}, "stopReason": theirs}
-        assert bedrock.read_reply(chat(), reply).choices[0].finish_reason == ours
+        assert bedrock.read_response(chat(), reply).choices[0].finish_reason == ours
 
     def test_text_and_calls_and_nothing_else(self) -> None:
         blocks = [
@@ -150,7 +150,7 @@ class TestReply:
         ]
         usage = {"inputTokens": 1, "cacheReadInputTokens": 20, "cacheWriteInputTokens": 300, "outputTokens": 4}
         reply = {"output": {"message": {"content": blocks}}, "stopReason": "tool_use", "usage": usage}
-        read = bedrock.read_reply(chat(), reply)
+        read = bedrock.read_response(chat(), reply)
         (choice,) = read.choices
         assert choice.text == "a b"
         assert [(call.id, call.function.name, call.function.arguments) for call in choice.tool_calls or ()] == [
@@ -161,7 +161,7 @@ class TestReply:
     @pytest.mark.parametrize("reply", [{}, [], None, "text", {"output": None}, {"output": {"message": {}}}])
     def test_garbage_is_noticed(self, reply: Any) -> None:
         with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
-            bedrock.read_reply(chat(), reply)
+            bedrock.read_response(chat(), reply)
 
 
 class TestEvents:
@@ -224,7 +224,7 @@ class TestEvents:
         accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(1, "c", "f", text[: 1 if cut else None]),)))
         accumulator.add(ResponseDelta(finish_reason=reason))
         accumulator.add(ResponseDelta(usage=Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)))
-        read = bedrock.read_reply(chat(), bedrock.write_reply(chat(), accumulator))
+        read = bedrock.read_response(chat(), bedrock.write_response(chat(), accumulator))
         expected = accumulator.choice()
         (choice,) = read.choices
         assert (choice.text, choice.tool_calls) == (expected.text, expected.tool_calls)

@@ -88,7 +88,7 @@ class TestReply:
             {"type": "text", "text": "b"},
         ]
         reply = {"finish_reason": "COMPLETE", "message": {"role": "assistant", "content": content}}
-        read = cohere.read_reply(chat(), reply)
+        read = cohere.read_response(chat(), reply)
         assert read.choices == [Choice(" ab", None, "stop")]
         assert read.usage is None
         assert read.raw is reply
@@ -105,19 +105,19 @@ class TestReply:
     )
     def test_finish_reasons(self, theirs: str, ours: str) -> None:
         reply = {"finish_reason": theirs, "message": {"tool_plan": "x"}}
-        assert cohere.read_reply(chat(), reply).choices[0].finish_reason == ours
+        assert cohere.read_response(chat(), reply).choices[0].finish_reason == ours
 
     @pytest.mark.parametrize("reason", ["ERROR", "TIMEOUT"])
     def test_a_failure_is_no_answer(self, reason: str) -> None:
         told = {"finish_reason": reason, "usage": {"tokens": {"input_tokens": 9, "output_tokens": 4}}}
         for read, sent in (
-            (cohere.read_reply, told | {"message": {}}),
+            (cohere.read_response, told | {"message": {}}),
             (cohere.read_event, {"type": "message-end", "delta": told}),
         ):
             with pytest.raises(UpstreamFailed) as caught:
                 read(chat(), sent)
             assert caught.value.origin == "Cohere"
-            came = errors.sent_with(caught.value)
+            came = errors.partial_response(caught.value)
             assert came
             assert came.usage == Usage(prompt_tokens=9, generation_tokens=4, total_tokens=13)
 
@@ -138,7 +138,7 @@ class TestReply:
     )
     def test_usage(self, usage: Any, expected: Usage | None) -> None:
         reply = {"finish_reason": "COMPLETE", "message": {}, "usage": usage}
-        assert cohere.read_reply(chat(), reply).usage == expected
+        assert cohere.read_response(chat(), reply).usage == expected
 
     @pytest.mark.parametrize(
         "reply",
@@ -155,7 +155,7 @@ class TestReply:
     )
     def test_garbage_is_noticed(self, reply: Any) -> None:
         with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
-            cohere.read_reply(chat(), reply)
+            cohere.read_response(chat(), reply)
 
 
 class TestEvents:
@@ -215,7 +215,7 @@ class TestEvents:
             accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(0, "c", "f", "{}"), ToolCallPart(1, "d", "g", "{"))))
         usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
         accumulator.add(ResponseDelta(finish_reason=reason, usage=usage))
-        read = cohere.read_reply(chat(), cohere.write_reply(chat(), accumulator))
+        read = cohere.read_response(chat(), cohere.write_response(chat(), accumulator))
         assert read.choices == [accumulator.choice()]
         assert read.usage == accumulator.usage
 

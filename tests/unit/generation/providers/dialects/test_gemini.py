@@ -195,7 +195,7 @@ class TestReply:
                 "totalTokenCount": 15,
             },
         }
-        read = gemini.read_reply(chat(), reply)
+        read = gemini.read_response(chat(), reply)
         assert read.choices == [Choice("ab", None, "stop")]
         assert read.usage == Usage(prompt_tokens=3, generation_tokens=12, total_tokens=15)
         assert read.raw is reply
@@ -213,7 +213,7 @@ class TestReply:
     )
     def test_finish_reasons(self, theirs: str | None, ours: str) -> None:
         reply = {"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": theirs}]}
-        assert gemini.read_reply(chat(), reply).choices[0].finish_reason == ours
+        assert gemini.read_response(chat(), reply).choices[0].finish_reason == ours
 
     @pytest.mark.parametrize(
         ("reason", "kind"),
@@ -231,18 +231,18 @@ class TestReply:
     def test_what_is_not_said_is_an_error(self, reason: str, kind: type[Problem]) -> None:
         candidate = {"finishReason": reason, "finishMessage": "because."}
         counts = {"promptTokenCount": 9, "candidatesTokenCount": 4}
-        for read in (gemini.read_reply, gemini.read_event):
+        for read in (gemini.read_response, gemini.read_event):
             with pytest.raises(kind, match=rf"\({reason}\): because\.$") as caught:
                 read(chat(), {"candidates": [candidate], "usageMetadata": counts})
             assert caught.value.origin == "Google"
             assert errors.may_have_cost(caught.value)
-            sent = errors.sent_with(caught.value)
+            sent = errors.partial_response(caught.value)
             assert sent
             assert sent.usage == Usage(prompt_tokens=9, generation_tokens=4, total_tokens=13)
 
     def test_a_blocked_prompt_is_an_error(self) -> None:
         blocked = {"promptFeedback": {"blockReason": "OTHER", "blockReasonMessage": "not this."}}
-        for read in (gemini.read_reply, gemini.read_event):
+        for read in (gemini.read_response, gemini.read_event):
             with pytest.raises(Invalid, match=r"blocked the prompt \(OTHER\): not this\.$") as caught:
                 read(chat(), blocked)
             assert not errors.may_have_cost(caught.value)
@@ -262,7 +262,7 @@ class TestReply:
     )
     def test_garbage_is_noticed(self, reply: Any) -> None:
         with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
-            gemini.read_reply(chat(), reply)
+            gemini.read_response(chat(), reply)
 
 
 class TestEvents:
@@ -317,7 +317,7 @@ class TestEvents:
             accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(None, own, name, written),)))
         usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
         accumulator.add(ResponseDelta(finish_reason=reason, usage=usage))
-        read = gemini.read_reply(chat(), gemini.write_reply(chat(), accumulator))
+        read = gemini.read_response(chat(), gemini.write_response(chat(), accumulator))
         assert read.choices == [accumulator.choice()]
         assert read.usage == accumulator.usage
 

@@ -44,8 +44,8 @@ def test_the_same_request_gets_the_same_answer() -> None:
         ({"other": {"fail": 503}}, {"status": 503}),
         ({"model": "mock-slow-2.5"}, {"delay_seconds": 2.5}),
         ({"other": {"delay_seconds": 1, "chunk_delay_seconds": 2}}, {"delay_seconds": 1}),
-        ({"model": "mock-broken"}, {"breaks": True}),
-        ({"other": {"break": True}}, {"breaks": True}),
+        ({"model": "mock-broken"}, {"truncated": True}),
+        ({"other": {"break": True}}, {"truncated": True}),
     ],
 )
 def test_it_is_steered_by_its_name_or_by_other(steered: dict[str, Any], expected: dict[str, Any]) -> None:

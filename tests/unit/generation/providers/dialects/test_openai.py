@@ -131,7 +131,7 @@ class TestReply:
             ],
             "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
         }
-        read = openai.read_reply(chat(samples=2), reply)
+        read = openai.read_response(chat(samples=2), reply)
         assert [(choice.text, choice.finish_reason) for choice in read.choices] == [("", "stop"), (" b ", "length")]
         assert read.usage == Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
         assert read.raw is reply
@@ -150,7 +150,7 @@ class TestReply:
     )
     def test_finish_reasons(self, theirs: str | None, ours: str) -> None:
         reply = {"choices": [{"text": "x", "finish_reason": theirs}]}
-        assert openai.read_reply(completion(), reply).choices[0].finish_reason == ours
+        assert openai.read_response(completion(), reply).choices[0].finish_reason == ours
 
     def test_tool_calls(self) -> None:
         calls = [
@@ -158,7 +158,7 @@ class TestReply:
             {"function": {"name": "g"}},
         ]
         reply = {"choices": [{"message": {"content": None, "tool_calls": calls}, "finish_reason": "tool_calls"}]}
-        read = openai.read_reply(chat(), reply).choices[0].tool_calls or []
+        read = openai.read_response(chat(), reply).choices[0].tool_calls or []
         assert [(call.id, call.function.name, call.function.arguments) for call in read] == [
             ("c", "f", "{"),
             ("call_1", "g", None),
@@ -166,13 +166,13 @@ class TestReply:
 
     def test_thoughts_are_not_part_of_the_answer(self) -> None:
         content = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "Yes."}]
-        assert openai.read_reply(chat(), {"choices": [{"message": {"content": content}}]}).choices[0].text == "Yes."
+        assert openai.read_response(chat(), {"choices": [{"message": {"content": content}}]}).choices[0].text == "Yes."
         assert openai.read_event(chat(), {"choices": [{"delta": {"content": content}}]}).text == "Yes."
 
     @pytest.mark.parametrize("reply", [{}, [], None, {"choices": [{}]}, {"choices": [{"message": None}]}, "text"])
     def test_garbage_is_noticed(self, reply: Any) -> None:
         with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
-            openai.read_reply(chat(), reply)
+            openai.read_response(chat(), reply)
 
 
 class TestEvents:
@@ -209,7 +209,7 @@ class TestEvents:
             accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(0, "c", "f", "{}"),)))
         usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
         accumulator.add(ResponseDelta(finish_reason=reason, usage=usage))
-        read = openai.read_reply(request, openai.write_reply(request, accumulator))
+        read = openai.read_response(request, openai.write_response(request, accumulator))
         assert read.choices == [accumulator.choice()]
         assert read.usage == accumulator.usage
 
@@ -237,7 +237,7 @@ def test_log_probabilities_of_a_stream_stand_in_the_whole() -> None:
         event = {"choices": [{"index": 0, "text": text, "logprobs": logprobs, "finish_reason": None}]}
         accumulator.add(openai.read_event(request, event))
     accumulator.add(openai.read_event(request, {"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]}))
-    (choice,) = openai.write_reply(request, accumulator)["choices"]
+    (choice,) = openai.write_response(request, accumulator)["choices"]
     assert choice["logprobs"]["tokens"] == ["Hi", "!"]
     assert choice["logprobs"]["text_offset"] == [0, 2]
 
@@ -249,4 +249,4 @@ def test_an_empty_reason_is_none() -> None:
 
 def test_choices_without_a_place_keep_the_one_they_have() -> None:
     choices = [{"index": None, "message": {"content": text}, "finish_reason": "stop"} for text in "ab"]
-    assert [choice.text for choice in openai.read_reply(chat(), {"choices": choices}).choices] == ["a", "b"]
+    assert [choice.text for choice in openai.read_response(chat(), {"choices": choices}).choices] == ["a", "b"]

@@ -38,30 +38,33 @@ def body(model: str = "m", **fields: Any) -> Json:
     ],
 )
 def test_reasoning_models_are_sent_no_defaults(model: str, reasons: bool) -> None:
-    sent = quirks.reasoning(body(model, max_tokens=9))
+    sent = quirks.reasoning_models(body(model, max_tokens=9))
     assert (SAMPLING.keys() & sent.keys() == set()) is reasons
     assert sent.get("max_completion_tokens" if reasons else "max_tokens") == 9
     assert ("max_tokens" in sent) is not reasons
 
 
 def test_reasoning_models_are_sent_what_the_config_asks_for() -> None:
-    sent = quirks.reasoning(body("o3", temperature=0.2, presence_penalty=1, other={"max_completion_tokens": 5}))
+    sent = quirks.reasoning_models(body("o3", temperature=0.2, presence_penalty=1, other={"max_completion_tokens": 5}))
     assert (sent["temperature"], sent["presence_penalty"], sent["max_completion_tokens"]) == (0.2, 1, 5)
     assert "top_p" not in sent
 
 
 def test_other_wins_over_the_budget() -> None:
-    assert quirks.reasoning(body("o3", max_tokens=9, other={"max_completion_tokens": 5}))["max_completion_tokens"] == 5
+    assert (
+        quirks.reasoning_models(body("o3", max_tokens=9, other={"max_completion_tokens": 5}))["max_completion_tokens"]
+        == 5
+    )
 
 
 def test_a_completion_does_not_reason() -> None:
     sent = openai.body(ModelRequest(ModelConfig(model="o3", max_tokens=9), prompt="once"))
-    assert quirks.reasoning(sent) == sent
+    assert quirks.reasoning_models(sent) == sent
 
 
 def test_penalties_of_zero_are_left_out() -> None:
-    assert not {"presence_penalty", "frequency_penalty"} & quirks.unpenalised(body()).keys()
-    assert quirks.unpenalised(body(presence_penalty=0.5))["presence_penalty"] == 0.5
+    assert not {"presence_penalty", "frequency_penalty"} & quirks.without_zero_penalties(body()).keys()
+    assert quirks.without_zero_penalties(body(presence_penalty=0.5))["presence_penalty"] == 0.5
 
 
 def test_mistral() -> None:

@@ -29,7 +29,7 @@ def request(*messages: tuple[Any, str], stream: bool = False, **fields: Any) -> 
 
 def call(*, stream: bool = False, **fields: Any) -> PreparedRequest:
     providers = Providers({"REPLICATE_BASE_URL": ADDRESS, "REPLICATE_API_TOKEN": "r8-secret"}, None)
-    return providers.calls(request(stream=stream, **fields), {})[0]
+    return providers.prepare(request(stream=stream, **fields), {})[0]
 
 
 class TestBody:
@@ -81,29 +81,29 @@ class TestBody:
             replicate.body(request(stop=["a,b"]))
 
     def test_a_whole_answer_is_waited_for(self) -> None:
-        assert replicate.prefer(call()) == {"Prefer": "wait"}
-        assert replicate.prefer(call(stream=True)) == {}
+        assert replicate.prefer_wait(call()) == {"Prefer": "wait"}
+        assert replicate.prefer_wait(call(stream=True)) == {}
         assert call(stream=True).body["stream"] is True
 
 
 class TestReply:
     @pytest.mark.parametrize(("output", "text"), [(["a", " b"], "a b"), ("whole", "whole"), (None, ""), ([], "")])
     def test_output(self, output: Any, text: str) -> None:
-        (choice,) = replicate.read_reply(request(), {"status": "succeeded", "output": output}).choices
+        (choice,) = replicate.read_response(request(), {"status": "succeeded", "output": output}).choices
         assert (choice.text, choice.finish_reason) == (text, "stop")
 
     def test_usage_and_the_budget(self) -> None:
         reply = {"output": ["a"], "metrics": {"input_token_count": 3, "output_token_count": 5}}
-        read = replicate.read_reply(request(max_tokens=5), reply)
+        read = replicate.read_response(request(max_tokens=5), reply)
         assert read.usage == Usage(prompt_tokens=3, generation_tokens=5, total_tokens=8)
         assert read.choices[0].finish_reason == "length"
-        assert replicate.read_reply(request(max_tokens=6), reply).choices[0].finish_reason == "stop"
-        assert replicate.read_reply(request(), {"output": "a", "metrics": {"predict_time": 1}}).usage is None
+        assert replicate.read_response(request(max_tokens=6), reply).choices[0].finish_reason == "stop"
+        assert replicate.read_response(request(), {"output": "a", "metrics": {"predict_time": 1}}).usage is None
 
     @pytest.mark.parametrize("reply", [{}, [], None, "text", {"output": [1]}])
     def test_garbage_is_noticed(self, reply: Any) -> None:
         with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
-            replicate.read_reply(request(), reply)
+            replicate.read_response(request(), reply)
 
     @pytest.mark.parametrize(
         ("payload", "detail"),
@@ -139,7 +139,7 @@ class TestFrames:
             data = "".join(f"data: {line}\n" for line in text.split("\n"))
             raw += f"event: output\nid: {number}\n{data}\n".encode()
         raw += b": a comment\n\nevent: done\ndata: {}\n\n"
-        framed = [data async for data in replicate.frames(_pieces(raw, size))]
+        framed = [data async for data in replicate.sse_events(_pieces(raw, size))]
         assert framed.pop() == b"[DONE]"
         events = [json.loads(data) for data in framed]
         assert events.pop() == {"event": "done", "data": "{}"}
@@ -147,14 +147,14 @@ class TestFrames:
 
     async def test_lines_may_end_the_other_way(self) -> None:
         raw = b"event: output\r\ndata:  a\r\n\r\n"
-        assert [json.loads(data) async for data in replicate.frames(_pieces(raw, 5))] == [
+        assert [json.loads(data) async for data in replicate.sse_events(_pieces(raw, 5))] == [
             {"event": "output", "data": " a"}
         ]
 
     async def test_a_whole_prediction_instead_of_a_stream(self) -> None:
         prediction = {"id": "p", "status": "succeeded", "output": ["a", "b\n"], "metrics": {"output_token_count": 2}}
         raw = json.dumps(prediction, indent=1).encode()
-        (data,) = [data async for data in replicate.frames(_pieces(raw, 3))]
+        (data,) = [data async for data in replicate.sse_events(_pieces(raw, 3))]
         chunk = replicate.read_event(request(stream=True), json.loads(data))
         assert (chunk.text, chunk.finish_reason, chunk.about) == ("ab\n", "stop", {"id": "p"})
 
@@ -167,7 +167,7 @@ def test_a_joined_stream_reads_like_a_whole_answer(pieces: list[str]) -> None:
     accumulator.add(
         ResponseDelta(finish_reason="stop", usage=Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3))
     )
-    read = replicate.read_reply(request(), replicate.write_reply(request(), accumulator))
+    read = replicate.read_response(request(), replicate.write_response(request(), accumulator))
     assert (read.choices, read.usage) == ([accumulator.choice()], accumulator.usage)
 
 
@@ -197,17 +197,17 @@ class TestFollowing:
     def test_the_key_goes_to_replicate_alone(self, url: str, own: bool) -> None:
         reply = _prediction("starting", urls={"get": url})
         if own:
-            step = replicate.follow(call(), reply)
+            step = replicate.follow_up(call(), reply)
             assert step is not None
             assert (step.url, step.cancel_url) == (url, None)
             return
         for urls in ({"get": url}, {"get": f"{ADDRESS}/p", "cancel": url}):
             with pytest.raises(UpstreamFailed, match="address"):
-                replicate.follow(call(), _prediction("starting", urls=urls))
+                replicate.follow_up(call(), _prediction("starting", urls=urls))
 
     def test_a_stream_is_followed_even_when_it_is_over_already(self) -> None:
         urls = {"get": f"{ADDRESS}/p", "stream": f"{ADDRESS}/s", "cancel": f"{ADDRESS}/c"}
-        step = replicate.follow(call(stream=True), _prediction("succeeded", urls=urls))
+        step = replicate.follow_up(call(stream=True), _prediction("succeeded", urls=urls))
         assert step is not None
         assert (step.url, step.cancel_url, step.after_seconds) == (f"{ADDRESS}/s", f"{ADDRESS}/c", 0)
-        assert replicate.follow(call(), _prediction("succeeded", urls=urls)) is None
+        assert replicate.follow_up(call(), _prediction("succeeded", urls=urls)) is None

@@ -28,7 +28,9 @@ def test_an_answer_ends_the_row() -> None:
             pass
 
 
-@pytest.mark.parametrize("neither", [RateLimited("slow"), errors.broken("X", "sent nonsense"), GeneratorExit()])
+@pytest.mark.parametrize(
+    "neither", [RateLimited("slow"), errors.invalid_response("X", "sent nonsense"), GeneratorExit()]
+)
 def test_what_says_nothing_neither_counts_nor_ends_the_row(neither: Exception) -> None:
     tried = CircuitBreaker(2, 60)
     for _ in range(3):
@@ -58,13 +60,13 @@ def test_one_call_tries_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -
 
 def test_silence_counts() -> None:
     tried = CircuitBreaker(1, 60)
-    fail(tried, "a", errors.silent("X"))
+    fail(tried, "a", errors.timed_out("X"))
     with pytest.raises(CircuitOpen), tried.guard("a"):
         pytest.fail("went through")
 
 
 def test_those_that_failed_longest_ago_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(circuit_breaker, "_MOST", 2)
+    monkeypatch.setattr(circuit_breaker, "_MAX_CIRCUITS", 2)
     tried = CircuitBreaker(1, 60)
     for whom in "abc":
         fail(tried, whom)

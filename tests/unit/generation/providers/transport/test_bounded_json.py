@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.generation.providers.transport import bounded_json
-from services.generation.providers.transport.bounded_json import DEEPEST, read_json
+from services.generation.providers.transport.bounded_json import MAX_DEPTH, read_json
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -26,7 +26,7 @@ def test_json_is_read_as_it_is(value: Any) -> None:
 def test_nesting_has_an_end(around: str) -> None:
     levels = around.count("[%s]") + around.startswith(("{", "[{"))
     value = '{"deep": 1}'
-    for _ in range((DEEPEST - 1) // levels):
+    for _ in range((MAX_DEPTH - 1) // levels):
         value = around % value
     read_json(value)
     for _ in range(2):
@@ -40,9 +40,9 @@ def test_wide_is_not_deep() -> None:
 
 
 def test_values_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded_json, "_MOST_VALUES", 10)
+    monkeypatch.setattr(bounded_json, "_MAX_VALUES", 10)
     assert read_json("[1,2,3]") == [1, 2, 3]
-    with pytest.raises(ValueError, match="more values"):
+    with pytest.raises(ValueError, match="more than 10 values"):
         read_json(b"[" + b"[]," * 11 + b"[]]")
-    with pytest.raises(ValueError, match="more values"):
+    with pytest.raises(ValueError, match="more than 10 values"):
         read_json("[" * 11 + "]" * 11)

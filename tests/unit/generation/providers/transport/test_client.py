@@ -19,7 +19,7 @@ ADDRESS = "http://inside.test"
 def call(*, stream: bool = False, samples: int = 1) -> PreparedRequest:
     config = ModelConfig(model="gpt-4", endpoint="chat")
     request = ModelRequest(config, [ChatMessage(role="user", content="hi")], stream=stream, samples=samples)
-    return Providers({"OPENAI_BASE_URL": ADDRESS, "OPENAI_API_KEY": "sk-secret"}, None).calls(request, {})[0]
+    return Providers({"OPENAI_BASE_URL": ADDRESS, "OPENAI_API_KEY": "sk-secret"}, None).prepare(request, {})[0]
 
 
 def client(answer: Callable[[Json], StubResponse] | StubResponse) -> Client:
@@ -55,7 +55,9 @@ async def test_a_reply_that_cannot_be_read(payload: Json) -> None:
 
 async def test_a_reply_that_is_cut_off() -> None:
     with pytest.raises(UpstreamFailed):
-        await client(StubResponse(payload={"choices": [{"message": {"content": "yes"}}]}, breaks=True)).complete(call())
+        await client(StubResponse(payload={"choices": [{"message": {"content": "yes"}}]}, truncated=True)).complete(
+            call()
+        )
 
 
 async def test_fewer_samples_than_asked_for() -> None:
@@ -87,7 +89,7 @@ async def test_a_stream_that_ends_without_a_reason_just_ended() -> None:
 
 async def test_a_stream_that_breaks_off_is_not_an_answer() -> None:
     with pytest.raises(UpstreamFailed, match="broke off"):
-        await streamed(StubResponse(events=[event("a")], breaks=True))
+        await streamed(StubResponse(events=[event("a")], truncated=True))
 
 
 async def test_a_stream_that_fails_in_the_middle_says_why() -> None:

@@ -31,28 +31,28 @@ async def test_lines_are_cut_wherever_the_pieces_are(given_lines: list[bytes], s
 
 async def test_what_has_no_data_says_nothing() -> None:
     raw = b": hello\nevent: x\ndata:\ndata: \r\ndata: {}\r\n\ndata: [DONE]"
-    assert [data async for data in stream_framing.data(pieces(raw, 3))] == [b"{}", b"[DONE]"]
+    assert [data async for data in stream_framing.sse_data(pieces(raw, 3))] == [b"{}", b"[DONE]"]
 
 
-@pytest.mark.parametrize("cut", [stream_framing.data, replicate.frames])
+@pytest.mark.parametrize("cut", [stream_framing.sse_data, replicate.sse_events])
 async def test_a_line_has_an_end(cut: Cut, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_framing, "LONGEST_EVENT", 100)
-    with pytest.raises(ValueError, match="without end"):
+    monkeypatch.setattr(stream_framing, "MAX_EVENT_BYTES", 100)
+    with pytest.raises(ValueError, match="a line of more than"):
         [event async for event in cut(pieces(b"data: " + b"x" * 200, 7))]
 
 
 async def test_a_message_has_an_end() -> None:
     checksum = crc32(b"\x7f\xff\xff\xff" + bytes(4)).to_bytes(4, "big")
-    with pytest.raises(ValueError, match="without end"):
-        [event async for event in aws.frames(pieces(b"\x7f\xff\xff\xff" + bytes(4) + checksum + b"x" * 20, 7))]
+    with pytest.raises(ValueError, match="a message of more than"):
+        [event async for event in aws.event_stream(pieces(b"\x7f\xff\xff\xff" + bytes(4) + checksum + b"x" * 20, 7))]
 
 
 @pytest.mark.parametrize(
     ("cut", "line"),
     [
-        (stream_framing.data, lambda size: b"data: " + b"x" * size + b"\n"),
-        (replicate.frames, lambda size: b"event: output\ndata: " + b"x" * size + b"\n\n"),
-        (aws.frames, lambda size: framed({":message-type": "event"}, b'{"a":"' + b"x" * size + b'"}')),
+        (stream_framing.sse_data, lambda size: b"data: " + b"x" * size + b"\n"),
+        (replicate.sse_events, lambda size: b"event: output\ndata: " + b"x" * size + b"\n\n"),
+        (aws.event_stream, lambda size: framed({":message-type": "event"}, b'{"a":"' + b"x" * size + b'"}')),
     ],
     ids=["data", "replicate", "aws"],
 )

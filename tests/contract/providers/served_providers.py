@@ -1,4 +1,4 @@
-"""Every row of the registry, each with the fake server that speaks its language."""
+"""Every spec of the registry, each with the fake server that speaks its language."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -11,7 +11,7 @@ import pytest
 from services.generation.models.request import ModelRequest, ModelResponse, ResponseDelta, StreamAccumulator
 from services.generation.providers.base import PreparedRequest
 from services.generation.providers.dialects import anthropic, bedrock, cohere, gemini, openai, replicate
-from services.generation.providers.registry import ROWS, Row
+from services.generation.providers.registry import PROVIDER_SPECS, ProviderSpec
 from services.generation.providers.requests import Providers
 from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage
@@ -32,38 +32,40 @@ FAKE_SERVERS: dict[Any, Callable[[], FakeServer]] = {
     openai: fake_openai.start,
     replicate: fake_replicate.start,
 }
-"""By dialect. A row on a dialect that is here needs nothing else to be tested."""
+"""By dialect. A spec on a dialect that is here needs nothing else to be tested."""
 MODELS = {"openai": "gpt-4o", "replicate": "meta/meta-llama-3-70b-instruct"}
-"""By row, where not just any name will do."""
+"""By spec, where not just any name will do."""
 ENVIRONMENTS: dict[str, dict[str, str]] = {}
-"""By row: what it needs to know besides its address and its key. `{address}` is the fake server's."""
+"""By spec: what it needs to know besides its address and its key. `{address}` is the fake server's."""
 KEY = "key-that-nobody-may-see"
 
-DUMMY = Row(name="dummy", title="Dummy", dialect=openai, base_url="http://127.0.0.1:1", key_variable="DUMMY_API_KEY")
-"""Stands for the next OpenAI-compatible provider somebody adds: whatever is asserted of every row is asserted of it."""
-EVERY_ROW = [*ROWS.values(), DUMMY]
+DUMMY = ProviderSpec(
+    name="dummy", title="Dummy", dialect=openai, base_url="http://127.0.0.1:1", key_variable="DUMMY_API_KEY"
+)
+"""Stands for the next OpenAI-compatible provider somebody adds: the suite runs for it, too."""
+EVERY_PROVIDER = [*PROVIDER_SPECS.values(), DUMMY]
 
 _started: dict[Any, FakeServer] = {}
 
 
-def fake_server_of(row: Row) -> FakeServer:
-    """The one for the row's language, started once, without what earlier tests left."""
-    if row.dialect not in FAKE_SERVERS:
-        name = getattr(row.dialect, "__name__", row.dialect)
+def fake_server_of(spec: ProviderSpec) -> FakeServer:
+    """The one for the spec's language, started once, without what earlier tests left."""
+    if spec.dialect not in FAKE_SERVERS:
+        name = getattr(spec.dialect, "__name__", spec.dialect)
         pytest.fail(
             f"Add a fake server for {name} to tests/fake_servers, and a line for it to FAKE_SERVERS in {__name__}."
         )
-    fake_server = _started.setdefault(row.dialect, None) or FAKE_SERVERS[row.dialect]()
-    _started[row.dialect] = fake_server
+    fake_server = _started.setdefault(spec.dialect, None) or FAKE_SERVERS[spec.dialect]()
+    _started[spec.dialect] = fake_server
     fake_server.clear()
     return fake_server
 
 
 @dataclass
-class Standing:
+class ServedProvider:
     """A provider as the service has it, with a fake server at its address."""
 
-    row: Row
+    spec: ProviderSpec
     fake_server: FakeServer
     providers: Providers
     client: Client
@@ -71,13 +73,13 @@ class Standing:
     @property
     def key(self) -> str | None:
         """What it is shown."""
-        return KEY if self.row.key_variable else None
+        return KEY if self.spec.key_variable else None
 
     @property
     def config(self) -> dict[str, Any]:
         """Fields of the simplest config."""
-        model = MODELS.get(self.row.name, "some-model")
-        return {"provider": self.row.name, "model": model, "endpoint": "chat", "max_tokens": 100}
+        model = MODELS.get(self.spec.name, "some-model")
+        return {"provider": self.spec.name, "model": model, "endpoint": "chat", "max_tokens": 100}
 
     def chat(self, *messages: ChatMessage, config: Mapping[str, Any] | None = None, **fields: Any) -> ModelRequest:
         """A request with these messages, or a greeting."""
@@ -88,13 +90,13 @@ class Standing:
         """A request that goes on from a prompt."""
         return ModelRequest(ModelConfig.model_validate(self.config | {"endpoint": "complete"}), prompt="Once", **fields)
 
-    def calls(self, request: ModelRequest) -> list[PreparedRequest]:
+    def prepare(self, request: ModelRequest) -> list[PreparedRequest]:
         """What answers the request."""
-        return self.providers.calls(request, {})
+        return self.providers.prepare(request, {})
 
     async def complete(self, request: ModelRequest) -> ModelResponse:
         """The answer of the first call."""
-        return await self.client.complete(self.calls(request)[0])
+        return await self.client.complete(self.prepare(request)[0])
 
     async def stream(self, request: ModelRequest) -> StreamAccumulator:
         """The same as it comes, joined."""
@@ -105,24 +107,24 @@ class Standing:
 
     def chunks(self, request: ModelRequest) -> AsyncIterator[ResponseDelta]:
         """The same as it comes."""
-        return self.client.stream(self.calls(replace(request, stream=True))[0])
+        return self.client.stream(self.prepare(replace(request, stream=True))[0])
 
 
 @asynccontextmanager
-async def standing(row: Row, address: str | None = None) -> AsyncIterator[Standing]:
-    """A row at its fake server, or at another address. Afterwards nothing may be open any more."""
-    fake_server = fake_server_of(row)
+async def serve(spec: ProviderSpec, address: str | None = None) -> AsyncIterator[ServedProvider]:
+    """A spec at its fake server, or at another address. Afterwards nothing may be open any more."""
+    fake_server = fake_server_of(spec)
     address = address or fake_server.url
-    environment = {name: value.format(address=address) for name, value in ENVIRONMENTS.get(row.name, {}).items()}
-    if row.key_variable:
-        environment[row.key_variable] = KEY
-    if row.base_url_variable:
-        environment[row.base_url_variable] = address
+    environment = {name: value.format(address=address) for name, value in ENVIRONMENTS.get(spec.name, {}).items()}
+    if spec.key_variable:
+        environment[spec.key_variable] = KEY
+    if spec.base_url_variable:
+        environment[spec.base_url_variable] = address
     else:
-        row = replace(row, base_url=address)
+        spec = replace(spec, base_url=address)
     client = Client(2.0, {})
     try:
-        yield Standing(row, fake_server, Providers(environment, None, {row.name: row}), client)
+        yield ServedProvider(spec, fake_server, Providers(environment, None, {spec.name: spec}), client)
     finally:
         await client.close()
         await _closed(fake_server)
