@@ -126,7 +126,7 @@ class Same:
     name: str
     theirs: dict[str, Any] = field(default_factory=dict)
     """Beside `temperature` and `p`, which we always send."""
-    client_side: dict[str, Any] = field(default_factory=dict)
+    request_fields: dict[str, Any] = field(default_factory=dict)
 
 
 SAME = [
@@ -280,7 +280,7 @@ class TestWeSayWhatTheirClientSays:
             list(client.chat_stream(**theirs))
         else:
             client.chat(**theirs)
-        made = client_side.call(environment, asked(**same.ours, stream=stream))
+        made = client_side.call(environment, asked(**same.request_fields, stream=stream))
         assert made.body == fake_server.last.body
         assert made.url == fake_server.url.removesuffix("/v2") + fake_server.last.path
         assert made.headers["Authorization"] == fake_server.last.headers["authorization"]

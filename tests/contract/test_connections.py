@@ -56,13 +56,13 @@ async def test_what_nobody_took_for_long_is_closed_whomever_it_leads_to(
     await closed(first, left=0)
     assert second.open_connections == 1
     assert third.open_connections == 1
-    assert len(kept._free) == 2
+    assert len(kept._idle) == 2
 
 
 async def test_of_many_free_connections_to_one_server_the_oldest_are_closed(
     kept: Connections, upstreams: list[FakeServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "_IDLE_CONNECTIONS", 2)
+    monkeypatch.setattr(connections, "_MAX_IDLE_CONNECTIONS", 2)
     await asyncio.gather(*(ask(kept, upstreams[0]) for _ in range(5)))
     await closed(upstreams[0], left=2)
     assert upstreams[0].open_connections == 2

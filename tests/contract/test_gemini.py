@@ -110,7 +110,7 @@ class Same:
     contents: Any
     config: dict[str, Any] = field(default_factory=dict)
     """Theirs, beside `temperature` and `top_p`, which we always send."""
-    client_side: dict[str, Any] = field(default_factory=dict)
+    request_fields: dict[str, Any] = field(default_factory=dict)
 
 
 def _text(role: str, text: str) -> types.Content:
@@ -325,14 +325,14 @@ class TestWeSayWhatTheirClientSays:
             list(client.models.generate_content_stream(model=MODEL, contents=same.contents, config=config))
         else:
             client.models.generate_content(model=MODEL, contents=same.contents, config=config)
-        made = client_side.call(environment, asked(**same.ours, stream=stream))
+        made = client_side.call(environment, asked(**same.request_fields, stream=stream))
         assert made.body == _spelt(fake_server.last.body)
         assert made.url == fake_server.url.removesuffix("/v1beta") + fake_server.last.path
         assert made.headers.items() <= fake_server.last.headers.items()
 
     @pytest.mark.parametrize("same", SAME, ids=lambda same: same.name)
     def test_their_types_take_it(self, environment: dict[str, str], same: Same) -> None:
-        body = client_side.call(environment, asked(**same.ours)).body
+        body = client_side.call(environment, asked(**same.request_fields)).body
         contents, settings = body.pop("contents"), body.pop("generationConfig")
         for content in contents:
             types.Content.model_validate(content)

@@ -178,7 +178,7 @@ async def test_a_reason_error_alone_is_an_error(dispatch: Dispatch, web: Web) ->
 async def test_work_that_was_begun_is_never_begun_again(
     dispatch: Dispatch, web: Web, status: int, refusals: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(client_module, "_POLL_SECONDS", 0.01)
     urls = {"get": f"{web.url}/get", "cancel": f"{web.url}/cancel"}
     web.paths["/v1/models/a/b/predictions"] = as_json({"id": "p", "status": "starting", "urls": urls}, 201)
     web.paths["/cancel"] = as_json({})

@@ -1,4 +1,4 @@
-"""Every provider is a spec. A spec on a known wire language is all that a new provider needs."""
+"""The providers that can be called, a `ProviderSpec` each: all that a new one with a known wire language needs."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -24,55 +24,57 @@ from services.generation.providers.transport import stream_framing
 from services.generation.settings import CompatibleProvider
 from shared.contracts.projects import ModelConfig
 
-Check = Callable[[ModelConfig], None]
+CheckConfig = Callable[[ModelConfig], None]
+"""Raises Invalid for a config that could not work."""
 Quirk = Callable[[Json], Json]
+"""Returns a changed request body (`dialects/quirks.py`)."""
 Variables = Mapping[str, str]
-"""Environment variables, and the keys of a call by the names of `provider_api_keys`."""
+"""Values by name: of the environment, or of `provider_api_keys`."""
 
 
 @dataclass(frozen=True)
 class ProviderSpec:
-    """What we know of one provider."""
+    """How one provider is called."""
 
     name: str
     title: str
     dialect: Dialect
     base_url: str
     base_url_variable: str | None = None
-    """Environment variable that replaces `base_url`: a proxy, or another server of the same language."""
+    """Environment variable that overrides `base_url`: a proxy, or another server of the same language."""
     key_variable: str | None = None
-    """Environment variable of the installation's own key. None: this provider knows no keys."""
+    """Environment variable of the installation's own key. None: the provider takes no key."""
     key_optional: bool = False
-    """Whether it may be called without a key (a server of one's own)."""
+    """Whether it may be called without a key (self-hosted servers)."""
     find_key: Callable[[Variables], str | None] | None = None
     """Instead of reading `key_variable` alone, if the installation's own key has several parts."""
     find_base_url: Callable[[Variables, Variables], str | None] | None = None
-    """Base address from the environment and the keys, when it is not one for all; None: it is not known."""
+    """Returns the base URL from the environment and the keys, if it is not a constant; None if it is not known."""
     url: Callable[[str, ModelRequest], str] | None = None
-    """Instead of the dialect's, when the same language is spoken at other paths."""
+    """Replaces the dialect's, if paths differ."""
     headers: Callable[[str | None], dict[str, str]] | None = None
-    """Instead of the dialect's, when the key is shown another way."""
+    """Replaces the dialect's, if the key is sent another way."""
     supports_n: bool = False
     """Whether one request may ask for several samples (`n`); else each sample is a request."""
     chat_models: re.Pattern[str] | None = None
-    """Models that only chat: a completion goes to them as one user message."""
+    """Models with a chat endpoint only: a completion is sent to them as one user message."""
     lacks: frozenset[Feature] = frozenset()
-    """What none of its models can do through this language."""
+    """Features that none of its models has through this API; requests that need one are refused."""
     inline_images: bool = False
-    """Whether it takes images as data only: those named by address are fetched first."""
+    """Whether it takes images as data only: images given by URL are fetched first."""
     framing: Framing = stream_framing.sse_data
     sign: Callable[[PreparedRequest], dict[str, str]] | None = None
     follow_up: Callable[[PreparedRequest, Json], FollowUp | None] | None = None
     quirk: Quirk | None = None
-    """Last change to what is sent."""
-    check_config: Check | None = None
-    """Refuses configs that could not work, before anything is sent."""
+    """Last change to the request body."""
+    check_config: CheckConfig | None = None
+    """Called before anything is sent."""
 
 
 _ANY = re.compile("")
 _OPENAI_CHAT = re.compile(r"(ft:)?(gpt-(?!3\.5-turbo-instruct)|chatgpt-|o\d)")
 _AZURE_CHAT = re.compile(r"(?!.*(instruct|davinci|babbage))")
-"""Deployments have any name; those of the few completion models are taken to tell."""
+"""Deployments have any name; those with one of these words in it are taken for completion models."""
 _SYSTEM_TEXT: frozenset[Feature] = frozenset({"images in the system message"})
 
 PROVIDER_SPECS: dict[str, ProviderSpec] = {
@@ -286,7 +288,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             framing=aws.event_stream,
             sign=aws.sign,
         ),
-        # Images by address need their MIME type, which no address tells, and not every model takes them:
+        # Images by URL need their MIME type, which a URL does not tell, and not every model takes them:
         # https://ai.google.dev/gemini-api/docs/file-input-methods, 2026-11
         ProviderSpec(
             name="google",
@@ -300,7 +302,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             lacks=frozenset({"images in the system message"}),
             inline_images=True,
         ),
-        # It tells log probabilities of what was written only, never of the likeliest n.
+        # It returns log probabilities of the tokens it wrote only, never of the n likeliest.
         ProviderSpec(
             name="cohere",
             title="Cohere",
@@ -320,10 +322,10 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
 
 
 def compatible_specs(providers: Mapping[str, CompatibleProvider]) -> dict[str, ProviderSpec]:
-    """Rows for servers that only this installation knows. Errors: ValueError (name taken, unknown feature)."""
+    """Return specs for `EVERLOOP_COMPATIBLE_PROVIDERS`. Raises ValueError (name taken, unknown feature)."""
     specs = {}
-    for name, given in providers.items():
-        unknown = given.lacks.difference(get_args(Feature))
+    for name, provider in providers.items():
+        unknown = provider.lacks.difference(get_args(Feature))
         if name in PROVIDER_SPECS:
             raise ValueError(f"EVERLOOP_COMPATIBLE_PROVIDERS: {name!r} is a provider already; choose another name.")
         if unknown:
@@ -333,14 +335,14 @@ def compatible_specs(providers: Mapping[str, CompatibleProvider]) -> dict[str, P
             )
         specs[name] = ProviderSpec(
             name=name,
-            title=given.title or name,
+            title=provider.title or name,
             dialect=openai,
-            base_url=given.base_url,
-            key_variable=given.key_variable,
-            lacks=frozenset(feature for feature in get_args(Feature) if feature in given.lacks),
+            base_url=provider.base_url,
+            key_variable=provider.key_variable,
+            lacks=frozenset(feature for feature in get_args(Feature) if feature in provider.lacks),
         )
     return specs
 
 
 IN_PROCESS = {mock.BASE_URL: mock.answer}
-"""Providers that need no network, by address."""
+"""Providers that need no network: handlers by base URL (`Client`)."""

@@ -61,9 +61,9 @@ _PROVIDER_FINISH_REASONS: dict[FinishReason, str] = {
     "tool_call": "tool_use",
 }
 _RESERVED_FIELDS = frozenset({"model", "messages", "system", "stream"})
-"""Fields that `other` cannot change: the answer could not be read any more."""
-_BUDGET = 4096
-"""Anthropic insists on a budget; every model since Claude 2 may write so much."""
+"""Fields that `other` cannot override: the response could not be read any more."""
+_DEFAULT_MAX_TOKENS = 4096
+"""`max_tokens` is mandatory; every model since Claude 2 may write so much."""
 
 
 def _finish_reason(reason: str | None) -> FinishReason | None:
@@ -74,22 +74,22 @@ def _finish_reason(reason: str | None) -> FinishReason | None:
 
 
 def url(base_url: str, request: ModelRequest) -> str:  # noqa: ARG001
-    """Anthropic's own programs read ANTHROPIC_BASE_URL without `/v1`; both forms are understood."""
+    """Return the URL; `base_url` may lack `/v1`, as ANTHROPIC_BASE_URL does for Anthropic's own programs."""
     return f"{base_url.removesuffix('/v1')}/v1/messages"
 
 
 def headers(key: str | None) -> dict[str, str]:
-    """The key has a header of its own."""
+    """Return the API version, and the key in Anthropic's own header."""
     return {"anthropic-version": _VERSION} | ({"x-api-key": key} if key else {})
 
 
 def body(request: ModelRequest) -> Json:
-    """Everything only when it says something: newer models refuse `temperature` and `top_p` at once, even at 1."""
+    """Return the body; defaults are left out, as newer models refuse `temperature` together with `top_p`, even at 1."""
     config = request.config
     system, merged = alternate(request.messages or [], _blocks)
     sent: Json = {
         "model": config.model,
-        "max_tokens": _BUDGET if request.budget is None else request.budget,
+        "max_tokens": _DEFAULT_MAX_TOKENS if request.budget is None else request.budget,
         "messages": [{"role": message.role, "content": message.blocks} for message in merged],
     }
     optional: Json = {
@@ -107,10 +107,10 @@ def body(request: ModelRequest) -> Json:
 
 
 def _output(request: ModelRequest) -> Json | None:
-    wanted = request.response_format
-    if wanted is None:
+    response_format = request.response_format
+    if response_format is None:
         return None
-    return {"format": {"type": "json_schema", "schema": response_schema(wanted.json_schema)["schema"]}}
+    return {"format": {"type": "json_schema", "schema": response_schema(response_format.json_schema)["schema"]}}
 
 
 def _tools(request: ModelRequest) -> Json:
@@ -135,17 +135,17 @@ def _tool_choice(choice: ToolChoice | None) -> Json | None:
 
 
 def _blocks(message: ChatMessage) -> list[Json]:
-    said = [_block(message, part) for part in content_parts(message)]
+    blocks = [_block(message, part) for part in content_parts(message)]
     if message.role == "tool":
         result = {"type": "tool_result", "tool_use_id": message.tool_call_id}
-        return [result | ({"content": said} if said else {})]
+        return [result | ({"content": blocks} if blocks else {})]
     if message.role != "assistant":
-        return said
+        return blocks
     calls = [
         {"type": "tool_use", "id": call.id, "name": call.function.name, "input": tool_arguments(call)}
         for call in tool_calls(message)
     ]
-    return said + calls
+    return blocks + calls
 
 
 def _block(message: ChatMessage, part: Part) -> Json:
@@ -163,7 +163,7 @@ def _block(message: ChatMessage, part: Part) -> Json:
 
 
 def read_response(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
-    """A whole answer; thinking and blocks of tools that run at Anthropic are in `raw` alone."""
+    """Parse a response that is not streamed; thinking and blocks of tools that run at Anthropic are in `raw` alone."""
     blocks = reply["content"]
     calls = [_tool_call(block) for block in blocks if block["type"] == "tool_use"]
     text = "".join(block["text"] for block in blocks if block["type"] == "text")
@@ -172,18 +172,18 @@ def read_response(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: 
 
 
 def _tool_call(block: Json) -> ToolCall:
-    given = block["input"]
-    text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    value = block["input"]
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return ToolCall(id=block["id"], function=FunctionCall(name=block["name"], arguments=text))
 
 
 def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
-    """The joined events in the form of a whole answer."""
+    """Return the accumulated events in the form of a response that is not streamed."""
     choice = accumulator.choice()
     content: list[Json] = [{"type": "text", "text": choice.text}] if choice.text else []
     for call in choice.tool_calls or ():
-        name, given = call.function.name, call.function.arguments
-        content.append({"type": "tool_use", "id": call.id, "name": name, "input": tool_input(given)})
+        name, value = call.function.name, tool_input(call.function.arguments)
+        content.append({"type": "tool_use", "id": call.id, "name": name, "input": value})
     stop_reason = _PROVIDER_FINISH_REASONS[choice.finish_reason] if choice.finish_reason else None
     reply: Json = accumulator.about | {"content": content, "stop_reason": stop_reason}
     if accumulator.usage:
@@ -196,7 +196,7 @@ def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Jso
 
 
 def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401, ARG001
-    """One event; kinds that are not listed here say nothing of the answer, and new ones may come at any time."""
+    """Parse one event; other types give an empty delta, as Anthropic may add new ones at any time."""
     match event["type"]:
         case "message_start":
             message = event["message"]
@@ -215,7 +215,7 @@ def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN
 
 
 def _block_start(index: int, block: Json) -> ResponseDelta:
-    """The input comes in deltas; here it is empty."""
+    """Parse the start of a block; a tool call's input is empty there and comes in deltas."""
     if block["type"] == "tool_use":
         return ResponseDelta(tool_calls=(ToolCallPart(index, id=block["id"], name=block["name"]),))
     return ResponseDelta(text=block["text"] if block["type"] == "text" else "")
@@ -231,9 +231,9 @@ def _block_delta(index: int, delta: Json) -> ResponseDelta:
 
 
 def _usage(usage: Json | None) -> Usage | None:
-    """Prompt tokens are the sum of those read, those written to the cache, and those read from it.
+    """Return the usage; prompt tokens are the sum of uncached ones, those written to the cache and those read from it.
 
-    https://platform.claude.com/docs/en/build-with-claude/prompt-caching, 2026-11. Events may tell the output alone.
+    https://platform.claude.com/docs/en/build-with-claude/prompt-caching, 2026-11. Events may have the output alone.
     """
     if not isinstance(usage, dict) or not usage:
         return None
@@ -243,7 +243,7 @@ def _usage(usage: Json | None) -> Usage | None:
 
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401
-    """`{"type": "error", "error": {"type": …, "message": …}}`, as a reply and as an event."""
+    """Read `{"type": "error", "error": {"type": …, "message": …}}`, as a response and as an event."""
     if not isinstance(payload, dict) or not payload.get("error"):
         return None
     error = payload["error"]

@@ -45,7 +45,7 @@ _PROVIDER_FINISH_REASONS: dict[FinishReason, str] = {
     "tool_call": "TOOL_CALL",
 }
 _RESERVED_FIELDS = frozenset({"model", "messages", "stream"})
-"""Fields that `other` cannot change: the answer could not be read any more."""
+"""Fields that `other` cannot override: the response could not be read any more."""
 _MIN_P, _MAX_P = 0.01, 0.99
 """https://docs.cohere.com/reference/chat#request.body.p, 2026-11"""
 
@@ -54,17 +54,17 @@ _MIN_P, _MAX_P = 0.01, 0.99
 
 
 def url(base_url: str, request: ModelRequest) -> str:  # noqa: ARG001
-    """One for all."""
+    """Return the URL, the same for all models."""
     return f"{base_url}/chat"
 
 
 def headers(key: str | None) -> dict[str, str]:
-    """A bearer token."""
+    """Return the bearer token, if there is a key."""
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def body(request: ModelRequest) -> Json:
-    """Temperature and `p` always: their defaults are 0.3 and 0.75. Without `max_tokens` a model writes all it can."""
+    """Return the body; temperature and `p` always: their defaults are 0.3 and 0.75. No `max_tokens` means no limit."""
     config = request.config
     tools = [tool for tool in functions(config) if _is_offered(tool, request)]
     response_format = request.response_format
@@ -90,8 +90,8 @@ def body(request: ModelRequest) -> Json:
     return sent | {key: value for key, value in config.other.items() if key not in _RESERVED_FIELDS}
 
 
-def _schema(given: Json | None) -> Any:  # noqa: ANN401 - JSON schema
-    return response_schema(given)["schema"] if given else None
+def _schema(json_schema: Json | None) -> Any:  # noqa: ANN401 - JSON schema
+    return response_schema(json_schema)["schema"] if json_schema else None
 
 
 def _without_none(**fields: Any) -> Json:  # noqa: ANN401
@@ -105,7 +105,7 @@ def _penalty(name: str, value: float) -> float | None:
 
 
 def _is_offered(tool: InlineTool, request: ModelRequest) -> bool:
-    """Cohere can be made to call a function, but not told which: then it is told of that one alone."""
+    """Whether the tool is sent: if `tool_choice` names one, only that one, as Cohere's REQUIRED cannot name it."""
     choice = request.tool_choice
     return not isinstance(choice, FunctionChoice) or tool.name == choice.function.name
 
@@ -120,7 +120,7 @@ def _tool_choice(request: ModelRequest, tools: list[InlineTool]) -> str | None:
 
 
 def _tool(tool: InlineTool) -> Json:
-    """Parameters are not optional there."""
+    """Return the tool; Cohere requires `parameters`."""
     parameters = {"type": "object", "properties": {}} if tool.parameters is None else tool.parameters
     function = _without_none(name=tool.name, description=tool.description, parameters=parameters)
     return {"type": "function", "function": function}
@@ -143,7 +143,7 @@ def _message(message: ChatMessage) -> Json:
 
 
 def _plan_text(message: ChatMessage) -> str:
-    """The words beside tool calls are their plan: content is refused there (https://github.com/vercel/ai/issues/5794)."""
+    """Return the text beside tool calls, sent as `tool_plan`: `content` is refused there (https://github.com/vercel/ai/issues/5794)."""
     content = message.content or ""
     return content if isinstance(content, str) else "".join(part.text for part in content if isinstance(part, Text))
 
@@ -157,7 +157,7 @@ def _tool_call(call: ToolCall) -> Json:
 
 
 def read_response(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
-    """A whole answer. The plan of tool calls is text, as other providers give it."""
+    """Parse a response that is not streamed; `tool_plan` is part of the text, as it is with other providers."""
     message = reply["message"]
     text = "".join(part.get("text") or "" for part in message.get("content") or () if part.get("type") == "text")
     calls = [
@@ -174,14 +174,14 @@ def read_response(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: 
 
 
 def _finish_reason(reason: str | None) -> FinishReason | None:
-    """Errors: UpstreamFailed (the model failed on the way)."""
+    """Raises UpstreamFailed if the reason is a failure."""
     if reason in _FAILURES:
         raise errors.invalid_response(_TITLE, _FAILURES[reason])
     return None if reason is None else _FINISH_REASONS.get(reason, "stop")
 
 
 def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
-    """The joined events in the form of a whole answer."""
+    """Return the accumulated events in the form of a response that is not streamed."""
     choice = accumulator.choice()
     message: Json = {"role": "assistant"}
     if choice.tool_calls:
@@ -200,7 +200,7 @@ def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Jso
 
 
 def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401, ARG001
-    """One event. What has neither text nor calls (citations, ends of parts) says nothing to us."""
+    """Parse one event; those without text or tool calls (citations, ends of parts) give an empty delta."""
     kind = event["type"]
     delta = event.get("delta") or {}
     if kind == "message-start":
@@ -228,16 +228,16 @@ def _tool_call_part(index: int, part: Json) -> ToolCallPart:
 
 
 def _usage(reply: Json) -> Usage | None:
-    """What the model saw and wrote, as other providers count; billed are fewer (without Cohere's own preamble)."""
+    """Return `usage.tokens`, all tokens as other providers count; `billed_units` leave out Cohere's own preamble."""
     usage = reply.get("usage")
-    told = (usage.get("tokens") or usage.get("billed_units")) if isinstance(usage, dict) else None
-    if not isinstance(told, dict) or not told:
+    counts = (usage.get("tokens") or usage.get("billed_units")) if isinstance(usage, dict) else None
+    if not isinstance(counts, dict) or not counts:
         return None
-    return told_usage([told.get("input_tokens")], [told.get("output_tokens")])
+    return told_usage([counts.get("input_tokens")], [counts.get("output_tokens")])
 
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401
-    """`{"message": "…"}`; a stream that fails on the way says so in its last event."""
+    """Read `{"message": "…"}`, or the error in the last event of a stream that failed."""
     if not isinstance(payload, dict):
         return None
     delta = payload.get("delta")

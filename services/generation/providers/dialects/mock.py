@@ -33,11 +33,11 @@ _MODEL = re.compile(
 _JSON_NOT_MENTIONED = (
     "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
 )
-"""As OpenAI says it (https://platform.openai.com/docs/guides/structured-outputs#json-mode, 2023-11)."""
+"""OpenAI's own message (https://platform.openai.com/docs/guides/structured-outputs#json-mode, 2023-11)."""
 
 
 class MockOptions(BaseModel):
-    """What the caller wants to happen. Unknown fields of `other` are ignored, as a provider ignores them."""
+    """How the mock answers. Unknown fields of `other` are ignored, as a provider ignores them."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -61,7 +61,7 @@ def _options(model: str, other: Json) -> MockOptions:
 
 
 def check(config: ModelConfig) -> None:
-    """Errors: Invalid (the name of the model or `other` asks for what cannot be)."""
+    """Raises Invalid if an option in the model's name or in `other` is out of range."""
     try:
         _options(config.model, config.other)
     except ValidationError as error:
@@ -71,7 +71,7 @@ def check(config: ModelConfig) -> None:
 
 
 def answer(sent: Json) -> StubResponse:
-    """What the provider says to this body. Fields of the wire that `other` spoiled are refused, as a provider would."""
+    """Return the response to a request body; status 400 if `other` put something unreadable into it."""
     try:
         return _answer(sent)
     except (TypeError, LookupError, AttributeError, ValueError) as error:
@@ -124,8 +124,8 @@ def _digest(sent: Json) -> str:
 
 
 def _is_json_unmentioned(sent: Json) -> bool:
-    wanted = (sent.get("response_format") or {}).get("type") == "json_object"
-    return wanted and not any("json" in _content(message).lower() for message in sent["messages"])
+    is_json = (sent.get("response_format") or {}).get("type") == "json_object"
+    return is_json and not any("json" in _content(message).lower() for message in sent["messages"])
 
 
 def _content(message: Json) -> str:
@@ -138,15 +138,15 @@ def _last_user_text(messages: list[Json]) -> str:
 
 
 def _text(input_text: str, sent: Json, options: MockOptions) -> tuple[str, str]:
-    """The text and why it ends there; `max_tokens` counts words."""
+    """Return the text and its finish reason; `max_tokens` counts words."""
     if options.output is None and (options.tool_calls or not input_text):
         return "", "stop"
     text = input_text if options.output is None else options.output
     if options.output is None and (sent.get("response_format") or {}).get("type") == "json_object":
         text = json.dumps({"echo": input_text}, ensure_ascii=False)
     words = re.findall(r"\s*\S+", text)
-    most = sent.get("max_tokens")
-    return ("".join(words[:most]), "length") if most is not None and len(words) > most else (text, "stop")
+    limit = sent.get("max_tokens")
+    return ("".join(words[:limit]), "length") if limit is not None and len(words) > limit else (text, "stop")
 
 
 def _tool_calls(sent: Json, options: MockOptions) -> list[Json]:
@@ -163,11 +163,11 @@ def _usage(input_text: str, text: str, samples: int, options: MockOptions) -> Js
     return {"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated}
 
 
-def _split(text: str, wanted: int | None) -> list[str]:
-    """Words, or so many pieces of about the same length."""
-    if wanted is None:
+def _split(text: str, count: int | None) -> list[str]:
+    """Split into words, or into `count` pieces of about the same length."""
+    if count is None:
         return re.findall(r"\s*\S+\s*$|\s*\S+|\s+", text)
-    size = max(1, -(-len(text) // wanted))
+    size = max(1, -(-len(text) // count))
     return [text[start : start + size] for start in range(0, len(text), size)]
 
 

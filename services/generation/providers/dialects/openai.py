@@ -24,9 +24,9 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "function_call": "tool_call",
     "content_filter": "stop",
 }
-"""The v4 contract has three reasons; what else a provider may say is an ordinary end."""
+"""The v4 contract has three reasons; any other means `stop`."""
 _RESERVED_FIELDS = frozenset({"model", "messages", "prompt", "n", "stream", "stream_options"})
-"""Fields that `other` cannot change: the answer could not be read any more."""
+"""Fields that `other` cannot override: the response could not be read any more."""
 
 
 def _finish_reason(reason: str | None) -> FinishReason | None:
@@ -37,17 +37,17 @@ def _finish_reason(reason: str | None) -> FinishReason | None:
 
 
 def url(base_url: str, request: ModelRequest) -> str:
-    """Chat has an address of its own."""
+    """Return the URL of the chat or of the completions endpoint."""
     return f"{base_url}/chat/completions" if request.messages is not None else f"{base_url}/completions"
 
 
 def headers(key: str | None) -> dict[str, str]:
-    """A bearer token, if there is one."""
+    """Return the bearer token, if there is a key."""
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def body(request: ModelRequest) -> Json:
-    """Sampling parameters always, everything else only when it says something."""
+    """Return the body: sampling parameters always, other fields only if they are set."""
     config = request.config
     sent: Json = {"model": config.model}
     if request.messages is not None:
@@ -75,7 +75,7 @@ def body(request: ModelRequest) -> Json:
 
 
 def _budget(request: ModelRequest) -> int | None:
-    """Chat goes on to the end of the context window by itself; completions stop after 16 tokens unless told.
+    """Return `max_tokens`: chat goes on to the end of the context window by default, completions stop after 16 tokens.
 
     https://platform.openai.com/docs/api-reference/completions/create#completions-create-max_tokens, 2025-10
     """
@@ -105,7 +105,7 @@ def _chat_fields(request: ModelRequest) -> Json:
 
 
 def _message(message: ChatMessage) -> Json:
-    """Without what says nothing: OpenAI refuses an empty list, and `tool_call` repeats the first of `tool_calls`."""
+    """Return the message without unset fields: OpenAI refuses an empty list; `tool_call` repeats `tool_calls[0]`."""
     sent = message.model_dump(exclude_none=True)
     if message.tool_calls is not None:
         sent.pop("tool_call" if message.tool_calls else "tool_calls", None)
@@ -125,7 +125,7 @@ def _tool(tool: InlineTool) -> Json:
 
 
 def read_response(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401
-    """A whole answer."""
+    """Parse a response that is not streamed; choices are put in the order of their `index`."""
     choices = sorted(reply["choices"], key=lambda choice: choice.get("index") or 0)
     return ModelResponse(
         [_choice(choice, chat=request.messages is not None) for choice in choices], reply, _usage(reply)
@@ -148,7 +148,7 @@ def _choice(choice: Json, *, chat: bool) -> Choice:
 
 
 def _text(content: str | list[Json] | None) -> str:
-    """Reasoning models of compatible servers answer in parts; what they thought is not part of the answer.
+    """Return the text; reasoning models of compatible servers answer in parts, of which thoughts are left out.
 
     https://docs.mistral.ai/capabilities/reasoning, 2026-11
     """
@@ -158,7 +158,7 @@ def _text(content: str | list[Json] | None) -> str:
 
 
 def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Json:
-    """The joined events in the form of a whole answer."""
+    """Return the accumulated events in the form of a response that is not streamed."""
     choice = accumulator.choice()
     reasons = {"tool_call": "tool_calls"}
     written: Json = {
@@ -186,7 +186,7 @@ def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Jso
 
 
 def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401
-    """One event. The last one has the usage and no choice."""
+    """Parse one event; the last one has usage and no choices."""
     about = {key: value for key, value in event.items() if key not in {"choices", "usage", "object"}}
     choices = event.get("choices")
     if not choices:
@@ -225,7 +225,7 @@ def _usage(reply: Json) -> Usage | None:
 
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401
-    """`{"error": {"message": …}}`; compatible servers also write `{"error": "…"}` and `{"message": "…"}`."""
+    """Read `{"error": {"message": …}}`; compatible servers also write `{"error": "…"}` and `{"message": "…"}`."""
     if not isinstance(payload, dict):
         return None
     if "choices" in payload:
@@ -237,7 +237,7 @@ def error_detail(payload: Any) -> str | None:  # noqa: ANN401
 
 
 def _choice_error(choices: Any) -> Any:  # noqa: ANN401
-    """What went wrong with a sample, as OpenRouter says it beside what it had so far.
+    """Return the error of a choice, which OpenRouter sends beside the text it had so far.
 
     https://openrouter.ai/docs/api-reference/errors, 2026-11
     """

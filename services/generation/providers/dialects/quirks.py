@@ -1,4 +1,4 @@
-"""Where a server's OpenAI language differs from OpenAI's own: each a function from what would be sent to what is.
+"""Where a server's OpenAI language differs from OpenAI's own: functions from a request body to the one that is sent.
 
 Looked up 2026-11 in the vendors' references and in the request types of their own client libraries.
 """
@@ -24,8 +24,8 @@ def _without_defaults(sent: Json, *fields: str) -> Json:
 
 
 def reasoning_models(sent: Json) -> Json:
-    """OpenAI's reasoning models refuse sampling parameters, and know `max_completion_tokens` only. What the config asks
-    for beyond the defaults is sent all the same: some take it when they are told not to reason, the others say no.
+    """OpenAI's reasoning models refuse sampling parameters, and know `max_completion_tokens` only. Defaults are left
+    out; other values are sent: some models accept them when told not to reason, the others answer with an error.
 
     They read a system message as a developer message by themselves.
     https://developers.openai.com/api/docs/guides/reasoning · …/api-reference/chat/create
@@ -37,12 +37,12 @@ def reasoning_models(sent: Json) -> Json:
 
 
 def without_zero_penalties(sent: Json) -> Json:
-    """Some servers, or some of their models, refuse penalties whatever their value; zero is the same as none."""
+    """Leave out penalties of 0: some servers, or some of their models, refuse the fields whatever their value."""
     return _without_defaults(sent, *_PENALTIES)
 
 
 def mistral(sent: Json) -> Json:
-    """Mistral refuses fields it does not know, tells the usage of every stream, and wants its own kind of call ids.
+    """Mistral refuses unknown fields, sends the usage of every stream, and wants call ids of nine letters and digits.
 
     https://docs.mistral.ai/api/endpoint/chat · ids: mistral-common, protocol/instruct/validator.py
     """
@@ -56,7 +56,7 @@ def mistral(sent: Json) -> Json:
 
 
 def _mistral_ids(message: Json) -> Json:
-    """A history may come from another provider. An id of theirs stays; any other gets the same new one everywhere."""
+    """Replace ids of tool calls from another provider, the same everywhere; Mistral's own stay."""
     changed = dict(message)
     if "tool_call_id" in message:
         changed["tool_call_id"] = _mistral_id(message["tool_call_id"])
@@ -77,5 +77,5 @@ def together(sent: Json) -> Json:
 
 
 def perplexity(sent: Json) -> Json:
-    """Perplexity knows no users, and tells the usage of every stream. https://docs.perplexity.ai/api-reference/sonar-post"""
+    """Perplexity has no field for the user, and sends the usage of every stream. https://docs.perplexity.ai/api-reference/sonar-post"""
     return _without(without_zero_penalties(sent), "user", "stream_options")

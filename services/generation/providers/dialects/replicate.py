@@ -1,4 +1,4 @@
-"""The wire language of Replicate: a prediction is started, and its answer fetched or followed as a stream.
+"""The wire language of Replicate: a prediction is created, and its output polled or streamed.
 
 Predictions: https://replicate.com/docs/reference/http · streams: https://replicate.com/docs/topics/predictions/streaming,
 2026-11. Every model has its own inputs; these are the language models', see for instance
@@ -29,10 +29,10 @@ from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid
 
 _ALIASES = {"llama70b-v2": "meta/llama-2-70b-chat"}
-"""Names Humanloop had of its own (behaviour.md §16)."""
+"""Model names of Humanloop's own (behaviour.md §16)."""
 _MODEL = re.compile(r"(?P<owner>\w[\w.-]*)/(?P<name>\w[\w.-]*)(?::(?P<version>\w+))?")
 _LLAMA_2 = re.compile(r"[^/]+/llama-2-")
-"""Models that call the budget `max_new_tokens`: https://replicate.com/meta/llama-2-70b-chat/api/schema"""
+"""Models whose `max_tokens` is called `max_new_tokens`: https://replicate.com/meta/llama-2-70b-chat/api/schema"""
 _RESERVED_FIELDS = frozenset({"prompt"})
 _POLL_SECONDS = 0.5
 _PENDING_STATUSES = frozenset({"starting", "processing"})
@@ -41,7 +41,7 @@ _ROLE_NAMES = {"user": "User", "assistant": "Assistant"}
 
 
 def check(config: ModelConfig) -> None:
-    """Errors: Invalid (the model's name has not Replicate's form)."""
+    """Raises Invalid if the model is not `owner/name` or `owner/name:version`."""
     _parse_model(config.model)
 
 
@@ -56,23 +56,23 @@ def _parse_model(model: str) -> re.Match[str]:
 
 
 def url(base_url: str, request: ModelRequest) -> str:
-    """A version is run by its id, a model without one by its name."""
+    """Return the URL: of predictions for a version (sent in the body), else of the model's predictions."""
     parts = _parse_model(request.config.model)
     return f"{base_url}/predictions" if parts["version"] else f"{base_url}/models/{parts[1]}/{parts[2]}/predictions"
 
 
 def headers(key: str | None) -> dict[str, str]:
-    """A bearer token."""
+    """Return the bearer token, if there is a key."""
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def prefer_wait(prepared: PreparedRequest) -> dict[str, str]:
-    """A whole answer is waited for, up to a minute; then it is polled."""
+    """Return a header that makes Replicate wait up to a minute for the output, unless it is streamed."""
     return {} if prepared.request.stream else {"Prefer": "wait"}
 
 
 def body(request: ModelRequest) -> Json:
-    """The inputs of a language model. Errors: Invalid (a stop sequence that cannot be written down)."""
+    """Return the inputs of a language model. Raises Invalid if a stop sequence has a comma."""
     config = request.config
     parts = _parse_model(config.model)
     prompt, system = (request.prompt or "", None) if request.messages is None else _prompts(request.messages)
@@ -100,8 +100,8 @@ def _stop_sequences(stop: str | list[str] | None) -> str | None:
 
 
 def _prompts(messages: list[ChatMessage]) -> tuple[str, str | None]:
-    """Prompt and system prompt. One message is sent as it is; a conversation as lines that say who speaks, because the
-    model wraps whatever it gets into its own chat format, which we do not know."""
+    """Return prompt and system prompt. A single user message is the prompt; a conversation becomes paragraphs that
+    begin with the role, because the model wraps its prompt into its own chat format, which we do not know."""
     system = "\n\n".join(_text(message) for message in messages if message.role == "system")
     spoken = [message for message in messages if message.role != "system"]
     if len(spoken) <= 1 and all(message.role == "user" for message in spoken):
@@ -118,11 +118,14 @@ def _text(message: ChatMessage) -> str:
     return message.content or ""
 
 
-# Where the answer is
+# Following up
 
 
 def follow_up(prepared: PreparedRequest, reply: Any) -> FollowUp | None:  # noqa: ANN401
-    """Errors: UpstreamFailed (the prediction failed, or lies at an address that is not Replicate's)."""
+    """Return where to fetch or stream the output, or None if it is in the reply.
+
+    Raises UpstreamFailed if the prediction failed, or its URLs are of another host.
+    """
     status, urls = reply["status"], reply.get("urls") or {}
     if status in _FAILED_STATUSES:
         detail = errors.mask_key(error_detail(reply) or status, prepared.key)
@@ -136,11 +139,11 @@ def follow_up(prepared: PreparedRequest, reply: Any) -> FollowUp | None:  # noqa
 
 
 def _check_host(prepared: PreparedRequest, url: str) -> str:
-    """The key goes there, too."""
-    there, here = urlsplit(url), urlsplit(prepared.url)
-    host = there.hostname or ""
-    is_replicate = there.scheme == "https" and (host == "replicate.com" or host.endswith(".replicate.com"))
-    if not is_replicate and (there.scheme, there.netloc) != (here.scheme, here.netloc):
+    """Return `url`. Raises UpstreamFailed if it is of another host: the key is sent there, too."""
+    target, origin = urlsplit(url), urlsplit(prepared.url)
+    host = target.hostname or ""
+    is_replicate = target.scheme == "https" and (host == "replicate.com" or host.endswith(".replicate.com"))
+    if not is_replicate and (target.scheme, target.netloc) != (origin.scheme, origin.netloc):
         raise errors.invalid_response(prepared.title, "sent its answer to an address that is not its own.")
     return url
 
@@ -149,19 +152,19 @@ def _check_host(prepared: PreparedRequest, url: str) -> str:
 
 
 def read_response(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401
-    """A prediction that is done. Replicate does not say why it ended: at its budget, it was cut."""
+    """Parse a finished prediction. Replicate gives no finish reason: if the token budget is used up it is `length`."""
     usage = _usage(reply)
     cut = usage is not None and request.budget is not None and usage.generation_tokens >= request.budget
     return ModelResponse([Choice(_output(reply["output"]), None, "length" if cut else "stop")], reply, usage)
 
 
 def _output(output: Any) -> str:  # noqa: ANN401
-    """Language models give pieces of text; some give it whole."""
+    """Join the output: most language models give a list of strings, some one string."""
     return "".join(output) if isinstance(output, list) else "" if output is None else str(output)
 
 
-def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001 - part of the language
-    """The joined events as a prediction."""
+def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
+    """Return the accumulated events in the form of a finished prediction."""
     reply = accumulator.about | {"status": "succeeded", "output": [accumulator.choice().text]}
     if accumulator.usage:
         prompt, generation = accumulator.usage.prompt_tokens, accumulator.usage.generation_tokens
@@ -173,30 +176,30 @@ def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Jso
 
 
 async def sse_events(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Named events whose data is text, as JSON: `{"event": …, "data": …}`. A model that cannot stream answers with a
-    whole prediction, which is passed on as it is."""
-    whole, name, said = list[bytes](), "", list[str]()
+    """Yield server-sent events as JSON, `{"event": …, "data": …}`: their data is plain text. The body of a model that
+    cannot stream is a prediction, which is yielded unchanged."""
+    body, name, data = list[bytes](), "", list[str]()
     async for raw in lines(received):
-        if whole or raw[:1] == b"{":
-            whole.append(raw)
+        if body or raw[:1] == b"{":
+            body.append(raw)
             continue
         line = raw.rstrip(b"\r").decode()
         field, _, value = line.partition(":")
         if field == "event":
             name = value.strip()
         elif field == "data":
-            said.append(value.removeprefix(" "))
+            data.append(value.removeprefix(" "))
         elif not line and name:
-            yield to_json({"event": name, "data": "\n".join(said)})
+            yield to_json({"event": name, "data": "\n".join(data)})
             if name == "done":
                 yield b"[DONE]"
-            name, said = "", []
-    if whole:
-        yield b"\n".join(whole)
+            name, data = "", []
+    if body:
+        yield b"\n".join(body)
 
 
 def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401
-    """One event; or the whole prediction."""
+    """Parse one event, or the prediction of a model that cannot stream."""
     if "event" not in event:
         completion = read_response(request, event)
         (choice,) = completion.choices
@@ -218,7 +221,7 @@ def _usage(reply: Json) -> Usage | None:
 
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401
-    """`{"title": …, "detail": …, "status": 422}`, a prediction that failed, or an event that says so."""
+    """Read `{"title": …, "detail": …, "status": 422}`, a failed prediction, or an error event."""
     if not isinstance(payload, dict):
         return None
     if "event" in payload:
@@ -232,7 +235,7 @@ def error_detail(payload: Any) -> str | None:  # noqa: ANN401
 
 
 def _event_error(event: str, data: str) -> str | None:
-    """`done` has a reason unless all went well: `{"reason": "canceled"}`."""
+    """Read the data of an `error` event, or of a `done` event with a reason: `{"reason": "canceled"}`."""
     if event == "error":
         return data or "the prediction failed"
     return f"the prediction ended with {data}" if event == "done" and "reason" in data else None
