@@ -1,4 +1,4 @@
-"""The client library of OpenAI against the fake server of the other tests, and against what this service sends."""
+"""OpenAI's client library reads the fake server, and its types accept what this service sends."""
 
 import typing
 from typing import Any
@@ -18,7 +18,7 @@ from services.generation.providers.requests import Providers
 from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, ResponseFormat
 from shared.contracts.projects import ModelConfig
-from tests.fake_servers import openai as standin_module
+from tests.fake_servers import openai as fake
 from tests.fake_servers.openai import FakeOpenAI
 
 MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hi"}]
@@ -55,7 +55,7 @@ FORMAT = ResponseFormat(
 
 @pytest.fixture(scope="module")
 def fake_server() -> FakeOpenAI:
-    return standin_module.start()
+    return fake.start()
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def _types(call: PreparedRequest) -> tuple[Any, ...]:
 
 @pytest.fixture
 def iterables_are_lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library declares lists as iterables. pydantic validates those as they are read, and stumbles over nested ones
+    """The library declares lists as iterables. pydantic validates those as they are read, and fails on nested ones
     (pydantic-core 2.50 panics); what is validated here are lists."""
 
     def list_schema(self: Any, type_: Any) -> Any:
@@ -163,7 +163,7 @@ def iterables_are_lists(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("iterables_are_lists")
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
-def test_a_body_is_of_the_library_s_type(request_: ModelRequest) -> None:
+def test_a_body_has_the_librarys_type(request_: ModelRequest) -> None:
     (call,) = Providers({"OPENAI_API_KEY": "sk"}, None).prepare(request_, {})
     whole, streamed = _types(call)
     type_: Any = list[streamed if request_.stream else whole]  # type: ignore[misc]

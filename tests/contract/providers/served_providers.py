@@ -1,4 +1,4 @@
-"""Every spec of the registry, each with the fake server that speaks its language."""
+"""Every registered provider, with a fake server for its dialect."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -32,12 +32,12 @@ FAKE_SERVERS: dict[Any, Callable[[], FakeServer]] = {
     openai: fake_openai.start,
     replicate: fake_replicate.start,
 }
-"""By dialect. A spec on a dialect that is here needs nothing else to be tested."""
+"""By dialect; a provider with one of these needs nothing else to be tested."""
 MODELS = {"openai": "gpt-4o", "replicate": "meta/meta-llama-3-70b-instruct"}
-"""By spec, where not just any name will do."""
+"""By provider, if it does not accept any model name."""
 ENVIRONMENTS: dict[str, dict[str, str]] = {}
-"""By spec: what it needs to know besides its address and its key. `{address}` is the fake server's."""
-KEY = "key-that-nobody-may-see"
+"""By provider: variables besides base URL and key; `{address}` is replaced by the fake server's URL."""
+KEY = "key-that-must-stay-secret"
 
 DUMMY = ProviderSpec(
     name="dummy", title="Dummy", dialect=openai, base_url="http://127.0.0.1:1", key_variable="DUMMY_API_KEY"
@@ -49,7 +49,7 @@ _started: dict[Any, FakeServer] = {}
 
 
 def fake_server_of(spec: ProviderSpec) -> FakeServer:
-    """The one for the spec's language, started once, without what earlier tests left."""
+    """Return the fake server for the dialect, started once, with the state of earlier tests cleared."""
     if spec.dialect not in FAKE_SERVERS:
         name = getattr(spec.dialect, "__name__", spec.dialect)
         pytest.fail(
@@ -63,7 +63,7 @@ def fake_server_of(spec: ProviderSpec) -> FakeServer:
 
 @dataclass
 class ServedProvider:
-    """A provider as the service has it, with a fake server at its address."""
+    """A provider whose base URL is a fake server."""
 
     spec: ProviderSpec
     fake_server: FakeServer
@@ -72,47 +72,47 @@ class ServedProvider:
 
     @property
     def key(self) -> str | None:
-        """What it is shown."""
+        """The key that is sent, or None."""
         return KEY if self.spec.key_variable else None
 
     @property
     def config(self) -> dict[str, Any]:
-        """Fields of the simplest config."""
+        """Fields of a minimal config."""
         model = MODELS.get(self.spec.name, "some-model")
         return {"provider": self.spec.name, "model": model, "endpoint": "chat", "max_tokens": 100}
 
     def chat(self, *messages: ChatMessage, config: Mapping[str, Any] | None = None, **fields: Any) -> ModelRequest:
-        """A request with these messages, or a greeting."""
-        given = ModelConfig.model_validate(self.config | dict(config or {}))
-        return ModelRequest(given, list(messages) or [ChatMessage(role="user", content="Hello")], **fields)
+        """Return a chat request with these messages, or with a greeting."""
+        config_ = ModelConfig.model_validate(self.config | dict(config or {}))
+        return ModelRequest(config_, list(messages) or [ChatMessage(role="user", content="Hello")], **fields)
 
     def prompt(self, **fields: Any) -> ModelRequest:
-        """A request that goes on from a prompt."""
+        """Return a completion request."""
         return ModelRequest(ModelConfig.model_validate(self.config | {"endpoint": "complete"}), prompt="Once", **fields)
 
     def prepare(self, request: ModelRequest) -> list[PreparedRequest]:
-        """What answers the request."""
+        """Prepare the request."""
         return self.providers.prepare(request, {})
 
     async def complete(self, request: ModelRequest) -> ModelResponse:
-        """The answer of the first call."""
+        """Send the first prepared request and return its response."""
         return await self.client.complete(self.prepare(request)[0])
 
     async def stream(self, request: ModelRequest) -> StreamAccumulator:
-        """The same as it comes, joined."""
+        """Send it as a stream and accumulate the events."""
         accumulator = StreamAccumulator()
         async for chunk in self.chunks(request):
             accumulator.add(chunk)
         return accumulator
 
     def chunks(self, request: ModelRequest) -> AsyncIterator[ResponseDelta]:
-        """The same as it comes."""
+        """Send it as a stream and yield the events."""
         return self.client.stream(self.prepare(replace(request, stream=True))[0])
 
 
 @asynccontextmanager
 async def serve(spec: ProviderSpec, address: str | None = None) -> AsyncIterator[ServedProvider]:
-    """A spec at its fake server, or at another address. Afterwards nothing may be open any more."""
+    """Yield the provider at its fake server, or at another URL; then wait until every connection is closed."""
     fake_server = fake_server_of(spec)
     address = address or fake_server.url
     environment = {name: value.format(address=address) for name, value in ENVIRONMENTS.get(spec.name, {}).items()}
@@ -132,5 +132,5 @@ async def serve(spec: ProviderSpec, address: str | None = None) -> AsyncIterator
 
 async def _closed(fake_server: FakeServer) -> None:
     async with asyncio.timeout(10):
-        while fake_server.open_connections or fake_server.streaming:  # noqa: ASYNC110 - the fake server's threads tell nobody
+        while fake_server.open_connections or fake_server.streaming:  # noqa: ASYNC110 - threads set it
             await asyncio.sleep(0.002)

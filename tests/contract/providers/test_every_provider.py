@@ -1,4 +1,4 @@
-"""What an application may rely on, whoever the provider is: each test runs for every spec of the registry."""
+"""What must hold for every provider: each test runs for each of the registry."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ from tests.contract.providers.served_providers import DUMMY, EVERY_PROVIDER, KEY
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 DATA_URL = f"data:image/png;base64,{PIXEL}"
-PLACE = "https://pictures.example/cat.png"
+IMAGE_URL = "https://pictures.example/cat.png"
 TOOL = {
     "name": "weather_at",
     "description": "The weather of a town",
@@ -50,12 +50,12 @@ SCHEMA = {
     },
     "strict": True,
 }
-SAYING = "Fine, thank you.\n  It rains ☂, “still”."
+TEXT = "Fine, thank you.\n  It rains ☂, “still”."
 
 
 @pytest.fixture(params=EVERY_PROVIDER, ids=lambda spec: spec.name)
 async def provider(request: pytest.FixtureRequest) -> AsyncIterator[ServedProvider]:
-    """Each in turn. That nothing is left open is asserted after every test."""
+    """Each provider; after each test `serve` asserts that no connection is left open."""
     async with serve(request.param) as one:
         yield one
 
@@ -73,27 +73,27 @@ def image(url: str) -> Image:
 
 
 def sent(provider: ServedProvider) -> str:
-    """The body that arrived, with every character as itself."""
+    """Return the body that arrived as text, without escapes."""
     return json.dumps(provider.fake_server.requests[0].body, ensure_ascii=False)
 
 
 class TestAnswers:
-    async def test_a_whole_answer(self, provider: ServedProvider) -> None:
-        provider.fake_server.reply(content=SAYING)
+    async def test_a_response(self, provider: ServedProvider) -> None:
+        provider.fake_server.reply(content=TEXT)
         completion = await provider.complete(provider.chat())
         (choice,) = completion.choices
-        assert (choice.text, choice.tool_calls, choice.finish_reason) == (SAYING, None, "stop")
+        assert (choice.text, choice.tool_calls, choice.finish_reason) == (TEXT, None, "stop")
         assert completion.usage == Usage(prompt_tokens=12, generation_tokens=5, total_tokens=17)
         assert isinstance(completion.raw, dict)
         assert provider.fake_server.requests[0].key == provider.key
 
-    async def test_a_streamed_answer_is_the_whole_one_in_pieces(self, provider: ServedProvider) -> None:
-        provider.fake_server.reply(content=SAYING, tells_usage=True)
+    async def test_a_streamed_response_is_the_same_in_pieces(self, provider: ServedProvider) -> None:
+        provider.fake_server.reply(content=TEXT, tells_usage=True)
         chunks = [chunk async for chunk in provider.chunks(provider.chat())]
         accumulator = StreamAccumulator()
         for chunk in chunks:
             accumulator.add(chunk)
-        provider.fake_server.reply(content=SAYING)
+        provider.fake_server.reply(content=TEXT)
         completion = await provider.complete(provider.chat())
         assert [accumulator.choice()] == completion.choices
         assert sum(bool(chunk.text) for chunk in chunks) > 3
@@ -122,7 +122,7 @@ class TestAnswers:
             answers = await asyncio.gather(*(provider.client.complete(call) for call in calls))
             assert [choice.text for answer in answers for choice in answer.choices] == ["Fine, thank you."] * 3
 
-    async def test_an_answer_that_was_cut(self, provider: ServedProvider) -> None:
+    async def test_an_answer_cut_at_max_tokens(self, provider: ServedProvider) -> None:
         provider.fake_server.reply(content="Fine, thank", finish_reason="length")
         completion = await provider.complete(provider.chat(config={"max_tokens": 5}))
         assert completion.choices[0].finish_reason == "length"
@@ -135,7 +135,7 @@ class TestAnswers:
         assert (accumulator.choice().text, accumulator.choice().finish_reason) == ("", "stop")
 
 
-class TestWhatIsSent:
+class TestRequests:
     async def test_the_roles(self, provider: ServedProvider) -> None:
         history = [system("Be brief."), user("Who?"), ChatMessage(role="assistant", content="Me."), user("Why?")]
         await provider.complete(provider.chat(*history))
@@ -185,17 +185,20 @@ class TestWhatIsSent:
 
 
 def using(provider: ServedProvider, feature: Feature) -> tuple[ModelRequest, list[Any]]:
-    """A request that needs this feature, and what of it must arrive."""
+    """Return a request that needs the feature, and text that must arrive."""
     tools = {"tools": [TOOL]}
     named = FunctionChoice(function=FunctionName(name="weather_at"))
     chat = provider.chat
-    looks = {"images": user([Text(text="What is it?"), image(DATA_URL), image(PLACE)])}
+    looks = {"images": user([Text(text="What is it?"), image(DATA_URL), image(IMAGE_URL)])}
     if provider.spec.inline_images:  # by then images named by address were fetched
         looks["images"] = user([Text(text="What is it?"), image(DATA_URL)])
     requests: dict[Feature, tuple[ModelRequest, list[Any]]] = {
         "tools": (chat(config=tools), ["weather_at", "The weather of a town", "town"]),
         "forced tools": (replace(chat(config=tools), tool_choice=named), ["weather_at"]),
-        "images": (chat(looks["images"]), ["What is it?", PIXEL] + ([] if provider.spec.inline_images else [PLACE])),
+        "images": (
+            chat(looks["images"]),
+            ["What is it?", PIXEL] + ([] if provider.spec.inline_images else [IMAGE_URL]),
+        ),
         "images in the system message": (
             chat(ChatMessage(role="system", content=[image(DATA_URL)]), user("What is it?")),
             [PIXEL],
@@ -225,7 +228,7 @@ class TestContradictions:
             with pytest.raises(Invalid, match="'tide_at', which is none of the config's tools: weather_at"):
                 provider.prepare(replace(provider.chat(config={"tools": [TOOL]}), tool_choice=other))
 
-    async def test_a_bare_schema_is_a_schema(self, provider: ServedProvider) -> None:
+    async def test_a_bare_schema_is_accepted(self, provider: ServedProvider) -> None:
         bare = ResponseFormat(type="json_schema", json_schema=SCHEMA["schema"])
         nothing = ResponseFormat(type="json_schema")
         with pytest.raises(Invalid, match="json_schema"):
@@ -235,17 +238,17 @@ class TestContradictions:
         await provider.complete(provider.chat(user("As json."), response_format=bare))
         assert "thermometer_reading" in sent(provider)
 
-    async def test_what_only_chats_have_is_not_dropped_from_a_completion(self, provider: ServedProvider) -> None:
-        asked = provider.prompt(response_format=ResponseFormat(type="json_object"))
+    async def test_chat_features_are_refused_in_a_completion(self, provider: ServedProvider) -> None:
+        request = provider.prompt(response_format=ResponseFormat(type="json_object"))
         (call,) = provider.prepare(provider.prompt())
         if call.request.prompt is None:  # it goes as a chat
             return
         with pytest.raises(Invalid, match="cannot do JSON mode"):
-            provider.prepare(asked)
+            provider.prepare(request)
 
 
 def leaves(value: Any) -> list[Any]:
-    """Every value of a JSON text that holds no other."""
+    """Yield every scalar of a JSON value."""
     if isinstance(value, dict):
         return [leaf for each in value.values() for leaf in leaves(each)]
     if isinstance(value, list):
@@ -316,7 +319,9 @@ STATUSES = [
 class TestFailures:
     @pytest.mark.parametrize("stream", [False, True])
     @pytest.mark.parametrize(("status", "kind"), STATUSES)
-    async def test_a_refusal(self, provider: ServedProvider, status: int, kind: type[Problem], stream: bool) -> None:
+    async def test_an_error_status(
+        self, provider: ServedProvider, status: int, kind: type[Problem], stream: bool
+    ) -> None:
         headers = {"Retry-After": "7"} if status in {429, 503} else {}
         provider.fake_server.reply(status=status, error={"message": f"no, not with {KEY}"}, headers=headers)
         with pytest.raises(kind) as caught:
@@ -327,30 +332,30 @@ class TestFailures:
         assert problem.message == "no, not with ***" if provider.key else "no, not with" in problem.message
 
     @pytest.mark.parametrize("events", [0, 2])
-    async def test_a_stream_that_dies(self, provider: ServedProvider, events: int) -> None:
+    async def test_a_stream_that_breaks_off(self, provider: ServedProvider, events: int) -> None:
         provider.fake_server.reply(break_after_chunks=events)
         await _fails(provider, stream=True)
 
-    async def test_an_answer_that_dies(self, provider: ServedProvider) -> None:
+    async def test_a_response_that_breaks_off(self, provider: ServedProvider) -> None:
         provider.fake_server.reply(break_after_chunks=1)
         await _fails(provider)
 
     @pytest.mark.parametrize("stream", [False, True])
     @pytest.mark.parametrize("nothing", [{"garbage": True}, {"empty": True}])
-    async def test_something_that_is_no_answer(
+    async def test_a_body_that_is_not_a_response(
         self, provider: ServedProvider, nothing: dict[str, Any], stream: bool
     ) -> None:
         provider.fake_server.reply(**nothing)
         await _fails(provider, stream=stream)
 
     @pytest.mark.parametrize("stream", [False, True])
-    async def test_silence(self, provider: ServedProvider, stream: bool) -> None:
+    async def test_a_timeout(self, provider: ServedProvider, stream: bool) -> None:
         provider.fake_server.reply(delay_seconds=0.4)
         hasty = replace(provider, client=type(provider.client)(0.1, {}))
         await _fails(hasty, "did not answer in time", stream=stream)
         await hasty.client.close()
 
-    async def test_a_caller_that_leaves(self, provider: ServedProvider) -> None:
+    async def test_a_caller_that_disconnects(self, provider: ServedProvider) -> None:
         provider.fake_server.reply(content="word " * 50, chunk_delay_seconds=0.01)
         async with aclosing(provider.chunks(provider.chat())) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
@@ -365,7 +370,7 @@ async def _fails(provider: ServedProvider, match: str | None = None, *, stream: 
 
 
 @pytest.mark.parametrize("spec", EVERY_PROVIDER, ids=lambda spec: spec.name)
-async def test_a_provider_that_is_not_there(spec: ProviderSpec) -> None:
+async def test_an_unreachable_provider(spec: ProviderSpec) -> None:
     async with serve(spec, "http://127.0.0.1:1") as provider:
         for ask in (provider.complete, provider.stream):
             with pytest.raises(Unavailable, match="cannot be reached") as caught:

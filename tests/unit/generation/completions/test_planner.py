@@ -189,6 +189,7 @@ class TestTokenBudget:
     async def test_openai_chat_gets_none(self) -> None:
         (prepared,), _ = await Setting().plan(request(), OPENAI.model_copy(update={"max_tokens": -1}))
         assert "max_tokens" not in prepared.body
+        assert prepared.request.rest_tokens is None, "and nothing is counted for it"
 
     async def test_the_budget_of_a_fallback_is_its_own(self) -> None:
         unlimited = [

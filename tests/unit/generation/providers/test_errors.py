@@ -46,7 +46,7 @@ def test_a_redirect_says_that_the_address_is_wrong() -> None:
 
 
 @pytest.mark.parametrize("make", [errors.invalid_response, errors.response_withheld, errors.prompt_blocked])
-def test_long_sentences_are_cut(make: Callable[[str, str], Problem]) -> None:
+def test_long_messages_are_truncated(make: Callable[[str, str], Problem]) -> None:
     assert len(make("OpenAI", "x" * 1_000_000).message) == 2_000
 
 
@@ -60,15 +60,15 @@ def test_long_sentences_are_cut(make: Callable[[str, str], Problem]) -> None:
         (500, "API key not valid.", 502),
     ],
 )
-def test_google_calls_a_wrong_key_a_bad_request(status: int, detail: str, ours: int) -> None:
+def test_a_wrong_google_key_is_unauthenticated_despite_status_400(status: int, detail: str, ours: int) -> None:
     assert errors.from_status("Google", status, detail).status == ours
 
 
-def test_a_refusal_without_words_says_its_status() -> None:
+def test_an_error_without_a_message_names_its_status() -> None:
     assert "418" in errors.from_status("Groq", 418, None).message
 
 
-def test_a_long_story_is_cut() -> None:
+def test_long_details_are_truncated() -> None:
     assert len(errors.from_status("Groq", 400, "x" * 10_000).message) == 2_000
 
 
@@ -86,7 +86,7 @@ def test_retry_after_as_a_date() -> None:
 
 
 @given(st.text(max_size=20))
-def test_no_header_breaks_it(header: str) -> None:
+def test_any_header_is_parsed_or_ignored(header: str) -> None:
     seconds = errors.retry_after_seconds(header)
     assert seconds is None or seconds >= 0
 

@@ -49,7 +49,7 @@ class TestBody:
             }
         }
 
-    def test_a_conversation_says_who_speaks(self) -> None:
+    def test_a_conversation_becomes_paragraphs_with_roles(self) -> None:
         spoken = request(("user", "Who?"), ("assistant", "Me."), ("user", "Why?"))
         assert replicate.body(spoken)["input"]["prompt"] == "User: Who?\n\nAssistant: Me.\n\nUser: Why?\n\nAssistant:"
         begun = request(("user", "Go on:"), ("assistant", "Once"))
@@ -68,25 +68,25 @@ class TestBody:
         assert replicate.url("http://x/v1", request(model=model)) == f"http://x/v1{path}"
         assert replicate.body(request(model=model)).get("version") == version
 
-    def test_llama_2_calls_the_budget_otherwise(self) -> None:
+    def test_llama_2_gets_max_new_tokens(self) -> None:
         assert replicate.body(request(model="llama70b-v2", max_tokens=7))["input"]["max_new_tokens"] == 7
 
     @pytest.mark.parametrize("model", ["gpt-4", "a/b/c", "../..", "a/..", "a/b:", "a/b:v?x=1", "/b", ""])
-    def test_other_names_are_refused(self, model: str) -> None:
+    def test_invalid_model_names_are_refused(self, model: str) -> None:
         with pytest.raises(Invalid, match="owner/name"):
             call(model=model)
 
-    def test_a_stop_sequence_with_a_comma_cannot_be_written(self) -> None:
+    def test_a_stop_sequence_with_a_comma_is_refused(self) -> None:
         with pytest.raises(Invalid, match="comma"):
             replicate.body(request(stop=["a,b"]))
 
-    def test_a_whole_answer_is_waited_for(self) -> None:
+    def test_a_request_that_is_not_streamed_waits_for_the_output(self) -> None:
         assert replicate.prefer_wait(call()) == {"Prefer": "wait"}
         assert replicate.prefer_wait(call(stream=True)) == {}
         assert call(stream=True).body["stream"] is True
 
 
-class TestReply:
+class TestResponse:
     @pytest.mark.parametrize(("output", "text"), [(["a", " b"], "a b"), ("whole", "whole"), (None, ""), ([], "")])
     def test_output(self, output: Any, text: str) -> None:
         (choice,) = replicate.read_response(request(), {"status": "succeeded", "output": output}).choices
@@ -101,7 +101,7 @@ class TestReply:
         assert replicate.read_response(request(), {"output": "a", "metrics": {"predict_time": 1}}).usage is None
 
     @pytest.mark.parametrize("reply", [{}, [], None, "text", {"output": [1]}])
-    def test_garbage_is_noticed(self, reply: Any) -> None:
+    def test_json_of_another_form_raises(self, reply: Any) -> None:
         with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
             replicate.read_response(request(), reply)
 
@@ -122,7 +122,7 @@ class TestReply:
             ([], None),
         ],
     )
-    def test_the_sentence_of_an_error(self, payload: Any, detail: str | None) -> None:
+    def test_error_messages_are_found(self, payload: Any, detail: str | None) -> None:
         assert replicate.error_detail(payload) == detail
 
 
@@ -131,9 +131,9 @@ async def _pieces(raw: bytes, size: int) -> AsyncIterator[bytes]:
         yield raw[start : start + size]
 
 
-class TestFrames:
+class TestSseEvents:
     @given(st.lists(st.text().filter(lambda text: "\r" not in text)), st.integers(1, 40))
-    async def test_text_of_any_kind_cut_anywhere(self, texts: list[str], size: int) -> None:
+    async def test_any_text_in_any_pieces_is_read(self, texts: list[str], size: int) -> None:
         raw = b""
         for number, text in enumerate(texts):
             data = "".join(f"data: {line}\n" for line in text.split("\n"))
@@ -145,7 +145,7 @@ class TestFrames:
         assert events.pop() == {"event": "done", "data": "{}"}
         assert [event["data"] for event in events] == texts
 
-    async def test_lines_may_end_the_other_way(self) -> None:
+    async def test_lines_may_end_with_carriage_returns(self) -> None:
         raw = b"event: output\r\ndata:  a\r\n\r\n"
         assert [json.loads(data) async for data in replicate.sse_events(_pieces(raw, 5))] == [
             {"event": "output", "data": " a"}
@@ -160,7 +160,7 @@ class TestFrames:
 
 
 @given(st.lists(st.text(), min_size=1))
-def test_a_joined_stream_reads_like_a_whole_answer(pieces: list[str]) -> None:
+def test_an_accumulated_stream_reads_like_a_response(pieces: list[str]) -> None:
     accumulator = StreamAccumulator()
     for piece in pieces:
         accumulator.add(replicate.read_event(request(), {"event": "output", "data": piece}))
@@ -175,8 +175,8 @@ def _prediction(status: str, **fields: Any) -> Json:
     return {"id": "p", "status": status, "output": None, "urls": {"get": f"{ADDRESS}/predictions/p"}} | fields
 
 
-class TestFollowing:
-    async def test_a_prediction_that_fails_says_why(self) -> None:
+class TestFollowUp:
+    async def test_a_failed_prediction_is_raised_with_its_reason(self) -> None:
         failed = _prediction("failed", error="no GPU for r8-secret")
         with pytest.raises(UpstreamFailed, match=r"Replicate could not answer: no GPU for \*\*\*"):
             await Client(1.0, {ADDRESS: lambda _: StubResponse(payload=failed)}).complete(call())
@@ -194,7 +194,7 @@ class TestFollowing:
             ("http://inside.test:81/p", False),
         ],
     )
-    def test_the_key_goes_to_replicate_alone(self, url: str, own: bool) -> None:
+    def test_the_key_is_sent_to_replicate_alone(self, url: str, own: bool) -> None:
         reply = _prediction("starting", urls={"get": url})
         if own:
             step = replicate.follow_up(call(), reply)

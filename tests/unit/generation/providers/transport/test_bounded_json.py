@@ -1,4 +1,4 @@
-"""JSON of others is read with an end to it."""
+"""JSON from providers is parsed within limits."""
 
 import json
 from typing import Any
@@ -17,13 +17,13 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_json_is_read_as_it_is(value: Any) -> None:
+def test_json_is_parsed_unchanged(value: Any) -> None:
     text = json.dumps(value)
     assert read_json(text) == read_json(text.encode()) == value
 
 
 @pytest.mark.parametrize("around", ["[%s]", '{"a": [%s]}', '[{}, [%s], "text"]'])
-def test_nesting_has_an_end(around: str) -> None:
+def test_nesting_is_limited(around: str) -> None:
     levels = around.count("[%s]") + around.startswith(("{", "[{"))
     value = '{"deep": 1}'
     for _ in range((MAX_DEPTH - 1) // levels):
@@ -35,11 +35,11 @@ def test_nesting_has_an_end(around: str) -> None:
         read_json(value)
 
 
-def test_wide_is_not_deep() -> None:
+def test_wide_json_is_not_too_deep() -> None:
     assert len(read_json(json.dumps([{"a": []}] * 1_000))) == 1_000
 
 
-def test_values_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_values_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounded_json, "_MAX_VALUES", 10)
     assert read_json("[1,2,3]") == [1, 2, 3]
     with pytest.raises(ValueError, match="more than 10 values"):
