@@ -193,7 +193,7 @@ async def test_a_prediction_is_never_created_twice(
         assert await ask(dispatch, prepared_call) == "done"
         assert web.asked[-1].path == "/get"
     else:
-        with pytest.raises(UpstreamFailed, match="could not be asked"):
+        with pytest.raises(UpstreamFailed, match="could not be fetched"):
             await ask(dispatch, prepared_call)
         assert web.asked[-1].path == "/cancel"
     assert sum(one.path.endswith("/predictions") for one in web.asked) == 1

@@ -146,9 +146,9 @@ class Client:
             await response.close()
             if not problem.retryable:
                 raise errors.invalid_response(
-                    prepared.title, f"began to work and then refused to tell: {problem.message}"
+                    prepared.title, f"started to work, but refused to return its result: {problem.message}"
                 )
-        raise errors.invalid_response(prepared.title, "began to work and then could not be asked what had come of it.")
+        raise errors.invalid_response(prepared.title, "started to work, but its result could not be fetched.")
 
     async def _cancel(self, prepared: PreparedRequest, url: str) -> None:
         """Cancel work under way, if possible: the caller has left, and the provider would charge for all of it."""
