@@ -29,9 +29,9 @@ from services.generation.projects.environments import EnvironmentSets
 from services.generation.projects.invalidation import Invalidation
 from services.generation.projects.project_cache import ProjectCache
 from services.generation.providers.credentials import Credentials
-from services.generation.providers.registry import IN_PROCESS, compatible
+from services.generation.providers.registry import IN_PROCESS, compatible_specs
 from services.generation.providers.requests import Providers
-from services.generation.providers.resilience.dispatch import Dispatch, RetryPolicy, note_retry
+from services.generation.providers.resilience.dispatch import Dispatch, RetryPolicy, log_retry
 from services.generation.providers.transport.client import Client
 from services.generation.settings import Settings
 from services.generation.store import create_stores
@@ -52,7 +52,7 @@ def building(settings: Settings) -> Build:
     @asynccontextmanager
     async def build(bus: Bus) -> AsyncIterator[dict[str, Probe]]:
         database = mongo.connect(settings, bus.service)
-        stamina.instrumentation.set_on_retry_hooks([note_retry])
+        stamina.instrumentation.set_on_retry_hooks([log_retry])
         seal, kept = Seal(settings.secret), create_stores(database)
         await mongo.retry_until_available(partial(migrate, database, MIGRATIONS))
         await mongo.retry_until_available(kept.prepare)
@@ -73,7 +73,7 @@ def building(settings: Settings) -> Build:
             project_cache=ProjectCache(kept, environment_sets, invalidation, deployer),
             credentials=Credentials(kept.credentials, seal),
             redirects=ModelRedirects(kept.redirects),
-            providers=Providers(os.environ, settings.local_model_url, compatible(settings.compatible_providers)),
+            providers=Providers(os.environ, settings.local_model_url, compatible_specs(settings.compatible_providers)),
             dispatch=Dispatch(client, _retry_policy(settings)),
             log_writer=log_writer,
             blobs=Blobs(bus),

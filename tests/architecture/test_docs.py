@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 
 from services.generation.models.features import Feature
-from services.generation.providers.registry import ROWS, Row
+from services.generation.providers.registry import PROVIDER_SPECS, ProviderSpec
 from shared import contracts
 from shared.contracts.message import Event
 from shared.permissions import PERMISSIONS, Permission
@@ -61,14 +61,14 @@ def test_what_is_said_of_providers_is_true() -> None:
     """A new row is complete without a line on the page; a line that is there says what the row says."""
     said = [line for line in text(PROVIDERS).splitlines() if re.match(r"\| `\w+` \| .* \| .* \| .* \| .* \|", line)]
     assert len(said) >= 20
-    assert set(said) <= {_line(row) for row in ROWS.values()}
+    assert set(said) <= {_line(row) for row in PROVIDER_SPECS.values()}
     example = text(ROOT / "deploy" / "env.example")
     for line in said:
         for variable in re.findall(r"`([A-Z_]+_(?:KEY|TOKEN|URL|ENDPOINT|BEDROCK))`", line):
             assert f"\n#{variable}=" in example, f"deploy/env.example lacks {variable}"
 
 
-def _line(row: Row) -> str:
+def _line(row: ProviderSpec) -> str:
     key = f"`{row.key_variable}`{' (optional)' * row.key_optional}" if row.key_variable else "none"
     address = f"`{row.base_url_variable}`" if row.base_url_variable else "none"
     only_chats = row.chat_models is not None and row.chat_models.pattern == ""

@@ -1,4 +1,4 @@
-"""Our side of a conversation with a fake server: the call a request becomes, and the answer `Client` reads."""
+"""Everloop's side of a call to a fake server: the prepared request, and the response `Client` reads."""
 
 from typing import Any
 
@@ -13,60 +13,60 @@ CALLS = [
     {"id": "call_a", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}},
     {"id": "call_b", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Bergen"}'}},
 ]
-"""Two at once, as the fake servers are told of them."""
+"""Two tool calls, in the form the fake servers are configured with."""
 USAGE = Usage(prompt_tokens=12, generation_tokens=5, total_tokens=17)
-"""What the fake servers claim unless told otherwise."""
+"""Usage that the fake servers send by default."""
 
 
 def request(config: dict[str, Any], messages: list[dict[str, Any]] | None, **fields: Any) -> ModelRequest:
-    """A chat; without messages `prompt` is one of the fields."""
-    given = None if messages is None else [ChatMessage.model_validate(message) for message in messages]
-    return ModelRequest(ModelConfig.model_validate({"endpoint": "chat"} | config), messages=given, **fields)
+    """Return a chat request, or without messages a completion with `prompt` among the fields."""
+    parsed = None if messages is None else [ChatMessage.model_validate(message) for message in messages]
+    return ModelRequest(ModelConfig.model_validate({"endpoint": "chat"} | config), messages=parsed, **fields)
 
 
-def call(environment: dict[str, str], asked: ModelRequest) -> PreparedRequest:
-    """What is sent for it."""
-    (made,) = Providers(environment, None).calls(asked, {})
-    return made
+def call(environment: dict[str, str], request_: ModelRequest) -> PreparedRequest:
+    """Prepare a request for one sample."""
+    (prepared,) = Providers(environment, None).prepare(request_, {})
+    return prepared
 
 
-async def whole(made: PreparedRequest) -> tuple[Choice, Usage | None]:
-    """The answer in one piece."""
+async def complete(prepared: PreparedRequest) -> tuple[Choice, Usage | None]:
+    """Send and return choice and usage of the response."""
     client = Client(5, {})
     try:
-        completion = await client.complete(made)
+        completion = await client.complete(prepared)
     finally:
         await client.close()
     (choice,) = completion.choices
     return choice, completion.usage
 
 
-async def streamed(made: PreparedRequest) -> StreamAccumulator:
-    """The answer as it came, joined."""
+async def stream(prepared: PreparedRequest) -> StreamAccumulator:
+    """Send and accumulate the events of the stream."""
     client, accumulator = Client(5, {}), StreamAccumulator()
     try:
-        async for chunk in client.stream(made):
+        async for chunk in client.stream(prepared):
             accumulator.add(chunk)
     finally:
         await client.close()
     return accumulator
 
 
-def read_back(made: PreparedRequest, accumulator: StreamAccumulator) -> tuple[Choice, Usage | None]:
-    """A stream written down whole and read as if it had come so."""
-    dialect = made.dialect
-    completion = dialect.read_reply(made.request, dialect.write_reply(made.request, accumulator))
+def read_back(prepared: PreparedRequest, accumulator: StreamAccumulator) -> tuple[Choice, Usage | None]:
+    """Write an accumulated stream as a response, and read that."""
+    dialect = prepared.dialect
+    completion = dialect.read_response(prepared.request, dialect.write_response(prepared.request, accumulator))
     (choice,) = completion.choices
     return choice, completion.usage
 
 
 def choice(name: str) -> FunctionChoice:
-    """`tool_choice` of one function."""
+    """Return a `tool_choice` of one function."""
     return FunctionChoice(function=FunctionName(name=name))
 
 
 def json_format(schema: dict[str, Any] | None = None) -> ResponseFormat:
-    """JSON mode, or an answer by a schema."""
+    """Return the format of JSON mode, or of a schema."""
     if schema is None:
         return ResponseFormat(type="json_object")
     return ResponseFormat(type="json_schema", json_schema={"name": "place", "schema": schema})

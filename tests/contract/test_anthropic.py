@@ -1,4 +1,4 @@
-"""Anthropic's own client library says what its wire is: our fake server and our dialect must agree with it."""
+"""Anthropic's own client library defines its wire language: fake server and dialect must agree with it."""
 
 import json
 from collections.abc import AsyncIterator, Iterable
@@ -26,7 +26,7 @@ from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, ResponseFormat, Usage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
-from tests.fake_servers import anthropic as standin_module
+from tests.fake_servers import anthropic as fake
 from tests.fake_servers.server import FakeServer
 
 MODEL = "claude-opus-5"
@@ -46,7 +46,7 @@ STREAMED: TypeAdapter[Any] = TypeAdapter(MessageCreateParamsStreaming)
 
 @pytest.fixture(scope="module")
 def fake_server() -> FakeServer:
-    return standin_module.start()
+    return fake.start()
 
 
 @pytest.fixture(autouse=True)
@@ -61,13 +61,13 @@ def sdk(fake_server: FakeServer) -> anthropic.Anthropic:
 
 @pytest.fixture(scope="module")
 async def client() -> AsyncIterator[Client]:
-    made = Client(5.0, {})
-    yield made
-    await made.close()
+    prepared = Client(5.0, {})
+    yield prepared
+    await prepared.close()
 
 
 def request(messages: list[Any], **fields: Any) -> ModelRequest:
-    """Fields of the config and of the request together."""
+    """Return a request; `fields` may be of the config or of the request."""
     told = {"tool_choice", "response_format", "user", "stream"}
     config = ModelConfig.model_validate(
         {"provider": "anthropic", "model": MODEL, "endpoint": "chat"}
@@ -80,8 +80,8 @@ def request(messages: list[Any], **fields: Any) -> ModelRequest:
     )
 
 
-def call(fake_server: FakeServer, asked: ModelRequest) -> PreparedRequest:
-    return Providers({"ANTHROPIC_BASE_URL": fake_server.url}, None).calls(asked, {"anthropic": "sk-test"})[0]
+def call(fake_server: FakeServer, request_: ModelRequest) -> PreparedRequest:
+    return Providers({"ANTHROPIC_BASE_URL": fake_server.url}, None).prepare(request_, {"anthropic": "sk-test"})[0]
 
 
 # What is sent
@@ -193,33 +193,32 @@ CONVERSATIONS: dict[str, tuple[ModelRequest, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_we_send_what_the_library_sends(sdk: anthropic.Anthropic, fake_server: FakeServer, name: str) -> None:
-    asked, theirs = CONVERSATIONS[name]
-    arguments: dict[str, Any] = {"model": MODEL, "max_tokens": 4096} | theirs
-    made = sdk.messages.create(**arguments)
-    if asked.stream:
-        made.close()
+    request_, theirs = CONVERSATIONS[name]
+    prepared = sdk.messages.create(**{"model": MODEL, "max_tokens": 4096} | theirs)
+    if request_.stream:
+        prepared.close()
     sent = fake_server.last
-    made_by_us = call(fake_server, asked)
-    assert made_by_us.body == sent.body
-    assert made_by_us.url.endswith(f"//{sent.headers['host']}{sent.path}")
-    assert sent.key == made_by_us.key
+    prepared = call(fake_server, request_)
+    assert prepared.body == sent.body
+    assert prepared.url.endswith(f"//{sent.headers['host']}{sent.path}")
+    assert sent.key == prepared.key
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_what_we_send_is_of_the_librarys_types(name: str) -> None:
-    asked, _ = CONVERSATIONS[name]
-    ours = dialect.body(asked)
-    assert materialised((STREAMED if asked.stream else WHOLE).validate_python(ours)) == ours
+    request_, _ = CONVERSATIONS[name]
+    ours = dialect.body(request_)
+    assert materialised((STREAMED if request_.stream else WHOLE).validate_python(ours)) == ours
 
 
-def test_the_types_would_notice() -> None:
+def test_the_librarys_types_refuse_another_body() -> None:
     wrong = dialect.body(request(ASKED)) | {"messages": [{"role": "user", "content": [{"type": "tool_result"}]}]}
     with pytest.raises(ValueError, match="tool_use_id"):
         materialised(WHOLE.validate_python(wrong))
 
 
 def materialised(value: Any) -> Any:
-    """Pydantic checks what an iterable gives when it is asked for it; fields it does not know are left out."""
+    """Turn iterables into lists: pydantic validates them lazily, and leaves unknown fields out."""
     if isinstance(value, dict):
         return {key: materialised(inner) for key, inner in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, str):
@@ -227,8 +226,8 @@ def materialised(value: Any) -> Any:
     return value
 
 
-async def test_sampling_parameters_are_of_the_version_we_ask_for(fake_server: FakeServer, client: Client) -> None:
-    """The library's own version has none any more; ours is the last that has."""
+async def test_sampling_parameters_are_allowed_in_our_api_version(fake_server: FakeServer, client: Client) -> None:
+    """The library's own API version has none any more; ours is the last that has."""
     await client.complete(call(fake_server, request(HI, temperature=0.2)))
     assert fake_server.last.body["temperature"] == 0.2
     assert fake_server.last.headers["anthropic-version"] == "2023-06-01"
@@ -250,7 +249,7 @@ OURS = {"end_turn": "stop", "max_tokens": "length", "tool_use": "tool_call"}
 
 
 def same(ours: ModelResponse, theirs: anthropic.types.Message, told: dict[str, Any]) -> None:
-    """We read what the library reads, and both read what was told."""
+    """Our client and the library read the same, which is what the fake server was configured with."""
     (choice,) = ours.choices
     assert choice.text == (told["content"] or "")
     assert [call.model_dump() for call in choice.tool_calls or ()] == told.get("tool_calls", [])
@@ -270,7 +269,7 @@ def same(ours: ModelResponse, theirs: anthropic.types.Message, told: dict[str, A
 
 
 @pytest.mark.parametrize("name", REPLIES)
-async def test_a_whole_answer(sdk: anthropic.Anthropic, fake_server: FakeServer, client: Client, name: str) -> None:
+async def test_a_response(sdk: anthropic.Anthropic, fake_server: FakeServer, client: Client, name: str) -> None:
     fake_server.reply(**REPLIES[name])
     theirs = sdk.messages.create(model=MODEL, max_tokens=9, messages=[user("Hi")])
     fake_server.reply(**REPLIES[name])
@@ -278,16 +277,18 @@ async def test_a_whole_answer(sdk: anthropic.Anthropic, fake_server: FakeServer,
 
 
 @pytest.mark.parametrize("name", REPLIES)
-async def test_a_streamed_answer(sdk: anthropic.Anthropic, fake_server: FakeServer, client: Client, name: str) -> None:
+async def test_a_streamed_response(
+    sdk: anthropic.Anthropic, fake_server: FakeServer, client: Client, name: str
+) -> None:
     fake_server.reply(**REPLIES[name])
     with sdk.messages.stream(model=MODEL, max_tokens=9, messages=[user("Hi")]) as stream:
         theirs = stream.get_final_message()
     fake_server.reply(**REPLIES[name])
-    asked = call(fake_server, request(HI, stream=True))
+    request_ = call(fake_server, request(HI, stream=True))
     accumulator = StreamAccumulator()
-    async for chunk in client.stream(asked):
+    async for chunk in client.stream(request_):
         accumulator.add(chunk)
-    read = dialect.read_reply(asked.request, dialect.write_reply(asked.request, accumulator))
+    read = dialect.read_response(request_.request, dialect.write_response(request_.request, accumulator))
     assert read.choices == [accumulator.choice()]
     assert read.raw["id"] == theirs.id
     assert read.raw["model"] == theirs.model
@@ -310,7 +311,7 @@ async def test_a_streamed_answer(sdk: anthropic.Anthropic, fake_server: FakeServ
         (529, anthropic.APIStatusError, Unavailable),
     ],
 )
-async def test_a_refusal(  # every status: what the library makes of it, and what we do
+async def test_an_error_status(  # every status: what the library makes of it, and what we do
     sdk: anthropic.Anthropic,
     fake_server: FakeServer,
     client: Client,
@@ -347,14 +348,14 @@ BROKEN = pytest.mark.parametrize("fields", [{"break_after_chunks": 4}, {"garbage
 
 
 @BROKEN
-async def test_no_whole_answer(fake_server: FakeServer, client: Client, fields: dict[str, Any]) -> None:
+async def test_an_invalid_response(fake_server: FakeServer, client: Client, fields: dict[str, Any]) -> None:
     fake_server.reply(**fields)
     with pytest.raises(UpstreamFailed, match="Anthropic"):
         await client.complete(call(fake_server, request(HI)))
 
 
 @BROKEN
-async def test_no_streamed_answer(fake_server: FakeServer, client: Client, fields: dict[str, Any]) -> None:
+async def test_an_invalid_stream(fake_server: FakeServer, client: Client, fields: dict[str, Any]) -> None:
     fake_server.reply(**fields)
     with pytest.raises(UpstreamFailed, match="Anthropic"):
         [chunk async for chunk in client.stream(call(fake_server, request(HI, stream=True)))]

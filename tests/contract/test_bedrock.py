@@ -1,4 +1,4 @@
-"""AWS's own client library says what Bedrock's wire is: our fake server and our dialect must agree with it."""
+"""AWS's own client library defines Bedrock's wire language: fake server and dialect must agree with it."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, ResponseFormat, Usage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
-from tests.fake_servers import bedrock as standin_module
+from tests.fake_servers import bedrock as fake
 from tests.fake_servers.server import FakeServer, Recorded
 
 MODEL = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
@@ -40,7 +40,7 @@ ACCESS_KEY, SECRET, TOKEN = "AKIDEXAMPLE0000000", "wJalrXUtnFEMI/K7MDENG+bPxRfiC
 
 @pytest.fixture(scope="module")
 def fake_server() -> FakeServer:
-    return standin_module.start()
+    return fake.start()
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def nothing_said_yet(fake_server: FakeServer) -> None:
 
 @pytest.fixture(scope="module")
 def sdk(fake_server: FakeServer) -> Iterator[Any]:
-    made = boto3.client(
+    prepared = boto3.client(
         "bedrock-runtime",
         region_name="us-east-1",
         endpoint_url=fake_server.url,
@@ -59,19 +59,19 @@ def sdk(fake_server: FakeServer) -> Iterator[Any]:
         aws_session_token=TOKEN,
         config=Config(retries={"total_max_attempts": 1}),
     )
-    yield made
-    made.close()
+    yield prepared
+    prepared.close()
 
 
 @pytest.fixture(scope="module")
 async def client() -> AsyncIterator[Client]:
-    made = Client(5.0, {})
-    yield made
-    await made.close()
+    prepared = Client(5.0, {})
+    yield prepared
+    await prepared.close()
 
 
 def request(messages: list[Any], **fields: Any) -> ModelRequest:
-    """Fields of the config and of the request together."""
+    """Return a request; `fields` may be of the config or of the request."""
     told = {"tool_choice", "response_format", "user", "stream"}
     config = ModelConfig.model_validate(
         {"provider": "bedrock", "model": MODEL, "endpoint": "chat"}
@@ -84,8 +84,10 @@ def request(messages: list[Any], **fields: Any) -> ModelRequest:
     )
 
 
-def call(fake_server: FakeServer, asked: ModelRequest, key: str = f"{ACCESS_KEY}:{SECRET}:{TOKEN}") -> PreparedRequest:
-    return Providers({"BEDROCK_BASE_URL": fake_server.url}, None).calls(asked, {"bedrock": key})[0]
+def call(
+    fake_server: FakeServer, request_: ModelRequest, key: str = f"{ACCESS_KEY}:{SECRET}:{TOKEN}"
+) -> PreparedRequest:
+    return Providers({"BEDROCK_BASE_URL": fake_server.url}, None).prepare(request_, {"bedrock": key})[0]
 
 
 # What is sent
@@ -236,23 +238,23 @@ CONVERSATIONS: dict[str, tuple[ModelRequest, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
 async def test_we_send_what_the_library_sends(sdk: Any, fake_server: FakeServer, client: Client, name: str) -> None:
-    asked, theirs = CONVERSATIONS[name]
-    if asked.stream:
+    request_, theirs = CONVERSATIONS[name]
+    if request_.stream:
         sdk.converse_stream(**{"modelId": MODEL} | theirs)["stream"].close()
     else:
         sdk.converse(**{"modelId": MODEL} | theirs)
-    made = call(fake_server, asked)
-    if asked.stream:
-        [chunk async for chunk in client.stream(made)]
+    prepared = call(fake_server, request_)
+    if request_.stream:
+        [chunk async for chunk in client.stream(prepared)]
     else:
-        await client.complete(made)
+        await client.complete(prepared)
     library, ours = fake_server.requests
     assert (ours.body, ours.path, ours.key) == (library.body, library.path, library.key)
     assert signed(ours) == signed(library)
 
 
 def signed(sent: Recorded) -> tuple[str, str, str]:
-    """Which headers of ours count, and who signed for what, without the moment."""
+    """Return signed headers and scope of a signature, without its time."""
     shown = sent.headers["authorization"]
     scope = re.sub(r"/\d{8}/", "/<day>/", shown.split("Credential=")[1].split(",")[0])
     covered = set(shown.split("SignedHeaders=")[1].split(",")[0].split(";"))
@@ -263,28 +265,28 @@ def signed(sent: Recorded) -> tuple[str, str, str]:
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_what_we_send_is_of_the_librarys_types(sdk: Any, name: str) -> None:
-    asked, _ = CONVERSATIONS[name]
-    shape = sdk.meta.service_model.operation_model("ConverseStream" if asked.stream else "Converse").input_shape
-    report = ParamValidator().validate(dialect.body(asked) | {"modelId": asked.config.model}, shape)
+    request_, _ = CONVERSATIONS[name]
+    shape = sdk.meta.service_model.operation_model("ConverseStream" if request_.stream else "Converse").input_shape
+    report = ParamValidator().validate(dialect.body(request_) | {"modelId": request_.config.model}, shape)
     assert report.generate_report() == ""
 
 
-def test_the_types_would_notice(sdk: Any) -> None:
+def test_the_librarys_types_refuse_another_body(sdk: Any) -> None:
     shape = sdk.meta.service_model.operation_model("Converse").input_shape
     report = ParamValidator().validate({"modelId": MODEL, "max_tokens": 9}, shape)
     assert "max_tokens" in report.generate_report()
 
 
-async def test_a_signature_that_aws_would_accept(fake_server: FakeServer, client: Client) -> None:
+async def test_the_signature_is_the_librarys(fake_server: FakeServer, client: Client) -> None:
     """Computed by hand as https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
     says (2026-11)."""
-    made = call(fake_server, request([{"role": "user", "content": "Blåbær"}], model=PROFILE))
-    await client.complete(made)
+    prepared = call(fake_server, request([{"role": "user", "content": "Blåbær"}], model=PROFILE))
+    await client.complete(prepared)
     headers = fake_server.last.headers
     names = ["content-type", "host", "x-amz-date", "x-amz-security-token"]
     path = fake_server.last.path.replace("%", "%25")
     lines = ["POST", path, "", *(f"{name}:{headers[name]}" for name in names), "", ";".join(names)]
-    canonical = "\n".join([*lines, hashlib.sha256(made.content).hexdigest()])
+    canonical = "\n".join([*lines, hashlib.sha256(prepared.content).hexdigest()])
     day = headers["x-amz-date"][:8]
     scope = f"{day}/us-east-1/bedrock/aws4_request"
     digest = hashlib.sha256(canonical.encode()).hexdigest()
@@ -320,7 +322,7 @@ OURS = {"end_turn": "stop", "max_tokens": "length", "tool_use": "tool_call"}
 
 
 def same(ours: ModelResponse, theirs: dict[str, Any], told: dict[str, Any]) -> None:
-    """We read what the library reads, and both read what was told."""
+    """Our client and the library read the same, which is what the fake server was configured with."""
     blocks, usage = theirs["content"], theirs["usage"]
     (choice,) = ours.choices
     assert choice.text == (told["content"] or "")
@@ -340,7 +342,7 @@ def same(ours: ModelResponse, theirs: dict[str, Any], told: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("name", REPLIES)
-async def test_a_whole_answer(sdk: Any, fake_server: FakeServer, client: Client, name: str) -> None:
+async def test_a_response(sdk: Any, fake_server: FakeServer, client: Client, name: str) -> None:
     fake_server.reply(**REPLIES[name])
     theirs = sdk.converse(modelId=MODEL, messages=THEIR_HI)
     fake_server.reply(**REPLIES[name])
@@ -349,7 +351,7 @@ async def test_a_whole_answer(sdk: Any, fake_server: FakeServer, client: Client,
 
 
 @pytest.mark.parametrize("name", REPLIES)
-async def test_a_streamed_answer(sdk: Any, fake_server: FakeServer, client: Client, name: str) -> None:
+async def test_a_streamed_response(sdk: Any, fake_server: FakeServer, client: Client, name: str) -> None:
     fake_server.reply(**REPLIES[name])
     blocks: dict[int, Any] = {}
     told: dict[str, Any] = {}
@@ -368,11 +370,11 @@ async def test_a_streamed_answer(sdk: Any, fake_server: FakeServer, client: Clie
         if "toolUse" in block:
             block["toolUse"]["input"] = json.loads(block["toolUse"]["input"] or "{}")
     fake_server.reply(**REPLIES[name])
-    asked = call(fake_server, request(HI, stream=True))
+    request_ = call(fake_server, request(HI, stream=True))
     accumulator = StreamAccumulator()
-    async for chunk in client.stream(asked):
+    async for chunk in client.stream(request_):
         accumulator.add(chunk)
-    read = dialect.read_reply(asked.request, dialect.write_reply(asked.request, accumulator))
+    read = dialect.read_response(request_.request, dialect.write_response(request_.request, accumulator))
     assert read.choices == [accumulator.choice()]
     same(read, told | {"content": list(blocks.values())}, REPLIES[name])
 
@@ -393,7 +395,7 @@ async def test_a_streamed_answer(sdk: Any, fake_server: FakeServer, client: Clie
         (503, "ServiceUnavailableException", Unavailable),
     ],
 )
-async def test_a_refusal(
+async def test_an_error_status(
     sdk: Any, fake_server: FakeServer, client: Client, status: int, kind: str, ours: type[Problem]
 ) -> None:
     fields = {"status": status, "error": {"message": "Malformed input request"}}
@@ -421,14 +423,14 @@ BROKEN = pytest.mark.parametrize("fields", [{"break_after_chunks": 3}, {"garbage
 
 
 @BROKEN
-async def test_no_whole_answer(fake_server: FakeServer, client: Client, fields: dict[str, Any]) -> None:
+async def test_an_invalid_response(fake_server: FakeServer, client: Client, fields: dict[str, Any]) -> None:
     fake_server.reply(**fields)
     with pytest.raises(UpstreamFailed, match="AWS Bedrock"):
         await client.complete(call(fake_server, request(HI)))
 
 
 @BROKEN
-async def test_no_streamed_answer(fake_server: FakeServer, client: Client, fields: dict[str, Any]) -> None:
+async def test_an_invalid_stream(fake_server: FakeServer, client: Client, fields: dict[str, Any]) -> None:
     fake_server.reply(**fields)
     with pytest.raises(UpstreamFailed, match="AWS Bedrock"):
         [chunk async for chunk in client.stream(call(fake_server, request(HI, stream=True)))]

@@ -1,4 +1,4 @@
-"""Cohere: Cohere's own client library, our dialect and the fake server say and understand the same."""
+"""Cohere: Cohere's own client library, our dialect and the fake server write and read the same."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,11 +11,11 @@ from services.generation.models.request import Choice
 from shared.contracts.chat import ToolCall, Usage
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
 from tests.contract import client_side
-from tests.fake_servers import cohere as standin_module
+from tests.fake_servers import cohere as fake
 from tests.fake_servers.server import FakeServer, Json
 
 MODEL = "command-of-tomorrow"
-"""Nobody knows what it cannot do, so nothing is refused for it."""
+"""Not in the catalogue of models, so nothing is refused for it."""
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 NOTHING: Json = {"type": "object", "properties": {}}
 TOOLS: list[Json] = [
@@ -31,7 +31,7 @@ IMAGE = "data:image/png;base64,iVBORw=="
 
 @pytest.fixture(scope="module")
 def fake_server() -> FakeServer:
-    return standin_module.start()
+    return fake.start()
 
 
 @pytest.fixture(autouse=True)
@@ -42,8 +42,8 @@ def _fresh(fake_server: FakeServer) -> None:
 @pytest.fixture(scope="module")
 def client(fake_server: FakeServer) -> Iterator[cohere.ClientV2]:
     address = fake_server.url.removesuffix("/v2")
-    with cohere.ClientV2(api_key="co-test", base_url=address, log_warning_experimental_features=False) as made:
-        yield made
+    with cohere.ClientV2(api_key="co-test", base_url=address, log_warning_experimental_features=False) as prepared:
+        yield prepared
 
 
 @pytest.fixture
@@ -51,13 +51,13 @@ def environment(fake_server: FakeServer) -> dict[str, str]:
     return {"COHERE_BASE_URL": fake_server.url, "CO_API_KEY": "co-test"}
 
 
-def asked(**fields: Any) -> Any:
+def chat(**fields: Any) -> Any:
     config = {"provider": "cohere", "model": MODEL} | fields.pop("config", {})
     return client_side.request(config, fields.pop("messages", [USER]), **fields)
 
 
-class TestTheirClientUnderstandsTheStandIn:
-    def test_whole(self, client: cohere.ClientV2, fake_server: FakeServer) -> None:
+class TestTheVendorsClientReadsTheFakeServer:
+    def test_a_response(self, client: cohere.ClientV2, fake_server: FakeServer) -> None:
         fake_server.reply(content="Hello.")
         answer = client.chat(model=MODEL, messages=[HI])
         assert [part.text for part in answer.message.content or () if part.type == "text"] == ["Hello."]
@@ -73,7 +73,7 @@ class TestTheirClientUnderstandsTheStandIn:
         assert (answer.message.tool_plan, answer.finish_reason) == ("I look.", "TOOL_CALL")
         assert [call.model_dump() for call in answer.message.tool_calls or ()] == client_side.CALLS
 
-    def test_streamed(self, client: cohere.ClientV2, fake_server: FakeServer) -> None:
+    def test_a_stream(self, client: cohere.ClientV2, fake_server: FakeServer) -> None:
         fake_server.reply(content="It rains here")
         text, end = "", None
         for event in client.chat_stream(model=MODEL, messages=[HI]):
@@ -121,12 +121,12 @@ class TestTheirClientUnderstandsTheStandIn:
 
 @dataclass
 class Same:
-    """One call, in our words and in theirs."""
+    """One call: the arguments of the vendor's client and the fields of our request."""
 
     name: str
     theirs: dict[str, Any] = field(default_factory=dict)
     """Beside `temperature` and `p`, which we always send."""
-    client_side: dict[str, Any] = field(default_factory=dict)
+    request_fields: dict[str, Any] = field(default_factory=dict)
 
 
 SAME = [
@@ -269,7 +269,7 @@ SAME = [
 ]
 
 
-class TestWeSayWhatTheirClientSays:
+class TestWeSendWhatTheVendorsClientSends:
     @pytest.mark.parametrize("same", SAME, ids=lambda same: same.name)
     @pytest.mark.parametrize("stream", [False, True])
     def test_the_same_request(
@@ -280,16 +280,16 @@ class TestWeSayWhatTheirClientSays:
             list(client.chat_stream(**theirs))
         else:
             client.chat(**theirs)
-        made = client_side.call(environment, asked(**same.ours, stream=stream))
-        assert made.body == fake_server.last.body
-        assert made.url == fake_server.url.removesuffix("/v2") + fake_server.last.path
-        assert made.headers["Authorization"] == fake_server.last.headers["authorization"]
+        prepared = client_side.call(environment, chat(**same.request_fields, stream=stream))
+        assert prepared.body == fake_server.last.body
+        assert prepared.url == fake_server.url.removesuffix("/v2") + fake_server.last.path
+        assert prepared.headers["Authorization"] == fake_server.last.headers["authorization"]
 
     def test_a_completion_is_one_user_message(self, environment: dict[str, str]) -> None:
-        made = client_side.call(
+        prepared = client_side.call(
             environment, client_side.request({"provider": "cohere", "model": MODEL}, None, prompt="once")
         )
-        assert made.body["messages"] == [{"role": "user", "content": "once"}]
+        assert prepared.body["messages"] == [{"role": "user", "content": "once"}]
 
 
 REPLIES: list[tuple[Json, Choice]] = [
@@ -307,19 +307,19 @@ REPLIES: list[tuple[Json, Choice]] = [
 ]
 
 
-class TestWeUnderstandTheStandIn:
+class TestWeReadTheFakeServer:
     @pytest.mark.parametrize(("reply", "choice"), REPLIES)
-    async def test_whole_and_streamed(
+    async def test_a_response_and_the_same_streamed(
         self, client: cohere.ClientV2, fake_server: FakeServer, environment: dict[str, str], reply: Json, choice: Choice
     ) -> None:
         expected = (choice, client_side.USAGE)
         for _ in range(3):
             fake_server.reply(**reply)
-        assert await client_side.whole(client_side.call(environment, asked())) == expected
-        made = client_side.call(environment, asked(stream=True))
-        accumulator = await client_side.streamed(made)
+        assert await client_side.complete(client_side.call(environment, chat())) == expected
+        prepared = client_side.call(environment, chat(stream=True))
+        accumulator = await client_side.stream(prepared)
         assert (accumulator.choice(), accumulator.usage) == expected
-        assert client_side.read_back(made, accumulator) == expected
+        assert client_side.read_back(prepared, accumulator) == expected
         theirs = client.chat(model=MODEL, messages=[HI])
         said = "".join(part.text for part in theirs.message.content or () if part.type == "text")
         assert (theirs.message.tool_plan or said) == choice.text
@@ -349,7 +349,7 @@ class TestWeUnderstandTheStandIn:
             (504, UpstreamFailed),
         ],
     )
-    async def test_refusals(
+    async def test_error_statuses(
         self, fake_server: FakeServer, environment: dict[str, str], status: int, kind: type[Problem], stream: bool
     ) -> None:
         fake_server.reply(status=status, error={"message": "no, and not with co-test"})
@@ -359,7 +359,7 @@ class TestWeUnderstandTheStandIn:
 
     @pytest.mark.parametrize("stream", [False, True])
     @pytest.mark.parametrize("reason", ["ERROR", "TIMEOUT"])
-    async def test_what_is_not_an_answer(
+    async def test_failures_in_a_response_are_problems(
         self, fake_server: FakeServer, environment: dict[str, str], reason: str, stream: bool
     ) -> None:
         fake_server.reply(finish_reason=reason)
@@ -373,7 +373,7 @@ class TestWeUnderstandTheStandIn:
 
     @pytest.mark.parametrize("stream", [False, True])
     @pytest.mark.parametrize("broken", [{"garbage": True}, {"break_after_chunks": 2}])
-    async def test_what_is_not_their_language(
+    async def test_other_json_is_an_invalid_response(
         self, fake_server: FakeServer, environment: dict[str, str], broken: Json, stream: bool
     ) -> None:
         fake_server.reply(**broken)
@@ -382,5 +382,5 @@ class TestWeUnderstandTheStandIn:
 
 
 async def _answer(environment: dict[str, str], *, stream: bool) -> None:
-    made = client_side.call(environment, asked(stream=stream))
-    await (client_side.streamed(made) if stream else client_side.whole(made))
+    prepared = client_side.call(environment, chat(stream=stream))
+    await (client_side.stream(prepared) if stream else client_side.complete(prepared))

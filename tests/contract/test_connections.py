@@ -1,4 +1,4 @@
-"""Connections that are kept are used again, and not kept for ever."""
+"""Connections that are pool are used again, and not pool for ever."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,22 +18,22 @@ def upstreams() -> list[FakeServer]:
 
 
 @pytest.fixture
-async def kept() -> AsyncIterator[Connections]:
-    kept = Connections()
-    yield kept
-    await kept.aclose()
+async def pool() -> AsyncIterator[Connections]:
+    pool = Connections()
+    yield pool
+    await pool.aclose()
 
 
-async def ask(kept: Connections, upstream: FakeServer) -> None:
-    response = await kept.handle_async_request(httpx.Request("GET", upstream.url))
+async def get(pool: Connections, upstream: FakeServer) -> None:
+    response = await pool.handle_async_request(httpx.Request("GET", upstream.url))
     await response.aread()
     await response.aclose()
 
 
-async def test_a_connection_is_used_again(kept: Connections, upstreams: list[FakeServer]) -> None:
+async def test_a_connection_is_reused(pool: Connections, upstreams: list[FakeServer]) -> None:
     before = upstreams[0].connections
     for _ in range(3):
-        await ask(kept, upstreams[0])
+        await get(pool, upstreams[0])
     assert upstreams[0].connections == before + 1
 
 
@@ -43,26 +43,26 @@ async def closed(upstream: FakeServer, *, left: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_what_nobody_took_for_long_is_closed_whomever_it_leads_to(
-    kept: Connections, upstreams: list[FakeServer], monkeypatch: pytest.MonkeyPatch
+async def test_connections_idle_for_too_long_are_closed_whatever_their_origin(
+    pool: Connections, upstreams: list[FakeServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "_IDLE_SECONDS", 0.2)
     first, second, third = upstreams
-    await asyncio.gather(ask(kept, first), ask(kept, first), ask(kept, second))
+    await asyncio.gather(get(pool, first), get(pool, first), get(pool, second))
     await asyncio.sleep(0.15)
-    await ask(kept, second)
+    await get(pool, second)
     await asyncio.sleep(0.1)
-    await ask(kept, third)
+    await get(pool, third)
     await closed(first, left=0)
     assert second.open_connections == 1
     assert third.open_connections == 1
-    assert len(kept._free) == 2
+    assert len(pool._idle) == 2
 
 
-async def test_of_many_free_connections_to_one_server_the_oldest_are_closed(
-    kept: Connections, upstreams: list[FakeServer], monkeypatch: pytest.MonkeyPatch
+async def test_surplus_idle_connections_are_closed_oldest_first(
+    pool: Connections, upstreams: list[FakeServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "_IDLE_CONNECTIONS", 2)
-    await asyncio.gather(*(ask(kept, upstreams[0]) for _ in range(5)))
+    monkeypatch.setattr(connections, "_MAX_IDLE_CONNECTIONS", 2)
+    await asyncio.gather(*(get(pool, upstreams[0]) for _ in range(5)))
     await closed(upstreams[0], left=2)
     assert upstreams[0].open_connections == 2

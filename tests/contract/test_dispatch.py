@@ -1,4 +1,4 @@
-"""Calls with patience, against a server that misbehaves."""
+"""Concurrency, circuit breaker, retries and timeouts of calls to a server that misbehaves."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ from services.generation.models.request import ModelRequest, ModelResponse
 from services.generation.providers.base import PreparedRequest
 from services.generation.providers.registry import IN_PROCESS
 from services.generation.providers.requests import Providers
-from services.generation.providers.resilience.dispatch import CallProgress, Dispatch, RetryPolicy, note_retry
+from services.generation.providers.resilience.dispatch import CallProgress, Dispatch, RetryPolicy, log_retry
 from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
@@ -42,8 +42,8 @@ async def client(upstream: FakeServer) -> AsyncIterator[Client]:
 def call(upstream: FakeServer, *, stream: bool = False, model: str = "gpt-4") -> PreparedRequest:
     config = ModelConfig(model=model, endpoint="chat")
     request = ModelRequest(config, messages=[ChatMessage(role="user", content="hi")], stream=stream)
-    (made,) = Providers({"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "sk-1"}, None).calls(request, {})
-    return made
+    (prepared,) = Providers({"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "sk-1"}, None).prepare(request, {})
+    return prepared
 
 
 async def text(
@@ -56,8 +56,8 @@ async def text(
     return "".join([chunk.text async for chunk in dispatch.stream(organisation, call, progress)])
 
 
-async def settled(upstream: FakeServer) -> None:
-    """No answer is being written any more, and no connection is open that nobody uses."""
+async def wait_for_streams(upstream: FakeServer) -> None:
+    """Wait until no response is being written any more."""
     deadline = time.monotonic() + 5
     while upstream.streaming and time.monotonic() < deadline:  # noqa: ASYNC110 - a thread makes it true
         await asyncio.sleep(0.01)
@@ -66,7 +66,7 @@ async def settled(upstream: FakeServer) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 529])
-async def test_load_and_defects_are_tried_again(
+async def test_overload_and_server_errors_are_retried(
     client: Client, upstream: FakeServer, status: int, stream: bool
 ) -> None:
     upstream.reply(status=status)
@@ -76,7 +76,7 @@ async def test_load_and_defects_are_tried_again(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_the_last_refusal_is_told(client: Client, upstream: FakeServer, stream: bool) -> None:
+async def test_the_error_of_the_last_attempt_is_raised(client: Client, upstream: FakeServer, stream: bool) -> None:
     for number in range(3):
         upstream.reply(status=500, error={"message": f"failure {number}"})
     with pytest.raises(UpstreamFailed, match="failure 2"):
@@ -85,9 +85,7 @@ async def test_the_last_refusal_is_told(client: Client, upstream: FakeServer, st
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-async def test_what_would_be_refused_again_is_not_tried_again(
-    client: Client, upstream: FakeServer, status: int
-) -> None:
+async def test_client_errors_are_not_retried(client: Client, upstream: FakeServer, status: int) -> None:
     upstream.reply(status=status)
     with pytest.raises(Problem):
         await text(Dispatch(client, QUICK), call(upstream))
@@ -101,7 +99,7 @@ async def test_retry_after_is_honoured(client: Client, upstream: FakeServer) -> 
     assert time.monotonic() - started >= 0.4
 
 
-async def test_a_wait_too_long_is_the_callers_to_decide(client: Client, upstream: FakeServer) -> None:
+async def test_a_long_retry_after_is_passed_on_to_the_caller(client: Client, upstream: FakeServer) -> None:
     upstream.reply(status=429, headers={"Retry-After": "3600"})
     with pytest.raises(RateLimited) as caught:
         await text(Dispatch(client, QUICK), call(upstream))
@@ -115,25 +113,25 @@ async def test_a_wait_too_long_is_the_callers_to_decide(client: Client, upstream
     ids=["dies at once", "dies in the middle", "garbage"],
 )
 @pytest.mark.parametrize("stream", [False, True])
-async def test_what_may_have_cost_something_is_not_tried_again(
+async def test_a_call_that_may_have_cost_something_is_not_retried(
     client: Client, upstream: FakeServer, reply: dict[str, Any], stream: bool
 ) -> None:
     upstream.reply(**reply)
     with pytest.raises(UpstreamFailed):
         await text(Dispatch(client, QUICK), call(upstream, stream=stream))
     assert len(upstream.requests) == 1
-    await settled(upstream)
+    await wait_for_streams(upstream)
 
 
-async def test_a_provider_that_is_not_there_is_tried_again(client: Client) -> None:
-    nobody = FakeServer(url="http://127.0.0.1:9/v1")
+async def test_a_failed_connection_is_retried(client: Client) -> None:
+    unreachable = FakeServer(url="http://127.0.0.1:9/v1")
     retry_policy = RetryPolicy(wait_initial_seconds=0.01, tries=2)
     with pytest.raises(Unavailable, match="cannot be reached"):
-        await text(Dispatch(client, retry_policy), call(nobody))
+        await text(Dispatch(client, retry_policy), call(unreachable))
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_waiting_has_an_end(client: Client, upstream: FakeServer, stream: bool) -> None:
+async def test_the_total_timeout_ends_a_call(client: Client, upstream: FakeServer, stream: bool) -> None:
     upstream.reply(delay_seconds=1.0)
     with pytest.raises(UpstreamFailed, match="did not answer in time"):
         await text(Dispatch(client, RetryPolicy(total_seconds=0.2)), call(upstream, stream=stream))
@@ -142,11 +140,11 @@ async def test_waiting_has_an_end(client: Client, upstream: FakeServer, stream: 
         with pytest.raises(UpstreamFailed, match="did not answer in time"):
             await text(Dispatch(client, RetryPolicy(total_seconds=0.4)), call(upstream, stream=True))
     upstream.clear()
-    await settled(upstream)
+    await wait_for_streams(upstream)
 
 
-async def opened(client: Client, upstream: FakeServer, **retry_policy: Any) -> Dispatch:
-    """With a circuit that three failures have just opened."""
+async def dispatch_with_open_circuit(client: Client, upstream: FakeServer, **retry_policy: Any) -> Dispatch:
+    """Return a dispatch with a circuit that three failures have just dispatch_with_open_circuit."""
     dispatch = Dispatch(client, RetryPolicy(tries=1, failure_threshold=3, open_seconds=0.3, **retry_policy))
     for _ in range(3):
         upstream.reply(status=500)
@@ -155,8 +153,8 @@ async def opened(client: Client, upstream: FakeServer, **retry_policy: Any) -> D
     return dispatch
 
 
-async def test_a_model_that_always_fails_is_left_alone_for_a_while(client: Client, upstream: FakeServer) -> None:
-    dispatch, progress = await opened(client, upstream), CallProgress()
+async def test_a_model_that_always_fails_opens_its_circuit_for_a_while(client: Client, upstream: FakeServer) -> None:
+    dispatch, progress = await dispatch_with_open_circuit(client, upstream), CallProgress()
     with pytest.raises(Unavailable, match="3 calls in a row") as caught:
         await text(dispatch, call(upstream), progress=progress)
     assert caught.value.origin == "OpenAI"
@@ -168,16 +166,16 @@ async def test_a_model_that_always_fails_is_left_alone_for_a_while(client: Clien
     assert await text(dispatch, call(upstream)) == "Fine, thank you."
 
 
-async def test_others_are_not_left_alone(client: Client, upstream: FakeServer) -> None:
-    dispatch = await opened(client, upstream)
+async def test_other_organisations_and_models_keep_their_circuits_closed(client: Client, upstream: FakeServer) -> None:
+    dispatch = await dispatch_with_open_circuit(client, upstream)
     assert await text(dispatch, call(upstream), "tm_2") == "Fine, thank you."
     assert await text(dispatch, call(upstream, model="gpt-4o")) == "Fine, thank you."
     with pytest.raises(Unavailable):
         await text(dispatch, call(upstream))
 
 
-async def test_after_the_rest_one_call_tries_and_the_others_wait_for_it(client: Client, upstream: FakeServer) -> None:
-    dispatch = await opened(client, upstream)
+async def test_a_half_open_circuit_lets_one_trial_call_through(client: Client, upstream: FakeServer) -> None:
+    dispatch = await dispatch_with_open_circuit(client, upstream)
     await asyncio.sleep(0.4)
     upstream.reply(status=500, delay_seconds=0.1)
     results = await asyncio.gather(*(text(dispatch, call(upstream)) for _ in range(5)), return_exceptions=True)
@@ -185,13 +183,13 @@ async def test_after_the_rest_one_call_tries_and_the_others_wait_for_it(client: 
     assert len(upstream.requests) == 4
 
 
-async def test_a_try_that_nobody_waited_for_says_nothing(client: Client, upstream: FakeServer) -> None:
-    dispatch = await opened(client, upstream)
+async def test_a_cancelled_trial_call_does_not_close_the_circuit(client: Client, upstream: FakeServer) -> None:
+    dispatch = await dispatch_with_open_circuit(client, upstream)
     await asyncio.sleep(0.4)
     upstream.reply(delay_seconds=1.0)
-    left = asyncio.create_task(text(dispatch, call(upstream)))
+    cancelled = asyncio.create_task(text(dispatch, call(upstream)))
     await asyncio.sleep(0.1)
-    left.cancel()
+    cancelled.cancel()
     with pytest.raises(Unavailable):
         await text(dispatch, call(upstream))
     await asyncio.sleep(0.4)
@@ -199,7 +197,7 @@ async def test_a_try_that_nobody_waited_for_says_nothing(client: Client, upstrea
     assert await text(dispatch, call(upstream)) == "Fine, thank you."
 
 
-async def test_refusals_do_not_count_against_a_model(client: Client, upstream: FakeServer) -> None:
+async def test_client_errors_do_not_open_the_circuit(client: Client, upstream: FakeServer) -> None:
     dispatch = Dispatch(client, RetryPolicy(tries=1, failure_threshold=2))
     for status in (400, 401, 429, 404, 429, 429):
         upstream.reply(status=status)
@@ -208,7 +206,9 @@ async def test_refusals_do_not_count_against_a_model(client: Client, upstream: F
     assert await text(dispatch, call(upstream)) == "Fine, thank you."
 
 
-async def test_what_the_call_itself_may_have_brought_about_does_not_count(client: Client, upstream: FakeServer) -> None:
+async def test_invalid_responses_and_queue_timeouts_do_not_open_the_circuit(
+    client: Client, upstream: FakeServer
+) -> None:
     dispatch = Dispatch(
         client, RetryPolicy(tries=1, failure_threshold=2, max_concurrency=1, queue_timeout_seconds=0.01)
     )
@@ -226,15 +226,15 @@ async def test_what_the_call_itself_may_have_brought_about_does_not_count(client
     assert await text(dispatch, call(upstream)) == "Fine, thank you."
 
 
-async def test_a_provider_that_fails_as_it_is_asked_to_goes_on_failing() -> None:
+async def test_an_in_process_provider_has_no_circuit() -> None:
     client = Client(5.0, IN_PROCESS)
     dispatch = Dispatch(client, RetryPolicy(tries=1, failure_threshold=2))
     config = ModelConfig(provider="mock", model="mock-error-500", endpoint="chat")
     request = ModelRequest(config, messages=[ChatMessage(role="user", content="hi")])
-    (made,) = Providers({}, None).calls(request, {})
+    (prepared,) = Providers({}, None).prepare(request, {})
     for _ in range(4):
         with pytest.raises(UpstreamFailed, match="as asked"):
-            await text(dispatch, made)
+            await text(dispatch, prepared)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ async def test_a_provider_that_fails_as_it_is_asked_to_goes_on_failing() -> None
     ids=["answered", "refused", "limited", "overloaded", "failed", "garbage", "died"],
 )
 @pytest.mark.parametrize("stream", [False, True])
-async def test_who_asks_knows_whether_it_may_have_cost_something(
+async def test_progress_tells_whether_a_call_may_have_cost_something(
     client: Client, upstream: FakeServer, reply: dict[str, Any], cost: bool, stream: bool
 ) -> None:
     upstream.reply(**reply)
@@ -261,7 +261,9 @@ async def test_who_asks_knows_whether_it_may_have_cost_something(
     assert progress.may_have_cost == cost
 
 
-async def test_what_a_try_may_have_cost_a_later_refusal_does_not_undo(client: Client, upstream: FakeServer) -> None:
+async def test_a_refused_attempt_does_not_undo_what_an_earlier_one_may_have_cost(
+    client: Client, upstream: FakeServer
+) -> None:
     for status in (500, 429, 429):
         upstream.reply(status=status)
     progress = CallProgress()
@@ -270,7 +272,7 @@ async def test_what_a_try_may_have_cost_a_later_refusal_does_not_undo(client: Cl
     assert progress.may_have_cost
 
 
-async def test_who_leaves_before_there_is_a_connection_has_sent_nothing(client: Client) -> None:
+async def test_a_call_cancelled_while_connecting_has_sent_nothing(client: Client) -> None:
     with socket.socket() as full:  # a server whose queue of connections is full answers no more of them
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -279,21 +281,21 @@ async def test_who_leaves_before_there_is_a_connection_has_sent_nothing(client: 
             one.setblocking(False)
             one.connect_ex(full.getsockname())
         progress = CallProgress()
-        nobody = FakeServer(url=f"http://127.0.0.1:{full.getsockname()[1]}/v1")
-        left = asyncio.create_task(text(Dispatch(client, QUICK), call(nobody), progress=progress))
+        unreachable = FakeServer(url=f"http://127.0.0.1:{full.getsockname()[1]}/v1")
+        cancelled = asyncio.create_task(text(Dispatch(client, QUICK), call(unreachable), progress=progress))
         await asyncio.sleep(0.2)
-        left.cancel()
+        cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await left
+            await cancelled
         for one in waiting:
             one.close()
     assert not progress.may_have_cost
 
 
-async def test_our_log_has_no_words_of_a_provider(
+async def test_the_log_of_a_retry_has_no_message_of_the_provider(
     client: Client, upstream: FakeServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stamina.instrumentation.set_on_retry_hooks([note_retry])
+    stamina.instrumentation.set_on_retry_hooks([log_retry])
     caplog.set_level("INFO")
     upstream.reply(status=500, error={"message": "a secret"})
     await text(Dispatch(client, QUICK), call(upstream))
@@ -301,16 +303,16 @@ async def test_our_log_has_no_words_of_a_provider(
     assert "secret" not in caplog.text
 
 
-async def test_so_many_calls_at_a_time_and_no_more(client: Client, upstream: FakeServer) -> None:
+async def test_concurrent_calls_to_an_address_are_limited(client: Client, upstream: FakeServer) -> None:
     dispatch = Dispatch(client, RetryPolicy(max_concurrency=2))
     for _ in range(6):
         upstream.reply(delay_seconds=0.1)
-    most = 0
+    max_concurrency_seen = 0
 
     async def watch() -> None:
-        nonlocal most
+        nonlocal max_concurrency_seen
         while True:
-            most = max(most, len(upstream.requests) - done)
+            max_concurrency_seen = max(max_concurrency_seen, len(upstream.requests) - done)
             await asyncio.sleep(0.005)
 
     done = 0
@@ -323,10 +325,10 @@ async def test_so_many_calls_at_a_time_and_no_more(client: Client, upstream: Fak
     watcher = asyncio.create_task(watch())
     await asyncio.gather(*(one() for _ in range(6)))
     watcher.cancel()
-    assert most == 2
+    assert max_concurrency_seen == 2
 
 
-async def test_who_finds_no_place_is_told(client: Client, upstream: FakeServer) -> None:
+async def test_a_call_that_gets_no_slot_in_time_is_refused(client: Client, upstream: FakeServer) -> None:
     dispatch = Dispatch(client, RetryPolicy(max_concurrency=1, queue_timeout_seconds=0.1))
     upstream.reply(delay_seconds=0.6)
     first = asyncio.create_task(text(dispatch, call(upstream)))
@@ -339,7 +341,7 @@ async def test_who_finds_no_place_is_told(client: Client, upstream: FakeServer) 
     assert len(upstream.requests) == 1
 
 
-async def test_an_organisation_leaves_places_for_the_others(client: Client, upstream: FakeServer) -> None:
+async def test_an_organisation_gets_three_quarters_of_the_slots(client: Client, upstream: FakeServer) -> None:
     dispatch = Dispatch(client, RetryPolicy(max_concurrency=4, queue_timeout_seconds=0.05))
     for _ in range(3):
         upstream.reply(delay_seconds=0.6)
@@ -351,20 +353,20 @@ async def test_an_organisation_leaves_places_for_the_others(client: Client, upst
     assert await asyncio.gather(*slow) == ["Fine, thank you."] * 3
 
 
-async def test_who_leaves_frees_the_place_and_the_connection(client: Client, upstream: FakeServer) -> None:
+async def test_a_closed_stream_frees_its_slot_and_its_connection(client: Client, upstream: FakeServer) -> None:
     dispatch = Dispatch(client, RetryPolicy(max_concurrency=1))
     for _ in range(5):
         upstream.reply(content="word " * 200, chunk_delay_seconds=0.01)
         stream = dispatch.stream(ORGANISATION, call(upstream, stream=True), CallProgress())
         await anext(stream)
         await stream.aclose()
-    await settled(upstream)
+    await wait_for_streams(upstream)
     assert upstream.open_connections <= 1
     assert await text(dispatch, call(upstream)) == "Fine, thank you."
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_connection_serves_one_call_after_the_other(client: Client, upstream: FakeServer, stream: bool) -> None:
+async def test_a_connection_serves_consecutive_calls(client: Client, upstream: FakeServer, stream: bool) -> None:
     before = upstream.connections
     for _ in range(5):
         await text(Dispatch(client, QUICK), call(upstream, stream=stream))

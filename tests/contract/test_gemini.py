@@ -1,4 +1,4 @@
-"""Gemini: Google's own client library, our dialect and the fake server say and understand the same."""
+"""Gemini: Google's own client library, our dialect and the fake server write and read the same."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ from services.generation.models.request import Choice
 from shared.contracts.chat import FunctionCall, ToolCall
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
 from tests.contract import client_side
-from tests.fake_servers import gemini as standin_module
+from tests.fake_servers import gemini as fake
 from tests.fake_servers.gemini import BLOCKED
 from tests.fake_servers.server import FakeServer, Json
 
@@ -37,7 +37,7 @@ SIGNATURE = base64.b64encode(b"what it thought").decode()
 
 @pytest.fixture(scope="module")
 def fake_server() -> FakeServer:
-    return standin_module.start()
+    return fake.start()
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +48,8 @@ def _fresh(fake_server: FakeServer) -> None:
 @pytest.fixture(scope="module")
 def client(fake_server: FakeServer) -> Iterator[genai.Client]:
     options = types.HttpOptions(base_url=fake_server.url.removesuffix("/v1beta"), api_version="v1beta")
-    with genai.Client(api_key="g-test", http_options=options) as made:
-        yield made
+    with genai.Client(api_key="g-test", http_options=options) as prepared:
+        yield prepared
 
 
 @pytest.fixture
@@ -57,13 +57,13 @@ def environment(fake_server: FakeServer) -> dict[str, str]:
     return {"GEMINI_BASE_URL": fake_server.url, "GEMINI_API_KEY": "g-test"}
 
 
-def asked(**fields: Any) -> Any:
+def chat(**fields: Any) -> Any:
     config = {"provider": "google", "model": MODEL} | fields.pop("config", {})
     return client_side.request(config, fields.pop("messages", [USER]), **fields)
 
 
-class TestTheirClientUnderstandsTheStandIn:
-    def test_whole(self, client: genai.Client, fake_server: FakeServer) -> None:
+class TestTheVendorsClientReadsTheFakeServer:
+    def test_a_response(self, client: genai.Client, fake_server: FakeServer) -> None:
         fake_server.reply(content="Hello.", tool_calls=client_side.CALLS)
         answer = client.models.generate_content(model=MODEL, contents="Hi")
         assert [part.text for part in _parts(answer) if part.text and not part.thought] == ["Hello."]
@@ -78,7 +78,7 @@ class TestTheirClientUnderstandsTheStandIn:
         assert answer.usage_metadata.total_token_count == 17
         assert (answer.model_version, fake_server.last.key) == (MODEL, "g-test")
 
-    def test_streamed(self, client: genai.Client, fake_server: FakeServer) -> None:
+    def test_a_stream(self, client: genai.Client, fake_server: FakeServer) -> None:
         fake_server.reply(content="It rains here", tool_calls=client_side.CALLS)
         text, names, finish = "", [], None
         for event in client.models.generate_content_stream(model=MODEL, contents="Hi"):
@@ -104,13 +104,13 @@ class TestTheirClientUnderstandsTheStandIn:
 
 @dataclass
 class Same:
-    """One call, in our words and in theirs."""
+    """One call: the arguments of the vendor's client and the fields of our request."""
 
     name: str
     contents: Any
     config: dict[str, Any] = field(default_factory=dict)
-    """Theirs, beside `temperature` and `top_p`, which we always send."""
-    client_side: dict[str, Any] = field(default_factory=dict)
+    """For the vendor's client, beside `temperature` and `top_p`, which we always send."""
+    request_fields: dict[str, Any] = field(default_factory=dict)
 
 
 def _text(role: str, text: str) -> types.Content:
@@ -305,7 +305,7 @@ _FREE = {"args", "response", "parametersJsonSchema", "responseJsonSchema"}
 
 
 def _spelt(value: Any) -> Any:
-    """Their client writes some names as Python does; the API takes both (protobuf's JSON mapping), we write one."""
+    """Rename fields that their client writes in snake_case; the API accepts both (protobuf's JSON mapping)."""
     if isinstance(value, list):
         return [_spelt(item) for item in value]
     if not isinstance(value, dict):
@@ -314,7 +314,7 @@ def _spelt(value: Any) -> Any:
     return {key: item if key in _FREE else _spelt(item) for key, item in spelt.items()}
 
 
-class TestWeSayWhatTheirClientSays:
+class TestWeSendWhatTheVendorsClientSends:
     @pytest.mark.parametrize("same", SAME, ids=lambda same: same.name)
     @pytest.mark.parametrize("stream", [False, True])
     def test_the_same_request(
@@ -325,14 +325,14 @@ class TestWeSayWhatTheirClientSays:
             list(client.models.generate_content_stream(model=MODEL, contents=same.contents, config=config))
         else:
             client.models.generate_content(model=MODEL, contents=same.contents, config=config)
-        made = client_side.call(environment, asked(**same.ours, stream=stream))
-        assert made.body == _spelt(fake_server.last.body)
-        assert made.url == fake_server.url.removesuffix("/v1beta") + fake_server.last.path
-        assert made.headers.items() <= fake_server.last.headers.items()
+        prepared = client_side.call(environment, chat(**same.request_fields, stream=stream))
+        assert prepared.body == _spelt(fake_server.last.body)
+        assert prepared.url == fake_server.url.removesuffix("/v1beta") + fake_server.last.path
+        assert prepared.headers.items() <= fake_server.last.headers.items()
 
     @pytest.mark.parametrize("same", SAME, ids=lambda same: same.name)
-    def test_their_types_take_it(self, environment: dict[str, str], same: Same) -> None:
-        body = client_side.call(environment, asked(**same.ours)).body
+    def test_the_vendors_types_accept_the_body(self, environment: dict[str, str], same: Same) -> None:
+        body = client_side.call(environment, chat(**same.request_fields)).body
         contents, settings = body.pop("contents"), body.pop("generationConfig")
         for content in contents:
             types.Content.model_validate(content)
@@ -340,10 +340,10 @@ class TestWeSayWhatTheirClientSays:
         assert (taken.temperature, taken.top_p) == (settings["temperature"], settings["topP"])
 
     def test_a_completion_is_one_user_message(self, environment: dict[str, str]) -> None:
-        made = client_side.call(
+        prepared = client_side.call(
             environment, client_side.request({"provider": "google", "model": MODEL}, None, prompt="once")
         )
-        assert made.body["contents"] == [{"role": "user", "parts": [{"text": "once"}]}]
+        assert prepared.body["contents"] == [{"role": "user", "parts": [{"text": "once"}]}]
 
 
 def _parts(answer: types.GenerateContentResponse) -> list[types.Part]:
@@ -383,19 +383,19 @@ REPLIES: list[tuple[Json, Choice]] = [
 ]
 
 
-class TestWeUnderstandTheStandIn:
+class TestWeReadTheFakeServer:
     @pytest.mark.parametrize(("reply", "choice"), REPLIES)
-    async def test_whole_and_streamed(
+    async def test_a_response_and_the_same_streamed(
         self, client: genai.Client, fake_server: FakeServer, environment: dict[str, str], reply: Json, choice: Choice
     ) -> None:
         expected = (choice, client_side.USAGE)
         for _ in range(3):
             fake_server.reply(**reply)
-        assert await client_side.whole(client_side.call(environment, asked())) == expected
-        made = client_side.call(environment, asked(stream=True))
-        accumulator = await client_side.streamed(made)
+        assert await client_side.complete(client_side.call(environment, chat())) == expected
+        prepared = client_side.call(environment, chat(stream=True))
+        accumulator = await client_side.stream(prepared)
         assert (accumulator.choice(), accumulator.usage) == expected
-        assert client_side.read_back(made, accumulator) == expected
+        assert client_side.read_back(prepared, accumulator) == expected
         theirs = client.models.generate_content(model=MODEL, contents="Hi")
         parts = _parts(theirs)
         assert "".join(part.text or "" for part in parts if not part.thought) == choice.text
@@ -420,7 +420,7 @@ class TestWeUnderstandTheStandIn:
             (504, UpstreamFailed),
         ],
     )
-    async def test_refusals(
+    async def test_error_statuses(
         self, fake_server: FakeServer, environment: dict[str, str], status: int, kind: type[Problem], stream: bool
     ) -> None:
         fake_server.reply(status=status, error={"message": "no, and not with g-test"})
@@ -444,7 +444,7 @@ class TestWeUnderstandTheStandIn:
             ("MALFORMED_FUNCTION_CALL", UpstreamFailed, "MALFORMED_FUNCTION_CALL"),
         ],
     )
-    async def test_what_is_not_an_answer(
+    async def test_failures_in_a_response_are_problems(
         self,
         fake_server: FakeServer,
         environment: dict[str, str],
@@ -459,7 +459,7 @@ class TestWeUnderstandTheStandIn:
 
     @pytest.mark.parametrize("stream", [False, True])
     @pytest.mark.parametrize("broken", [{"garbage": True}, {"break_after_chunks": 2}])
-    async def test_what_is_not_their_language(
+    async def test_other_json_is_an_invalid_response(
         self, fake_server: FakeServer, environment: dict[str, str], broken: Json, stream: bool
     ) -> None:
         fake_server.reply(**broken)
@@ -468,5 +468,5 @@ class TestWeUnderstandTheStandIn:
 
 
 async def _answer(environment: dict[str, str], *, stream: bool) -> None:
-    made = client_side.call(environment, asked(stream=stream))
-    await (client_side.streamed(made) if stream else client_side.whole(made))
+    prepared = client_side.call(environment, chat(stream=stream))
+    await (client_side.stream(prepared) if stream else client_side.complete(prepared))

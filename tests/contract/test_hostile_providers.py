@@ -1,4 +1,4 @@
-"""Servers that mean no good, or that no client was written for: each ends in an error of its own, soon, and small."""
+"""Malicious and broken servers: each response ends in an error of its own, quickly and with bounded memory."""
 
 import asyncio
 import gzip
@@ -50,7 +50,7 @@ def call(web: Web, *, stream: bool = False, **config: Any) -> PreparedRequest:
         "REPLICATE_BASE_URL": f"{web.url}/v1",
         "REPLICATE_API_TOKEN": "r8",
     }
-    return Providers(environment, None).calls(request, {})[0]
+    return Providers(environment, None).prepare(request, {})[0]
 
 
 async def ask(dispatch: Dispatch, call: PreparedRequest) -> str:
@@ -63,7 +63,7 @@ both = pytest.mark.parametrize("stream", [False, True])
 
 
 @both
-async def test_a_compressed_answer_is_not_unpacked(dispatch: Dispatch, web: Web, stream: bool) -> None:
+async def test_a_compressed_response_is_not_decompressed(dispatch: Dispatch, web: Web, stream: bool) -> None:
     bomb = gzip.compress(b" " * 50_000_000)
     web.paths[CHAT] = Answer(bomb, headers={"Content-Encoding": "gzip"})
     with pytest.raises(UpstreamFailed, match="compressed"):
@@ -73,23 +73,23 @@ async def test_a_compressed_answer_is_not_unpacked(dispatch: Dispatch, web: Web,
 
 
 @both
-async def test_an_answer_has_an_end(
+async def test_a_response_over_the_limit_is_cut_off(
     dispatch: Dispatch, web: Web, stream: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(response, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(response, "MAX_RESPONSE_BYTES", 100_000)
     line = b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": "x" * 1000}}]}).encode() + b"\n\n"
     web.paths[CHAT] = Answer(line * 200)
     with pytest.raises(UpstreamFailed, match="more than 100,000 bytes"):
         await ask(dispatch, call(web, stream=stream))
 
 
-async def test_a_line_has_an_end(dispatch: Dispatch, web: Web) -> None:
+async def test_a_line_over_the_limit_is_cut_off(dispatch: Dispatch, web: Web) -> None:
     web.paths[CHAT] = Answer(b"data: " + b"x" * 5_000_000)
     with pytest.raises(UpstreamFailed, match="stream that cannot be read"):
         await ask(dispatch, call(web, stream=True))
 
 
-async def test_bytes_that_are_no_text_are_no_defect_of_ours(dispatch: Dispatch, web: Web) -> None:
+async def test_invalid_utf8_is_an_invalid_response(dispatch: Dispatch, web: Web) -> None:
     begun = {"id": "p", "status": "starting", "urls": {"get": f"{web.url}/get", "stream": f"{web.url}/stream"}}
     web.paths["/v1/models/a/b/predictions"] = as_json(begun, 201)
     web.paths["/stream"] = Answer(b"event: output\ndata: \xff\xfe\n\n", headers={"Content-Type": "text/event-stream"})
@@ -99,7 +99,7 @@ async def test_bytes_that_are_no_text_are_no_defect_of_ours(dispatch: Dispatch, 
 
 @pytest.mark.parametrize("error", [{"error": {"message": "it broke"}}, {"choice": {"error": {"message": "it broke"}}}])
 @both
-async def test_an_error_beside_an_answer_is_an_error(
+async def test_an_error_beside_an_answer_is_raised(
     dispatch: Dispatch, web: Web, stream: bool, error: dict[str, Any]
 ) -> None:
     choice = CHOICE | {"finish_reason": "error", "delta": {"content": "half an"}} | error.get("choice", {})
@@ -111,7 +111,7 @@ async def test_an_error_beside_an_answer_is_an_error(
     with pytest.raises(UpstreamFailed, match="it broke") as caught:
         await ask(dispatch, call(web, stream=stream))
     assert len(web.asked) == 1
-    sent = errors.sent_with(caught.value)
+    sent = errors.partial_response(caught.value)
     assert sent
     assert sent.usage == Usage(prompt_tokens=9, generation_tokens=4, total_tokens=13)
     assert [(it.text, it.finish_reason) for it in sent.choices] == ([] if stream else [("half an", None)])
@@ -119,7 +119,7 @@ async def test_an_error_beside_an_answer_is_an_error(
 
 @pytest.mark.parametrize("content", [5, True, {"a": 1}])
 @both
-async def test_content_that_is_no_text_is_the_providers_failure(
+async def test_content_that_is_not_text_is_an_invalid_response(
     dispatch: Dispatch, web: Web, stream: bool, content: Any
 ) -> None:
     choice = {"index": 0, "finish_reason": "stop", "message": {"content": content}, "delta": {"content": content}}
@@ -130,9 +130,7 @@ async def test_content_that_is_no_text_is_the_providers_failure(
 
 
 @pytest.mark.parametrize("part", [{"function": {"name": "f", "arguments": {"a": 1}}}, {"id": 5}, {"index": "0"}])
-async def test_calls_that_are_none_are_the_providers_failure(
-    dispatch: Dispatch, web: Web, part: dict[str, Any]
-) -> None:
+async def test_malformed_tool_calls_are_an_invalid_response(dispatch: Dispatch, web: Web, part: dict[str, Any]) -> None:
     body = json.dumps({"choices": [{"index": 0, "delta": {"tool_calls": [part]}}]}).encode()
     web.paths[CHAT] = Answer(b"data: " + body + b"\n\ndata: [DONE]\n\n")
     with pytest.raises(UpstreamFailed, match="cannot be read"):
@@ -141,7 +139,7 @@ async def test_calls_that_are_none_are_the_providers_failure(
 
 @pytest.mark.parametrize("usage", [[1], "many", {"prompt_tokens": 10**400}, {"prompt_tokens": -1}])
 @both
-async def test_an_answer_is_good_whatever_it_says_it_took(
+async def test_malformed_usage_does_not_spoil_a_response(
     dispatch: Dispatch, web: Web, stream: bool, usage: Any
 ) -> None:
     choice = CHOICE | {"delta": {"content": "half an"}}
@@ -157,7 +155,7 @@ async def test_an_answer_is_good_whatever_it_says_it_took(
         (Answer(b"\x1f\x8b\x08", 401, {"Content-Encoding": "gzip"}), Unauthenticated),
     ],
 )
-async def test_a_refusal_is_one_although_its_words_cannot_be_read(
+async def test_an_error_status_counts_even_if_its_body_cannot_be_read(
     dispatch: Dispatch, web: Web, answer: Answer, kind: type[Problem]
 ) -> None:
     web.paths[CHAT] = answer
@@ -167,7 +165,7 @@ async def test_a_refusal_is_one_although_its_words_cannot_be_read(
     assert not progress.may_have_cost
 
 
-async def test_a_reason_error_alone_is_an_error(dispatch: Dispatch, web: Web) -> None:
+async def test_finish_reason_error_is_raised(dispatch: Dispatch, web: Web) -> None:
     web.paths[CHAT] = as_json({"choices": [CHOICE | {"finish_reason": "error"}]})
     with pytest.raises(UpstreamFailed, match="ended in an error"):
         await ask(dispatch, call(web))
@@ -175,34 +173,36 @@ async def test_a_reason_error_alone_is_an_error(dispatch: Dispatch, web: Web) ->
 
 @pytest.mark.parametrize("refusals", [2, 99])
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_work_that_was_begun_is_never_begun_again(
+async def test_a_prediction_is_never_created_twice(
     dispatch: Dispatch, web: Web, status: int, refusals: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(client_module, "_POLL_SECONDS", 0.01)
     urls = {"get": f"{web.url}/get", "cancel": f"{web.url}/cancel"}
     web.paths["/v1/models/a/b/predictions"] = as_json({"id": "p", "status": "starting", "urls": urls}, 201)
     web.paths["/cancel"] = as_json({})
 
     def told(_: Asked) -> Answer:
-        asked = sum(one.path == "/get" for one in web.asked)
-        if asked <= refusals:
+        polls = sum(one.path == "/get" for one in web.asked)
+        if polls <= refusals:
             return as_json({"detail": "busy"}, status)
         return as_json({"id": "p", "status": "succeeded", "output": ["done"], "urls": urls})
 
     web.paths["/get"] = told
-    wanted = call(web, provider="replicate", model="a/b")
+    prepared_call = call(web, provider="replicate", model="a/b")
     if refusals == 2:
-        assert await ask(dispatch, wanted) == "done"
+        assert await ask(dispatch, prepared_call) == "done"
         assert web.asked[-1].path == "/get"
     else:
-        with pytest.raises(UpstreamFailed, match="could not be asked"):
-            await ask(dispatch, wanted)
+        with pytest.raises(UpstreamFailed, match="could not be fetched"):
+            await ask(dispatch, prepared_call)
         assert web.asked[-1].path == "/cancel"
     assert sum(one.path.endswith("/predictions") for one in web.asked) == 1
 
 
 @pytest.mark.parametrize("which", ["get", "cancel"])
-async def test_work_at_an_address_that_is_none_is_never_begun_again(dispatch: Dispatch, web: Web, which: str) -> None:
+async def test_a_prediction_with_an_invalid_url_is_never_created_twice(
+    dispatch: Dispatch, web: Web, which: str
+) -> None:
     urls = {"get": f"{web.url}/get", "cancel": f"{web.url}/cancel"}
     urls[which] += "\u0001"
     web.paths["/v1/models/a/b/predictions"] = as_json({"id": "p", "status": "starting", "urls": urls}, 201)
@@ -219,15 +219,13 @@ async def test_work_at_an_address_that_is_none_is_never_begun_again(dispatch: Di
 
 
 @pytest.mark.parametrize("answer", [b"[" * 190 + b"]" * 190, b"[" + b"[]," * 2_000_000 + b"[]]"])
-async def test_an_answer_deeper_or_wider_than_anybody_needs_is_unreadable(
-    dispatch: Dispatch, web: Web, answer: bytes
-) -> None:
+async def test_json_beyond_the_limits_is_an_invalid_response(dispatch: Dispatch, web: Web, answer: bytes) -> None:
     web.paths[CHAT] = Answer(b'{"choices": [' + json.dumps(CHOICE).encode() + b'], "more": ' + answer + b"}")
     with pytest.raises(UpstreamFailed, match="cannot be read"):
         await ask(dispatch, call(web))
 
 
-async def test_work_that_goes_on_is_asked_for_with_pauses(dispatch: Dispatch, web: Web) -> None:
+async def test_a_prediction_is_polled_with_pauses(dispatch: Dispatch, web: Web) -> None:
     urls = {"get": f"{web.url}/get", "stream": f"{web.url}/stream", "cancel": f"{web.url}/cancel"}
     pending = {"id": "p", "status": "processing", "urls": urls}
     web.paths["/v1/models/a/b/predictions"] = as_json(pending, 201)
@@ -247,10 +245,10 @@ async def test_work_that_goes_on_is_asked_for_with_pauses(dispatch: Dispatch, we
     assert len(web.asked) < 10
 
 
-async def test_a_host_that_is_none_is_the_callers_mistake(dispatch: Dispatch) -> None:
+async def test_an_invalid_host_is_refused_as_invalid(dispatch: Dispatch) -> None:
     given = {"openai_azure": "k", "openai_azure_endpoint": "https://xn--.openai.azure.com"}
     config = ModelConfig(provider="openai_azure", model="gpt-4o", endpoint="chat")
     request = ModelRequest(config, messages=[ChatMessage(role="user", content="hi")])
-    (made,) = Providers({}, None).calls(request, given)
+    (prepared,) = Providers({}, None).prepare(request, given)
     with pytest.raises(Invalid, match="no address"):
-        await dispatch.complete("tm_1", made, CallProgress())
+        await dispatch.complete("tm_1", prepared, CallProgress())

@@ -1,4 +1,4 @@
-"""The client library of OpenAI against the fake server of the other tests, and against what this service sends."""
+"""OpenAI's client library reads the fake server, and its types accept what this service sends."""
 
 import typing
 from typing import Any
@@ -18,7 +18,7 @@ from services.generation.providers.requests import Providers
 from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, ResponseFormat
 from shared.contracts.projects import ModelConfig
-from tests.fake_servers import openai as standin_module
+from tests.fake_servers import openai as fake
 from tests.fake_servers.openai import FakeOpenAI
 
 MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hi"}]
@@ -55,7 +55,7 @@ FORMAT = ResponseFormat(
 
 @pytest.fixture(scope="module")
 def fake_server() -> FakeOpenAI:
-    return standin_module.start()
+    return fake.start()
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def _types(call: PreparedRequest) -> tuple[Any, ...]:
 
 @pytest.fixture
 def iterables_are_lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library declares lists as iterables. pydantic validates those as they are read, and stumbles over nested ones
+    """The library declares lists as iterables. pydantic validates those as they are read, and fails on nested ones
     (pydantic-core 2.50 panics); what is validated here are lists."""
 
     def list_schema(self: Any, type_: Any) -> Any:
@@ -163,8 +163,8 @@ def iterables_are_lists(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("iterables_are_lists")
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
-def test_a_body_is_of_the_library_s_type(request_: ModelRequest) -> None:
-    (call,) = Providers({"OPENAI_API_KEY": "sk"}, None).calls(request_, {})
+def test_a_body_has_the_librarys_type(request_: ModelRequest) -> None:
+    (call,) = Providers({"OPENAI_API_KEY": "sk"}, None).prepare(request_, {})
     whole, streamed = _types(call)
     type_: Any = list[streamed if request_.stream else whole]  # type: ignore[misc]
     (validated,) = TypeAdapter(type_, config=_STRICT).validate_python([call.body])
@@ -173,7 +173,7 @@ def test_a_body_is_of_the_library_s_type(request_: ModelRequest) -> None:
 
 @pytest.mark.usefixtures("iterables_are_lists")
 def test_the_library_s_type_knows_every_field() -> None:
-    (call,) = Providers({"OPENAI_API_KEY": "sk"}, None).calls(REQUESTS["plain"], {})
+    (call,) = Providers({"OPENAI_API_KEY": "sk"}, None).prepare(REQUESTS["plain"], {})
     adapter: TypeAdapter[Any] = TypeAdapter(list[_types(call)[0]], config=_STRICT)  # type: ignore[misc]
     for wrong in ({"colour": 1}, {"messages": [{"role": "user", "content": "Hi", "colour": 1}]}):
         with pytest.raises(ValidationError, match="colour"):
@@ -204,7 +204,7 @@ async def test_the_library_calls_azure_the_same_way(name: str, fake_server: Fake
 async def _assert_same(
     providers: Providers, request: ModelRequest, library: openai.OpenAI, fake_server: FakeOpenAI
 ) -> None:
-    (call,) = providers.calls(request, {})
+    (call,) = providers.prepare(request, {})
     client = Client(5.0, {})
     if request.stream:
         assert [chunk async for chunk in client.stream(call)]

@@ -14,7 +14,7 @@ from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
 from shared.errors import UpstreamFailed
-from tests.fake_servers import replicate as standin_module
+from tests.fake_servers import replicate as fake
 from tests.fake_servers.server import FakeServer
 
 MODEL = "meta/meta-llama-3-70b-instruct"
@@ -23,7 +23,7 @@ VERSION = f"{MODEL}:{'a1' * 32}"
 
 @pytest.fixture(scope="module")
 def fake_server() -> FakeServer:
-    return standin_module.start()
+    return fake.start()
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def _predict(library: Library, model: str, inputs: dict[str, Any], *, wait: bool
 
 
 def _calls(fake_server: FakeServer, request: ModelRequest) -> Any:
-    return Providers({"REPLICATE_BASE_URL": fake_server.url, "REPLICATE_API_TOKEN": "r8-test"}, None).calls(
+    return Providers({"REPLICATE_BASE_URL": fake_server.url, "REPLICATE_API_TOKEN": "r8-test"}, None).prepare(
         request, {}
     )[0]
 
@@ -74,7 +74,7 @@ def test_a_stream(library: Library, fake_server: FakeServer) -> None:
     assert "".join(map(str, events)) == "Two\nlines, and  spaces "
 
 
-def test_a_refusal(library: Library, fake_server: FakeServer) -> None:
+def test_an_error_status(library: Library, fake_server: FakeServer) -> None:
     fake_server.reply(status=422, error={"message": "prompt is required"})
     with pytest.raises(Exception, match="prompt is required"):
         library.run(MODEL, input={})
@@ -99,7 +99,7 @@ async def test_the_library_sends_the_same(library: Library, fake_server: FakeSer
     )
 
 
-async def test_a_prediction_nobody_waits_for_is_cancelled(fake_server: FakeServer) -> None:
+async def test_an_abandoned_prediction_is_cancelled(fake_server: FakeServer) -> None:
     fake_server.clear()
     fake_server.reply(content="word " * 50, chunk_delay_seconds=0.01)
     client = Client(5.0, {})
@@ -122,16 +122,14 @@ async def test_a_prediction_that_takes_long_is_polled(fake_server: FakeServer) -
     assert [request.method for request in fake_server.requests] == ["POST", "GET"]
 
 
-async def test_an_answer_at_a_foreign_address_is_not_fetched(
-    fake_server: FakeServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_output_at_another_host_is_not_fetched(fake_server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_server.clear()
-    whole = standin_module.Replicate._prediction
+    whole = fake.Replicate._prediction
 
     def elsewhere(*args: Any) -> Any:
         return whole(*args) | {"urls": {"get": "https://replicate.com.evil.example/x", "cancel": None}}
 
-    monkeypatch.setattr(standin_module.Replicate, "_prediction", elsewhere)
+    monkeypatch.setattr(fake.Replicate, "_prediction", elsewhere)
     client = Client(5.0, {})
     call = _calls(fake_server, _request())
     with pytest.raises(UpstreamFailed, match="address"):

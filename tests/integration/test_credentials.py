@@ -39,15 +39,17 @@ async def credentials(mongo: Mongo) -> AsyncIterator[Credentials]:
 
 async def test_the_organisations_key_is_not_for_an_endpoint_of_the_caller(credentials: Credentials) -> None:
     tm = organisation()
-    await credentials.set(tm, "openai_azure", SEAL.close({"key": "kept-key-of-the-organisation"}), "ada@example.org")
-    await credentials.set(tm, "openai", SEAL.close({"key": "sk-kept"}), "ada@example.org")
-    assert await credentials.of(tm, SEAL.close(THEIRS)) == {**THEIRS, "openai": "sk-kept"}
+    await credentials.set_key(
+        tm, "openai_azure", SEAL.close({"key": "kept-key-of-the-organisation"}), "ada@example.org"
+    )
+    await credentials.set_key(tm, "openai", SEAL.close({"key": "sk-kept"}), "ada@example.org")
+    assert await credentials.get_keys(tm, SEAL.close(THEIRS)) == {**THEIRS, "openai": "sk-kept"}
     both = THEIRS | {"openai_azure": "their-own"}
-    assert (await credentials.of(tm, SEAL.close(both)))["openai_azure"] == "their-own"
-    assert (await credentials.of(tm, None))["openai_azure"] == "kept-key-of-the-organisation"
+    assert (await credentials.get_keys(tm, SEAL.close(both)))["openai_azure"] == "their-own"
+    assert (await credentials.get_keys(tm, None))["openai_azure"] == "kept-key-of-the-organisation"
     config = ModelConfig(provider="openai_azure", model="gpt-4o", endpoint="chat")
     request = ModelRequest(config, messages=[ChatMessage(role="user", content="hi")])
     with pytest.raises(Invalid, match=r"needs provider_api_keys\.openai_azure"):
-        Providers({"AZURE_OPENAI_API_KEY": "of-the-installation"}, None).calls(
-            request, await credentials.of(tm, SEAL.close(THEIRS))
+        Providers({"AZURE_OPENAI_API_KEY": "of-the-installation"}, None).prepare(
+            request, await credentials.get_keys(tm, SEAL.close(THEIRS))
         )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from services.generation.completions.run import CALLER_LEFT
+from services.generation.completions.run import CALLER_DISCONNECTED
 from shared import ids
 from shared.contracts.chat import Usage
 from shared.contracts.generations import Chunk
@@ -222,7 +222,7 @@ class TestCalling:
             await anext(parts)
         log = await self._eventually(here, command.log_ids[0])
         assert log.output == "one two"
-        assert log.error == CALLER_LEFT
+        assert log.error == CALLER_DISCONNECTED
         assert log.finish_reason is None
         assert log.output_tokens == 2
 
@@ -232,7 +232,7 @@ class TestCalling:
             async with asyncio.timeout(0.3):
                 await answers(here.bus, command)
         log = await self._eventually(here, command.log_ids[0])
-        assert log.error == CALLER_LEFT
+        assert log.error == CALLER_DISCONNECTED
 
     @staticmethod
     async def _eventually(here: Place, log_id: str) -> Any:

@@ -1,4 +1,4 @@
-"""Claim checks redeemed: a provider gets the images for which everything on the way to it carried tokens."""
+"""Replaces the blob tokens in provider requests by the image data they stand for (claim check, shared/blobs.py)."""
 
 from dataclasses import replace
 
@@ -7,42 +7,44 @@ from shared.blobs import TOKEN, Blobs, Filled
 from shared.errors import Invalid, TooLarge
 
 _TOKEN = TOKEN.encode()
-_MOST_BYTES = 128 * 1024 * 1024
-"""Of one request with its images. A few bytes of text can name the same image many times."""
+_MAX_REQUEST_BYTES = 128 * 1024 * 1024
+"""Of one request with its images: a few bytes of text can name the same image many times."""
 
 
-async def redeem(calls: list[PreparedRequest], organisation: str, blobs: Blobs) -> list[PreparedRequest]:
-    """The calls as they are sent; samples that share a call share its content. `PreparedRequest.body` keeps the tokens.
+async def inline_images(requests: list[PreparedRequest], organisation: str, blobs: Blobs) -> list[PreparedRequest]:
+    """Return the requests with image data in `content`; samples that share a request share its content.
 
-    Errors: Invalid (a token of nothing where an image should be), TooLarge, Internal (damaged), Unavailable.
+    `body` keeps the tokens. Raises Invalid (a token without data where an image should be), TooLarge, Internal (the
+    data is damaged), Unavailable.
     """
-    redeemed = {
-        id(prepared): await _redeem(prepared, organisation, blobs)
-        for prepared in {id(prepared): prepared for prepared in calls}.values()
+    inlined = {
+        id(prepared): await _inline(prepared, organisation, blobs)
+        for prepared in {id(prepared): prepared for prepared in requests}.values()
     }
-    return [redeemed[id(prepared)] for prepared in calls]
+    return [inlined[id(prepared)] for prepared in requests]
 
 
-async def check(calls: list[PreparedRequest], organisation: str, blobs: Blobs) -> None:
-    """Whether they can be redeemed. Errors: as of `redeem`."""
-    for prepared in {id(prepared): prepared for prepared in calls}.values():
-        await _filled(prepared, organisation, blobs)
+async def check_images(requests: list[PreparedRequest], organisation: str, blobs: Blobs) -> None:
+    """Raise what `inline_images` would raise, without reading the data."""
+    for prepared in {id(prepared): prepared for prepared in requests}.values():
+        await _resolve(prepared, organisation, blobs)
 
 
-async def _redeem(prepared: PreparedRequest, organisation: str, blobs: Blobs) -> PreparedRequest:
-    filled = await _filled(prepared, organisation, blobs)
-    return prepared if filled is None else replace(prepared, content=await filled.whole())
+async def _inline(prepared: PreparedRequest, organisation: str, blobs: Blobs) -> PreparedRequest:
+    resolved = await _resolve(prepared, organisation, blobs)
+    return prepared if resolved is None else replace(prepared, content=await resolved.whole())
 
 
-async def _filled(prepared: PreparedRequest, organisation: str, blobs: Blobs) -> Filled | None:
-    """None: it has no tokens."""
+async def _resolve(prepared: PreparedRequest, organisation: str, blobs: Blobs) -> Filled | None:
+    """Return the content with its tokens looked up, or None if it has no tokens."""
     if _TOKEN not in prepared.content:
         return None
-    filled = await blobs.filled(organisation, prepared.content)
-    if filled.lost:
-        raise Invalid(f"There is no data for {filled.lost[0]} in this organisation; send the image itself.")
-    if filled.size > _MOST_BYTES:
+    resolved = await blobs.filled(organisation, prepared.content)
+    if resolved.lost:
+        raise Invalid(f"There is no data for {resolved.lost[0]} in this organisation; send the image itself.")
+    if resolved.size > _MAX_REQUEST_BYTES:
         raise TooLarge(
-            f"With its images the request to {prepared.title} takes {filled.size:,} bytes; at most {_MOST_BYTES:,} fit."
+            f"With its images the request to {prepared.title} takes {resolved.size:,} bytes; at most "
+            f"{_MAX_REQUEST_BYTES:,} fit."
         )
-    return filled
+    return resolved

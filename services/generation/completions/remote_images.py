@@ -1,4 +1,4 @@
-"""Images named by address, fetched for providers that take data only. The log keeps what the caller sent."""
+"""Fetches images given by URL, for providers that take image data only. The log keeps the URLs the caller sent."""
 
 import asyncio
 import base64
@@ -12,135 +12,137 @@ from shared.blobs import LEAST_BYTES, TOKEN
 from shared.contracts.chat import ChatMessage, Image, ImageUrl, Text
 from shared.errors import Invalid, Problem, TooLarge, UpstreamFailed
 
-_MOST_BYTES = 20 * 1024 * 1024
+_MAX_IMAGE_BYTES = 20 * 1024 * 1024
 """What the most generous provider takes of one image (https://ai.google.dev/gemini-api/docs/image-understanding)."""
-_MOST_TOGETHER_BYTES = 36 * 1024 * 1024
-"""Of one request: as base64 what a body may have (48 MiB), so images by address may be as large as images sent."""
-_MOST_ADDRESSES = 100
+_MAX_TOTAL_BYTES = 36 * 1024 * 1024
+"""Of one request: as base64 what a body may have (48 MiB), so images by URL may be as large as images sent."""
+_MAX_URLS = 100
 """Of one request, as with tools: it may not make this server call others without end."""
-_AT_ONCE = 4
-"""Of one request: others' servers are not to be run down, and what is under way is in memory."""
-_SECONDS = 30.0
-_ALL_SECONDS = 120.0
-"""For all images of one request."""
-_STAND_IN = "data:image/png;base64,AAAA"
+_CONCURRENCY = 4
+"""Fetches at a time for one request: spares the servers of others, and bounds what is in memory."""
+_FETCH_SECONDS = 30.0
+"""Timeout of one image."""
+_TOTAL_SECONDS = 120.0
+"""Timeout of all images of one request."""
+_PLACEHOLDER_URL = "data:image/png;base64,AAAA"
+"""Stands for each image while the request is validated."""
 
-Keep = Callable[[dict[str, bytes]], Awaitable[None]]
+StoreBlobs = Callable[[dict[str, bytes]], Awaitable[None]]
 """Stores contents by their sha256."""
+Validate = Callable[[ModelRequest], Awaitable[None]]
+"""Raises a Problem if the request would be refused."""
 
 
-class ByAddress:
-    """The images of one request, fetched once: for its model, and for those that are asked instead."""
+class RemoteImages:
+    """The images of one run, fetched once: for the model that is served and for its fallbacks."""
 
-    def __init__(self, guarded_client: GuardedClient, keep: Keep) -> None:
-        self._outbound = guarded_client
-        self._keep = keep
-        self._fetching = asyncio.Lock()
+    def __init__(self, guarded_client: GuardedClient, store_blobs: StoreBlobs) -> None:
+        self._guarded_client = guarded_client
+        self._store_blobs = store_blobs
+        self._lock = asyncio.Lock()
         self._fetched: dict[str, str] | Problem | None = None
-        """Data URLs by address, large ones with a token; or why there are none."""
+        """Data URLs by URL, large ones with a blob token; or the problem that fetching ended in."""
 
-    async def inlined(self, request: ModelRequest, refuse: Callable[[ModelRequest], Awaitable[None]]) -> ModelRequest:
-        """The request with every image in it as data.
+    async def inline(self, request: ModelRequest, validate: Validate) -> ModelRequest:
+        """Return the request with every image URL replaced by a data URL.
 
-        `refuse` raises what is to be said against the request; it is asked before anything is fetched, with other
-        images in their place. Errors: its own, Invalid (address, no image, too many), TooLarge, UpstreamFailed,
-        Unavailable.
+        `validate` is awaited before anything is fetched, with placeholders for the images. Raises what it raises,
+        Invalid (URL, not an image, too many), TooLarge, UpstreamFailed, Unavailable.
         """
-        addresses = _addresses(request)
-        if not addresses:
+        urls = _remote_urls(request)
+        if not urls:
             return request
-        if len(addresses) > _MOST_ADDRESSES:
+        if len(urls) > _MAX_URLS:
             raise Invalid(
-                f"The messages name {len(addresses)} images by address; at most {_MOST_ADDRESSES} are fetched for one "
+                f"The messages name {len(urls)} images by address; at most {_MAX_URLS} are fetched for one "
                 "request: name fewer, or send images as data."
             )
-        for address in addresses:
-            parse_url(address)
-        await refuse(_with_data(request, dict.fromkeys(addresses, _STAND_IN)))
-        async with self._fetching:
+        for url in urls:
+            parse_url(url)
+        await validate(_with_data_urls(request, dict.fromkeys(urls, _PLACEHOLDER_URL)))
+        async with self._lock:
             if self._fetched is None:
                 try:
-                    self._fetched = await self._fetch(addresses)
+                    self._fetched = await self._fetch_all(urls)
                 except Problem as problem:
                     self._fetched = problem
         if isinstance(self._fetched, Problem):
             raise self._fetched
-        return _with_data(request, self._fetched)
+        return _with_data_urls(request, self._fetched)
 
-    async def _fetch(self, addresses: Iterable[str]) -> dict[str, str]:
-        """Data URLs by address. Nothing is kept unless all are there."""
-        places, room = asyncio.Semaphore(_AT_ONCE), _Room(_MOST_TOGETHER_BYTES)
+    async def _fetch_all(self, urls: Iterable[str]) -> dict[str, str]:
+        """Return data URLs by URL. Nothing is stored unless all could be fetched."""
+        semaphore, budget = asyncio.Semaphore(_CONCURRENCY), _ByteBudget(_MAX_TOTAL_BYTES)
         try:
-            async with asyncio.timeout(_ALL_SECONDS), asyncio.TaskGroup() as group:
-                tasks = {address: group.create_task(self._one(address, places, room)) for address in addresses}
-        except ExceptionGroup as several:
-            raise several.exceptions[0] from None
-        except TimeoutError as late:
+            async with asyncio.timeout(_TOTAL_SECONDS), asyncio.TaskGroup() as group:
+                tasks = {url: group.create_task(self._fetch(url, semaphore, budget)) for url in urls}
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        except TimeoutError as error:
             raise UpstreamFailed(
-                f"The images named by address did not all arrive within {_ALL_SECONDS:g} seconds."
-            ) from late
-        found = {address: task.result() for address, task in tasks.items()}
-        await self._keep({image.digest: image.data for image in found.values() if image.is_large})
-        return {address: image.url for address, image in found.items()}
+                f"The images named by address did not all arrive within {_TOTAL_SECONDS:g} seconds."
+            ) from error
+        images = {url: task.result() for url, task in tasks.items()}
+        await self._store_blobs({image.digest: image.data for image in images.values() if image.is_large})
+        return {url: image.data_url for url, image in images.items()}
 
-    async def _one(self, address: str, places: asyncio.Semaphore, room: "_Room") -> "_Data":
-        async with places:
-            fetched = await self._outbound.get(
-                address, max_bytes=_MOST_BYTES, total_seconds=_SECONDS, on_received=room.take
+    async def _fetch(self, url: str, semaphore: asyncio.Semaphore, budget: "_ByteBudget") -> "_EncodedImage":
+        async with semaphore:
+            fetched = await self._guarded_client.get(
+                url, max_bytes=_MAX_IMAGE_BYTES, total_seconds=_FETCH_SECONDS, on_received=budget.consume
             )
-            kind = (fetched.content_type or "").partition(";")[0].strip().lower()
-            if fetched.status != 200 or not kind.startswith("image/"):
+            media_type = (fetched.content_type or "").partition(";")[0].strip().lower()
+            if fetched.status != 200 or not media_type.startswith("image/"):
                 raise Invalid(
-                    f"There is no image at {address[:200]}: the answer is {fetched.status} "
-                    f"{kind or 'without a content type'}."
+                    f"There is no image at {url[:200]}: the answer is {fetched.status} "
+                    f"{media_type or 'without a content type'}."
                 )
-            return await asyncio.to_thread(_Data.of, kind, fetched.content)
+            return await asyncio.to_thread(_EncodedImage.encode, media_type, fetched.content)
 
 
 @dataclass(frozen=True)
-class _Data:
-    """An image in base64."""
-
-    kind: str
-    """Its media type."""
+class _EncodedImage:
+    media_type: str
     data: bytes
+    """Base64."""
     digest: str
+    """sha256 of `data`, hex."""
 
     @classmethod
-    def of(cls, kind: str, content: bytes) -> "_Data":
-        """Of what was fetched. Takes a moment for a large one."""
+    def encode(cls, media_type: str, content: bytes) -> "_EncodedImage":
+        """Encode and hash; blocks for some milliseconds if the image is large."""
         data = base64.b64encode(content)
-        return cls(kind, data, hashlib.sha256(data).hexdigest())
+        return cls(media_type, data, hashlib.sha256(data).hexdigest())
 
     @property
     def is_large(self) -> bool:
-        """Whether a token stands for it."""
+        """Whether it is stored as a blob, with a token in its place."""
         return len(self.data) >= LEAST_BYTES
 
     @property
-    def url(self) -> str:
-        """A data URL."""
-        return f"data:{self.kind};base64,{TOKEN + self.digest if self.is_large else self.data.decode()}"
+    def data_url(self) -> str:
+        """RFC 2397, with a blob token instead of the data if it is large."""
+        return f"data:{self.media_type};base64,{TOKEN + self.digest if self.is_large else self.data.decode()}"
 
 
-class _Room:
-    """Bytes that all images of a request may still have."""
+class _ByteBudget:
+    """Bytes that the images of one request may still take."""
 
     def __init__(self, free: int) -> None:
         self._free = free
 
-    def take(self, count: int) -> None:
-        """So many have arrived. Errors: TooLarge."""
+    def consume(self, count: int) -> None:
+        """Subtract bytes that have arrived. Raises TooLarge."""
         self._free -= count
         if self._free < 0:
             raise TooLarge(
-                f"The images named by address have more than {_MOST_TOGETHER_BYTES:,} bytes together: name fewer, or "
+                f"The images named by address have more than {_MAX_TOTAL_BYTES:,} bytes together: name fewer, or "
                 "smaller ones."
             )
 
 
-def _addresses(request: ModelRequest) -> list[str]:
-    """Each once."""
+def _remote_urls(request: ModelRequest) -> list[str]:
+    """Return the image URLs that are not data URLs, without duplicates, in order."""
     images = (
         part
         for message in request.messages or ()
@@ -150,17 +152,17 @@ def _addresses(request: ModelRequest) -> list[str]:
     return list(dict.fromkeys(image.image_url.url for image in images if image.image_url.url[:5].lower() != "data:"))
 
 
-def _with_data(request: ModelRequest, found: Mapping[str, str]) -> ModelRequest:
-    return replace(request, messages=[_message(message, found) for message in request.messages or ()])
+def _with_data_urls(request: ModelRequest, data_urls: Mapping[str, str]) -> ModelRequest:
+    return replace(request, messages=[_replace_in_message(message, data_urls) for message in request.messages or ()])
 
 
-def _message(message: ChatMessage, found: Mapping[str, str]) -> ChatMessage:
+def _replace_in_message(message: ChatMessage, data_urls: Mapping[str, str]) -> ChatMessage:
     if not isinstance(message.content, list):
         return message
-    return message.model_copy(update={"content": [_part(part, found) for part in message.content]})
+    return message.model_copy(update={"content": [_replace_in_part(part, data_urls) for part in message.content]})
 
 
-def _part(part: Text | Image, found: Mapping[str, str]) -> Text | Image:
-    if isinstance(part, Text) or part.image_url.url not in found:
+def _replace_in_part(part: Text | Image, data_urls: Mapping[str, str]) -> Text | Image:
+    if isinstance(part, Text) or part.image_url.url not in data_urls:
         return part
-    return Image(image_url=ImageUrl(url=found[part.image_url.url], detail=part.image_url.detail))
+    return Image(image_url=ImageUrl(url=data_urls[part.image_url.url], detail=part.image_url.detail))

@@ -1,4 +1,4 @@
-"""What has come of a sample, and what the calls made for it took."""
+"""The state of one sample, and of the provider calls made for it: answer, tokens, costs."""
 
 import asyncio
 import time
@@ -15,14 +15,16 @@ from services.generation.providers.resilience.dispatch import CallProgress
 from shared.contracts.chat import Usage
 from shared.errors import Problem
 
-_KEPT_BYTES = 2 * 1024 * 1024
-_LONG_BYTES = 64 * 1024
-_LEFT_OUT = "Left out because of its size: see the messages or inputs of the log, and its config."
+_MAX_LOGGED_BYTES = 2 * 1024 * 1024
+"""Text of a provider request that is logged whole."""
+_LONG_FIELD_BYTES = 64 * 1024
+"""Fields of a larger request are omitted from the log if their JSON is longer than this."""
+_OMITTED = "Left out because of its size: see the messages or inputs of the log, and its config."
 
 
 @dataclass
 class ProviderCall:
-    """A call, made for one sample or for several, and what it took until now."""
+    """One call to a provider, for one sample or for several, as far as it came."""
 
     prepared: PreparedRequest
     started: float = field(default_factory=time.monotonic)
@@ -31,20 +33,20 @@ class ProviderCall:
     accumulator: StreamAccumulator = field(default_factory=StreamAccumulator)
     """The events of a stream."""
     usage: Usage | None = None
-    """Told at the end, or counted by `count`; with several samples in one request, of all together."""
+    """From the provider, or estimated by `count_tokens`; of all samples of the call together."""
 
-    def record_response(self, completion: ModelResponse) -> None:
-        """A whole answer, or what came with a failure."""
-        self.choices, self.usage = completion.choices, completion.usage
+    def record_response(self, response: ModelResponse) -> None:
+        """Take choices and usage of a whole answer, or of what came with a failure."""
+        self.choices, self.usage = response.choices, response.usage
 
     def record_stream_end(self, problem: Problem | None) -> None:
-        """The stream is over, for whatever reason."""
+        """Take choice and usage of a stream that ended, was broken off (`problem`), or was abandoned by the caller."""
         self.choices, self.usage = [self.accumulator.choice()], self.accumulator.final_usage
-        if problem and (sent := errors.sent_with(problem)):
-            self.usage = sent.usage or self.usage
+        if problem and (partial := errors.partial_response(problem)):
+            self.usage = partial.usage or self.usage
 
-    async def count(self) -> None:
-        """Fill in the tokens that the provider did not tell, if the call may have cost something."""
+    async def count_tokens(self) -> None:
+        """Estimate `usage` in a thread if the provider gave none and the call may have cost something."""
         if self.usage is None and self.progress.may_have_cost:
             self.usage = await asyncio.to_thread(
                 tokens.count_usage, self.prepared.request, self.choices, self.accumulator.usage
@@ -52,69 +54,71 @@ class ProviderCall:
 
     @property
     def costs(self) -> models.Costs | None:
-        """USD; None if nothing was used, or the price is not known."""
+        """USD; None if no tokens are known, or no price."""
         config = self.prepared.request.config
         return models.calculate_costs(config.provider, config.model, self.usage) if self.usage else None
 
-    def body(self) -> Json:
-        """The request as it went out, its large images as tokens, but not a second copy of very long text."""
+    def logged_body(self) -> Json:
+        """Return the request body for logs and answers: large images as blob tokens, very long text left out."""
         body = self.prepared.body
-        if self.prepared.text_bytes <= _KEPT_BYTES:
+        if self.prepared.text_bytes <= _MAX_LOGGED_BYTES:
             return body
-        return {name: _LEFT_OUT if _is_long(value) else value for name, value in body.items()}
+        return {name: _OMITTED if _is_long(value) else value for name, value in body.items()}
 
 
 @dataclass
 class SampleResult:
-    """What came of one sample."""
+    """The outcome of one sample so far."""
 
     call: ProviderCall | None = None
-    """The call it is from, or would have been: the last that was tried."""
-    paid: list[ProviderCall] = field(default_factory=list)
-    """The calls whose tokens stand on its log: all it was the first sample of, since providers count the samples of a
+    """The last call made for it, whether it succeeded or not."""
+    billed_calls: list[ProviderCall] = field(default_factory=list)
+    """The calls whose tokens stand on its log: those it was the first sample of, since providers count the samples of a
     request together."""
-    passed_on: bool = False
-    """Whether any of its text was passed on."""
+    text_sent: bool = False
+    """Whether any of its text was sent to the caller (streams)."""
     choice: Choice | None = None
     response: Json | None = None
+    """What the provider sent, with all samples of the call."""
     own_response: Json | None = None
-    """For its log: of a response that several samples share, its own choice alone."""
+    """`response` for its log: if several samples share it, with its own choice alone."""
     latency: float | None = None
     """Seconds."""
     problem: Problem | None = None
     error: str | None = None
+    """Why it ended if not with a problem: the caller disconnected, or an exception of ours."""
 
     @property
-    def may_fall_back(self) -> bool:
-        """Whether another model may be asked: this one failed, and nothing of its answer was passed on."""
-        return self.problem is not None and self.problem.retryable and not self.passed_on
+    def can_fall_back(self) -> bool:
+        """Whether a fallback model may be called: it failed with a retryable problem, and no text was sent."""
+        return self.problem is not None and self.problem.retryable and not self.text_sent
 
-    async def count(self) -> None:
-        """Fill in the tokens that no provider told."""
-        for call in self.paid:
-            await call.count()
+    async def count_tokens(self) -> None:
+        """Estimate the usage of each billed call that has none."""
+        for call in self.billed_calls:
+            await call.count_tokens()
 
     @property
     def usage(self) -> Usage | None:
-        """Of all calls that were made for it; None if none used anything."""
-        used = [call.usage for call in self.paid if call.usage]
-        return total(used) if used else None
+        """Sum over its billed calls; None if none has any."""
+        known = [call.usage for call in self.billed_calls if call.usage]
+        return sum_usage(known) if known else None
 
     @property
     def costs(self) -> models.Costs | None:
-        """USD, of all calls whose price is known; None if there are none."""
-        known = [costs for call in self.paid if (costs := call.costs)]
+        """USD, sum over its billed calls with a known price; None if there are none."""
+        known = [costs for call in self.billed_calls if (costs := call.costs)]
         return models.Costs(sum(cost.prompt for cost in known), sum(cost.output for cost in known)) if known else None
 
 
-def total(used: list[Usage]) -> Usage:
-    """The sum."""
+def sum_usage(usages: list[Usage]) -> Usage:
+    """Return the field-wise sum; zeros for an empty list."""
     return Usage(
-        prompt_tokens=sum(usage.prompt_tokens for usage in used),
-        generation_tokens=sum(usage.generation_tokens for usage in used),
-        total_tokens=sum(usage.total_tokens for usage in used),
+        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
+        generation_tokens=sum(usage.generation_tokens for usage in usages),
+        total_tokens=sum(usage.total_tokens for usage in usages),
     )
 
 
 def _is_long(value: object) -> bool:
-    return len(to_json(value)) > _LONG_BYTES
+    return len(to_json(value)) > _LONG_FIELD_BYTES

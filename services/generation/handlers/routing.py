@@ -42,7 +42,7 @@ async def delete_redirect(command: DeleteRedirect, deps: Deps) -> Done:
 @router.answers(ListProviderKeys)
 async def list_provider_keys(query: ListProviderKeys, deps: Deps) -> ProviderKeys:
     """Without the keys."""
-    return ProviderKeys(keys=await deps.credentials.listed(query.organisation))
+    return ProviderKeys(keys=await deps.credentials.list_keys(query.organisation))
 
 
 @router.answers(SetProviderKey)
@@ -51,7 +51,7 @@ async def set_provider_key(command: SetProviderKey, deps: Deps) -> ProviderKey:
     known = deps.providers.key_names
     if command.name not in known:
         raise Invalid(f"There is no provider key {command.name!r}; there are {', '.join(sorted(known))}.")
-    key = await deps.credentials.set(
+    key = await deps.credentials.set_key(
         command.organisation, command.name, command.sealed, (command.actor and command.actor.email) or ""
     )
     await _publish(deps, command, "key set")
@@ -61,7 +61,7 @@ async def set_provider_key(command: SetProviderKey, deps: Deps) -> ProviderKey:
 @router.answers(DeleteProviderKey)
 async def delete_provider_key(command: DeleteProviderKey, deps: Deps) -> Done:
     """From the next call on."""
-    await deps.credentials.delete(command.organisation, command.name)
+    await deps.credentials.delete_key(command.organisation, command.name)
     await _publish(deps, command, "key deleted")
     return Done()
 

@@ -36,7 +36,7 @@ class ProjectDeletion:
         """
         now, trace = datetime.now(UTC), telemetry.outgoing().get("traceparent")
         deleted = ProjectDeleted(organisation=organisation, project_id=project_id, at=now, trace=trace)
-        await self._log_writer.close(deleted)
+        await self._log_writer.append_deletion(deleted)
         await self._stores.versions.delete_by_project(organisation, project_id)
         await self._stores.deployments.delete_by_project(organisation, project_id)
         await self._invalidation.publish(

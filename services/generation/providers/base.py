@@ -1,4 +1,4 @@
-"""What a provider is: a `Dialect` translates between our requests and one wire language, and does nothing else."""
+"""The interface between the transport and a provider's wire language (`Dialect`), and what passes over it."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -7,81 +7,84 @@ from typing import Any, Protocol
 from services.generation.models.request import Json, ModelRequest, ModelResponse, ResponseDelta, StreamAccumulator
 
 Framing = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
-"""Cuts a streamed body into events, each a JSON text (or `[DONE]`)."""
+"""Splits a streamed body into events, each a JSON text (or `[DONE]`)."""
 
 
 class Dialect(Protocol):
-    """Pure functions over plain JSON; a module with these functions is one. Reading raises LookupError, TypeError or
-    ValueError on what is not the language."""
+    """Translates between our requests and one wire language; a module with these functions is one.
+
+    All are pure functions over parsed JSON. The reading ones raise LookupError, TypeError or ValueError if the JSON
+    does not have the form the provider documents.
+    """
 
     def url(self, base_url: str, request: ModelRequest) -> str:
-        """Where to send the request."""
+        """Return the URL to send the request to."""
 
     def headers(self, key: str | None) -> dict[str, str]:
-        """How the key is shown."""
+        """Return the headers that carry the key."""
 
     def body(self, request: ModelRequest) -> Json:
-        """What to send."""
+        """Return the request body. Raises Invalid if the language cannot express the request."""
 
-    def read_reply(self, request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401
-        """A whole answer."""
+    def read_response(self, request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401
+        """Parse the body of a response that is not streamed."""
 
     def read_event(self, request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401
-        """One event of a streamed answer."""
+        """Parse one event of a streamed response."""
 
-    def write_reply(self, request: ModelRequest, accumulator: StreamAccumulator) -> Json:
-        """A streamed answer as the provider would have sent it whole: `read_reply` reads the same from it."""
+    def write_response(self, request: ModelRequest, accumulator: StreamAccumulator) -> Json:
+        """Return a streamed response in the form of one that is not: `read_response` reads the same from it."""
 
     def error_detail(self, payload: Any) -> str | None:  # noqa: ANN401
-        """The sentence of an error, or None if `payload` is none."""
+        """Return the message of an error, or None if `payload` is not an error."""
 
 
 @dataclass(frozen=True)
-class Next:
-    """Where the answer is, when the reply to the request only says that work has begun."""
+class FollowUp:
+    """Where to fetch the answer from, if the response only says that work has begun."""
 
     url: str
     after_seconds: float = 0
-    """To wait before asking."""
+    """Delay before the request."""
     cancel_url: str | None = None
-    """POST here ends the work when nobody waits for it any more."""
+    """POST here cancels the work, when the caller has disconnected."""
 
 
 @dataclass(frozen=True)
 class PreparedRequest:
-    """A request ready to be sent."""
+    """A provider request ready to be sent."""
 
     provider: str
     title: str
-    """How the provider is called in errors."""
+    """The provider's name in errors."""
     dialect: Dialect
     url: str
     headers: dict[str, str] = field(repr=False)
     body: Json
     content: bytes = field(repr=False)
-    """`body` as JSON text, images in it whole."""
+    """`body` as JSON text, with image data in place of blob tokens."""
     text_bytes: int
-    """Length of that text before large images were put into it."""
+    """Length of that text with the blob tokens."""
     request: ModelRequest
     framing: Framing
     key: str | None = field(default=None, repr=False)
     sign: "Callable[[PreparedRequest], dict[str, str]] | None" = None
-    """Headers that depend on the whole request, beside `headers`."""
-    follow: "Callable[[PreparedRequest, Any], Next | None] | None" = None
-    """Reads a reply (parsed JSON) and says where to go on, or None when it is the answer itself."""
+    """Returns headers that depend on the whole request, beside `headers`."""
+    follow_up: "Callable[[PreparedRequest, Any], FollowUp | None] | None" = None
+    """Reads a response (parsed JSON) and returns where to go on, or None if it is the answer itself."""
 
 
 @dataclass(frozen=True)
 class StubResponse:
-    """What a provider inside this process answers."""
+    """The response of a provider inside this process."""
 
     status: int = 200
     payload: Json = field(default_factory=dict)
     events: list[Json] | None = None
-    """Instead of `payload`, when a stream was asked for."""
+    """Instead of `payload`, if a stream was requested."""
     delay_seconds: float = 0
-    """Before the answer begins."""
+    """Before the response begins."""
     event_delay_seconds: float = 0
     """Before each event."""
-    breaks: bool = False
-    """The stream ends without an end."""
+    truncated: bool = False
+    """Half of the payload is sent, or the stream ends without `[DONE]`."""

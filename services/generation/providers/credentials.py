@@ -1,6 +1,6 @@
-"""The provider keys an organisation keeps, opened and remembered for the calls that need them."""
+"""Provider keys of organisations: stored encrypted, decrypted and cached for the calls that need them."""
 
-from services.generation.providers.requests import AZURE, AZURE_ENDPOINT
+from services.generation.providers.requests import AZURE_ENDPOINT_KEY, AZURE_KEY
 from services.generation.store import CredentialStore
 from shared.cache import Cache
 from shared.contracts.credentials import ProviderKey
@@ -8,15 +8,16 @@ from shared.errors import NotFound
 from shared.sealing import Seal
 
 _FRESH_SECONDS = 30.0
-"""A change is heard of; this is for the case that it was not."""
+"""A change is announced; this is for the case that the announcement was lost."""
 _STALE_SECONDS = 900.0
-_SHOWN = 4
-_LONG_ENOUGH = 12
-"""A shorter key would be half told by its tail."""
+"""How long cached keys are used while the database is away."""
+_TAIL_CHARACTERS = 4
+_MIN_KEY_CHARACTERS = 12
+"""No tail is shown of a shorter key: it would give away too much of it."""
 
 
 class Credentials:
-    """The store behind a memory. Keys are in clear only here and in the call that uses them."""
+    """The credential store behind a cache. Keys are in clear only here and in the call that uses them."""
 
     def __init__(self, store: CredentialStore, seal: Seal) -> None:
         self._store = store
@@ -28,45 +29,46 @@ class Credentials:
             stale_seconds=_STALE_SECONDS,
         )
 
-    async def of(self, organisation: str, sealed: str | None) -> dict[str, str]:
-        """Keys of a call by name: what came with it, sealed, goes before what the organisation keeps.
+    async def get_keys(self, organisation: str, sealed: str | None) -> dict[str, str]:
+        """Return the keys for a call by name: the call's own (`sealed`, encrypted) win over the organisation's.
 
-        A caller may name an endpoint of its own; the organisation's key is not for it.
+        If the call names its own Azure endpoint, the organisation's Azure key is left out: it is not for that endpoint.
+        Raises Internal if `sealed` was encrypted with another secret.
         """
-        kept = await self._keys.get(organisation, lambda: self._open(organisation))
+        stored = await self._keys.get(organisation, lambda: self._decrypt_stored(organisation))
         if not sealed:
-            return kept
+            return stored
         own = self._seal.open(sealed)
-        if AZURE_ENDPOINT in own:
-            kept = {name: key for name, key in kept.items() if name != AZURE}
-        return kept | own
+        if AZURE_ENDPOINT_KEY in own:
+            stored = {name: key for name, key in stored.items() if name != AZURE_KEY}
+        return stored | own
 
-    async def _open(self, organisation: str) -> dict[str, str]:
+    async def _decrypt_stored(self, organisation: str) -> dict[str, str]:
         keys: dict[str, str] = {}
         for sealed in await self._store.list_encrypted(organisation):
             keys |= self._seal.open(sealed)
         return keys
 
-    async def listed(self, organisation: str) -> list[ProviderKey]:
-        """What people may see."""
+    async def list_keys(self, organisation: str) -> list[ProviderKey]:
+        """Return name and tail of each stored key, by name; never the key."""
         return await self._store.list_all(organisation)
 
-    async def set(self, organisation: str, name: str, sealed: str, by: str) -> ProviderKey:
-        """Keep the key in `sealed` (`{"key": …}`), under a seal of its own."""
+    async def set_key(self, organisation: str, name: str, sealed: str, by: str) -> ProviderKey:
+        """Store the key in `sealed` (`{"key": …}`, encrypted), encrypted again under its name."""
         key = self._seal.open(sealed)["key"]
-        tail = key[-_SHOWN:] if len(key) >= _LONG_ENOUGH else ""
-        kept = await self._store.upsert(organisation, name, tail, self._seal.close({name: key}), by)
+        tail = key[-_TAIL_CHARACTERS:] if len(key) >= _MIN_KEY_CHARACTERS else ""
+        stored = await self._store.upsert(organisation, name, tail, self._seal.close({name: key}), by)
         self.invalidate(organisation)
-        return kept
+        return stored
 
-    async def delete(self, organisation: str, name: str) -> None:
-        """Errors: NotFound."""
+    async def delete_key(self, organisation: str, name: str) -> None:
+        """Delete the stored key. Raises NotFound if there is none of that name."""
         if not await self._store.delete(organisation, name):
             raise NotFound(f"The organisation keeps no key {name!r}.")
         self.invalidate(organisation)
 
     def invalidate(self, organisation: str | None = None) -> None:
-        """Ask the store again; None: for everybody."""
+        """Drop the cached keys of an organisation; of all if None."""
         if organisation is None:
             self._keys.clear()
         else:

@@ -1,4 +1,4 @@
-"""Failures of providers → problems a caller can act on. The HTTP status decides (behaviour.md §1.5).
+"""Maps failures of providers to problems a caller can act on. The HTTP status decides (behaviour.md §1.5).
 
 400 404 409 413 422 …   Invalid 422            the provider refuses this request (a wrong key, with Google: 401), or
                                                withholds its answer (which may have cost something), or has moved (3xx)
@@ -6,7 +6,7 @@
 429                     RateLimited 429        with the provider's Retry-After
 503 529, no connection  Unavailable 503        overloaded or not there: nothing was generated, try again
 other 5xx, 408, 424,    UpstreamFailed 502     it failed on the way; the attempt may have cost something
-silence                                        (424: the model behind AWS Bedrock failed)
+timeout                                        (424: the model behind AWS Bedrock failed)
 """
 
 import re
@@ -20,28 +20,29 @@ from shared.contracts.chat import Usage
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
 
 
-class _Silent(UpstreamFailed):
-    """It took longer than we wait; what it did meanwhile is paid for."""
+class _TimedOut(UpstreamFailed):
+    """No response in time; the provider may charge for what it did meanwhile."""
 
 
-class _Broken(UpstreamFailed):
-    """What it sent is no answer, and what it wrote is paid for."""
+class _InvalidResponse(UpstreamFailed):
+    """The response broke off or cannot be read; the provider may charge for it."""
 
-    sent: ModelResponse | None = None
+    partial_response: ModelResponse | None = None
     """As much of it as can be read."""
 
 
-class _Withheld(Invalid):
-    """The model answered and we do not get it; what it wrote is paid for."""
+class _ResponseWithheld(Invalid):
+    """The model answered, and the provider does not pass the answer on; it may charge for it."""
 
-    sent: ModelResponse | None = None
+    partial_response: ModelResponse | None = None
 
 
-_LONGEST_DETAIL = 2_000
-_TELLING = 8
-"""Characters of a part of a key that is worth hiding."""
+_MAX_MESSAGE_CHARACTERS = 2_000
+"""Of a provider's explanation: all of it would go into the log, the answer, and our own log."""
+_MIN_SECRET_CHARACTERS = 8
+"""Of a part of a key: shorter ones are not masked."""
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
-_KINDS: dict[int, type[Problem]] = {
+_CLASSES: dict[int, type[Problem]] = {
     401: Unauthenticated,
     403: Unauthenticated,
     408: UpstreamFailed,
@@ -51,18 +52,18 @@ _KINDS: dict[int, type[Problem]] = {
     529: Unavailable,
 }
 _WRONG_KEY = re.compile(r"API key (not valid|not found|expired)", re.IGNORECASE)
-"""Google says so with 400: https://ai.google.dev/gemini-api/docs/troubleshooting, 2026-11"""
+"""Google answers 400 with this: https://ai.google.dev/gemini-api/docs/troubleshooting, 2026-11"""
 
 
-def kind(status: int, detail: str | None = None) -> type[Problem]:
-    """The class of problem a provider's status is; `detail` decides only where the status says too little."""
+def problem_class(status: int, detail: str | None = None) -> type[Problem]:
+    """Return the class for a provider's error status; `detail` decides only where the status is ambiguous."""
     if status == 400 and detail and _WRONG_KEY.match(detail):
         return Unauthenticated
-    return _KINDS.get(status) or (Invalid if 400 <= status < 500 else UpstreamFailed)
+    return _CLASSES.get(status) or (Invalid if 400 <= status < 500 else UpstreamFailed)
 
 
 def retry_after_seconds(header: str | None) -> float | None:
-    """`Retry-After` in either of its forms (RFC 9110 §10.2.3); None if it is absent or neither."""
+    """Parse `Retry-After` in either of its forms (RFC 9110 §10.2.3); None if it is absent or neither."""
     if header is None:
         return None
     if _SECONDS.fullmatch(stripped := header.strip()):
@@ -74,79 +75,86 @@ def retry_after_seconds(header: str | None) -> float | None:
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
-def worth_repeating(problem: Problem) -> bool:
-    """Whether the same call may do better in a moment, and cost nothing so far: load, 5xx, no connection."""
+def is_retryable(problem: Problem) -> bool:
+    """Whether the same call may succeed in a moment and has cost nothing so far: load, 5xx, no connection."""
     return type(problem) in {RateLimited, Unavailable, UpstreamFailed}
 
 
-def in_trouble(problem: Problem) -> bool:
-    """Whether the provider fails whatever it is sent. An answer that makes no sense may be due to the question."""
-    return type(problem) in {Unavailable, UpstreamFailed, _Silent}
+def counts_as_failure(problem: Problem) -> bool:
+    """Whether the circuit breaker counts it: not there, 5xx, timeout. An invalid response may be due to the request."""
+    return type(problem) in {Unavailable, UpstreamFailed, _TimedOut}
 
 
-def masked(text: str, key: str | None) -> str:
-    """`text` without the key, which some servers repeat in their errors; of a key of several parts, without each."""
+def mask_key(text: str, key: str | None) -> str:
+    """Return `text` with the key, and each longer part of a key of several parts, replaced by `***`.
+
+    Some servers repeat the key in their errors.
+    """
     for part in (key, *key.split(":")) if key else ():
-        if part == key or len(part) >= _TELLING:
+        if part == key or len(part) >= _MIN_SECRET_CHARACTERS:
             text = text.replace(part, "***")
     return text
 
 
-def refused(title: str, status: int, detail: str | None, retry_after: str | None = None) -> Problem:
-    """The problem for an answer with an error status."""
+def from_status(title: str, status: int, detail: str | None, retry_after: str | None = None) -> Problem:
+    """Return the problem for a status from 300 on; `detail` is the provider's message, `retry_after` the header."""
     if 300 <= status < 400:
         return Invalid(f"{title} has moved (status {status}): its address is not the right one.", origin=title)
     message = detail or f"{title} answered with status {status} and no explanation."
-    return kind(status, detail)(_cut(message), origin=title, retry_after_seconds=retry_after_seconds(retry_after))
+    return problem_class(status, detail)(
+        _truncate(message), origin=title, retry_after_seconds=retry_after_seconds(retry_after)
+    )
 
 
 def unreachable(title: str) -> Problem:
-    """Nothing was sent."""
+    """Return the problem for a connection that could not be made: nothing was sent."""
     return Unavailable(f"{title} cannot be reached.", origin=title, retry_after_seconds=None)
 
 
-def silent(title: str) -> Problem:
-    """It took longer than we wait."""
-    return _Silent(f"{title} did not answer in time.", origin=title)
+def timed_out(title: str) -> Problem:
+    """Return the problem for a response that did not come in time."""
+    return _TimedOut(f"{title} did not answer in time.", origin=title)
 
 
-def broken(title: str, what: str, sent: ModelResponse | None = None) -> Problem:
-    """The answer is not what the provider's documentation promises; `sent` is what could be read of it."""
-    problem = _Broken(_cut(f"{title} {what}"), origin=title)
-    problem.sent = sent
+def invalid_response(title: str, what: str, partial: ModelResponse | None = None) -> Problem:
+    """Return the problem for a response that broke off, reports an error or is not of the documented form.
+
+    `what` completes the sentence that begins with `title`; `partial` is as much of the response as could be read.
+    """
+    problem = _InvalidResponse(_truncate(f"{title} {what}"), origin=title)
+    problem.partial_response = partial
     return problem
 
 
-def withheld(title: str, what: str) -> Problem:
-    """The provider does not give us what its model wrote."""
-    return _Withheld(_cut(f"{title} {what}"), origin=title)
+def response_withheld(title: str, what: str) -> Problem:
+    """Return the problem for an answer that the provider does not pass on; `what` as in `invalid_response`."""
+    return _ResponseWithheld(_truncate(f"{title} {what}"), origin=title)
 
 
-def blocked(title: str, what: str) -> Problem:
-    """The provider did not show the prompt to its model."""
-    return Invalid(_cut(f"{title} {what}"), origin=title)
+def prompt_blocked(title: str, what: str) -> Problem:
+    """Return the problem for a prompt that the provider did not give to its model; `what` as in `invalid_response`."""
+    return Invalid(_truncate(f"{title} {what}"), origin=title)
 
 
-def _cut(sentence: str) -> str:
-    """Some explain at length; all of it would go into the log, the answer, and our own log."""
-    return sentence[:_LONGEST_DETAIL]
+def _truncate(message: str) -> str:
+    return message[:_MAX_MESSAGE_CHARACTERS]
 
 
 @contextmanager
-def telling(reply: Json, usage: Usage | None) -> Iterator[None]:
-    """A problem found while reading `reply` knows the tokens it told."""
+def attach_usage(reply: Json, usage: Usage | None) -> Iterator[None]:
+    """Attach the reply's usage as a partial response to a problem raised inside, unless it has one already."""
     try:
         yield
-    except (_Broken, _Withheld) as problem:
-        problem.sent = problem.sent or ModelResponse([], reply, usage)
+    except (_InvalidResponse, _ResponseWithheld) as problem:
+        problem.partial_response = problem.partial_response or ModelResponse([], reply, usage)
         raise
 
 
-def sent_with(problem: Problem) -> ModelResponse | None:
-    """As much of an answer as came with it."""
-    return problem.sent if isinstance(problem, _Broken | _Withheld) else None
+def partial_response(problem: Problem) -> ModelResponse | None:
+    """Return as much of a response as came with the problem."""
+    return problem.partial_response if isinstance(problem, _InvalidResponse | _ResponseWithheld) else None
 
 
 def may_have_cost(problem: Problem) -> bool:
-    """Whether the model may have worked before it came to this."""
-    return isinstance(problem, UpstreamFailed | _Withheld)
+    """Whether the provider may charge for the failed call: the model may have worked before it failed."""
+    return isinstance(problem, UpstreamFailed | _ResponseWithheld)

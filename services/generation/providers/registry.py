@@ -1,4 +1,4 @@
-"""Every provider is a row. A row on a known wire language is all that a new provider needs."""
+"""The providers that can be called, a `ProviderSpec` each: all that a new one with a known wire language needs."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from typing import get_args
 
 from services.generation.models.features import Feature
 from services.generation.models.request import Json, ModelRequest
-from services.generation.providers.base import Dialect, Framing, Next, PreparedRequest
+from services.generation.providers.base import Dialect, FollowUp, Framing, PreparedRequest
 from services.generation.providers.dialects import (
     anthropic,
     aws,
@@ -24,92 +24,94 @@ from services.generation.providers.transport import stream_framing
 from services.generation.settings import CompatibleProvider
 from shared.contracts.projects import ModelConfig
 
-Check = Callable[[ModelConfig], None]
+CheckConfig = Callable[[ModelConfig], None]
+"""Raises Invalid for a config that could not work."""
 Quirk = Callable[[Json], Json]
-Settings = Mapping[str, str]
-"""Environment variables, and the keys of a call by the names of `provider_api_keys`."""
+"""Returns a changed request body (`dialects/quirks.py`)."""
+Variables = Mapping[str, str]
+"""Values by name: of the environment, or of `provider_api_keys`."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """What we know of one provider."""
+class ProviderSpec:
+    """How one provider is called."""
 
     name: str
     title: str
     dialect: Dialect
     base_url: str
     base_url_variable: str | None = None
-    """Environment variable that replaces `base_url`: a proxy, or another server of the same language."""
+    """Environment variable that overrides `base_url`: a proxy, or another server of the same language."""
     key_variable: str | None = None
-    """Environment variable of the installation's own key. None: this provider knows no keys."""
+    """Environment variable of the installation's own key. None: the provider takes no key."""
     key_optional: bool = False
-    """Whether it may be called without a key (a server of one's own)."""
-    find_key: Callable[[Settings], str | None] | None = None
-    """Instead of reading `key_variable` alone, when the installation's own key has several parts."""
-    find_address: Callable[[Settings, Settings], str | None] | None = None
-    """Base address from the environment and the keys, when it is not one for all; None: it is not known."""
+    """Whether it may be called without a key (self-hosted servers)."""
+    find_key: Callable[[Variables], str | None] | None = None
+    """Instead of reading `key_variable` alone, if the installation's own key has several parts."""
+    find_base_url: Callable[[Variables, Variables], str | None] | None = None
+    """Returns the base URL from the environment and the keys, if it is not a constant; None if it is not known."""
     url: Callable[[str, ModelRequest], str] | None = None
-    """Instead of the dialect's, when the same language is spoken at other paths."""
+    """Replaces the dialect's, if paths differ."""
     headers: Callable[[str | None], dict[str, str]] | None = None
-    """Instead of the dialect's, when the key is shown another way."""
-    several: bool = False
-    """Whether one request may ask for several samples; else each sample is a request."""
+    """Replaces the dialect's, if the key is sent another way."""
+    supports_n: bool = False
+    """Whether one request may ask for several samples (`n`); else each sample is a request."""
     chat_models: re.Pattern[str] | None = None
-    """Models that only chat: a completion goes to them as one user message."""
+    """Models with a chat endpoint only: a completion is sent to them as one user message."""
     lacks: frozenset[Feature] = frozenset()
-    """What none of its models can do through this language."""
+    """Features that none of its models has through this API; requests that need one are refused."""
     inline_images: bool = False
-    """Whether it takes images as data only: those named by address are fetched first."""
-    framing: Framing = stream_framing.data
+    """Whether it takes images as data only: images given by URL are fetched first."""
+    framing: Framing = stream_framing.sse_data
     sign: Callable[[PreparedRequest], dict[str, str]] | None = None
-    follow: Callable[[PreparedRequest, Json], Next | None] | None = None
+    follow_up: Callable[[PreparedRequest, Json], FollowUp | None] | None = None
     quirk: Quirk | None = None
-    """Last change to what is sent."""
-    check: Check | None = None
-    """Refuses configs that could not work, before anything is sent."""
+    """Last change to the request body."""
+    check_config: CheckConfig | None = None
+    """Called before anything is sent."""
 
 
 _ANY = re.compile("")
 _OPENAI_CHAT = re.compile(r"(ft:)?(gpt-(?!3\.5-turbo-instruct)|chatgpt-|o\d)")
 _AZURE_CHAT = re.compile(r"(?!.*(instruct|davinci|babbage))")
-"""Deployments have any name; those of the few completion models are taken to tell."""
+"""Deployments have any name; those with one of these words in it are taken for completion models."""
 _SYSTEM_TEXT: frozenset[Feature] = frozenset({"images in the system message"})
 
-ROWS: dict[str, Row] = {
-    row.name: row
-    for row in (
+PROVIDER_SPECS: dict[str, ProviderSpec] = {
+    spec.name: spec
+    for spec in (
         # https://developers.openai.com/api/docs/api-reference/chat/create, 2026-11
-        Row(
+        ProviderSpec(
             name="openai",
             title="OpenAI",
             dialect=openai,
             base_url="https://api.openai.com/v1",
             base_url_variable="OPENAI_BASE_URL",
             key_variable="OPENAI_API_KEY",
-            several=True,
+            supports_n=True,
             chat_models=_OPENAI_CHAT,
             lacks=_SYSTEM_TEXT,
-            quirk=quirks.reasoning,
+            quirk=quirks.reasoning_models,
         ),
         # https://learn.microsoft.com/azure/ai-foundry/openai/reference, 2026-11
-        Row(
+        ProviderSpec(
             name="openai_azure",
             title="Azure OpenAI",
             dialect=openai,
-            base_url=azure.UNKNOWN,
+            base_url=azure.MISSING_ENDPOINT,
             base_url_variable=azure.ENDPOINT_VARIABLE,
             key_variable="AZURE_OPENAI_API_KEY",
-            find_address=azure.find_address,
+            find_base_url=azure.find_base_url,
             url=azure.url,
             headers=azure.headers,
-            several=True,
+            supports_n=True,
             chat_models=_AZURE_CHAT,
             lacks=_SYSTEM_TEXT,
-            quirk=quirks.reasoning,
-            check=azure.check,
+            quirk=quirks.reasoning_models,
+            check_config=azure.check,
         ),
         # https://console.groq.com/docs/openai (`n` must be 1), https://console.groq.com/docs/api-reference, 2026-11
-        Row(
+        ProviderSpec(
             name="groq",
             title="Groq",
             dialect=openai,
@@ -118,22 +120,22 @@ ROWS: dict[str, Row] = {
             key_variable="GROQ_API_KEY",
             chat_models=_ANY,
             lacks=frozenset({"logprobs", "penalties"}),
-            quirk=quirks.unpenalised,
+            quirk=quirks.without_zero_penalties,
         ),
         # https://docs.mistral.ai/api/endpoint/chat, 2026-11
-        Row(
+        ProviderSpec(
             name="mistral",
             title="Mistral",
             dialect=openai,
             base_url="https://api.mistral.ai/v1",
             base_url_variable="MISTRAL_BASE_URL",
             key_variable="MISTRAL_API_KEY",
-            several=True,
+            supports_n=True,
             chat_models=_ANY,
             quirk=quirks.mistral,
         ),
         # https://api-docs.deepseek.com/api/create-chat-completion, 2026-11
-        Row(
+        ProviderSpec(
             name="deepseek",
             title="DeepSeek",
             dialect=openai,
@@ -144,19 +146,19 @@ ROWS: dict[str, Row] = {
             lacks=frozenset({"images", "JSON schemas", "seed"}),
         ),
         # https://docs.together.ai/reference/chat-completions-1, 2026-11
-        Row(
+        ProviderSpec(
             name="together",
             title="Together",
             dialect=openai,
             base_url="https://api.together.xyz/v1",
             base_url_variable="TOGETHER_BASE_URL",
             key_variable="TOGETHER_API_KEY",
-            several=True,
+            supports_n=True,
             lacks=frozenset({"suffix"}),
             quirk=quirks.together,
         ),
         # https://openrouter.ai/docs/api/reference/overview, 2026-11
-        Row(
+        ProviderSpec(
             name="openrouter",
             title="OpenRouter",
             dialect=openai,
@@ -166,30 +168,30 @@ ROWS: dict[str, Row] = {
             lacks=frozenset({"suffix"}),
         ),
         # https://docs.fireworks.ai/api-reference/post-chatcompletions, 2026-11
-        Row(
+        ProviderSpec(
             name="fireworks",
             title="Fireworks",
             dialect=openai,
             base_url="https://api.fireworks.ai/inference/v1",
             base_url_variable="FIREWORKS_BASE_URL",
             key_variable="FIREWORKS_API_KEY",
-            several=True,
+            supports_n=True,
             lacks=frozenset({"suffix"}),
         ),
         # https://docs.x.ai/docs/api-reference#chat-completions, 2026-11
-        Row(
+        ProviderSpec(
             name="xai",
             title="xAI",
             dialect=openai,
             base_url="https://api.x.ai/v1",
             base_url_variable="XAI_BASE_URL",
             key_variable="XAI_API_KEY",
-            several=True,
+            supports_n=True,
             chat_models=_ANY,
-            quirk=quirks.unpenalised,
+            quirk=quirks.without_zero_penalties,
         ),
         # https://docs.perplexity.ai/api-reference/sonar-post, 2026-11
-        Row(
+        ProviderSpec(
             name="perplexity",
             title="Perplexity",
             dialect=openai,
@@ -201,7 +203,7 @@ ROWS: dict[str, Row] = {
             quirk=quirks.perplexity,
         ),
         # https://inference-docs.cerebras.ai/api-reference/chat-completions, 2026-11
-        Row(
+        ProviderSpec(
             name="cerebras",
             title="Cerebras",
             dialect=openai,
@@ -209,10 +211,10 @@ ROWS: dict[str, Row] = {
             base_url_variable="CEREBRAS_BASE_URL",
             key_variable="CEREBRAS_API_KEY",
             chat_models=_ANY,
-            quirk=quirks.unpenalised,
+            quirk=quirks.without_zero_penalties,
         ),
         # https://docs.ollama.com/api/openai-compatibility, 2026-11
-        Row(
+        ProviderSpec(
             name="ollama",
             title="Ollama",
             dialect=openai,
@@ -224,7 +226,7 @@ ROWS: dict[str, Row] = {
             inline_images=True,
         ),
         # https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html, 2026-11
-        Row(
+        ProviderSpec(
             name="vllm",
             title="vLLM",
             dialect=openai,
@@ -232,11 +234,11 @@ ROWS: dict[str, Row] = {
             base_url_variable="VLLM_BASE_URL",
             key_variable="VLLM_API_KEY",
             key_optional=True,
-            several=True,
+            supports_n=True,
             lacks=frozenset({"suffix"}),
         ),
         # https://lmstudio.ai/docs/developer/openai-compat/chat-completions, 2026-11
-        Row(
+        ProviderSpec(
             name="lmstudio",
             title="LM Studio",
             dialect=openai,
@@ -248,7 +250,7 @@ ROWS: dict[str, Row] = {
             inline_images=True,
         ),
         # https://replicate.com/docs/reference/http, 2026-11
-        Row(
+        ProviderSpec(
             name="replicate",
             title="Replicate",
             dialect=replicate,
@@ -256,12 +258,12 @@ ROWS: dict[str, Row] = {
             base_url_variable="REPLICATE_BASE_URL",
             key_variable="REPLICATE_API_TOKEN",
             lacks=frozenset(get_args(Feature)) - {"seed", "stop sequences"},
-            framing=replicate.frames,
-            sign=replicate.prefer,
-            follow=replicate.follow,
-            check=replicate.check,
+            framing=replicate.sse_events,
+            sign=replicate.prefer_wait,
+            follow_up=replicate.follow_up,
+            check_config=replicate.check,
         ),
-        Row(
+        ProviderSpec(
             name="anthropic",
             title="Anthropic",
             dialect=anthropic,
@@ -271,7 +273,7 @@ ROWS: dict[str, Row] = {
             chat_models=_ANY,
             lacks=frozenset({"images in the system message", "JSON mode", "seed", "logprobs", "suffix", "penalties"}),
         ),
-        Row(
+        ProviderSpec(
             name="bedrock",
             title="AWS Bedrock",
             dialect=bedrock,
@@ -279,16 +281,16 @@ ROWS: dict[str, Row] = {
             base_url_variable="BEDROCK_BASE_URL",
             key_variable="AWS_BEARER_TOKEN_BEDROCK",
             find_key=aws.find_key,
-            find_address=aws.find_address,
+            find_base_url=aws.find_base_url,
             chat_models=_ANY,
             lacks=frozenset({"images in the system message", "JSON mode", "seed", "logprobs", "suffix", "penalties"}),
             inline_images=True,
-            framing=aws.frames,
+            framing=aws.event_stream,
             sign=aws.sign,
         ),
-        # Images by address need their MIME type, which no address tells, and not every model takes them:
+        # Images by URL need their MIME type, which a URL does not tell, and not every model takes them:
         # https://ai.google.dev/gemini-api/docs/file-input-methods, 2026-11
-        Row(
+        ProviderSpec(
             name="google",
             title="Google",
             dialect=gemini,
@@ -300,8 +302,8 @@ ROWS: dict[str, Row] = {
             lacks=frozenset({"images in the system message"}),
             inline_images=True,
         ),
-        # It tells log probabilities of what was written only, never of the likeliest n.
-        Row(
+        # It returns log probabilities of the tokens it wrote only, never of the n likeliest.
+        ProviderSpec(
             name="cohere",
             title="Cohere",
             dialect=cohere,
@@ -312,33 +314,35 @@ ROWS: dict[str, Row] = {
             chat_models=_ANY,
             lacks=frozenset({"images in the system message", "logprobs"}),
         ),
-        Row(name="mock", title="Mock", dialect=openai, base_url=mock.BASE_URL, several=True, check=mock.check),
+        ProviderSpec(
+            name="mock", title="Mock", dialect=openai, base_url=mock.BASE_URL, supports_n=True, check_config=mock.check
+        ),
     )
 }
 
 
-def compatible(providers: Mapping[str, CompatibleProvider]) -> dict[str, Row]:
-    """Rows for servers that only this installation knows. Errors: ValueError (name taken, unknown feature)."""
-    rows = {}
-    for name, given in providers.items():
-        unknown = given.lacks.difference(get_args(Feature))
-        if name in ROWS:
+def compatible_specs(providers: Mapping[str, CompatibleProvider]) -> dict[str, ProviderSpec]:
+    """Return specs for `EVERLOOP_COMPATIBLE_PROVIDERS`. Raises ValueError (name taken, unknown feature)."""
+    specs = {}
+    for name, provider in providers.items():
+        unknown = provider.lacks.difference(get_args(Feature))
+        if name in PROVIDER_SPECS:
             raise ValueError(f"EVERLOOP_COMPATIBLE_PROVIDERS: {name!r} is a provider already; choose another name.")
         if unknown:
             raise ValueError(
                 f"EVERLOOP_COMPATIBLE_PROVIDERS: {name!r} cannot lack {min(unknown)!r}; what can be lacking is "
                 f"{', '.join(get_args(Feature))}."
             )
-        rows[name] = Row(
+        specs[name] = ProviderSpec(
             name=name,
-            title=given.title or name,
+            title=provider.title or name,
             dialect=openai,
-            base_url=given.base_url,
-            key_variable=given.key_variable,
-            lacks=frozenset(feature for feature in get_args(Feature) if feature in given.lacks),
+            base_url=provider.base_url,
+            key_variable=provider.key_variable,
+            lacks=frozenset(feature for feature in get_args(Feature) if feature in provider.lacks),
         )
-    return rows
+    return specs
 
 
 IN_PROCESS = {mock.BASE_URL: mock.answer}
-"""Providers that need no network, by address."""
+"""Providers that need no network: handlers by base URL (`Client`)."""

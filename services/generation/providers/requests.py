@@ -1,4 +1,4 @@
-"""From a request to the calls that answer it: which row, which address, whose key."""
+"""Prepares provider requests: finds provider, base URL and key for a config, and has the dialect write the body."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,92 +10,97 @@ from services.generation.models.features import check_features, validate_request
 from services.generation.models.request import ModelRequest
 from services.generation.providers.base import PreparedRequest
 from services.generation.providers.dialects import openai
-from services.generation.providers.registry import ROWS, Row
+from services.generation.providers.registry import PROVIDER_SPECS, ProviderSpec
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid, Unauthenticated
 
-AZURE = "openai_azure"
-AZURE_ENDPOINT = "openai_azure_endpoint"
-"""Not a key, but kept and sent like one."""
+AZURE_KEY = "openai_azure"
+"""Name in `provider_api_keys`."""
+AZURE_ENDPOINT_KEY = "openai_azure_endpoint"
+"""Name in `provider_api_keys`: not a key, but stored and sent like one."""
 LOCAL_MODEL = "smollm2-135m-instruct"
-"""Comes with the installation; any config with provider `openai` and this model is answered on this machine."""
+"""Comes with the installation; any config with provider `openai` and this model is served on this machine."""
 
 
 class Providers:
-    """The rows, with this installation's addresses and keys."""
+    """The registered providers, with the base URLs and keys of this installation."""
 
     def __init__(
-        self, environment: Mapping[str, str], local_model_url: str | None, more: Mapping[str, Row] | None = None
+        self,
+        environment: Mapping[str, str],
+        local_model_url: str | None,
+        extra: Mapping[str, ProviderSpec] | None = None,
     ) -> None:
-        """`more` rows stand beside `ROWS`, or in their place."""
+        """`environment` holds the installation's keys and base URLs; `extra` providers are added to `PROVIDER_SPECS` or
+        replace them."""
         self._environment = environment
-        self._rows = ROWS | dict(more or {})
-        self._local = local_model_url and Row(
+        self._specs = PROVIDER_SPECS | dict(extra or {})
+        self._local = local_model_url and ProviderSpec(
             name="openai", title="Local model", dialect=openai, base_url=local_model_url
         )
 
     @property
     def names(self) -> frozenset[str]:
-        """The providers that can be called."""
-        return frozenset(self._rows)
+        """Values of `provider` that can be called."""
+        return frozenset(self._specs)
 
     @property
     def key_names(self) -> frozenset[str]:
-        """The names of the keys they take, as in `provider_api_keys`."""
-        return frozenset(name for name, row in self._rows.items() if row.key_variable) | {AZURE_ENDPOINT}
+        """Names in `provider_api_keys` that are known."""
+        return frozenset(name for name, spec in self._specs.items() if spec.key_variable) | {AZURE_ENDPOINT_KEY}
 
-    def calls(self, request: ModelRequest, keys: Mapping[str, str]) -> list[PreparedRequest]:
-        """What to send so that `request.samples` samples come back, in their order.
+    def prepare(self, request: ModelRequest, keys: Mapping[str, str]) -> list[PreparedRequest]:
+        """Return what to send so that `request.samples` samples come back, in order: one request, or one a sample.
 
-        `keys` are the caller's own and go before the installation's. Errors: Invalid, Unauthenticated (no key).
+        `keys` (by name) win over the installation's. Raises Invalid, Unauthenticated (no key).
         """
-        row = self.row(request.config)
-        if row.check:
-            row.check(request.config)
-        if _chats_only(row, request):
+        spec = self.spec(request.config)
+        if spec.check_config:
+            spec.check_config(request.config)
+        if _is_chat_only(spec, request):
             request = _as_chat(request)
         validate_request(request)
-        check_features(request, row.lacks, row.title)
+        check_features(request, spec.lacks, spec.title)
         models.check_model_supports(request)
-        key = self._key(row, keys)
-        base_url = self._address(row, keys)
-        together = row.several and not request.stream
-        each = request if together else replace(request, samples=1)
-        body = row.dialect.body(each)
-        body = row.quirk(body) if row.quirk else body
+        key = self._key(spec, keys)
+        base_url = self._base_url(spec, keys)
+        single = spec.supports_n and not request.stream
+        each = request if single else replace(request, samples=1)
+        body = spec.dialect.body(each)
+        body = spec.quirk(body) if spec.quirk else body
         content = to_json(body)
         prepared = PreparedRequest(
-            provider=row.name,
-            title=row.title,
-            dialect=row.dialect,
-            url=(row.url or row.dialect.url)(base_url, each),
-            headers=(row.headers or row.dialect.headers)(key),
+            provider=spec.name,
+            title=spec.title,
+            dialect=spec.dialect,
+            url=(spec.url or spec.dialect.url)(base_url, each),
+            headers=(spec.headers or spec.dialect.headers)(key),
             body=body,
             content=content,
             text_bytes=len(content),
             request=each,
             key=key,
-            framing=row.framing,
-            sign=row.sign,
-            follow=row.follow,
+            framing=spec.framing,
+            sign=spec.sign,
+            follow_up=spec.follow_up,
         )
-        return [prepared] if together else [prepared] * request.samples
+        return [prepared] if single else [prepared] * request.samples
 
-    def needs_budget(self, request: ModelRequest) -> bool:
-        """Whether `remaining_output_tokens` is needed: OpenAI's chat goes on to the end of the context by itself.
+    def needs_token_budget(self, request: ModelRequest) -> bool:
+        """Whether `remaining_output_tokens` must be worked out: `max_tokens` is -1 and the model's limits are known.
 
-        Errors: those of `row`.
+        Not for OpenAI's chat, which goes on to the end of the context window by itself. Raises as `spec` does.
         """
-        row = self.row(request.config)
+        spec = self.spec(request.config)
         config = request.config
         if config.max_tokens != -1 or models.find_model(config.provider, config.model) is None:
             return False
-        chats = request.messages is not None or _chats_only(row, request)
-        return not (chats and row.dialect is openai)
+        is_chat = request.messages is not None or _is_chat_only(spec, request)
+        return not (is_chat and spec.dialect is openai)
 
-    def row(self, config: ModelConfig) -> Row:
-        """Who answers this config. Errors: Invalid (no such provider; the local model does not run)."""
+    def spec(self, config: ModelConfig) -> ProviderSpec:
+        """Return the provider of a config. Raises Invalid (no such provider; the local model is not running)."""
         if config.provider == "openai" and config.model == LOCAL_MODEL:
             if not self._local:
                 raise Invalid(
@@ -103,45 +108,47 @@ class Providers:
                     "EVERLOOP_LOCAL_MODEL_URL to a server that has it."
                 )
             return self._local
-        row = self._rows.get(config.provider)
-        if row is None:
-            known = ", ".join(sorted(self._rows))
+        spec = self._specs.get(config.provider)
+        if spec is None:
+            known = ", ".join(sorted(self._specs))
             raise Invalid(f"provider {config.provider!r} is not one this installation can call; it knows {known}.")
-        return row
+        return spec
 
-    def _address(self, row: Row, keys: Mapping[str, str]) -> str:
-        if row.find_address:
-            address = row.find_address(self._environment, keys)
-            if address is None:
-                raise Invalid(f"The address of {row.title} is not known: {row.base_url}")
+    def _base_url(self, spec: ProviderSpec, keys: Mapping[str, str]) -> str:
+        if spec.find_base_url:
+            base_url = spec.find_base_url(self._environment, keys)
+            if base_url is None:
+                raise Invalid(f"The address of {spec.title} is not known: {spec.base_url}")
         else:
-            address = (row.base_url_variable and self._environment.get(row.base_url_variable)) or row.base_url
-        return address.rstrip("/")
+            base_url = (spec.base_url_variable and self._environment.get(spec.base_url_variable)) or spec.base_url
+        return base_url.rstrip("/")
 
-    def _key(self, row: Row, keys: Mapping[str, str]) -> str | None:
-        if row.key_variable is None:
+    def _key(self, spec: ProviderSpec, keys: Mapping[str, str]) -> str | None:
+        if spec.key_variable is None:
             return None
-        own = row.find_key(self._environment) if row.find_key else self._environment.get(row.key_variable)
-        key = keys.get(row.name) or own
-        if not key and not row.key_optional:
+        own = spec.find_key(self._environment) if spec.find_key else self._environment.get(spec.key_variable)
+        key = keys.get(spec.name) or own
+        if not key and not spec.key_optional:
             raise Unauthenticated(
-                f"There is no key for {row.title}: send provider_api_keys.{row.name} with the request, keep one for "
-                f"the organisation (PUT /api/provider-keys/{row.name}), or set {row.key_variable} where Everloop runs.",
-                origin=row.title,
+                f"There is no key for {spec.title}: send provider_api_keys.{spec.name} with the request, keep one for "
+                f"the organisation (PUT /api/provider-keys/{spec.name}), or set {spec.key_variable} "
+                "where Everloop runs.",
+                origin=spec.title,
             )
         return key or None
 
 
-def _chats_only(row: Row, request: ModelRequest) -> bool:
-    """Whether this completion goes to a model that only chats."""
+def _is_chat_only(spec: ProviderSpec, request: ModelRequest) -> bool:
+    """Whether this is a completion for a model that has a chat endpoint only."""
     if request.prompt is None:
         return False
     model = models.find_model(request.config.provider, request.config.model)
-    by_name = row.chat_models is not None and row.chat_models.match(request.config.model) is not None
+    by_name = spec.chat_models is not None and spec.chat_models.match(request.config.model) is not None
     return by_name or (model is not None and model.kind == "chat")
 
 
 def _as_chat(request: ModelRequest) -> ModelRequest:
+    """Turn a completion into a chat with the prompt as its user message. Raises Invalid if it has a suffix."""
     if request.suffix is not None:
         raise Invalid(f"The model {request.config.model!r} only chats: it cannot write before a suffix.")
     message = ChatMessage(role="user", content=request.prompt)

@@ -1,7 +1,7 @@
-"""A CLIENT span for each call, with the attributes of OpenTelemetry's GenAI conventions.
+"""A CLIENT span for each provider call, with the attributes of OpenTelemetry's GenAI conventions.
 
-https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/, 2025-10. Message text only if it is asked for, and
-never of a call that shall not be saved.
+https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/, 2025-10. Message text only if the setting asks for it,
+and never of a call with `save: false`.
 """
 
 from collections.abc import Iterator
@@ -27,28 +27,28 @@ from shared.errors import Problem
 
 
 class CallSpan:
-    """What is known of the answer goes on the span at its end."""
+    """The span of one call; attributes of a streamed response are set when it ends."""
 
     def __init__(self, span: Span, *, with_content: bool) -> None:
         self._span = span
         self._with_content = with_content
-        self._joined: StreamAccumulator | None = None
+        self._accumulator: StreamAccumulator | None = None
 
-    def add(self, chunk: ResponseDelta) -> None:
-        """An event of a streamed answer."""
+    def add_delta(self, delta: ResponseDelta) -> None:
+        """Take an event of a streamed response."""
         if self._span.is_recording():
-            self._joined = self._joined or StreamAccumulator()
-            self._joined.add(chunk)
+            self._accumulator = self._accumulator or StreamAccumulator()
+            self._accumulator.add(delta)
 
-    def completed(self, completion: ModelResponse) -> None:
-        """A whole answer."""
+    def set_response(self, response: ModelResponse) -> None:
+        """Set the attributes of a response that is not streamed."""
         if self._span.is_recording():
-            self._answered(completion.choices, completion.usage, completion.raw.get("model"), completion.raw.get("id"))
+            self._set_response(response.choices, response.usage, response.raw.get("model"), response.raw.get("id"))
 
     def end(self) -> None:
-        """Whatever came of a stream."""
-        if (accumulator := self._joined) is not None:
-            self._answered(
+        """Set the attributes of the stream as far as it came, and end the span."""
+        if (accumulator := self._accumulator) is not None:
+            self._set_response(
                 [accumulator.choice()],
                 accumulator.usage,
                 accumulator.response_fields.get("model"),
@@ -56,14 +56,16 @@ class CallSpan:
             )
         self._span.end()
 
-    def _answered(self, choices: list[Choice], usage: Usage | None, model: str | None, answer: str | None) -> None:
+    def _set_response(
+        self, choices: list[Choice], usage: Usage | None, model: str | None, response_id: str | None
+    ) -> None:
         attributes: dict[str, AttributeValue] = {
             "gen_ai.response.finish_reasons": [choice.finish_reason or "" for choice in choices]
         }
         if model:
             attributes["gen_ai.response.model"] = model
-        if answer:
-            attributes["gen_ai.response.id"] = answer
+        if response_id:
+            attributes["gen_ai.response.id"] = response_id
         if usage:
             attributes["gen_ai.usage.input_tokens"] = usage.prompt_tokens
             attributes["gen_ai.usage.output_tokens"] = usage.generation_tokens
@@ -73,27 +75,30 @@ class CallSpan:
 
 
 @contextmanager
-def of(prepared: PreparedRequest) -> Iterator[CallSpan]:
-    """The span of a call. It is not made current: a stream's consumer runs between its events."""
+def call_span(prepared: PreparedRequest) -> Iterator[CallSpan]:
+    """Start and end the span of a call, with an error status if it raises.
+
+    It is not made the current span: the consumer of a stream runs between its events.
+    """
     operation = "chat" if prepared.request.messages is not None else "text_completion"
     span = telemetry.tracer.start_span(f"{operation} {prepared.request.config.model}", kind=SpanKind.CLIENT)
     with_content = prepared.request.save and telemetry.content_wanted()
     if span.is_recording():
-        span.set_attributes(_asked(prepared, operation, with_content=with_content))
-    recorded = CallSpan(span, with_content=with_content)
+        span.set_attributes(_request_attributes(prepared, operation, with_content=with_content))
+    wrapped = CallSpan(span, with_content=with_content)
     try:
-        yield recorded
+        yield wrapped
     except BaseException as error:
-        kind = str(error.status) if isinstance(error, Problem) else type(error).__name__
-        span.set_attribute("error.type", kind)
-        span.set_status(Status(StatusCode.ERROR, kind))
+        error_type = str(error.status) if isinstance(error, Problem) else type(error).__name__
+        span.set_attribute("error.type", error_type)
+        span.set_status(Status(StatusCode.ERROR, error_type))
         raise
     finally:
-        recorded.end()
+        wrapped.end()
 
 
-def _asked(prepared: PreparedRequest, operation: str, *, with_content: bool) -> dict[str, AttributeValue]:
-    config, address = prepared.request.config, urlsplit(prepared.url)
+def _request_attributes(prepared: PreparedRequest, operation: str, *, with_content: bool) -> dict[str, AttributeValue]:
+    config, url = prepared.request.config, urlsplit(prepared.url)
     attributes: dict[str, AttributeValue] = {
         "gen_ai.operation.name": operation,
         "gen_ai.provider.name": prepared.provider,
@@ -101,19 +106,19 @@ def _asked(prepared: PreparedRequest, operation: str, *, with_content: bool) -> 
         "gen_ai.request.temperature": config.temperature,
         "gen_ai.request.top_p": config.top_p,
         "gen_ai.request.choice.count": prepared.request.samples,
-        "server.address": address.hostname or "",
+        "server.address": url.hostname or "",
     }
-    if address.port:
-        attributes["server.port"] = address.port
+    if url.port:
+        attributes["server.port"] = url.port
     if config.max_tokens != -1:
         attributes["gen_ai.request.max_tokens"] = config.max_tokens
     if with_content:
-        attributes["gen_ai.input.messages"] = to_json(_given(prepared.request)).decode()
+        attributes["gen_ai.input.messages"] = to_json(_input_messages(prepared.request)).decode()
     return attributes
 
 
-def _given(request: ModelRequest) -> str | list[Json] | None:
-    """The same for every wire language."""
+def _input_messages(request: ModelRequest) -> str | list[Json] | None:
+    """Return messages or prompt in our form, the same for every wire language."""
     if request.messages is None:
         return request.prompt
     return [message.model_dump(exclude_none=True) for message in request.messages]

@@ -1,5 +1,6 @@
-"""A call that was made is kept, whatever it said."""
+"""Logs of generations: each is appended by itself, reduced if it does not fit, and not interrupted by its caller."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -8,43 +9,125 @@ import pytest
 
 from services.generation.log_writer import LogWriter
 from shared.bus import Bus
-from shared.contracts.logs import LogRecord
+from shared.contracts.generations import GenerationFailed
+from shared.contracts.logs import LogRecord, ProjectDeleted
+from shared.errors import Unavailable
 
 
-class Stream:
-    """What was appended."""
+class RecordingBus:
+    """Keeps what was appended and published."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, unavailable: bool = False) -> None:
         self.records: list[dict[str, Any]] = []
+        self.events: list[tuple[Any, str]] = []
+        self.published = asyncio.Event()
+        self.unavailable = unavailable
 
     async def online(self) -> None:
         """At once."""
 
     async def append(self, _: str, payload: bytes, **__: Any) -> int:
+        if self.unavailable:
+            raise Unavailable("no bus")
         self.records += json.loads(payload)
         return len(self.records)
 
+    async def publish_event(self, event: Any, *, message_id: str) -> None:
+        self.events.append((event, message_id))
+        self.published.set()
 
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        ({"a": "half of a pair: \ud83d"}, "could not be written down"),
-        ({"a": "x" * 8_000_000}, "too large"),
-    ],
+
+def writer(bus: RecordingBus) -> LogWriter:
+    return LogWriter(cast("Bus", bus))
+
+
+def record(log_id: str = "data_1", **fields: Any) -> LogRecord:
+    now = datetime.now(UTC)
+    required = {"id": log_id, "organisation": "tm_1", "project_id": "pr_1", "config_id": "config_1", "created_at": now}
+    return LogRecord(**required | fields)
+
+
+async def records(*given: LogRecord) -> list[LogRecord]:
+    return list(given)
+
+
+FAILED = GenerationFailed(
+    organisation="tm_1", project_id="pr_1", log_ids=["data_1"], status=502, origin="OpenAI", kind="chat"
 )
-async def test_what_cannot_be_written_down_is_kept_without_its_content(content: dict[str, str], told: str) -> None:
-    stream = Stream()
-    record = LogRecord(
-        id="data_1",
-        organisation="tm_1",
-        project_id="pr_1",
-        config_id="config_1",
-        created_at=datetime.now(UTC),
-        prompt_tokens=1000,
-        provider_response=content,
+
+
+class TestAppending:
+    async def test_every_log_is_appended(self) -> None:
+        bus = RecordingBus()
+        await writer(bus).start_append([record("data_1"), record("data_2")])
+        assert {log["id"] for log in bus.records} == {"data_1", "data_2"}
+
+    @pytest.mark.parametrize(
+        ("content", "error"),
+        [
+            ({"a": "half of a pair: \ud83d"}, "could not be written down"),
+            ({"a": "x" * 8_000_000}, "too large"),
+        ],
     )
-    await LogWriter(cast("Bus", stream)).begin([record])
-    (kept,) = stream.records
-    assert (kept["id"], kept["prompt_tokens"]) == ("data_1", 1000)
-    assert "provider_response" not in kept
-    assert told in kept["error"]
+    async def test_a_log_that_cannot_be_encoded_or_sent_is_appended_without_its_content(
+        self, content: dict[str, str], error: str
+    ) -> None:
+        bus = RecordingBus()
+        await writer(bus).start_append([record(prompt_tokens=1000, provider_response=content)])
+        (log,) = bus.records
+        assert (log["id"], log["prompt_tokens"], log["save"]) == ("data_1", 1000, True)
+        assert "provider_response" not in log
+        assert error in log["error"]
+
+    async def test_a_reduced_log_keeps_its_own_error_up_to_a_length(self) -> None:
+        bus = RecordingBus()
+        await writer(bus).start_append([record(error="e" * 20_000, provider_response={"a": "x" * 8_000_000})])
+        assert bus.records[0]["error"] == "e" * 10_000
+
+    async def test_the_task_raises_when_the_stream_is_unavailable(self) -> None:
+        with pytest.raises(Unavailable, match="no bus"):
+            await writer(RecordingBus(unavailable=True)).start_append([record()])
+
+    async def test_a_deletion_is_appended_in_order_after_the_logs(self) -> None:
+        bus = RecordingBus()
+        log_writer = writer(bus)
+        await log_writer.start_append([record()])
+        await log_writer.append_deletion(ProjectDeleted(organisation="tm_1", project_id="pr_1", at=datetime.now(UTC)))
+        assert [each["kind"] for each in bus.records] == ["log", "project_deleted"]
+
+
+class TestFailures:
+    async def test_logs_are_appended_and_the_failure_is_published_once_by_its_first_log(self) -> None:
+        bus = RecordingBus()
+        await writer(bus).write_failure(records(record(error="broke")), FAILED)
+        assert [log["error"] for log in bus.records] == ["broke"]
+        assert bus.events == [(FAILED, "data_1.failed")]
+
+    async def test_without_an_event_nothing_is_published(self) -> None:
+        bus = RecordingBus()
+        await writer(bus).write_failure(records(record()))
+        assert (len(bus.records), bus.events) == (1, [])
+
+    async def test_a_failure_whose_logs_cannot_be_appended_is_neither_published_nor_raised(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        bus = RecordingBus(unavailable=True)
+        await writer(bus).write_failure(records(record()), FAILED)
+        assert bus.events == []
+        assert "was not recorded: no bus" in caplog.text
+
+    async def test_logs_are_made_and_appended_although_the_caller_is_cancelled(self) -> None:
+        bus, may_be_made = RecordingBus(), asyncio.Event()
+
+        async def slow_records() -> list[LogRecord]:
+            await may_be_made.wait()
+            return [record()]
+
+        waiting = asyncio.create_task(writer(bus).write_failure(slow_records(), FAILED))
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        may_be_made.set()
+        async with asyncio.timeout(2):
+            await bus.published.wait()
+        assert [log["id"] for log in bus.records] == ["data_1"]

@@ -1,4 +1,4 @@
-"""Conversations for languages that know the roles user and assistant alone, where turns alternate."""
+"""Conversations for languages that know the roles user and assistant alone and want them to alternate."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,115 +10,115 @@ from shared.contracts.chat import ChatMessage, Image, InlineTool, LinkedTool, Pa
 from shared.errors import Invalid
 
 Role = Literal["user", "assistant"]
-Blocks = Callable[[ChatMessage], list[Json]]
-"""What a message says, in blocks of the provider's language; none if it says nothing."""
+ToBlocks = Callable[[ChatMessage], list[Json]]
+"""Returns a message as content blocks of the provider's language; none if the message is empty."""
 
 
 @dataclass(frozen=True)
-class Turn:
-    """Everything one side says before the other side speaks."""
+class AlternatingMessage:
+    """Consecutive messages of one role as one message of the provider's."""
 
     role: Role
     blocks: list[Json]
 
 
-def take_turns(messages: list[ChatMessage], blocks: Blocks) -> tuple[str, list[Turn]]:
-    """The system messages' text in their order, and the rest as alternating turns.
+def alternate(messages: list[ChatMessage], to_blocks: ToBlocks) -> tuple[str, list[AlternatingMessage]]:
+    """Return the system messages' text in their order, and the other messages merged so that roles alternate.
 
-    Results of tools are the user's turn. Messages that say nothing are left out. A conversation of system messages
-    alone is said by the user: these languages want somebody to answer. Errors: Invalid (nobody says anything).
+    Results of tools have the user's role. Empty messages are left out. A conversation of system messages alone
+    becomes a user message: these languages need one to answer. Raises Invalid if every message is empty.
     """
     system = "\n\n".join(text for message in messages if message.role == "system" if (text := _text(message)))
-    turns: list[Turn] = []
+    merged: list[AlternatingMessage] = []
     for message in messages:
-        if message.role == "system" or not (said := blocks(message)):
+        if message.role == "system" or not (blocks := to_blocks(message)):
             continue
         role: Role = "assistant" if message.role == "assistant" else "user"
-        if turns and turns[-1].role == role:
-            turns[-1].blocks.extend(said)
+        if merged and merged[-1].role == role:
+            merged[-1].blocks.extend(blocks)
         else:
-            turns.append(Turn(role, said))
-    if turns:
-        return system, turns
+            merged.append(AlternatingMessage(role, blocks))
+    if merged:
+        return system, merged
     if not system:
         raise Invalid("messages: there is nothing to answer; send at least one message that says something.")
-    return "", [Turn("user", blocks(ChatMessage(role="user", content=system)))]
+    return "", [AlternatingMessage("user", to_blocks(ChatMessage(role="user", content=system)))]
 
 
 def _text(message: ChatMessage) -> str:
-    return "\n\n".join(part.text for part in parts(message) if isinstance(part, Text))
+    return "\n\n".join(part.text for part in content_parts(message) if isinstance(part, Text))
 
 
-def parts(message: ChatMessage) -> list[Part]:
-    """What a message says, without text that is empty or white space alone."""
+def content_parts(message: ChatMessage) -> list[Part]:
+    """Return a message's content as parts, without text that is empty or white space alone."""
     content = message.content or ""
-    said: list[Part] = [Text(text=content)] if isinstance(content, str) else content
-    return [part for part in said if isinstance(part, Image) or part.text.strip()]
+    parts: list[Part] = [Text(text=content)] if isinstance(content, str) else content
+    return [part for part in parts if isinstance(part, Image) or part.text.strip()]
 
 
 def tool_calls(message: ChatMessage) -> list[ToolCall]:
-    """The calls in an assistant's message. Errors: Invalid (the deprecated form, whose calls have no id)."""
+    """Return the calls in an assistant's message. Raises Invalid if they are in the deprecated form, without an id."""
     if message.tool_call is not None and not message.tool_calls:
         raise Invalid("messages: tool_call has no id, which this provider needs: send tool_calls instead.")
     return message.tool_calls or []
 
 
-def arguments(call: ToolCall) -> Json:
-    """A call's arguments as an object. Errors: Invalid (the text is something else)."""
+def tool_arguments(call: ToolCall) -> Json:
+    """Return a call's arguments as an object. Raises Invalid if their text is something else."""
     try:
-        read = read_json((call.function.arguments or "").strip() or "{}")
+        arguments = read_json((call.function.arguments or "").strip() or "{}")
     except ValueError:
-        read = None
-    if not isinstance(read, dict):
+        arguments = None
+    if not isinstance(arguments, dict):
         raise Invalid(
             f"messages: the arguments of the tool call {call.id!r} must be the text of a JSON object for this provider."
         )
-    return read
+    return arguments
 
 
-def as_sent(text: str | None) -> Any:  # noqa: ANN401 - any JSON
-    """Arguments a model wrote, as its provider would have sent them whole.
+def tool_input(arguments: str | None) -> Any:  # noqa: ANN401 - any JSON
+    """Return arguments a model streamed as text in the form of a response that is not streamed: parsed.
 
-    What broke off is no JSON and stays text; so does what could not be written down as JSON again (half of a
-    surrogate pair, a number without end, nesting without end).
+    Text that is not JSON (it broke off), or could not be written as JSON again (half of a surrogate pair, an infinite
+    number, too deep), stays text.
     """
     try:
-        return read_json(text or "{}", allow_inf_nan=False)
+        return read_json(arguments or "{}", allow_inf_nan=False)
     except ValueError:
-        return text
+        return arguments
 
 
-def inline_image(image: Image) -> tuple[str, str] | None:
-    """Media type and base64 data of an image in a `data:` URL (RFC 2397); None if its URL is an address.
+def parse_data_url(image: Image) -> tuple[str, str] | None:
+    """Return media type and base64 data of an image in a `data:` URL (RFC 2397); None if it has another URL.
 
-    Errors: Invalid (a `data:` URL of another form).
+    Raises Invalid if the `data:` URL is not of the form `data:image/png;base64,<data>`.
     """
     url = image.image_url.url
     if url[:5].lower() != "data:":
         return None
     head, _, data = url[5:].partition(",")
-    media, *parameters = head.lower().split(";")
-    if not media or not data or parameters[-1:] != ["base64"]:
+    media_type, *parameters = head.lower().split(";")
+    if not media_type or not data or parameters[-1:] != ["base64"]:
         raise Invalid("messages: an image's data URL must look like data:image/png;base64,<data>.")
-    return media, data
+    return media_type, data
 
 
-def inline_tool(tool: InlineTool | LinkedTool) -> InlineTool:
-    """The tool itself. Errors: Invalid (it is kept elsewhere)."""
+def require_inline(tool: InlineTool | LinkedTool) -> InlineTool:
+    """Return the tool. Raises Invalid if it is a link that was not replaced by its tool, because there is none."""
     if not isinstance(tool, InlineTool):
         raise Invalid(f"The config links to the tool {tool.id!r}, but this organisation has no tool of that id.")
     return tool
 
 
-def schema(tool: InlineTool) -> Json:
-    """JSON schema of a tool's arguments; these languages want one of every tool."""
+def parameters_schema(tool: InlineTool) -> Json:
+    """Return the JSON schema of a tool's arguments; of any object if it has none, because these languages need one."""
     return tool.parameters or {"type": "object", "properties": {}}
 
 
-def answer_schema(json_schema: Json | None) -> Json:
-    """The schema an answer must follow, with what OpenAI's form says beside it: `{"name", "schema", "strict", …}`.
+def response_schema(json_schema: Json | None) -> Json:
+    """Return `response_format.json_schema` in OpenAI's form, `{"name", "schema", "strict", …}`.
 
-    Errors: Invalid (there is none).
+    A bare schema is wrapped. Raises Invalid if there is none.
     """
     if not json_schema:
         raise Invalid("response_format: type 'json_schema' needs json_schema, as {'name': …, 'schema': {…}}.")

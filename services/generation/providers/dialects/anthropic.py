@@ -18,15 +18,15 @@ from services.generation.models.request import (
     usage_from_counts,
 )
 from services.generation.providers.dialects.alternating_messages import (
-    answer_schema,
-    arguments,
-    as_sent,
-    inline_image,
-    inline_tool,
-    parts,
-    schema,
-    take_turns,
+    alternate,
+    content_parts,
+    parameters_schema,
+    parse_data_url,
+    require_inline,
+    response_schema,
+    tool_arguments,
     tool_calls,
+    tool_input,
 )
 from shared.contracts.chat import (
     ChatMessage,
@@ -55,11 +55,15 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "pause_turn": "stop",
     "refusal": "stop",
 }
-_THEIRS: dict[FinishReason, str] = {"stop": "end_turn", "length": "max_tokens", "tool_call": "tool_use"}
-_OURS = frozenset({"model", "messages", "system", "stream"})
-"""Fields that `other` cannot change: the answer could not be read any more."""
-_BUDGET = 4096
-"""Anthropic insists on a budget; every model since Claude 2 may write so much."""
+_PROVIDER_FINISH_REASONS: dict[FinishReason, str] = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_call": "tool_use",
+}
+_RESERVED_FIELDS = frozenset({"model", "messages", "system", "stream"})
+"""Fields that `other` cannot override: the response could not be read any more."""
+_DEFAULT_MAX_TOKENS = 4096
+"""`max_tokens` is mandatory; every model since Claude 2 may write so much."""
 
 
 def _finish_reason(reason: str | None) -> FinishReason | None:
@@ -70,23 +74,23 @@ def _finish_reason(reason: str | None) -> FinishReason | None:
 
 
 def url(base_url: str, request: ModelRequest) -> str:  # noqa: ARG001
-    """Anthropic's own programs read ANTHROPIC_BASE_URL without `/v1`; both forms are understood."""
+    """Return the URL; `base_url` may lack `/v1`, as ANTHROPIC_BASE_URL does for Anthropic's own programs."""
     return f"{base_url.removesuffix('/v1')}/v1/messages"
 
 
 def headers(key: str | None) -> dict[str, str]:
-    """The key has a header of its own."""
+    """Return the API version, and the key in Anthropic's own header."""
     return {"anthropic-version": _VERSION} | ({"x-api-key": key} if key else {})
 
 
 def body(request: ModelRequest) -> Json:
-    """Everything only when it says something: newer models refuse `temperature` and `top_p` at once, even at 1."""
+    """Return the body; defaults are left out, as newer models refuse `temperature` together with `top_p`, even at 1."""
     config = request.config
-    system, turns = take_turns(request.messages or [], _blocks)
+    system, merged = alternate(request.messages or [], _blocks)
     sent: Json = {
         "model": config.model,
-        "max_tokens": _BUDGET if request.max_output_tokens is None else request.max_output_tokens,
-        "messages": [{"role": turn.role, "content": turn.blocks} for turn in turns],
+        "max_tokens": _DEFAULT_MAX_TOKENS if request.max_output_tokens is None else request.max_output_tokens,
+        "messages": [{"role": message.role, "content": message.blocks} for message in merged],
     }
     optional: Json = {
         "system": system or None,
@@ -99,22 +103,22 @@ def body(request: ModelRequest) -> Json:
         **_tools(request),
     }
     sent |= {key: value for key, value in optional.items() if value is not None}
-    return sent | {key: value for key, value in config.other.items() if key not in _OURS}
+    return sent | {key: value for key, value in config.other.items() if key not in _RESERVED_FIELDS}
 
 
 def _output(request: ModelRequest) -> Json | None:
-    wanted = request.response_format
-    if wanted is None:
+    response_format = request.response_format
+    if response_format is None:
         return None
-    return {"format": {"type": "json_schema", "schema": answer_schema(wanted.json_schema)["schema"]}}
+    return {"format": {"type": "json_schema", "schema": response_schema(response_format.json_schema)["schema"]}}
 
 
 def _tools(request: ModelRequest) -> Json:
-    tools = [inline_tool(tool) for tool in request.config.tools or ()]
+    tools = [require_inline(tool) for tool in request.config.tools or ()]
     if not tools:
         return {}
     written = [
-        {"name": tool.name, "input_schema": schema(tool)}
+        {"name": tool.name, "input_schema": parameters_schema(tool)}
         | ({"description": tool.description} if tool.description else {})
         | ({"strict": tool.strict} if tool.strict is not None else {})
         for tool in tools
@@ -131,17 +135,17 @@ def _tool_choice(choice: ToolChoice | None) -> Json | None:
 
 
 def _blocks(message: ChatMessage) -> list[Json]:
-    said = [_block(message, part) for part in parts(message)]
+    blocks = [_block(message, part) for part in content_parts(message)]
     if message.role == "tool":
         result = {"type": "tool_result", "tool_use_id": message.tool_call_id}
-        return [result | ({"content": said} if said else {})]
+        return [result | ({"content": blocks} if blocks else {})]
     if message.role != "assistant":
-        return said
+        return blocks
     calls = [
-        {"type": "tool_use", "id": call.id, "name": call.function.name, "input": arguments(call)}
+        {"type": "tool_use", "id": call.id, "name": call.function.name, "input": tool_arguments(call)}
         for call in tool_calls(message)
     ]
-    return said + calls
+    return blocks + calls
 
 
 def _block(message: ChatMessage, part: Part) -> Json:
@@ -149,7 +153,7 @@ def _block(message: ChatMessage, part: Part) -> Json:
         return {"type": "text", "text": part.text}
     if message.role == "assistant":
         raise Invalid("messages: Anthropic takes images from the user only; put the image into a user message.")
-    if (inline := inline_image(part)) is None:
+    if (inline := parse_data_url(part)) is None:
         return {"type": "image", "source": {"type": "url", "url": part.image_url.url}}
     media, data = inline
     return {"type": "image", "source": {"type": "base64", "media_type": media, "data": data}}
@@ -158,8 +162,8 @@ def _block(message: ChatMessage, part: Part) -> Json:
 # Reply
 
 
-def read_reply(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
-    """A whole answer; thinking and blocks of tools that run at Anthropic are in `raw` alone."""
+def read_response(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
+    """Parse a response that is not streamed; thinking and blocks of tools that run at Anthropic are in `raw` alone."""
     blocks = reply["content"]
     calls = [_tool_call(block) for block in blocks if block["type"] == "tool_use"]
     text = "".join(block["text"] for block in blocks if block["type"] == "text")
@@ -168,19 +172,19 @@ def read_reply(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN
 
 
 def _tool_call(block: Json) -> ToolCall:
-    given = block["input"]
-    text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    value = block["input"]
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return ToolCall(id=block["id"], function=FunctionCall(name=block["name"], arguments=text))
 
 
-def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
-    """The joined events in the form of a whole answer."""
+def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
+    """Return the accumulated events in the form of a response that is not streamed."""
     choice = accumulator.choice()
     content: list[Json] = [{"type": "text", "text": choice.text}] if choice.text else []
     for call in choice.tool_calls or ():
-        name, given = call.function.name, call.function.arguments
-        content.append({"type": "tool_use", "id": call.id, "name": name, "input": as_sent(given)})
-    stop_reason = _THEIRS[choice.finish_reason] if choice.finish_reason else None
+        name, value = call.function.name, tool_input(call.function.arguments)
+        content.append({"type": "tool_use", "id": call.id, "name": name, "input": value})
+    stop_reason = _PROVIDER_FINISH_REASONS[choice.finish_reason] if choice.finish_reason else None
     reply: Json = accumulator.response_fields | {"content": content, "stop_reason": stop_reason}
     if accumulator.usage:
         prompt, generated = accumulator.usage.prompt_tokens, accumulator.usage.generation_tokens
@@ -192,7 +196,7 @@ def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json: 
 
 
 def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401, ARG001
-    """One event; kinds that are not listed here say nothing of the answer, and new ones may come at any time."""
+    """Parse one event; other types give an empty delta, as Anthropic may add new ones at any time."""
     match event["type"]:
         case "message_start":
             message = event["message"]
@@ -211,7 +215,7 @@ def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN
 
 
 def _block_start(index: int, block: Json) -> ResponseDelta:
-    """The input comes in deltas; here it is empty."""
+    """Parse the start of a block; a tool call's input is empty there and comes in deltas."""
     if block["type"] == "tool_use":
         return ResponseDelta(tool_calls=(ToolCallPart(index, id=block["id"], name=block["name"]),))
     return ResponseDelta(text=block["text"] if block["type"] == "text" else "")
@@ -227,9 +231,9 @@ def _block_delta(index: int, delta: Json) -> ResponseDelta:
 
 
 def _usage(usage: Json | None) -> Usage | None:
-    """Prompt tokens are the sum of those read, those written to the cache, and those read from it.
+    """Return the usage; prompt tokens are the sum of uncached ones, those written to the cache and those read from it.
 
-    https://platform.claude.com/docs/en/build-with-claude/prompt-caching, 2026-11. Events may tell the output alone.
+    https://platform.claude.com/docs/en/build-with-claude/prompt-caching, 2026-11. Events may have the output alone.
     """
     if not isinstance(usage, dict) or not usage:
         return None
@@ -239,7 +243,7 @@ def _usage(usage: Json | None) -> Usage | None:
 
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401
-    """`{"type": "error", "error": {"type": …, "message": …}}`, as a reply and as an event."""
+    """Read `{"type": "error", "error": {"type": …, "message": …}}`, as a response and as an event."""
     if not isinstance(payload, dict) or not payload.get("error"):
         return None
     error = payload["error"]

@@ -1,4 +1,4 @@
-"""Azure OpenAI: OpenAI's language at the addresses of somebody's own deployments.
+"""Azure OpenAI: OpenAI's language at the URLs of a customer's deployments.
 
 https://learn.microsoft.com/azure/ai-foundry/openai/reference, 2026-11
 """
@@ -14,12 +14,12 @@ from shared.errors import Invalid
 ENDPOINT_VARIABLE = "AZURE_OPENAI_ENDPOINT"
 VERSION_VARIABLE = "AZURE_OPENAI_API_VERSION"
 HOSTS_VARIABLE = "EVERLOOP_AZURE_HOSTS"
-UNKNOWN = (
+MISSING_ENDPOINT = (
     f"set {ENDPOINT_VARIABLE} where Everloop runs, or send provider_api_keys.openai_azure_endpoint with the request."
 )
-"""What to do when there is no endpoint."""
-NEWEST_VERSION = "2024-10-21"
-"""Generally available; the ones after it are previews, or dated no more."""
+"""Remedy in the error when there is no endpoint."""
+DEFAULT_VERSION = "2024-10-21"
+"""The newest dated version that is generally available; later ones are previews or have no date."""
 
 _HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com", ".azure-api.net")
 _DEPLOYMENT = re.compile(r"[\w-][\w.-]*")
@@ -27,7 +27,7 @@ _FIELD = "provider_api_keys.openai_azure_endpoint"
 
 
 def check(config: ModelConfig) -> None:
-    """Errors: Invalid (the model is not the name of a deployment)."""
+    """Raises Invalid if the model cannot be the name of a deployment."""
     if not _DEPLOYMENT.fullmatch(config.model):
         raise Invalid(
             f"{config.model!r} cannot be a deployment of Azure OpenAI: model is its name, made of letters, digits, "
@@ -35,27 +35,27 @@ def check(config: ModelConfig) -> None:
         )
 
 
-def find_address(environment: Mapping[str, str], keys: Mapping[str, str]) -> str | None:
-    """Endpoint and version in one; None if there is no endpoint.
+def find_base_url(environment: Mapping[str, str], keys: Mapping[str, str]) -> str | None:
+    """Return endpoint and API version as one URL; None if there is no endpoint.
 
-    A caller's endpoint must be one of Azure's, and comes with the caller's key: the installation's own key is shown to
-    the installation's own endpoint only. Errors: Invalid.
+    A caller's endpoint must be one of Azure's, and come with the caller's key: the installation's own key is sent to
+    the installation's own endpoint only. Raises Invalid.
     """
     endpoint = keys.get("openai_azure_endpoint")
     if endpoint:
-        _trust(endpoint, environment.get(HOSTS_VARIABLE, ""))
+        _check_endpoint(endpoint, environment.get(HOSTS_VARIABLE, ""))
         if not keys.get("openai_azure"):
             raise Invalid(f"{_FIELD} needs provider_api_keys.openai_azure, the key of that endpoint.")
     else:
         endpoint = environment.get(ENDPOINT_VARIABLE)
     if not endpoint:
         return None
-    version = quote(environment.get(VERSION_VARIABLE) or NEWEST_VERSION, safe="")
+    version = quote(environment.get(VERSION_VARIABLE) or DEFAULT_VERSION, safe="")
     return f"{endpoint.rstrip('/')}/openai?api-version={version}"
 
 
-def _trust(endpoint: str, allowed: str) -> None:
-    """A request must not be able to send this service just anywhere."""
+def _check_endpoint(endpoint: str, allowed: str) -> None:
+    """Raise Invalid unless the endpoint is an https URL of Azure or of an allowed host: callers choose it (SSRF)."""
     hosts = {host.strip().lower() for host in allowed.split(",") if host.strip()}
     try:
         parts = urlsplit(endpoint)
@@ -72,7 +72,7 @@ def _trust(endpoint: str, allowed: str) -> None:
 
 
 def url(base_url: str, request: ModelRequest) -> str:
-    """The deployment stands in the path."""
+    """Return the URL, which has the deployment in its path."""
     endpoint, _, version = base_url.partition("?")
     deployment = quote(request.config.model, safe="")
     operation = "chat/completions" if request.messages is not None else "completions"
@@ -80,5 +80,5 @@ def url(base_url: str, request: ModelRequest) -> str:
 
 
 def headers(key: str | None) -> dict[str, str]:
-    """A header of its own."""
+    """Return the key in Azure's own header."""
     return {"api-key": key} if key else {}

@@ -21,15 +21,15 @@ from services.generation.models.request import (
     usage_from_counts,
 )
 from services.generation.providers.dialects.alternating_messages import (
-    answer_schema,
-    arguments,
-    as_sent,
-    inline_image,
-    inline_tool,
-    parts,
-    schema,
-    take_turns,
+    alternate,
+    content_parts,
+    parameters_schema,
+    parse_data_url,
+    require_inline,
+    response_schema,
+    tool_arguments,
     tool_calls,
+    tool_input,
 )
 from shared.contracts.chat import (
     ChatMessage,
@@ -56,17 +56,21 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "malformed_model_output": "stop",
     "malformed_tool_use": "stop",
 }
-_THEIRS: dict[FinishReason, str] = {"stop": "end_turn", "length": "max_tokens", "tool_call": "tool_use"}
-_OURS = frozenset({"model", "modelId", "messages", "system", "stream"})
-"""Fields that `other` cannot change: the answer could not be read any more."""
+_PROVIDER_FINISH_REASONS: dict[FinishReason, str] = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_call": "tool_use",
+}
+_RESERVED_FIELDS = frozenset({"model", "modelId", "messages", "system", "stream"})
+"""Fields that `other` cannot override: the response could not be read any more."""
 _CONVERSE = frozenset(
     {"additionalModelRequestFields", "additionalModelResponseFieldPaths", "guardrailConfig", "inferenceConfig",
      "outputConfig", "performanceConfig", "promptVariables", "requestMetadata", "serviceTier", "toolConfig"}
 )  # fmt: skip
-"""Fields of `other` that are Converse's own; the rest is for the model."""
+"""Fields of `other` that are Converse's own; the rest is sent as `additionalModelRequestFields`."""
 _FORMATS = {"image/png": "png", "image/jpeg": "jpeg", "image/jpg": "jpeg", "image/gif": "gif", "image/webp": "webp"}
 _USER = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{1,256}")
-"""What `requestMetadata` takes."""
+"""Values that `requestMetadata` accepts."""
 
 
 def _finish_reason(reason: str | None) -> FinishReason | None:
@@ -77,28 +81,28 @@ def _finish_reason(reason: str | None) -> FinishReason | None:
 
 
 def url(base_url: str, request: ModelRequest) -> str:
-    """The model may be an ARN, which has slashes."""
+    """Return the URL; the model is quoted, as it may be an ARN, which has slashes."""
     verb = "converse-stream" if request.stream else "converse"
     return f"{base_url}/model/{quote(request.config.model, safe='')}/{verb}"
 
 
 def headers(key: str | None) -> dict[str, str]:
-    """A Bedrock API key is a bearer token; an access key and its secret sign the request (`aws.sign`)."""
+    """Return a Bedrock API key as a bearer token; with an access key the request is signed instead (`aws.sign`)."""
     return {"Authorization": f"Bearer {key}"} if key and ":" not in key else {}
 
 
 def body(request: ModelRequest) -> Json:
-    """`temperature` always, as models differ in what they do by themselves; `top_p` only when it is not 1, as newer
-    models of Anthropic refuse both at once."""
+    """Return the body; `temperature` always, as models differ in their default; `topP` only if not 1, as newer models
+    of Anthropic refuse both together."""
     config = request.config
-    system, turns = take_turns(request.messages or [], _blocks)
+    system, merged = alternate(request.messages or [], _blocks)
     inference: Json = {
         "temperature": config.temperature,
         "topP": None if config.top_p == 1 else config.top_p,
         "maxTokens": request.max_output_tokens,
         "stopSequences": [config.stop] if isinstance(config.stop, str) else config.stop,
     }
-    other = {key: value for key, value in config.other.items() if key not in _OURS}
+    other = {key: value for key, value in config.other.items() if key not in _RESERVED_FIELDS}
     optional: Json = {
         "system": [{"text": system}] if system else None,
         "inferenceConfig": {key: value for key, value in inference.items() if value is not None},
@@ -107,16 +111,16 @@ def body(request: ModelRequest) -> Json:
         "requestMetadata": _metadata(request.user),
         "additionalModelRequestFields": {key: value for key, value in other.items() if key not in _CONVERSE} or None,
     }
-    sent: Json = {"messages": [{"role": turn.role, "content": turn.blocks} for turn in turns]}
+    sent: Json = {"messages": [{"role": message.role, "content": message.blocks} for message in merged]}
     sent |= {key: value for key, value in optional.items() if value is not None}
     sent |= {key: value for key, value in other.items() if key in _CONVERSE}
-    if isinstance(given := other.get("inferenceConfig"), dict):  # what it does not name stays ours
-        sent["inferenceConfig"] = optional["inferenceConfig"] | given
+    if isinstance(overrides := other.get("inferenceConfig"), dict):  # merged field by field
+        sent["inferenceConfig"] = optional["inferenceConfig"] | overrides
     return sent
 
 
 def _metadata(user: str | None) -> Json | None:
-    """Bedrock writes it into the invocation log."""
+    """Return `requestMetadata`, which Bedrock writes into the invocation log. Raises Invalid (characters, length)."""
     if user and not _USER.fullmatch(user):
         raise Invalid("user: AWS Bedrock takes at most 256 letters, digits, spaces and :_@$#=/+,.- there.")
     return {"user": user} if user else None
@@ -125,16 +129,19 @@ def _metadata(user: str | None) -> Json | None:
 def _output(request: ModelRequest) -> Json | None:
     if request.response_format is None:
         return None
-    given = answer_schema(request.response_format.json_schema)
-    written = {"schema": json.dumps(given["schema"])} | {
-        key: given[key] for key in ("name", "description") if given.get(key)
+    schema = response_schema(request.response_format.json_schema)
+    written = {"schema": json.dumps(schema["schema"])} | {
+        key: schema[key] for key in ("name", "description") if schema.get(key)
     }
     return {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": written}}}
 
 
 def _tools(request: ModelRequest) -> Json | None:
-    """Converse has no `none`: the tools are withheld, which it does not take while the conversation has calls."""
-    tools = [inline_tool(tool) for tool in request.config.tools or ()]
+    """Return `toolConfig`, or None without tools or with `tool_choice: none`, which Converse does not have.
+
+    Raises Invalid for `none` if the conversation has tool calls: then Converse requires the tools.
+    """
+    tools = [require_inline(tool) for tool in request.config.tools or ()]
     if request.tool_choice == "none":
         if tools and any(message.tool_calls or message.role == "tool" for message in request.messages or ()):
             raise Invalid(
@@ -151,7 +158,7 @@ def _tools(request: ModelRequest) -> Json | None:
 
 def _tool(tool: InlineTool) -> Json:
     return (
-        {"name": tool.name, "inputSchema": {"json": schema(tool)}}
+        {"name": tool.name, "inputSchema": {"json": parameters_schema(tool)}}
         | ({"description": tool.description} if tool.description else {})
         | ({"strict": tool.strict} if tool.strict is not None else {})
     )
@@ -164,13 +171,13 @@ def _tool_choice(choice: ToolChoice) -> Json:
 
 
 def _blocks(message: ChatMessage) -> list[Json]:
-    said = [_block(message, part) for part in parts(message)]
+    blocks = [_block(message, part) for part in content_parts(message)]
     if message.role == "tool":
-        return [{"toolResult": {"toolUseId": message.tool_call_id, "content": said}}]
+        return [{"toolResult": {"toolUseId": message.tool_call_id, "content": blocks}}]
     if message.role != "assistant":
-        return said
-    return said + [
-        {"toolUse": {"toolUseId": call.id, "name": call.function.name, "input": arguments(call)}}
+        return blocks
+    return blocks + [
+        {"toolUse": {"toolUseId": call.id, "name": call.function.name, "input": tool_arguments(call)}}
         for call in tool_calls(message)
     ]
 
@@ -180,7 +187,7 @@ def _block(message: ChatMessage, part: Part) -> Json:
         return {"text": part.text}
     if message.role == "assistant":
         raise Invalid("messages: AWS Bedrock takes images from the user only; put the image into a user message.")
-    media, data = inline_image(part) or (None, None)
+    media, data = parse_data_url(part) or (None, None)
     if (format_ := _FORMATS.get(media or "")) is None:
         raise Invalid(
             "messages: AWS Bedrock takes images as data URLs of type image/png, image/jpeg, image/gif or image/webp."
@@ -191,8 +198,8 @@ def _block(message: ChatMessage, part: Part) -> Json:
 # Reply
 
 
-def read_reply(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
-    """A whole answer; reasoning is in `raw` alone."""
+def read_response(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
+    """Parse a response that is not streamed; reasoning is in `raw` alone."""
     blocks = reply["output"]["message"]["content"]
     calls = [_tool_call(block["toolUse"]) for block in blocks if "toolUse" in block]
     text = "".join(block["text"] for block in blocks if "text" in block)
@@ -201,21 +208,21 @@ def read_reply(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN
 
 
 def _tool_call(use: Json) -> ToolCall:
-    given = use["input"]
-    text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    value = use["input"]
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return ToolCall(id=use["toolUseId"], function=FunctionCall(name=use["name"], arguments=text))
 
 
-def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
-    """The joined events in the form of a whole answer."""
+def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
+    """Return the accumulated events in the form of a response that is not streamed."""
     choice = accumulator.choice()
     content: list[Json] = [{"text": choice.text}] if choice.text else []
     for call in choice.tool_calls or ():
-        name, given = call.function.name, call.function.arguments
-        content.append({"toolUse": {"toolUseId": call.id, "name": name, "input": as_sent(given)}})
+        name, value = call.function.name, tool_input(call.function.arguments)
+        content.append({"toolUse": {"toolUseId": call.id, "name": name, "input": value}})
     reply: Json = {
         "output": {"message": {"role": "assistant", "content": content}},
-        "stopReason": _THEIRS[choice.finish_reason] if choice.finish_reason else None,
+        "stopReason": _PROVIDER_FINISH_REASONS[choice.finish_reason] if choice.finish_reason else None,
     }
     if accumulator.usage:
         reply["usage"] = {
@@ -230,7 +237,7 @@ def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json: 
 
 
 def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401, ARG001
-    """One event; kinds that are not listed here say nothing of the answer."""
+    """Parse one event; other types give an empty delta."""
     ((kind, payload),) = event.items()
     match kind:
         case "contentBlockStart":
@@ -261,7 +268,7 @@ def _block_delta(index: int, delta: Json) -> ResponseDelta:
 
 
 def _usage(usage: Json | None) -> Usage | None:
-    """Prompt tokens are the sum of those read, those written to the cache, and those read from it.
+    """Return the usage; prompt tokens are the sum of uncached ones, those read from the cache and those written to it.
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html, 2026-11
     """
@@ -272,8 +279,8 @@ def _usage(usage: Json | None) -> Usage | None:
 
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401
-    """`{"message": …}` (`Message` from what stands before the service), and exceptions of a stream as `aws.frames`
-    gives them."""
+    """Read `{"message": …}` (`Message` from AWS's front ends), and exceptions of a stream in the form of
+    `aws.event_stream`."""
     if not isinstance(payload, dict):
         return None
     exception = payload.get("exception")

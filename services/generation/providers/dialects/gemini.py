@@ -24,31 +24,31 @@ from services.generation.models.request import (
     usage_from_counts,
 )
 from services.generation.providers import errors
-from services.generation.providers.dialects.alternating_messages import answer_schema
+from services.generation.providers.dialects.alternating_messages import response_schema
 from services.generation.providers.transport.bounded_json import read_json
 from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, Image, Part, ToolCall, Usage
 from shared.errors import Invalid
 
 _TITLE = "Google"
 _FINISH_REASONS: dict[str, FinishReason] = {"STOP": "stop", "MAX_TOKENS": "length", "CONTINUATION": "length"}
-"""What is not named in these three tables is an ordinary end."""
+"""Reasons in none of these three tables mean `stop`."""
 _WITHHELD = frozenset(
     {
         "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "ESCALATION",
         "PUP_LIMITED_DISABLED", "MODEL_ARMOR", "MISSING_THOUGHT_SIGNATURE",
     }
 )  # fmt: skip
-"""The content of such an answer is empty: it is refused, not short."""
+"""The content of such an answer is empty: the provider withholds it."""
 _MALFORMED = frozenset({"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE"})
-"""The model wrote what nobody can read; another attempt may succeed."""
-_OURS = frozenset({"contents", "systemInstruction", "generationConfig"})
-"""Fields that `other` cannot change as a whole: what is logged would not be what was sent."""
+"""The model's output was unreadable to Google; another attempt may succeed."""
+_RESERVED_FIELDS = frozenset({"contents", "systemInstruction", "generationConfig"})
+"""Fields that `other` cannot replace as a whole: the log would not show what was sent."""
 
 _SIGNATURE_MARK = "~"
-"""Neither ids nor base64 have it."""
-_NO_SIGNATURE = "skip_thought_signature_validator"
-"""For calls no Gemini 3 made: https://ai.google.dev/gemini-api/docs/thought-signatures#faqs, 2026-11"""
-_ASKS_NO_SIGNATURES = re.compile(r"(models/)?(gemini-[12]\b|gemma|learnlm)")
+"""Separates id and signature in the ids of our tool calls; occurs neither in ids nor in base64."""
+_SKIP_SIGNATURE = "skip_thought_signature_validator"
+"""Signature of calls that no Gemini 3 made: https://ai.google.dev/gemini-api/docs/thought-signatures#faqs, 2026-11"""
+_MODELS_WITHOUT_SIGNATURES = re.compile(r"(models/)?(gemini-[12]\b|gemma|learnlm)")
 _DATA_URL = re.compile(r"data:(?P<type>[^;,]+)(?:;[^;,]+)*;base64,", re.IGNORECASE)
 _MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
 
@@ -57,45 +57,45 @@ _MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
 
 
 def url(base_url: str, request: ModelRequest) -> str:
-    """The model stands in the address; tuned ones have a folder of their own (`tunedModels/…`)."""
+    """Return the URL of the model, which is in the path; tuned ones have their own folder (`tunedModels/…`)."""
     model = quote(request.config.model, safe="/")
     path = model if "/" in model else f"models/{model}"
     return f"{base_url}/{path}:" + ("streamGenerateContent?alt=sse" if request.stream else "generateContent")
 
 
 def headers(key: str | None) -> dict[str, str]:
-    """A header of their own."""
+    """Return the key in Google's own header."""
     return {"x-goog-api-key": key} if key else {}
 
 
 def body(request: ModelRequest) -> Json:
-    """`other` is merged at the top, and its `generationConfig` into ours."""
+    """Return the body; `other` is merged at its top, and `other.generationConfig` into ours."""
     config = request.config
     messages = request.messages or []
     sent: Json = {"contents": _contents(messages, config.model)}
     system = [part for message in messages if message.role == "system" for part in _parts(message)]
     tools = [
-        _present(name=tool.name, description=tool.description, parametersJsonSchema=tool.parameters)
+        _without_none(name=tool.name, description=tool.description, parametersJsonSchema=tool.parameters)
         for tool in get_inline_tools(config)
     ]
-    sent |= _present(
+    sent |= _without_none(
         systemInstruction={"parts": system} if system else None,
         tools=[{"functionDeclarations": tools}] if tools else None,
         toolConfig=_tool_config(request) if tools else None,
     )
-    other = {key: value for key, value in config.other.items() if key not in _OURS}
+    other = {key: value for key, value in config.other.items() if key not in _RESERVED_FIELDS}
     return sent | {"generationConfig": _generation_config(request)} | other
 
 
 def _generation_config(request: ModelRequest) -> Json:
-    """Penalties only if they say something: most models refuse even to hear of them.
+    """Return the sampling settings; penalties only if not 0, as most models refuse the fields.
 
-    Several candidates are never asked for: Gemini 3 refuses them (https://github.com/googleapis/js-genai/issues/1609).
+    `candidateCount` is never sent: Gemini 3 refuses it (https://github.com/googleapis/js-genai/issues/1609).
     Without `maxOutputTokens` a model writes as much as it can.
     """
     config = request.config
     json_format = request.response_format
-    sent = _present(
+    sent = _without_none(
         temperature=config.temperature,
         topP=config.top_p,
         maxOutputTokens=None if config.max_tokens == -1 else config.max_tokens,
@@ -104,7 +104,7 @@ def _generation_config(request: ModelRequest) -> Json:
         presencePenalty=config.presence_penalty or None,
         frequencyPenalty=config.frequency_penalty or None,
         responseMimeType="application/json" if json_format else None,
-        responseJsonSchema=answer_schema(json_format.json_schema)["schema"]
+        responseJsonSchema=response_schema(json_format.json_schema)["schema"]
         if json_format and json_format.json_schema
         else None,
         responseLogprobs=None if request.logprobs is None else True,
@@ -118,7 +118,7 @@ def _generation_config(request: ModelRequest) -> Json:
     return sent | {key: value for key, value in other.items() if key != "candidateCount"}
 
 
-def _present(**fields: Any) -> Json:  # noqa: ANN401
+def _without_none(**fields: Any) -> Json:  # noqa: ANN401
     return {key: value for key, value in fields.items() if value is not None}
 
 
@@ -134,17 +134,19 @@ def _tool_config(request: ModelRequest) -> Json | None:
 
 
 def _contents(messages: Iterable[ChatMessage], model: str) -> list[Json]:
-    """The results of one step belong into one message, as many as there were calls; system messages are elsewhere."""
-    named: dict[str, str] = {}
+    """Return all but the system messages; consecutive tool results become one message, with as many parts as calls."""
+    function_names: dict[str, str] = {}
     contents: list[Json] = []
     for role, group in groupby((message for message in messages if message.role != "system"), _role):
         if role == "tool":
-            contents.append({"role": "user", "parts": [_result(message, named) for message in group]})
+            contents.append(
+                {"role": "user", "parts": [_function_response(message, function_names) for message in group]}
+            )
             continue
         for message in group:
             calls = get_tool_calls(message)
-            named |= {call.id: call.function.name for call in calls}
-            parts = [*_parts(message, empty=not calls), *_calls(calls, model)]
+            function_names |= {call.id: call.function.name for call in calls}
+            parts = [*_parts(message, empty=not calls), *_function_call_parts(calls, model)]
             contents.append({"role": role, "parts": parts})
     if not contents:
         raise Invalid("Google answers no conversation of system messages alone: add a message with role 'user'.")
@@ -156,7 +158,7 @@ def _role(message: ChatMessage) -> str:
 
 
 def _parts(message: ChatMessage, *, empty: bool = True) -> list[Json]:
-    """Text and images. `empty`: whether a message that says nothing needs a part that says so."""
+    """Return text and images; `empty`: whether a message without content gets a part with empty text."""
     content = message.content or ("" if empty else [])
     return [{"text": content}] if isinstance(content, str) else [_part(part) for part in content]
 
@@ -171,13 +173,13 @@ def _part(part: Part) -> Json:
     return {"inlineData": {"mimeType": match["type"], "data": address[match.end() :]}}
 
 
-def _calls(calls: list[ToolCall], model: str) -> Iterator[Json]:
-    """Gemini 3 refuses a step whose first call shows no signature."""
+def _function_call_parts(calls: list[ToolCall], model: str) -> Iterator[Json]:
+    """Yield the calls with their signatures; Gemini 3 refuses a message whose first call has none."""
     for index, call in enumerate(calls):
-        own, _, signature = call.id.partition(_SIGNATURE_MARK)
-        if not signature and index == 0 and not _ASKS_NO_SIGNATURES.match(model):
-            signature = _NO_SIGNATURE
-        function = {"id": own, "name": call.function.name, "args": _arguments(call)}
+        call_id, _, signature = call.id.partition(_SIGNATURE_MARK)
+        if not signature and index == 0 and not _MODELS_WITHOUT_SIGNATURES.match(model):
+            signature = _SKIP_SIGNATURE
+        function = {"id": call_id, "name": call.function.name, "args": _arguments(call)}
         yield {"functionCall": function} | ({"thoughtSignature": signature} if signature else {})
 
 
@@ -190,19 +192,23 @@ def _arguments(call: ToolCall) -> Json:
     return arguments
 
 
-def _result(message: ChatMessage, named: dict[str, str]) -> Json:
-    call_id = message.tool_call_id or ""
-    own = call_id.partition(_SIGNATURE_MARK)[0]
-    if call_id not in named:
-        raise Invalid(f"tool_call_id {own!r} is the id of no call in the messages before: Google needs the function.")
+def _function_response(message: ChatMessage, function_names: dict[str, str]) -> Json:
+    signed_id = message.tool_call_id or ""
+    call_id = signed_id.partition(_SIGNATURE_MARK)[0]
+    if signed_id not in function_names:
+        raise Invalid(
+            f"tool_call_id {call_id!r} is the id of no call in the messages before: Google needs the function."
+        )
     parts = _parts(message)
     images = [part for part in parts if "inlineData" in part]
-    response = _present(id=own, name=named[call_id], response=_object(_text(parts)), parts=images or None)
+    response = _without_none(
+        id=call_id, name=function_names[signed_id], response=_function_output(_text(parts)), parts=images or None
+    )
     return {"functionResponse": response}
 
 
-def _object(text: str) -> Json:
-    """`output` is where Google looks for what is no object itself."""
+def _function_output(text: str) -> Json:
+    """Return the text parsed if it is a JSON object; else under `output`, where Google looks for other results."""
     read = _read_object(text)
     return {"output": text} if read is None else read
 
@@ -218,24 +224,26 @@ def _read_object(text: str) -> Json | None:
 # Reply
 
 
-def read_reply(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
-    """A whole answer."""
+def read_response(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
+    """Parse a response that is not streamed. Raises Invalid (blocked, withheld) or UpstreamFailed (malformed)."""
     _refuse_blocked(reply)
     usage = _usage(reply)
-    with errors.telling(reply, usage):
+    with errors.attach_usage(reply, usage):
         return ModelResponse([_choice(candidate) for candidate in reply["candidates"]], reply, usage)
 
 
 def _refuse_blocked(reply: Json) -> None:
-    """A blocked prompt has no candidates. Errors: Invalid."""
+    """Raise Invalid if the prompt was blocked; such a response has no candidates."""
     feedback = reply.get("promptFeedback") or {}
     if feedback.get("blockReason"):
-        said = feedback.get("blockReasonMessage")
-        raise errors.blocked(_TITLE, f"blocked the prompt ({feedback['blockReason']})" + (f": {said}" if said else "."))
+        message = feedback.get("blockReasonMessage")
+        raise errors.prompt_blocked(
+            _TITLE, f"blocked the prompt ({feedback['blockReason']})" + (f": {message}" if message else ".")
+        )
 
 
-def _said(candidate: Json) -> list[Json]:
-    """Thoughts are not part of the answer."""
+def _answer_parts(candidate: Json) -> list[Json]:
+    """Return the content parts without thoughts."""
     return [part for part in (candidate.get("content") or {}).get("parts") or () if not part.get("thought")]
 
 
@@ -244,11 +252,11 @@ def _text(parts: list[Json]) -> str:
 
 
 def _choice(candidate: Json) -> Choice:
-    parts = _said(candidate)
+    parts = _answer_parts(candidate)
     calls = [
         ToolCall(
             id=_call_id(part) or f"call_{index}",
-            function=FunctionCall(name=part["functionCall"]["name"], arguments=_written(part)),
+            function=FunctionCall(name=part["functionCall"]["name"], arguments=_arguments_json(part)),
         )
         for index, part in enumerate(part for part in parts if "functionCall" in part)
     ]
@@ -256,12 +264,12 @@ def _choice(candidate: Json) -> Choice:
 
 
 def _call_id(part: Json) -> str | None:
-    """The signature must come back with the call, and the id is all of ours that does."""
-    own, signature = part["functionCall"].get("id"), part.get("thoughtSignature")
-    return f"{own or 'call'}{_SIGNATURE_MARK}{signature}" if signature else own
+    """Return the call's id with its signature, which must come back later; of our fields only the id does."""
+    call_id, signature = part["functionCall"].get("id"), part.get("thoughtSignature")
+    return f"{call_id or 'call'}{_SIGNATURE_MARK}{signature}" if signature else call_id
 
 
-def _written(part: Json) -> str:
+def _arguments_json(part: Json) -> str:
     arguments = part["functionCall"].get("args") or {}
     if not isinstance(arguments, dict):
         raise TypeError("the arguments of a function call are an object")
@@ -269,24 +277,24 @@ def _written(part: Json) -> str:
 
 
 def _finish_reason(candidate: Json) -> FinishReason | None:
-    """Errors: Invalid (the answer is withheld), UpstreamFailed (the model wrote nothing readable)."""
+    """Raises Invalid (the answer is withheld) or UpstreamFailed (the model's output is malformed)."""
     reason = candidate.get("finishReason")
     if reason is None:
         return None
-    said = candidate.get("finishMessage")
-    why = f"({reason})" + (f": {said}" if said else ".")
+    message = candidate.get("finishMessage")
+    why = f"({reason})" + (f": {message}" if message else ".")
     if reason in _WITHHELD or reason.startswith("IMAGE_"):
-        raise errors.withheld(_TITLE, f"withheld the answer {why}")
+        raise errors.response_withheld(_TITLE, f"withheld the answer {why}")
     if reason in _MALFORMED:
-        raise errors.broken(_TITLE, f"stopped because of what the model wrote {why}")
+        raise errors.invalid_response(_TITLE, f"stopped because of what the model wrote {why}")
     return _FINISH_REASONS.get(reason, "stop")
 
 
-def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
-    """The joined events in the form of a whole answer."""
+def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
+    """Return the accumulated events in the form of a response that is not streamed."""
     choice = accumulator.choice()
     parts: list[Json] = [{"text": choice.text}] if choice.text else []
-    parts += [_written_call(index, call) for index, call in enumerate(choice.tool_calls or ())]
+    parts += [_function_call_part(index, call) for index, call in enumerate(choice.tool_calls or ())]
     candidate: Json = {"content": {"role": "model", "parts": parts}, "index": 0}
     if choice.finish_reason:
         candidate["finishReason"] = "MAX_TOKENS" if choice.finish_reason == "length" else "STOP"
@@ -300,10 +308,10 @@ def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json: 
     return reply
 
 
-def _written_call(index: int, call: ToolCall) -> Json:
-    own, _, signature = call.id.partition(_SIGNATURE_MARK)
-    invented = own == ("call" if signature else f"call_{index}")
-    function = _present(id=None if invented else own, name=call.function.name, args=_arguments(call))
+def _function_call_part(index: int, call: ToolCall) -> Json:
+    call_id, _, signature = call.id.partition(_SIGNATURE_MARK)
+    invented = call_id == ("call" if signature else f"call_{index}")
+    function = _without_none(id=None if invented else call_id, name=call.function.name, args=_arguments(call))
     return {"functionCall": function} | ({"thoughtSignature": signature} if signature else {})
 
 
@@ -311,16 +319,16 @@ def _written_call(index: int, call: ToolCall) -> Json:
 
 
 def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401, ARG001
-    """One event: a whole answer's form with the next pieces in it. A function call is never cut."""
+    """Parse one event: it has the form of a response, with the next pieces in it; function calls are never split."""
     _refuse_blocked(event)
     candidate = (event.get("candidates") or [{}])[0]
-    parts, usage = _said(candidate), _usage(event)
-    with errors.telling(event, usage):
+    parts, usage = _answer_parts(candidate), _usage(event)
+    with errors.attach_usage(event, usage):
         finish_reason = _finish_reason(candidate)
     return ResponseDelta(
         text=_text(parts),
         tool_calls=tuple(
-            ToolCallPart(None, _call_id(part), part["functionCall"]["name"], _written(part))
+            ToolCallPart(None, _call_id(part), part["functionCall"]["name"], _arguments_json(part))
             for part in parts
             if "functionCall" in part
         ),
@@ -334,19 +342,18 @@ def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN
 
 
 def _usage(reply: Json) -> Usage | None:
-    """Each event tells the totals so far. Thoughts are paid for like what is said, results of Google's tools like the
-    prompt."""
-    told = reply.get("usageMetadata")
-    if not isinstance(told, dict) or not told:
+    """Return the totals so far; as billed, thoughts count as output, results of Google's own tools as prompt."""
+    usage = reply.get("usageMetadata")
+    if not isinstance(usage, dict) or not usage:
         return None
     return usage_from_counts(
-        [told.get("promptTokenCount"), told.get("toolUsePromptTokenCount")],
-        [told.get("candidatesTokenCount"), told.get("thoughtsTokenCount")],
+        [usage.get("promptTokenCount"), usage.get("toolUsePromptTokenCount")],
+        [usage.get("candidatesTokenCount"), usage.get("thoughtsTokenCount")],
     )
 
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401
-    """`{"error": {"code", "message", "status"}}`, in a list of one where a stream was asked for."""
+    """Read `{"error": {"code", "message", "status"}}`, in a list of one if a stream was requested."""
     if isinstance(payload, list) and payload:
         payload = payload[0]
     error = payload.get("error") if isinstance(payload, dict) else None

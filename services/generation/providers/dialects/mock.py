@@ -30,19 +30,21 @@ BASE_URL = "http://mock.everloop"
 _MODEL = re.compile(
     r"mock-(?:error-(?P<fail>\d+)|slow-(?P<delay_seconds>[\d.]+)|tools-(?P<tool_calls>\d+)|(?P<break>broken))"
 )
-_WANTS_JSON = "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
-"""As OpenAI says it (https://platform.openai.com/docs/guides/structured-outputs#json-mode, 2023-11)."""
+_JSON_NOT_MENTIONED = (
+    "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
+)
+"""OpenAI's own message (https://platform.openai.com/docs/guides/structured-outputs#json-mode, 2023-11)."""
 
 
-class Steering(BaseModel):
-    """What the caller wants to happen. Unknown fields of `other` are ignored, as a provider ignores them."""
+class MockOptions(BaseModel):
+    """How the mock answers. Unknown fields of `other` are ignored, as a provider ignores them."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     fail: int | None = Field(None, ge=400, le=599)
     delay_seconds: float = Field(0, ge=0, le=3600)
     tool_calls: int = Field(0, ge=0, le=128)
-    breaks: bool = Field(False, alias="break")
+    truncated: bool = Field(False, alias="break")
     output: str | None = Field(None, max_length=1_000_000)
     chunks: int | None = Field(None, ge=1, le=10_000)
     chunk_delay_seconds: float = Field(0, ge=0, le=60)
@@ -50,18 +52,18 @@ class Steering(BaseModel):
     completion_tokens: int | None = Field(None, ge=0)
 
 
-def _steering(model: str, other: Json) -> Steering:
+def _options(model: str, other: Json) -> MockOptions:
     match = _MODEL.fullmatch(model)
     named = {key: value for key, value in (match.groupdict() if match else {}).items() if value is not None}
     if "break" in named:
         named["break"] = True
-    return Steering.model_validate(named | other)
+    return MockOptions.model_validate(named | other)
 
 
 def check(config: ModelConfig) -> None:
-    """Errors: Invalid (the name of the model or `other` asks for what cannot be)."""
+    """Raises Invalid if an option in the model's name or in `other` is out of range."""
     try:
-        _steering(config.model, config.other)
+        _options(config.model, config.other)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -69,7 +71,7 @@ def check(config: ModelConfig) -> None:
 
 
 def answer(sent: Json) -> StubResponse:
-    """What the provider says to this body. Fields of the wire that `other` spoiled are refused, as a provider would."""
+    """Return the response to a request body; status 400 if `other` put something unreadable into it."""
     try:
         return _answer(sent)
     except (TypeError, LookupError, AttributeError, ValueError) as error:
@@ -79,49 +81,51 @@ def answer(sent: Json) -> StubResponse:
 
 
 def _answer(sent: Json) -> StubResponse:
-    steering = _steering(sent["model"], sent)
-    if steering.fail is not None:
-        return _refusal(steering.fail, f"The mock provider fails with status {steering.fail}, as asked.", steering)
-    if "prompt" not in sent and _lacks_json(sent):
-        return _refusal(400, _WANTS_JSON, steering)
+    options = _options(sent["model"], sent)
+    if options.fail is not None:
+        return _refusal(options.fail, f"The mock provider fails with status {options.fail}, as asked.", options)
+    if "prompt" not in sent and _is_json_unmentioned(sent):
+        return _refusal(400, _JSON_NOT_MENTIONED, options)
     if "prompt" in sent:
-        said = sent["prompt"]
+        input_text = sent["prompt"]
         head = {"object": "text_completion"}
     else:
-        said = _last_user_text(sent["messages"])
+        input_text = _last_user_text(sent["messages"])
         head = {"object": "chat.completion"}
     head |= {"id": f"mock-{_digest(sent)}", "model": sent["model"]}
-    text, reason = _text(said, sent, steering)
-    calls = _tool_calls(sent, steering)
-    usage = _usage(said, text, sent["n"], steering)
+    text, reason = _text(input_text, sent, options)
+    calls = _tool_calls(sent, options)
+    usage = _usage(input_text, text, sent["n"], options)
     if sent["stream"]:
-        events = _events(head, _pieces(text, steering.chunks), calls, "tool_calls" if calls else reason)
+        events = _events(head, _split(text, options.chunks), calls, "tool_calls" if calls else reason)
         return StubResponse(
-            events=events[: len(events) // 2] if steering.breaks else [*events, head | {"choices": [], "usage": usage}],
-            delay_seconds=steering.delay_seconds,
-            event_delay_seconds=steering.chunk_delay_seconds,
-            breaks=steering.breaks,
+            events=events[: len(events) // 2]
+            if options.truncated
+            else [*events, head | {"choices": [], "usage": usage}],
+            delay_seconds=options.delay_seconds,
+            event_delay_seconds=options.chunk_delay_seconds,
+            truncated=options.truncated,
         )
-    given: Json = {"finish_reason": "tool_calls" if calls else reason, "logprobs": None}
+    choice: Json = {"finish_reason": "tool_calls" if calls else reason, "logprobs": None}
     if head["object"] == "text_completion":
-        given["text"] = text
+        choice["text"] = text
     else:
-        given["message"] = {"role": "assistant", "content": text} | ({"tool_calls": calls} if calls else {})
-    payload = head | {"choices": [{"index": index} | given for index in range(sent["n"])], "usage": usage}
-    return StubResponse(payload=payload, delay_seconds=steering.delay_seconds, breaks=steering.breaks)
+        choice["message"] = {"role": "assistant", "content": text} | ({"tool_calls": calls} if calls else {})
+    payload = head | {"choices": [{"index": index} | choice for index in range(sent["n"])], "usage": usage}
+    return StubResponse(payload=payload, delay_seconds=options.delay_seconds, truncated=options.truncated)
 
 
-def _refusal(status: int, message: str, steering: Steering) -> StubResponse:
-    return StubResponse(status=status, payload={"error": {"message": message}}, delay_seconds=steering.delay_seconds)
+def _refusal(status: int, message: str, options: MockOptions) -> StubResponse:
+    return StubResponse(status=status, payload={"error": {"message": message}}, delay_seconds=options.delay_seconds)
 
 
 def _digest(sent: Json) -> str:
     return hashlib.sha256(json.dumps(sent, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _lacks_json(sent: Json) -> bool:
-    wanted = (sent.get("response_format") or {}).get("type") == "json_object"
-    return wanted and not any("json" in _content(message).lower() for message in sent["messages"])
+def _is_json_unmentioned(sent: Json) -> bool:
+    is_json = (sent.get("response_format") or {}).get("type") == "json_object"
+    return is_json and not any("json" in _content(message).lower() for message in sent["messages"])
 
 
 def _content(message: Json) -> str:
@@ -133,37 +137,37 @@ def _last_user_text(messages: list[Json]) -> str:
     return next((_content(message) for message in reversed(messages) if message["role"] == "user"), "")
 
 
-def _text(said: str, sent: Json, steering: Steering) -> tuple[str, str]:
-    """The text and why it ends there; `max_tokens` counts words."""
-    if steering.output is None and (steering.tool_calls or not said):
+def _text(input_text: str, sent: Json, options: MockOptions) -> tuple[str, str]:
+    """Return the text and its finish reason; `max_tokens` counts words."""
+    if options.output is None and (options.tool_calls or not input_text):
         return "", "stop"
-    text = said if steering.output is None else steering.output
-    if steering.output is None and (sent.get("response_format") or {}).get("type") == "json_object":
-        text = json.dumps({"echo": said}, ensure_ascii=False)
+    text = input_text if options.output is None else options.output
+    if options.output is None and (sent.get("response_format") or {}).get("type") == "json_object":
+        text = json.dumps({"echo": input_text}, ensure_ascii=False)
     words = re.findall(r"\s*\S+", text)
-    most = sent.get("max_tokens")
-    return ("".join(words[:most]), "length") if most is not None and len(words) > most else (text, "stop")
+    limit = sent.get("max_tokens")
+    return ("".join(words[:limit]), "length") if limit is not None and len(words) > limit else (text, "stop")
 
 
-def _tool_calls(sent: Json, steering: Steering) -> list[Json]:
+def _tool_calls(sent: Json, options: MockOptions) -> list[Json]:
     names = [tool["function"]["name"] for tool in sent.get("tools") or ()] or ["mock_tool"]
     return [
         {"id": f"call_{index}", "type": "function", "function": {"name": names[index % len(names)], "arguments": "{}"}}
-        for index in range(steering.tool_calls)
+        for index in range(options.tool_calls)
     ]
 
 
-def _usage(said: str, text: str, samples: int, steering: Steering) -> Json:
-    prompt = len(said.split()) if steering.prompt_tokens is None else steering.prompt_tokens
-    generated = len(text.split()) * samples if steering.completion_tokens is None else steering.completion_tokens
+def _usage(input_text: str, text: str, samples: int, options: MockOptions) -> Json:
+    prompt = len(input_text.split()) if options.prompt_tokens is None else options.prompt_tokens
+    generated = len(text.split()) * samples if options.completion_tokens is None else options.completion_tokens
     return {"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated}
 
 
-def _pieces(text: str, wanted: int | None) -> list[str]:
-    """Words, or so many pieces of about the same length."""
-    if wanted is None:
+def _split(text: str, count: int | None) -> list[str]:
+    """Split into words, or into `count` pieces of about the same length."""
+    if count is None:
         return re.findall(r"\s*\S+\s*$|\s*\S+|\s+", text)
-    size = max(1, -(-len(text) // wanted))
+    size = max(1, -(-len(text) // count))
     return [text[start : start + size] for start in range(0, len(text), size)]
 
 

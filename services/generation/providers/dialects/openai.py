@@ -24,9 +24,9 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "function_call": "tool_call",
     "content_filter": "stop",
 }
-"""The v4 contract has three reasons; what else a provider may say is an ordinary end."""
-_OURS = frozenset({"model", "messages", "prompt", "n", "stream", "stream_options"})
-"""Fields that `other` cannot change: the answer could not be read any more."""
+"""The v4 contract has three reasons; any other means `stop`."""
+_RESERVED_FIELDS = frozenset({"model", "messages", "prompt", "n", "stream", "stream_options"})
+"""Fields that `other` cannot override: the response could not be read any more."""
 
 
 def _finish_reason(reason: str | None) -> FinishReason | None:
@@ -37,24 +37,24 @@ def _finish_reason(reason: str | None) -> FinishReason | None:
 
 
 def url(base_url: str, request: ModelRequest) -> str:
-    """Chat has an address of its own."""
+    """Return the URL of the chat or of the completions endpoint."""
     return f"{base_url}/chat/completions" if request.messages is not None else f"{base_url}/completions"
 
 
 def headers(key: str | None) -> dict[str, str]:
-    """A bearer token, if there is one."""
+    """Return the bearer token, if there is a key."""
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def body(request: ModelRequest) -> Json:
-    """Sampling parameters always, everything else only when it says something."""
+    """Return the body: sampling parameters always, other fields only if they are set."""
     config = request.config
     sent: Json = {"model": config.model}
     if request.messages is not None:
         sent["messages"] = [_message(message) for message in request.messages]
-        sent |= _chat_only(request)
+        sent |= _chat_fields(request)
     else:
-        sent |= _present(prompt=request.prompt, logprobs=request.logprobs, suffix=request.suffix)
+        sent |= _without_none(prompt=request.prompt, logprobs=request.logprobs, suffix=request.suffix)
     sent |= {
         "n": request.samples,
         "stream": request.stream,
@@ -65,17 +65,17 @@ def body(request: ModelRequest) -> Json:
     }
     if request.stream:
         sent["stream_options"] = {"include_usage": True}
-    sent |= _present(
+    sent |= _without_none(
         max_tokens=_budget(request),
         stop=config.stop,
         seed=request.seed,
         user=request.user,
     )
-    return sent | {key: value for key, value in config.other.items() if key not in _OURS}
+    return sent | {key: value for key, value in config.other.items() if key not in _RESERVED_FIELDS}
 
 
 def _budget(request: ModelRequest) -> int | None:
-    """Chat goes on to the end of the context window by itself; completions stop after 16 tokens unless told.
+    """Return `max_tokens`: chat goes on to the end of the context window by default, completions stop after 16 tokens.
 
     https://platform.openai.com/docs/api-reference/completions/create#completions-create-max_tokens, 2025-10
     """
@@ -84,17 +84,17 @@ def _budget(request: ModelRequest) -> int | None:
     return request.max_output_tokens
 
 
-def _present(**fields: Any) -> Json:  # noqa: ANN401
+def _without_none(**fields: Any) -> Json:  # noqa: ANN401
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def _chat_only(request: ModelRequest) -> Json:
+def _chat_fields(request: ModelRequest) -> Json:
     response_format = request.response_format
     choice = request.tool_choice
     # A link to the organisation's tool was replaced by the tool before the request came here.
     tools = [_tool(tool) for tool in request.config.tools or () if isinstance(tool, InlineTool)]
     chosen = choice if choice is None or isinstance(choice, str) else choice.model_dump()
-    sent = _present(
+    sent = _without_none(
         response_format=response_format and response_format.model_dump(exclude_none=True),
         tools=tools or None,
         tool_choice=(chosen or "auto") if tools else None,  # refused without tools, even if it is `none`
@@ -105,7 +105,7 @@ def _chat_only(request: ModelRequest) -> Json:
 
 
 def _message(message: ChatMessage) -> Json:
-    """Without what says nothing: OpenAI refuses an empty list, and `tool_call` repeats the first of `tool_calls`."""
+    """Return the message without unset fields: OpenAI refuses an empty list; `tool_call` repeats `tool_calls[0]`."""
     sent = message.model_dump(exclude_none=True)
     if message.tool_calls is not None:
         sent.pop("tool_call" if message.tool_calls else "tool_calls", None)
@@ -115,15 +115,17 @@ def _message(message: ChatMessage) -> Json:
 
 
 def _tool(tool: InlineTool) -> Json:
-    function = _present(name=tool.name, description=tool.description, parameters=tool.parameters, strict=tool.strict)
+    function = _without_none(
+        name=tool.name, description=tool.description, parameters=tool.parameters, strict=tool.strict
+    )
     return {"type": "function", "function": function}
 
 
 # Reply
 
 
-def read_reply(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401
-    """A whole answer."""
+def read_response(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401
+    """Parse a response that is not streamed; choices are put in the order of their `index`."""
     choices = sorted(reply["choices"], key=lambda choice: choice.get("index") or 0)
     return ModelResponse(
         [_choice(choice, chat=request.messages is not None) for choice in choices], reply, _usage(reply)
@@ -146,7 +148,7 @@ def _choice(choice: Json, *, chat: bool) -> Choice:
 
 
 def _text(content: str | list[Json] | None) -> str:
-    """Reasoning models of compatible servers answer in parts; what they thought is not part of the answer.
+    """Return the text; reasoning models of compatible servers answer in parts, of which thoughts are left out.
 
     https://docs.mistral.ai/capabilities/reasoning, 2026-11
     """
@@ -155,8 +157,8 @@ def _text(content: str | list[Json] | None) -> str:
     return content or ""
 
 
-def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json:
-    """The joined events in the form of a whole answer."""
+def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Json:
+    """Return the accumulated events in the form of a response that is not streamed."""
     choice = accumulator.choice()
     reasons = {"tool_call": "tool_calls"}
     written: Json = {
@@ -167,7 +169,7 @@ def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json:
         written["text"] = choice.text
     else:
         calls = [call.model_dump() for call in choice.tool_calls or ()]
-        written["message"] = {"role": "assistant", "content": choice.text} | _present(tool_calls=calls or None)
+        written["message"] = {"role": "assistant", "content": choice.text} | _without_none(tool_calls=calls or None)
     if accumulator.logprobs:
         written["logprobs"] = accumulator.logprobs
     reply: Json = accumulator.response_fields | {"choices": [written]}
@@ -184,7 +186,7 @@ def write_reply(request: ModelRequest, accumulator: StreamAccumulator) -> Json:
 
 
 def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401
-    """One event. The last one has the usage and no choice."""
+    """Parse one event; the last one has usage and no choices."""
     about = {key: value for key, value in event.items() if key not in {"choices", "usage", "object"}}
     choices = event.get("choices")
     if not choices:
@@ -223,7 +225,7 @@ def _usage(reply: Json) -> Usage | None:
 
 
 def error_detail(payload: Any) -> str | None:  # noqa: ANN401
-    """`{"error": {"message": …}}`; compatible servers also write `{"error": "…"}` and `{"message": "…"}`."""
+    """Read `{"error": {"message": …}}`; compatible servers also write `{"error": "…"}` and `{"message": "…"}`."""
     if not isinstance(payload, dict):
         return None
     if "choices" in payload:
@@ -235,7 +237,7 @@ def error_detail(payload: Any) -> str | None:  # noqa: ANN401
 
 
 def _choice_error(choices: Any) -> Any:  # noqa: ANN401
-    """What went wrong with a sample, as OpenRouter says it beside what it had so far.
+    """Return the error of a choice, which OpenRouter sends beside the text it had so far.
 
     https://openrouter.ai/docs/api-reference/errors, 2026-11
     """

@@ -1,4 +1,4 @@
-"""Where a server's OpenAI language differs from OpenAI's own: each a function from what would be sent to what is.
+"""Where a server's OpenAI language differs from OpenAI's own: functions from a request body to the one that is sent.
 
 Looked up 2026-11 in the vendors' references and in the request types of their own client libraries.
 """
@@ -10,7 +10,7 @@ from services.generation.models.request import Json
 
 _DEFAULTS: Json = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
 _PENALTIES = ("presence_penalty", "frequency_penalty")
-_REASONING = re.compile(r"(?:^|[-_.:/])(?:o\d|gpt-?[5-9])")
+_REASONING_MODELS = re.compile(r"(?:^|[-_.:/])(?:o\d|gpt-?[5-9])")
 """Also at the end of a longer name: fine-tuned models, and deployments named after their model."""
 _MISTRAL_CALL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 
@@ -23,26 +23,26 @@ def _without_defaults(sent: Json, *fields: str) -> Json:
     return {field: value for field, value in sent.items() if field not in fields or value != _DEFAULTS[field]}
 
 
-def reasoning(sent: Json) -> Json:
-    """OpenAI's reasoning models refuse sampling parameters, and know `max_completion_tokens` only. What the config asks
-    for beyond the defaults is sent all the same: some take it when they are told not to reason, the others say no.
+def reasoning_models(sent: Json) -> Json:
+    """OpenAI's reasoning models refuse sampling parameters, and know `max_completion_tokens` only. Defaults are left
+    out; other values are sent: some models accept them when told not to reason, the others answer with an error.
 
     They read a system message as a developer message by themselves.
     https://developers.openai.com/api/docs/guides/reasoning · …/api-reference/chat/create
     """
-    if "messages" not in sent or not _REASONING.search(sent["model"]):
+    if "messages" not in sent or not _REASONING_MODELS.search(sent["model"]):
         return sent
     rest = _without_defaults(sent, *_DEFAULTS)
     return rest if "max_tokens" not in rest else {"max_completion_tokens": rest.pop("max_tokens")} | rest
 
 
-def unpenalised(sent: Json) -> Json:
-    """Some servers, or some of their models, refuse penalties whatever their value; zero is the same as none."""
+def without_zero_penalties(sent: Json) -> Json:
+    """Leave out penalties of 0: some servers, or some of their models, refuse the fields whatever their value."""
     return _without_defaults(sent, *_PENALTIES)
 
 
 def mistral(sent: Json) -> Json:
-    """Mistral refuses fields it does not know, tells the usage of every stream, and wants its own kind of call ids.
+    """Mistral refuses unknown fields, sends the usage of every stream, and wants call ids of nine letters and digits.
 
     https://docs.mistral.ai/api/endpoint/chat · ids: mistral-common, protocol/instruct/validator.py
     """
@@ -56,7 +56,7 @@ def mistral(sent: Json) -> Json:
 
 
 def _mistral_ids(message: Json) -> Json:
-    """A history may come from another provider. An id of theirs stays; any other gets the same new one everywhere."""
+    """Replace ids of tool calls from another provider, the same everywhere; Mistral's own stay."""
     changed = dict(message)
     if "tool_call_id" in message:
         changed["tool_call_id"] = _mistral_id(message["tool_call_id"])
@@ -65,8 +65,8 @@ def _mistral_ids(message: Json) -> Json:
     return changed
 
 
-def _mistral_id(given: str) -> str:
-    return given if _MISTRAL_CALL_ID.fullmatch(given) else hashlib.sha256(given.encode()).hexdigest()[:9]
+def _mistral_id(call_id: str) -> str:
+    return call_id if _MISTRAL_CALL_ID.fullmatch(call_id) else hashlib.sha256(call_id.encode()).hexdigest()[:9]
 
 
 def together(sent: Json) -> Json:
@@ -77,5 +77,5 @@ def together(sent: Json) -> Json:
 
 
 def perplexity(sent: Json) -> Json:
-    """Perplexity knows no users, and tells the usage of every stream. https://docs.perplexity.ai/api-reference/sonar-post"""
-    return _without(unpenalised(sent), "user", "stream_options")
+    """Perplexity has no field for the user, and sends the usage of every stream. https://docs.perplexity.ai/api-reference/sonar-post"""
+    return _without(without_zero_penalties(sent), "user", "stream_options")

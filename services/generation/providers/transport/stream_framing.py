@@ -1,33 +1,33 @@
-"""How streamed bodies are cut into events. A provider with another framing brings its own function."""
+"""Splits streamed bodies into lines and server-sent events. A provider with another framing brings its own function."""
 
 from collections.abc import AsyncIterator
 
-LONGEST_EVENT = 4 * 1024 * 1024
-"""Bytes."""
+MAX_EVENT_BYTES = 4 * 1024 * 1024
+"""Of one event, or one line."""
 
 
-async def data(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The data of server-sent events, for providers that write each in one line. ValueError: one has no end."""
+async def sse_data(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield the data of server-sent events whose data is one line each. Raises ValueError if one is too long."""
     async for line in lines(received):
-        if line.startswith(b"data:") and (said := line[5:].strip()):
-            yield said
+        if line.startswith(b"data:") and (data := line[5:].strip()):
+            yield data
 
 
 async def lines(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Each line without its end. ValueError: one has none. A line may come in any number of pieces."""
-    begun: list[bytes] = []
+    """Yield lines without their end, however the body is cut into pieces. Raises ValueError if one is too long."""
+    pending: list[bytes] = []
     size = 0
     async for piece in received:
         first, *others = piece.split(b"\n")
-        begun.append(first)
+        pending.append(first)
         size += len(first)
-        if size > LONGEST_EVENT:
-            raise ValueError("a line without end")
+        if size > MAX_EVENT_BYTES:
+            raise ValueError(f"a line of more than {MAX_EVENT_BYTES:,} bytes")
         if others:
-            yield b"".join(begun)
-            *whole, last = others
-            for line in whole:
+            yield b"".join(pending)
+            *complete, last = others
+            for line in complete:
                 yield line
-            begun, size = [last], len(last)
-    if last := b"".join(begun):
+            pending, size = [last], len(last)
+    if last := b"".join(pending):
         yield last

@@ -1,4 +1,4 @@
-"""Images named by address: what is refused before anything is fetched, how many at a time, how much, how often."""
+"""Images given by URL: what is refused before anything is fetched; limits of number, size, time and concurrency."""
 
 import asyncio
 import base64
@@ -9,60 +9,18 @@ from typing import Any
 import pytest
 
 from services.generation.completions import remote_images
-from services.generation.completions.remote_images import ByAddress
-from services.generation.http.guarded_client import GuardedClient, HttpResponse
+from services.generation.completions.remote_images import RemoteImages
 from services.generation.models.request import ModelRequest
 from services.generation.providers.requests import Providers
 from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
 from shared.errors import Invalid, Problem, TooLarge, Unauthenticated, UpstreamFailed
+from tests.unit.generation.completions.builders import MIB, PIXEL, ScriptedWeb, StoredContents
 
-MIB = 1024 * 1024
-SMALL = b"\x89PNG"
 PROVIDERS = Providers({"GEMINI_API_KEY": "AIza-own", "AWS_BEARER_TOKEN_BEDROCK": "own"}, None)
 
 
-class Web(GuardedClient):
-    """Gives what it has of each address, in pieces, and notes how many are under way."""
-
-    def __init__(self, **contents: bytes | Problem | None) -> None:
-        super().__init__()
-        self.asked: list[str] = []
-        self.ended: list[str] = []
-        self.bytes = 0
-        self.most_at_once = 0
-        self.go_on = asyncio.Event()
-        """What is None waits for this."""
-        self._contents = contents
-
-    async def get(self, url: str, *, on_received: Callable[[int], None] | None = None, **_: Any) -> HttpResponse:
-        self.asked.append(url)
-        self.most_at_once = max(self.most_at_once, len(self.asked) - len(self.ended))
-        try:
-            await asyncio.sleep(0)
-            content = self._contents.get(url.rpartition("/")[2], SMALL)
-            if content is None:
-                await self.go_on.wait()
-            if isinstance(content, Problem):
-                raise content
-            for start in range(0, len(content or b""), MIB):
-                assert on_received
-                self.bytes += len((content or b"")[start : start + MIB])
-                on_received(len((content or b"")[start : start + MIB]))
-                await asyncio.sleep(0)
-            return HttpResponse(200, "image/png", content or SMALL)
-        finally:
-            self.ended.append(url)
-
-
-class Shelf(dict[str, bytes]):
-    """Contents that were kept."""
-
-    async def keep(self, contents: dict[str, bytes]) -> None:
-        self.update(contents)
-
-
-def looking(
+def chat_with_images(
     *names: str,
     base: str = "https://e.org/",
     provider: str = "google",
@@ -80,136 +38,150 @@ def urls(request: ModelRequest) -> list[str]:
     return [part.image_url.url for part in message.content[1:]]  # type: ignore[union-attr, index]
 
 
-async def agree(_: ModelRequest) -> None:
-    """Nothing is to be said against it."""
+async def accept(_: ModelRequest) -> None:
+    """Refuses nothing."""
 
 
-def callable_at(providers: Providers) -> Callable[[ModelRequest], Awaitable[None]]:
+def validator(providers: Providers) -> Callable[[ModelRequest], Awaitable[None]]:
     async def refuse(request: ModelRequest) -> None:
-        providers.calls(request, {})
+        providers.prepare(request, {})
 
     return refuse
 
 
-async def test_small_images_become_data_and_large_ones_tokens_of_what_was_kept() -> None:
-    shelf, large = Shelf(), b"x" * 60_000
-    request = await ByAddress(Web(large=large), shelf.keep).inlined(looking("small", "large", "small"), agree)
+async def test_small_images_become_data_and_large_ones_tokens_of_stored_blobs() -> None:
+    stored, large = StoredContents(), b"x" * 60_000
+    request = await RemoteImages(ScriptedWeb(large=large), stored.store).inline(
+        chat_with_images("small", "large", "small"), accept
+    )
     data = base64.b64encode(large)
     digest = hashlib.sha256(data).hexdigest()
-    small = f"data:image/png;base64,{base64.b64encode(SMALL).decode()}"
+    small = f"data:image/png;base64,{base64.b64encode(PIXEL).decode()}"
     assert urls(request) == [small, f"data:image/png;base64,everloop-blob:{digest}", small]
-    assert shelf == {digest: data}
+    assert stored == {digest: data}
 
 
 @pytest.mark.parametrize(
     ("request_", "environment", "problem"),
     [
-        (looking("a"), {}, Unauthenticated),
-        (looking("a", provider="bedrock", model="anthropic.claude-3-sonnet-20240229-v1:0"), {}, Unauthenticated),
-        (looking("a", provider="bedrock", model="meta.llama3-8b-instruct-v1:0"), None, Invalid),
-        (looking("a", tool_choice="required"), None, Invalid),
-        (looking("a", provider="ollama", model="llava", tool_choice="required"), None, Invalid),
+        (chat_with_images("a"), {}, Unauthenticated),
+        (
+            chat_with_images("a", provider="bedrock", model="anthropic.claude-3-sonnet-20240229-v1:0"),
+            {},
+            Unauthenticated,
+        ),
+        (chat_with_images("a", provider="bedrock", model="meta.llama3-8b-instruct-v1:0"), None, Invalid),
+        (chat_with_images("a", tool_choice="required"), None, Invalid),
+        (chat_with_images("a", provider="ollama", model="llava", tool_choice="required"), None, Invalid),
     ],
     ids=["no key", "no key for bedrock", "a model that cannot see", "contradicts itself", "nothing to choose from"],
 )
-async def test_what_is_refused_anyway_fetches_nothing(
+async def test_a_request_that_is_refused_fetches_nothing(
     request_: ModelRequest, environment: dict[str, str] | None, problem: type[Problem]
 ) -> None:
-    web, providers = Web(), PROVIDERS if environment is None else Providers(environment, None)
+    web, providers = ScriptedWeb(), PROVIDERS if environment is None else Providers(environment, None)
     with pytest.raises(problem):
-        await ByAddress(web, Shelf().keep).inlined(request_, callable_at(providers))
-    assert web.asked == []
+        await RemoteImages(web, StoredContents().store).inline(request_, validator(providers))
+    assert web.requested == []
 
 
-async def test_what_would_not_be_refused_is_not_refused_for_its_stand_ins() -> None:
+async def test_placeholders_do_not_get_a_valid_request_refused() -> None:
     for provider, model in (("google", "gemini-2.5-flash"), ("bedrock", "anthropic.claude-3-haiku-20240307-v1:0")):
-        request = looking("a", provider=provider, model=model)
-        inlined = await ByAddress(Web(), Shelf().keep).inlined(request, callable_at(PROVIDERS))
-        assert base64.b64encode(SMALL).decode() in str(PROVIDERS.calls(inlined, {})[0].body)
+        request = chat_with_images("a", provider=provider, model=model)
+        inlined = await RemoteImages(ScriptedWeb(), StoredContents().store).inline(request, validator(PROVIDERS))
+        assert base64.b64encode(PIXEL).decode() in str(PROVIDERS.prepare(inlined, {})[0].body)
 
 
-async def test_one_address_that_is_none_fetches_nothing_of_the_others() -> None:
-    web = Web()
+async def test_one_invalid_url_fetches_none_of_the_others() -> None:
+    web = ScriptedWeb()
     with pytest.raises(Invalid, match="https://"):
-        await ByAddress(web, Shelf().keep).inlined(looking("a", "b", base="ftp://e.org/"), agree)
+        await RemoteImages(web, StoredContents().store).inline(chat_with_images("a", "b", base="ftp://e.org/"), accept)
     with pytest.raises(Invalid, match="a user or password"):
-        await ByAddress(web, Shelf().keep).inlined(looking("a", "b@e.org", base="https://"), agree)
-    assert web.asked == []
+        await RemoteImages(web, StoredContents().store).inline(
+            chat_with_images("a", "b@e.org", base="https://"), accept
+        )
+    assert web.requested == []
 
 
-async def test_too_many_addresses_are_refused_and_one_address_often_is_one() -> None:
-    web = Web()
+async def test_too_many_urls_are_refused_and_a_repeated_url_counts_once() -> None:
+    web = ScriptedWeb()
     with pytest.raises(Invalid, match="501 images by address; at most 100"):
-        await ByAddress(web, Shelf().keep).inlined(looking(*(f"{number}" for number in range(501))), agree)
-    assert web.asked == []
-    await ByAddress(web, Shelf().keep).inlined(looking(*["a"] * 501), agree)
-    assert web.asked == ["https://e.org/a"]
+        await RemoteImages(web, StoredContents().store).inline(
+            chat_with_images(*(f"{number}" for number in range(501))), accept
+        )
+    assert web.requested == []
+    await RemoteImages(web, StoredContents().store).inline(chat_with_images(*["a"] * 501), accept)
+    assert web.requested == ["https://e.org/a"]
 
 
 async def test_four_are_fetched_at_a_time() -> None:
-    web = Web()
-    await ByAddress(web, Shelf().keep).inlined(looking(*(f"{number}" for number in range(50))), agree)
-    assert len(web.asked) == 50
-    assert web.most_at_once == 4
+    web = ScriptedWeb()
+    await RemoteImages(web, StoredContents().store).inline(
+        chat_with_images(*(f"{number}" for number in range(50))), accept
+    )
+    assert len(web.requested) == 50
+    assert web.max_concurrency == 4
 
 
-async def test_a_failure_is_told_itself_ends_the_others_and_keeps_nothing() -> None:
-    shelf = Shelf()
-    web = Web(large=b"x" * MIB, broken=UpstreamFailed("gone"), slow=None)
+async def test_a_failure_is_raised_as_it_is_ends_the_other_fetches_and_stores_nothing() -> None:
+    stored = StoredContents()
+    web = ScriptedWeb(large=b"x" * MIB, broken=UpstreamFailed("gone"), slow=None)
     with pytest.raises(UpstreamFailed, match="gone"):
-        await ByAddress(web, shelf.keep).inlined(looking("slow", "large", "slow2", "broken", *"abcdefgh"), agree)
+        await RemoteImages(web, stored.store).inline(
+            chat_with_images("slow", "large", "slow2", "broken", *"abcdefgh"), accept
+        )
     assert "https://e.org/slow" in web.ended
-    assert len(web.asked) < 12
-    assert len(web.ended) == len(web.asked)
-    assert shelf == {}
+    assert len(web.requested) < 12
+    assert len(web.ended) == len(web.requested)
+    assert stored == {}
 
 
-async def test_all_images_together_have_a_bound_that_is_seen_while_they_arrive() -> None:
-    shelf, large = Shelf(), b"x" * 15 * MIB
-    web = Web(**{f"i{number}": large for number in range(20)})
+async def test_the_limit_of_all_images_together_is_checked_while_they_arrive() -> None:
+    stored, large = StoredContents(), b"x" * 15 * MIB
+    web = ScriptedWeb(**{f"i{number}": large for number in range(20)})
     with pytest.raises(TooLarge, match="more than 37,748,736 bytes together: name fewer, or smaller ones"):
-        await ByAddress(web, shelf.keep).inlined(looking(*(f"i{number}" for number in range(20))), agree)
+        await RemoteImages(web, stored.store).inline(chat_with_images(*(f"i{number}" for number in range(20))), accept)
     assert web.bytes <= (36 + 4) * MIB, "at most a piece too much of each that is under way"
-    assert shelf == {}
-    fits = Web(a=b"x" * 18 * MIB, b=b"y" * 18 * MIB)
-    await ByAddress(fits, shelf.keep).inlined(looking("a", "b"), agree)
-    assert sum(map(len, shelf.values())) == 48 * MIB, "as much as a body of images sent as data"
+    assert stored == {}
+    fits = ScriptedWeb(a=b"x" * 18 * MIB, b=b"y" * 18 * MIB)
+    await RemoteImages(fits, stored.store).inline(chat_with_images("a", "b"), accept)
+    assert sum(map(len, stored.values())) == 48 * MIB, "as much as a body of images sent as data"
 
 
-async def test_all_images_together_have_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_images, "_ALL_SECONDS", 0.02)
-    web = Web(slow=None)
+async def test_all_images_together_have_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_images, "_TOTAL_SECONDS", 0.02)
+    web = ScriptedWeb(slow=None)
     with pytest.raises(UpstreamFailed, match=r"did not all arrive within 0\.02 seconds"):
-        await ByAddress(web, Shelf().keep).inlined(looking("slow", "fast"), agree)
+        await RemoteImages(web, StoredContents().store).inline(chat_with_images("slow", "fast"), accept)
     assert len(web.ended) == 2
 
 
-async def test_models_asked_instead_use_what_was_fetched() -> None:
-    web, refused = Web(slow=None), list[ModelRequest]()
+async def test_fallback_models_use_the_images_fetched_before() -> None:
+    web, refused = ScriptedWeb(slow=None), list[ModelRequest]()
 
     async def note(request: ModelRequest) -> None:
         refused.append(request)
 
-    by_address = ByAddress(web, Shelf().keep)
-    several = [
-        asyncio.create_task(by_address.inlined(looking("slow", model=model), note))
+    images = RemoteImages(web, StoredContents().store)
+    tasks = [
+        asyncio.create_task(images.inline(chat_with_images("slow", model=model), note))
         for model in ("gemini-2.5-flash", "gemini-2.5-pro", "gemini-2.0-flash")
     ]
     await asyncio.sleep(0.01)
-    several[0].cancel()  # the sample that asked first is not wanted any more
+    tasks[0].cancel()  # the sample that asked first is not wanted any more
     await asyncio.sleep(0.01)
-    web.go_on.set()
-    one, other = await asyncio.gather(*several[1:])
+    web.proceed.set()
+    one, other = await asyncio.gather(*tasks[1:])
     assert (one.config.model, other.config.model) == ("gemini-2.5-pro", "gemini-2.0-flash")
     assert urls(one) == urls(other)
-    assert web.asked == ["https://e.org/slow"] * 2, "once more, since the first was given up"
+    assert web.requested == ["https://e.org/slow"] * 2, "once more, since the first was given up"
     assert len(refused) == 3, "but each is judged for itself"
 
 
-async def test_what_could_not_be_fetched_is_not_tried_again_by_the_next_model() -> None:
-    web = Web(broken=UpstreamFailed("gone"))
-    by_address = ByAddress(web, Shelf().keep)
+async def test_a_failed_fetch_is_not_tried_again_for_the_next_model() -> None:
+    web = ScriptedWeb(broken=UpstreamFailed("gone"))
+    images = RemoteImages(web, StoredContents().store)
     for _ in range(3):
         with pytest.raises(UpstreamFailed, match="gone"):
-            await by_address.inlined(looking("broken"), agree)
-    assert web.asked == ["https://e.org/broken"]
+            await images.inline(chat_with_images("broken"), accept)
+    assert web.requested == ["https://e.org/broken"]

@@ -1,185 +1,141 @@
-"""What a call cost stands on its logs, however it ended; tokens nobody told are counted."""
+"""The state of a run: what its calls gave each sample, and how it ends."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from services.generation.completions.run import CALLER_LEFT, DEFECT, GenerationRun
-from services.generation.completions.sample import ProviderCall
-from services.generation.models import tokens
-from services.generation.models.request import Choice, ModelRequest, ModelResponse
+from services.generation.completions.run import GenerationRun
+from services.generation.models.request import Choice, ModelResponse, ResponseDelta
 from services.generation.providers import errors
-from services.generation.providers.requests import Providers
-from shared.contracts.chat import ChatMessage, Usage
-from shared.contracts.generations import Chat
-from shared.contracts.projects import ConfigVersion, ModelConfig, Project, ProjectRef, Resolved
-from shared.errors import Invalid
-
-MESSAGES = [ChatMessage(role="user", content="tiktoken is great!")]
-PROMPT_TOKENS = 3 + 3 + 1 + 6
-"""The answer's start, a message, its role, its text."""
-PRICE = (10, 30)
-"""USD per million of gpt-4-1106-preview."""
+from shared.contracts.chat import ChatMessage
+from shared.contracts.generations import Complete
+from shared.contracts.projects import ProjectRef
+from shared.errors import Invalid, Unavailable
+from tests.unit.generation.completions.builders import MESSAGES, generation_run, prepared_request, response, sent_call
 
 
-def run(samples: int = 1, model: str = "gpt-4-1106-preview", *, save: bool = True) -> GenerationRun:
-    now = datetime.now(UTC)
-    config = ModelConfig(model=model, endpoint="chat")
-    log_ids = [f"data_{index}" for index in range(samples)]
-    command = Chat(organisation="tm_1", project=ProjectRef(name="p"), log_ids=log_ids, messages=MESSAGES, save=save)
-    project = Project(id="pr_1", name="p", created_at=now, updated_at=now)
-    version = ConfigVersion(id="config_1", project_id="pr_1", config=config, created_at=now)
-    made = GenerationRun(command, Resolved(project=project, version=version), config, None)
-    made.request = ModelRequest(config=config, messages=MESSAGES, samples=samples)
-    return made
+def texts(run: GenerationRun) -> list[str | None]:
+    return [result.choice and result.choice.text for result in run.results]
 
 
-def call(run: GenerationRun, first: int = 0, *, model: str | None = None, samples: int | None = None) -> ProviderCall:
-    """A call that is under way."""
+def test_a_run_has_a_result_for_each_log() -> None:
+    run = generation_run(3)
+    assert len({id(result) for result in run.results}) == len(run.results) == 3
+
+
+def test_a_new_call_clears_what_an_earlier_one_gave_but_not_that_it_is_billed() -> None:
+    run = generation_run()
+    first = sent_call(run)
+    run.record_failure(0, first, errors.invalid_response("X", "broke", ModelResponse([Choice("half")], {"id": 1})))
+    second = run.start_call(0, prepared_request("gpt-4"))
+    (result,) = run.results
+    assert (result.choice, result.response, result.own_response, result.problem, result.latency) == (None,) * 5
+    assert result.call is second
+    assert result.billed_calls == [first, second]
+
+
+def test_a_call_for_several_samples_is_billed_to_the_first_of_them() -> None:
+    run = generation_run(3)
+    call = sent_call(run, 1, samples=2)
+    assert [result.billed_calls for result in run.results] == [[], [call], []]
+    assert [result.call for result in run.results] == [None, call, call]
+
+
+def test_a_response_with_fewer_samples_leaves_the_others_without_a_choice() -> None:
+    run = generation_run(3)
+    run.record_response(0, sent_call(run), response("one", "two"))
+    assert texts(run) == ["one", "two", None]
+    assert [result.latency is not None for result in run.results] == [True, True, False]
+
+
+def test_a_failure_is_the_problem_of_samples_without_a_finish_reason() -> None:
+    run = generation_run(3)
+    partial = ModelResponse([Choice("one", finish_reason="stop"), Choice("half")], {})
+    problem = errors.invalid_response("X", "broke", partial)
+    run.record_failure(0, sent_call(run), problem)
+    assert [result.problem for result in run.results] == [None, problem, problem]
+    assert all(result.latency is not None for result in run.results)
+
+
+def test_a_stream_that_did_not_begin_has_no_choice() -> None:
+    run, problem = generation_run(), Unavailable("away")
+    run.record_stream_end(0, sent_call(run), problem)
+    assert (texts(run), run.problem) == ([None], problem)
+
+
+def test_a_stream_that_began_has_what_came_in_the_form_of_a_response() -> None:
+    run = generation_run()
+    call = sent_call(run)
+    call.progress.answer_started = True
+    call.accumulator.add(ResponseDelta(text="half"))
+    run.record_stream_end(0, call, None)
+    assert texts(run) == ["half"]
+    (result,) = run.results
+    assert result.response == result.own_response
+    assert result.response
+    assert result.response["choices"][0]["message"]["content"] == "half"
+
+
+def test_failing_ends_samples_without_an_answer_and_keeps_their_own_problems() -> None:
+    run, own, last = generation_run(3), Unavailable("own"), Invalid("last")
+    run.results[0].choice = Choice("done", finish_reason="stop")
+    run.results[1].problem = own
+    run.fail(last)
+    assert [result.problem for result in run.results] == [None, own, last]
+    assert run.problem is own
+
+
+def test_a_run_without_problems_has_none() -> None:
+    assert generation_run(2).problem is None
+
+
+def test_aborting_ends_samples_without_a_complete_answer() -> None:
+    run = generation_run(3)
+    run.results[0].choice = Choice("done", finish_reason="stop")
+    run.results[1].choice = Choice("half")
+    run.abort("left")
+    run.abort("again")
+    assert [result.error for result in run.results] == [None, "left", "left"]
+
+
+async def test_counting_reaches_every_sample() -> None:
+    run = generation_run(2)
+    for index in range(2):
+        run.record_response(index, sent_call(run, index, samples=1), response("hi"))
+    await run.count_tokens()
+    assert all(result.usage and result.usage.prompt_tokens for result in run.results)
+
+
+def test_messages_are_those_of_the_request_or_the_callers_before_there_is_one() -> None:
+    run = generation_run()
     assert run.request
-    config = run.config.model_copy(update={"model": model}) if model else run.config
-    request = replace(run.request, config=config, samples=samples or run.request.samples)
-    (call,) = Providers({"OPENAI_API_KEY": "sk-1"}, None).calls(request, {})
-    made = run.start_call(first, call)
-    made.progress.may_have_cost = True
-    return made
+    run.request = replace(run.request, messages=[ChatMessage(role="system", content="s"), *MESSAGES])
+    assert [message.role for message in run.messages or ()] == ["system", "user"]
+    run.request = None
+    assert run.messages == MESSAGES
 
 
-def completion(*texts: str, usage: Usage | None = None) -> ModelResponse:
-    return ModelResponse([Choice(text, finish_reason="stop") for text in texts], {}, usage)
+def test_a_completion_has_no_messages() -> None:
+    run = generation_run()
+    run.command = Complete(organisation="tm_1", project=ProjectRef(name="p"), log_ids=["data_0"])
+    assert run.messages is None
 
 
-def used(prompt: int, generated: int) -> Usage:
-    return Usage(prompt_tokens=prompt, generation_tokens=generated, total_tokens=prompt + generated)
-
-
-async def test_what_the_provider_told_is_charged_and_nothing_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "count_usage", lambda *_: pytest.fail("counted"))
-    done = run()
-    done.record_response(0, call(done), completion("hi", usage=used(12, 5)))
-    (log,) = await done.records()
-    assert (log.prompt_cost, log.output_cost) == (12 * PRICE[0] / 1e6, 5 * PRICE[1] / 1e6)
-
-
-async def test_what_nobody_told_is_counted_once_for_all_samples_of_a_request() -> None:
-    done = run(samples=2)
-    done.record_response(0, call(done), completion("tiktoken is great!", "2 + 2 = 4"))
-    first, second = await done.records()
-    assert (first.prompt_tokens, first.output_tokens, first.tokens) == (PROMPT_TOKENS, 13, PROMPT_TOKENS + 13)
-    assert first.output_cost == 13 * PRICE[1] / 1e6
-    assert (second.tokens, second.prompt_cost, second.output_cost) == (None, None, None)
-    assert done.generation().usage.total_tokens == PROMPT_TOKENS + 13
-
-
-async def test_a_call_its_caller_left_costs_its_prompt() -> None:
-    left = run()
-    call(left)
-    left.abort(CALLER_LEFT)
-    (log,) = await left.records()
-    assert (log.error, log.prompt_tokens, log.output_tokens) == (CALLER_LEFT, PROMPT_TOKENS, 0)
-    assert (log.prompt_cost, log.output_cost) == (PROMPT_TOKENS * PRICE[0] / 1e6, 0)
-
-
-async def test_a_call_that_was_not_sent_costs_nothing() -> None:
-    left = run()
-    call(left).progress.may_have_cost = False
-    left.abort(CALLER_LEFT)
-    (log,) = await left.records()
-    assert (log.error, log.tokens, log.prompt_cost) == (CALLER_LEFT, None, None)
-
-
-async def test_what_was_never_asked_counts_nothing() -> None:
-    refused = run()
-    refused.fail(Invalid("no such input"))
-    (log,) = await refused.records()
-    assert (log.tokens, log.prompt_cost) == (None, None)
-
-
-async def test_a_model_without_a_known_price_has_tokens_and_no_costs() -> None:
-    done = run(model="my-own-model")
-    done.record_response(0, call(done), completion("hi"))
-    (log,) = await done.records()
-    assert log.tokens
-    assert (log.prompt_cost, log.output_cost) == (None, None)
-
-
-async def test_what_a_failed_model_cost_stays_when_another_answers() -> None:
-    done = run(samples=2)
-    done.record_failure(0, call(done), errors.broken("OpenAI", "broke", completion("a", "b", usage=used(100, 10))))
-    done.record_response(0, call(done, model="gpt-4", samples=1), completion("hi", usage=used(7, 1)))
-    done.record_response(1, call(done, 1, model="gpt-4", samples=1), completion("ho", usage=used(7, 2)))
-    first, second = await done.records()
-    assert (first.prompt_tokens, first.output_tokens, first.served_model) == (107, 11, "gpt-4")
-    assert first.prompt_cost == pytest.approx((100 * 10 + 7 * 30) / 1e6)
-    assert (second.prompt_tokens, second.output_tokens) == (7, 2)
-    assert (first.output, second.output, first.error, second.error) == ("hi", "ho", None, None)
-    assert done.generation().usage.total_tokens == 100 + 10 + 8 + 9
-
-
-async def test_samples_that_came_are_kept_and_only_the_others_have_failed() -> None:
-    short = run(samples=3)
-    problem = errors.broken("OpenAI", "gave 2 of the 3 samples", completion("one", "two", usage=used(9, 2)))
-    short.record_failure(0, call(short), problem)
-    assert [result.may_fall_back for result in short.results] == [False, False, True]
-    logs = await short.records()
-    assert [(log.output, bool(log.error), log.tokens) for log in logs] == [
-        ("one", False, 11),
-        ("two", False, None),
-        (None, True, None),
-    ]
-
-
-async def test_a_log_has_its_own_choice_in_whatever_order_they_come() -> None:
-    done = run(samples=2)
-    raw = {"choices": [{"index": 1, "message": "b"}, {"index": 0, "message": "a"}]}
-    done.record_response(0, call(done), ModelResponse([Choice("a"), Choice("b")], raw))
-    first, second = await done.records()
-    assert first.provider_response == {"choices": [{"index": 0, "message": "a"}]}
-    assert second.provider_response == {"choices": [{"index": 1, "message": "b"}]}
-
-
-async def test_more_samples_than_were_asked_for_are_nobodys() -> None:
-    done = run(samples=2)
-    done.record_response(1, call(done, 1, samples=1), completion("second"))
-    done.record_response(0, call(done, 0, samples=1), completion("first", "surplus"))
-    assert [log.output for log in await done.records()] == ["first", "second"]
-
-
-async def test_of_a_long_request_the_log_keeps_the_small_parts() -> None:
-    done = run()
-    made = call(done)
-    body = {"contents": ["a" * 70_000], "safetySettings": ["strict"]}
-    made.prepared = replace(made.prepared, body=body, text_bytes=3 * 1024 * 1024)
-    (log,) = await done.records()
-    assert log.provider_request
-    assert log.provider_request["safetySettings"] == ["strict"]
-    assert log.provider_request["contents"].startswith("Left out because of its size")
-
-
-async def test_a_sample_that_did_not_end_has_failed_although_it_came() -> None:
-    fail = run(samples=3)
-    came = ModelResponse([Choice("half an", finish_reason=None)], {}, used(9, 2))
-    fail.record_failure(0, call(fail), errors.broken("OpenAI", "it broke", came))
-    assert [result.may_fall_back for result in fail.results] == [True] * 3
-    first, *_ = await fail.records()
-    assert (first.output, first.error, first.tokens) == ("half an", "OpenAI it broke", 11)
-
-
-async def test_what_cannot_be_written_down_leaves_a_log_all_the_same() -> None:
-    odd = run(samples=2)
-    reason: Any = {"no": "reason"}
-    odd.record_response(0, call(odd), ModelResponse([Choice("a", finish_reason=reason), Choice("b")], {}, used(9, 2)))
-    first, second = await odd.records()
-    assert (first.error, first.output, first.messages) == (DEFECT, None, MESSAGES)
-    assert (second.error, second.output) == (None, "b")
-
-
-async def test_the_time_of_a_call_is_not_that_of_the_one_before() -> None:
-    left = run()
-    left.record_failure(0, call(left), errors.broken("OpenAI", "it broke"))
-    call(left, model="gpt-4")
-    left.abort(CALLER_LEFT)
-    (log,) = await left.records()
-    assert (log.served_model, log.provider_latency) == ("gpt-4", None)
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"choices": [{"index": 1, "text": "b"}, {"text": "a"}]}, [{"text": "a"}]),
+        ({"choices": [{"text": "only"}]}, [{"text": "only"}]),
+        ({"choices": [{"index": "x"}, {"index": "y"}]}, [{"index": "x"}, {"index": "y"}]),
+        ({"choices": [1, 2]}, [1, 2]),
+    ],
+    ids=["any order", "one choice", "no numbers", "no objects"],
+)
+def test_the_response_of_a_sample_has_its_own_choice_if_they_can_be_told_apart(raw: Any, expected: Any) -> None:
+    run = generation_run(2)
+    run.record_response(0, sent_call(run), ModelResponse([Choice("a"), Choice("b")], raw))
+    own = run.results[0].own_response
+    assert own
+    assert own["choices"] == expected
+    assert run.results[0].response == raw

@@ -123,7 +123,7 @@ async def test_forgetting_reads_the_organisation_anew_or_all_of_them(
 ) -> None:
     for each in ("tm_1", "tm_2"):
         await redirects.resolve(each, CONFIG)
-    redirects.forget(organisation)
+    redirects.invalidate(organisation)
     for each in ("tm_1", "tm_2"):
         await redirects.resolve(each, CONFIG)
     assert store.reads == reads

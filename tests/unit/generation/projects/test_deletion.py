@@ -37,7 +37,7 @@ class Recorder:
         self.deletion = ProjectDeletion(
             cast("Stores", stores),
             cast("Invalidation", SimpleNamespace(publish=self._record_message("publish"))),
-            cast("LogWriter", SimpleNamespace(close=self._record_message("close"))),
+            cast("LogWriter", SimpleNamespace(append_deletion=self._record_message("append_deletion"))),
         )
 
     def _record(self, call: str) -> Any:
@@ -65,7 +65,7 @@ class Recorder:
 
 
 STEPS = [
-    "close tm_1/pr_1 -",
+    "append_deletion tm_1/pr_1 -",
     "versions.delete_by_project tm_1/pr_1",
     "deployments.delete_by_project tm_1/pr_1",
     "publish tm_1/pr_1 deleted",

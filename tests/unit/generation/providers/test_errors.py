@@ -33,20 +33,20 @@ from shared.errors import Problem
     ],
 )
 def test_the_status_decides(theirs: int, ours: int) -> None:
-    problem = errors.refused("OpenAI", theirs, "because")
+    problem = errors.from_status("OpenAI", theirs, "because")
     assert (problem.status, problem.message, problem.origin) == (ours, "because", "OpenAI")
 
 
 def test_a_redirect_says_that_the_address_is_wrong() -> None:
-    problem = errors.refused("OpenAI", 307, None)
+    problem = errors.from_status("OpenAI", 307, None)
     assert (problem.status, problem.message) == (
         422,
         "OpenAI has moved (status 307): its address is not the right one.",
     )
 
 
-@pytest.mark.parametrize("make", [errors.broken, errors.withheld, errors.blocked])
-def test_long_sentences_are_cut(make: Callable[[str, str], Problem]) -> None:
+@pytest.mark.parametrize("make", [errors.invalid_response, errors.response_withheld, errors.prompt_blocked])
+def test_long_messages_are_truncated(make: Callable[[str, str], Problem]) -> None:
     assert len(make("OpenAI", "x" * 1_000_000).message) == 2_000
 
 
@@ -60,22 +60,22 @@ def test_long_sentences_are_cut(make: Callable[[str, str], Problem]) -> None:
         (500, "API key not valid.", 502),
     ],
 )
-def test_google_calls_a_wrong_key_a_bad_request(status: int, detail: str, ours: int) -> None:
-    assert errors.refused("Google", status, detail).status == ours
+def test_a_wrong_google_key_is_unauthenticated_despite_status_400(status: int, detail: str, ours: int) -> None:
+    assert errors.from_status("Google", status, detail).status == ours
 
 
-def test_a_refusal_without_words_says_its_status() -> None:
-    assert "418" in errors.refused("Groq", 418, None).message
+def test_an_error_without_a_message_names_its_status() -> None:
+    assert "418" in errors.from_status("Groq", 418, None).message
 
 
-def test_a_long_story_is_cut() -> None:
-    assert len(errors.refused("Groq", 400, "x" * 10_000).message) == 2_000
+def test_long_details_are_truncated() -> None:
+    assert len(errors.from_status("Groq", 400, "x" * 10_000).message) == 2_000
 
 
 @pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("0.5", 0.5), ("soon", None), ("-1", None), (None, None)])
 def test_retry_after_in_seconds(header: str | None, seconds: float | None) -> None:
     assert errors.retry_after_seconds(header) == seconds
-    assert errors.refused("OpenAI", 429, "slow down", header).retry_after_seconds == seconds
+    assert errors.from_status("OpenAI", 429, "slow down", header).retry_after_seconds == seconds
 
 
 def test_retry_after_as_a_date() -> None:
@@ -86,16 +86,17 @@ def test_retry_after_as_a_date() -> None:
 
 
 @given(st.text(max_size=20))
-def test_no_header_breaks_it(header: str) -> None:
+def test_any_header_is_parsed_or_ignored(header: str) -> None:
     seconds = errors.retry_after_seconds(header)
     assert seconds is None or seconds >= 0
 
 
 def test_a_key_is_masked() -> None:
-    assert errors.masked("Incorrect key sk-1 (sk-1)", "sk-1") == "Incorrect key *** (***)"
-    assert errors.masked("no key", None) == "no key"
+    assert errors.mask_key("Incorrect key sk-1 (sk-1)", "sk-1") == "Incorrect key *** (***)"
+    assert errors.mask_key("no key", None) == "no key"
     parts = "AKIAABCDEFGH:secretsecret:sessiontoken"
     assert (
-        errors.masked("x-amz-security-token:sessiontoken for AKIAABCDEFGH", parts) == "x-amz-security-token:*** for ***"
+        errors.mask_key("x-amz-security-token:sessiontoken for AKIAABCDEFGH", parts)
+        == "x-amz-security-token:*** for ***"
     )
-    assert errors.masked("a b", "a:b") == "a b"
+    assert errors.mask_key("a b", "a:b") == "a b"

@@ -1,4 +1,4 @@
-"""What the catalogue of models means for the calls that are made."""
+"""What the catalogue of models means for the calls that are prepared."""
 
 from typing import Any
 
@@ -33,13 +33,13 @@ def request(kind: str, **fields: Any) -> ModelRequest:
         (request("chat", provider="groq", model="llama-3.1-8b-instant"), False),
     ],
 )
-def test_a_budget_is_worked_out_only_where_it_is_sent(request_: ModelRequest, *, needed: bool) -> None:
-    assert PROVIDERS.needs_budget(request_) is needed
+def test_a_token_budget_is_worked_out_only_where_it_is_sent(request_: ModelRequest, *, needed: bool) -> None:
+    assert PROVIDERS.needs_token_budget(request_) is needed
 
 
-def test_a_model_that_cannot_is_refused_before_its_key_is_missed() -> None:
+def test_an_impossible_request_is_refused_before_a_missing_key() -> None:
     with pytest.raises(Invalid, match="'gpt-4' cannot do JSON mode"):
-        Providers({}, None).calls(
+        Providers({}, None).prepare(
             ModelRequest(**vars(request("chat")) | {"response_format": _json_mode()}),
             {},
         )
@@ -50,7 +50,7 @@ def _json_mode() -> Any:
 
 
 def test_the_local_model_completes_and_chats() -> None:
-    (call,) = PROVIDERS.calls(request("complete", model=LOCAL_MODEL), {})
+    (call,) = PROVIDERS.prepare(request("complete", model=LOCAL_MODEL), {})
     assert call.url == "http://127.0.0.1:9/v1/completions"
-    (call,) = PROVIDERS.calls(request("chat", model=LOCAL_MODEL), {})
+    (call,) = PROVIDERS.prepare(request("chat", model=LOCAL_MODEL), {})
     assert call.url == "http://127.0.0.1:9/v1/chat/completions"

@@ -1,4 +1,4 @@
-"""Which provider, which address, which key, how many calls."""
+"""Provider, base URL, key and number of requests for a config."""
 
 from typing import Any, get_args
 
@@ -6,7 +6,7 @@ import pytest
 
 from services.gateway.schemas.configs import PublicProvider
 from services.generation.models.request import ModelRequest
-from services.generation.providers.registry import ROWS, compatible
+from services.generation.providers.registry import PROVIDER_SPECS, compatible_specs
 from services.generation.providers.requests import LOCAL_MODEL, Providers
 from services.generation.settings import CompatibleProvider
 from shared.contracts.chat import ChatMessage
@@ -26,47 +26,47 @@ def completion(model: str, **fields: Any) -> ModelRequest:
     return ModelRequest(ModelConfig(model=model), **{"prompt": "once"} | fields)
 
 
-def test_every_row_is_a_provider_of_the_contract() -> None:
-    assert set(get_args(PublicProvider)) - set(ROWS) <= {
+def test_every_spec_is_a_provider_of_the_contract() -> None:
+    assert set(get_args(PublicProvider)) - set(PROVIDER_SPECS) <= {
         "anthropic",
         "bedrock",
         "cohere",
         "google",
     }
-    assert all(name == row.name for name, row in ROWS.items())
+    assert all(name == row.name for name, row in PROVIDER_SPECS.items())
 
 
-def test_the_installation_has_its_own_address_and_key() -> None:
-    (call,) = PROVIDERS.calls(chat(), {})
+def test_base_url_and_key_come_from_the_environment() -> None:
+    (call,) = PROVIDERS.prepare(chat(), {})
     assert call.url == "http://proxy/v1/chat/completions"
     assert call.key == "sk-own"
     assert "sk-own" not in repr(call)
 
 
 def test_a_key_of_the_request_wins() -> None:
-    (call,) = PROVIDERS.calls(chat(), {"openai": "sk-theirs", "groq": "other"})
+    (call,) = PROVIDERS.prepare(chat(), {"openai": "sk-theirs", "groq": "other"})
     assert call.key == "sk-theirs"
 
 
 def test_a_missing_key_names_both_ways_to_give_one() -> None:
     with pytest.raises(Unauthenticated) as caught:
-        PROVIDERS.calls(chat(provider="groq", model="llama"), {"openai": "sk-1"})
+        PROVIDERS.prepare(chat(provider="groq", model="llama"), {"openai": "sk-1"})
     assert caught.value.origin == "Groq"
     assert "provider_api_keys.groq" in caught.value.message
     assert "GROQ_API_KEY" in caught.value.message
 
 
-def test_the_local_model_never_sees_a_key() -> None:
-    (call,) = PROVIDERS.calls(chat(model=LOCAL_MODEL), {"openai": "sk-theirs"})
+def test_the_local_model_is_sent_no_key() -> None:
+    (call,) = PROVIDERS.prepare(chat(model=LOCAL_MODEL), {"openai": "sk-theirs"})
     assert (call.url, call.key) == ("http://127.0.0.1:9/v1/chat/completions", None)
     with pytest.raises(Invalid, match="not running"):
-        Providers({}, None).calls(chat(model=LOCAL_MODEL), {})
+        Providers({}, None).prepare(chat(model=LOCAL_MODEL), {})
 
 
 @pytest.mark.parametrize("provider", ["langchain", "ai21", "nobody"])
 def test_other_providers_are_refused_by_name(provider: str) -> None:
     with pytest.raises(Invalid, match=provider):
-        PROVIDERS.calls(chat(provider=provider), {})
+        PROVIDERS.prepare(chat(provider=provider), {})
 
 
 @pytest.mark.parametrize(
@@ -78,11 +78,11 @@ def test_other_providers_are_refused_by_name(provider: str) -> None:
         (chat(model=LOCAL_MODEL), 3, 1),
     ],
 )
-def test_samples_share_a_call_where_the_provider_can(request_: ModelRequest, calls: int, n: int) -> None:
+def test_samples_share_a_request_where_the_provider_supports_n(request_: ModelRequest, calls: int, n: int) -> None:
     keys = {"groq": "gsk"}
-    made = PROVIDERS.calls(_with(request_, samples=3), keys)
-    assert (len(made), made[0].body["n"], made[0].request.samples) == (calls, n, n)
-    streamed = PROVIDERS.calls(_with(request_, samples=3, stream=True), keys)
+    prepared = PROVIDERS.prepare(_with(request_, samples=3), keys)
+    assert (len(prepared), prepared[0].body["n"], prepared[0].request.samples) == (calls, n, n)
+    streamed = PROVIDERS.prepare(_with(request_, samples=3, stream=True), keys)
     assert (len(streamed), streamed[0].body["n"]) == (3, 1)
 
 
@@ -107,7 +107,7 @@ def _with(request: ModelRequest, **fields: Any) -> ModelRequest:
     ],
 )
 def test_a_completion_goes_to_a_chat_model_as_one_user_message(model: str, chats: bool) -> None:
-    (call,) = PROVIDERS.calls(completion(model), {})
+    (call,) = PROVIDERS.prepare(completion(model), {})
     assert call.url.endswith("/chat/completions") is chats
     if chats:
         assert call.body["messages"] == [{"role": "user", "content": "once"}]
@@ -115,13 +115,13 @@ def test_a_completion_goes_to_a_chat_model_as_one_user_message(model: str, chats
         assert call.body["prompt"] == "once"
 
 
-def test_a_chat_model_cannot_write_before_a_suffix() -> None:
+def test_a_suffix_is_refused_for_a_chat_model() -> None:
     with pytest.raises(Invalid, match="suffix"):
-        PROVIDERS.calls(completion("gpt-4", suffix="end"), {})
+        PROVIDERS.prepare(completion("gpt-4", suffix="end"), {})
 
 
-def test_reasoning_models_have_another_name_for_the_budget() -> None:
-    (call,) = PROVIDERS.calls(chat(model="o3-mini", max_tokens=9), {})
+def test_reasoning_models_get_max_completion_tokens() -> None:
+    (call,) = PROVIDERS.prepare(chat(model="o3-mini", max_tokens=9), {})
     assert call.body["max_completion_tokens"] == 9
     assert "max_tokens" not in call.body
 
@@ -136,45 +136,45 @@ def test_reasoning_models_have_another_name_for_the_budget() -> None:
     ],
 )
 def test_a_key_may_have_two_names(provider: str, environment: dict[str, str], key: str) -> None:
-    (call,) = Providers(environment, None).calls(chat(provider=provider, model="m"), {})
+    (call,) = Providers(environment, None).prepare(chat(provider=provider, model="m"), {})
     assert call.key == key
     assert key in "".join(call.headers.values())
 
 
 @pytest.mark.parametrize(("provider", "words"), [("google", "Google"), ("cohere", "Cohere")])
-def test_text_alone_is_a_system_message(provider: str, words: str) -> None:
+def test_images_in_a_system_message_are_refused(provider: str, words: str) -> None:
     request = chat(provider=provider, model="m")
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}}
     system = ChatMessage.model_validate({"role": "system", "content": [image]})
     with pytest.raises(Invalid, match=f"{words} cannot do images in the system message"):
-        PROVIDERS.calls(_with(request, messages=[system, *(request.messages or ())]), {provider: "k"})
+        PROVIDERS.prepare(_with(request, messages=[system, *(request.messages or ())]), {provider: "k"})
 
 
-def test_cohere_tells_no_log_probabilities() -> None:
+def test_logprobs_are_refused_for_cohere() -> None:
     with pytest.raises(Invalid, match="logprobs"):
-        PROVIDERS.calls(_with(chat(provider="cohere", model="m"), logprobs=2), {"cohere": "k"})
+        PROVIDERS.prepare(_with(chat(provider="cohere", model="m"), logprobs=2), {"cohere": "k"})
 
 
 @pytest.mark.parametrize(("name", "port"), [("ollama", 11434), ("vllm", 8000), ("lmstudio", 1234)])
-def test_a_server_of_ones_own_needs_no_key(name: str, port: int) -> None:
-    (call,) = Providers({}, None).calls(chat(provider=name), {})
+def test_a_self_hosted_server_needs_no_key(name: str, port: int) -> None:
+    (call,) = Providers({}, None).prepare(chat(provider=name), {})
     assert (call.url, call.key) == (f"http://127.0.0.1:{port}/v1/chat/completions", None)
     assert "Authorization" not in call.headers
-    variable = ROWS[name].key_variable or ""
-    assert Providers({variable: "k"}, None).calls(chat(provider=name), {})[0].key == "k"
+    variable = PROVIDER_SPECS[name].key_variable or ""
+    assert Providers({variable: "k"}, None).prepare(chat(provider=name), {})[0].key == "k"
 
 
-def test_every_address_and_key_can_be_set() -> None:
-    for row in ROWS.values():
+def test_every_base_url_and_key_can_be_set() -> None:
+    for row in PROVIDER_SPECS.values():
         assert row.name == "mock" or (row.base_url_variable and row.key_variable), row.name
-        assert row.find_address or row.base_url.startswith(("https://", "http://127.0.0.1:", "http://mock.")), row.name
+        assert row.find_base_url or row.base_url.startswith(("https://", "http://127.0.0.1:", "http://mock.")), row.name
 
 
 class TestCompatible:
-    """Servers only this installation knows."""
+    """Providers added by `EVERLOOP_COMPATIBLE_PROVIDERS`."""
 
-    def test_one_is_a_row(self) -> None:
-        rows = compatible(
+    def test_a_setting_adds_a_provider(self) -> None:
+        rows = compatible_specs(
             {
                 "llamacpp": CompatibleProvider(base_url="http://127.0.0.1:8080/v1/"),
                 "house": CompatibleProvider(
@@ -183,21 +183,21 @@ class TestCompatible:
             }
         )
         providers = Providers({"HOUSE": "secret"}, None, rows)
-        (call,) = providers.calls(chat(provider="llamacpp"), {})
+        (call,) = providers.prepare(chat(provider="llamacpp"), {})
         assert (call.url, call.key, call.title) == ("http://127.0.0.1:8080/v1/chat/completions", None, "llamacpp")
-        (call,) = providers.calls(chat(provider="house"), {})
+        (call,) = providers.prepare(chat(provider="house"), {})
         assert (call.key, call.title) == ("secret", "House")
         with pytest.raises(Invalid, match="House cannot do tools"):
-            providers.calls(chat(provider="house", tools=[{"name": "f"}]), {})
+            providers.prepare(chat(provider="house", tools=[{"name": "f"}]), {})
         with pytest.raises(Invalid, match=r"house, .*llamacpp"):
-            providers.calls(chat(provider="nobody"), {})
+            providers.prepare(chat(provider="nobody"), {})
         with pytest.raises(Unauthenticated, match="HOUSE"):
-            Providers({}, None, rows).calls(chat(provider="house"), {})
+            Providers({}, None, rows).prepare(chat(provider="house"), {})
 
-    def test_a_name_that_is_taken(self) -> None:
+    def test_a_taken_name_is_refused(self) -> None:
         with pytest.raises(ValueError, match="'openai' is a provider already"):
-            compatible({"openai": CompatibleProvider(base_url="http://x/v1")})
+            compatible_specs({"openai": CompatibleProvider(base_url="http://x/v1")})
 
-    def test_a_feature_that_is_none(self) -> None:
+    def test_an_unknown_feature_is_refused(self) -> None:
         with pytest.raises(ValueError, match=r"'x' cannot lack 'tool'; .* tools, forced tools"):
-            compatible({"x": CompatibleProvider(base_url="http://x/v1", lacks=frozenset({"tool"}))})
+            compatible_specs({"x": CompatibleProvider(base_url="http://x/v1", lacks=frozenset({"tool"}))})

@@ -1,4 +1,4 @@
-"""What a provider's span says of a call."""
+"""Attributes of the span of a provider call."""
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -13,27 +13,29 @@ from shared.contracts.chat import ChatMessage
 from shared.contracts.projects import ModelConfig
 
 
-@pytest.mark.parametrize(("wanted", "save", "told"), [(True, True, True), (True, False, False), (False, True, False)])
+@pytest.mark.parametrize(
+    ("setting", "save", "expected"), [(True, True, True), (True, False, False), (False, True, False)]
+)
 @pytest.mark.parametrize("stream", [False, True])
-def test_text_is_told_if_it_is_asked_for_and_may_be_saved(
-    monkeypatch: pytest.MonkeyPatch, wanted: bool, save: bool, told: bool, stream: bool
+def test_content_is_on_the_span_if_the_setting_and_save_allow_it(
+    monkeypatch: pytest.MonkeyPatch, setting: bool, save: bool, expected: bool, stream: bool
 ) -> None:
     exported, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exported))
     monkeypatch.setattr(telemetry, "tracer", provider.get_tracer("test"))
-    monkeypatch.setattr(telemetry, "content_wanted", lambda: wanted)
+    monkeypatch.setattr(telemetry, "content_wanted", lambda: setting)
     config = ModelConfig(model="gpt-4", endpoint="chat")
     messages = [ChatMessage(role="user", content="a secret")]
-    (call,) = Providers({"OPENAI_API_KEY": "sk-1"}, None).calls(
+    (call,) = Providers({"OPENAI_API_KEY": "sk-1"}, None).prepare(
         ModelRequest(config, messages=messages, stream=stream, save=save), {}
     )
-    with spans.of(call) as span:
+    with spans.call_span(call) as span:
         if stream:
-            span.add(ResponseDelta(text="another secret", finish_reason="stop"))
+            span.add_delta(ResponseDelta(text="another secret", finish_reason="stop"))
         else:
-            span.completed(ModelResponse([Choice("another secret", finish_reason="stop")], {}))
+            span.set_response(ModelResponse([Choice("another secret", finish_reason="stop")], {}))
     (span_,) = exported.get_finished_spans()
     attributes = dict(span_.attributes or {})
     assert attributes["gen_ai.request.model"] == "gpt-4"
-    assert ("gen_ai.input.messages" in attributes, "gen_ai.output.messages" in attributes) == (told, told)
-    assert ("secret" in str(attributes)) is told
+    assert ("gen_ai.input.messages" in attributes, "gen_ai.output.messages" in attributes) == (expected, expected)
+    assert ("secret" in str(attributes)) is expected

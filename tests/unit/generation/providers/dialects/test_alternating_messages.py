@@ -1,4 +1,4 @@
-"""Conversations as alternating turns of two."""
+"""Conversations for dialects with two alternating roles."""
 
 from itertools import pairwise
 from typing import Any
@@ -10,16 +10,16 @@ from pydantic_core import to_json
 
 from services.generation.models.request import Json
 from services.generation.providers.dialects.alternating_messages import (
-    Turn,
-    answer_schema,
-    arguments,
-    as_sent,
-    inline_image,
-    inline_tool,
-    parts,
-    schema,
-    take_turns,
+    AlternatingMessage,
+    alternate,
+    content_parts,
+    parameters_schema,
+    parse_data_url,
+    require_inline,
+    response_schema,
+    tool_arguments,
     tool_calls,
+    tool_input,
 )
 from shared.contracts.chat import ChatMessage, FunctionCall, Image, ImageUrl, InlineTool, LinkedTool, Text, ToolCall
 from shared.errors import Invalid
@@ -29,19 +29,19 @@ def message(role: Any, content: Any = None, **fields: Any) -> ChatMessage:
     return ChatMessage.model_validate({"role": role, "content": content} | fields)
 
 
-def blocks(said: ChatMessage) -> list[Json]:
-    return [{"said": part.text} for part in parts(said) if isinstance(part, Text)]
+def blocks(message_: ChatMessage) -> list[Json]:
+    return [{"message_": part.text} for part in content_parts(message_) if isinstance(part, Text)]
 
 
-def test_system_messages_stand_apart_in_their_order() -> None:
+def test_system_messages_are_separated_in_order() -> None:
     conversation = [message("user", "a"), message("system", "one"), message("assistant", "b"), message("system", "two")]
-    assert take_turns(conversation, blocks) == (
+    assert alternate(conversation, blocks) == (
         "one\n\ntwo",
-        [Turn("user", [{"said": "a"}]), Turn("assistant", [{"said": "b"}])],
+        [AlternatingMessage("user", [{"message_": "a"}]), AlternatingMessage("assistant", [{"message_": "b"}])],
     )
 
 
-def test_what_one_side_says_in_a_row_is_one_turn_and_results_are_the_users() -> None:
+def test_consecutive_messages_are_merged_and_tool_results_are_the_users() -> None:
     conversation = [
         message("user", "a"),
         message("assistant", "b"),
@@ -49,46 +49,46 @@ def test_what_one_side_says_in_a_row_is_one_turn_and_results_are_the_users() -> 
         message("tool", "d", tool_call_id="2"),
         message("user", "e"),
     ]
-    _, turns = take_turns(conversation, blocks)
-    assert [(turn.role, [block["said"] for block in turn.blocks]) for turn in turns] == [
+    _, turns = alternate(conversation, blocks)
+    assert [(turn.role, [block["message_"] for block in turn.blocks]) for turn in turns] == [
         ("user", ["a"]),
         ("assistant", ["b"]),
         ("user", ["c", "d", "e"]),
     ]
 
 
-def test_who_says_nothing_is_left_out() -> None:
+def test_empty_messages_are_left_out() -> None:
     conversation = [message("user", "a"), message("assistant", " \n"), message("user", None), message("user", "b")]
-    assert take_turns(conversation, blocks)[1] == [Turn("user", [{"said": "a"}, {"said": "b"}])]
+    assert alternate(conversation, blocks)[1] == [AlternatingMessage("user", [{"message_": "a"}, {"message_": "b"}])]
 
 
-def test_system_messages_alone_are_said_by_the_user() -> None:
+def test_system_messages_alone_become_a_user_message() -> None:
     alone = [message("system", "Write a poem."), message("user", "")]
-    assert take_turns(alone, blocks) == ("", [Turn("user", [{"said": "Write a poem."}])])
+    assert alternate(alone, blocks) == ("", [AlternatingMessage("user", [{"message_": "Write a poem."}])])
 
 
 @pytest.mark.parametrize("conversation", [[], [message("user", "")], [message("system", " ")]])
-def test_a_conversation_that_says_nothing_is_refused(conversation: list[ChatMessage]) -> None:
+def test_an_empty_conversation_is_refused(conversation: list[ChatMessage]) -> None:
     with pytest.raises(Invalid, match="messages"):
-        take_turns(conversation, blocks)
+        alternate(conversation, blocks)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant", "system"]), st.text(max_size=3))))
-def test_turns_alternate_and_lose_nothing(said: list[tuple[str, str]]) -> None:
-    conversation = [message("user", "start"), *(message(role, content) for role, content in said)]
-    _, turns = take_turns(conversation, blocks)
+def test_roles_alternate_and_no_block_is_lost(message_: list[tuple[str, str]]) -> None:
+    conversation = [message("user", "start"), *(message(role, content) for role, content in message_)]
+    _, turns = alternate(conversation, blocks)
     assert all(one.role != other.role for one, other in pairwise(turns))
-    spoken = ["start", *(content for role, content in said if role != "system" and content.strip())]
-    assert [block["said"] for turn in turns for block in turn.blocks] == spoken
+    spoken = ["start", *(content for role, content in message_ if role != "system" and content.strip())]
+    assert [block["message_"] for turn in turns for block in turn.blocks] == spoken
 
 
-def test_parts_without_text_that_says_nothing() -> None:
+def test_parts_with_blank_text_are_left_out() -> None:
     image = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
-    said = message("user", [{"type": "text", "text": ""}, image, {"type": "text", "text": " a "}])
-    assert parts(said) == [Image(image_url=ImageUrl(url="https://x/y.png")), Text(text=" a ")]
+    message_ = message("user", [{"type": "text", "text": ""}, image, {"type": "text", "text": " a "}])
+    assert content_parts(message_) == [Image(image_url=ImageUrl(url="https://x/y.png")), Text(text=" a ")]
 
 
-def test_the_deprecated_call_has_no_id() -> None:
+def test_a_deprecated_call_without_an_id_is_refused() -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     both = message("assistant", tool_calls=[call], tool_call=call["function"])
     assert [one.id for one in tool_calls(both)] == ["1"]
@@ -102,14 +102,14 @@ def called(text: str | None) -> ToolCall:
 
 
 @pytest.mark.parametrize(("text", "read"), [('{"a": [1]}', {"a": [1]}), ("", {}), (None, {}), (" \n", {})])
-def test_arguments_are_an_object(text: str | None, read: Json) -> None:
-    assert arguments(called(text)) == read
+def test_arguments_are_parsed_as_an_object(text: str | None, read: Json) -> None:
+    assert tool_arguments(called(text)) == read
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "null", '"a"', "{} {}"])
 def test_arguments_of_another_kind_are_refused(text: str) -> None:
     with pytest.raises(Invalid, match="call_7"):
-        arguments(called(text))
+        tool_arguments(called(text))
 
 
 def image(url: str) -> Image:
@@ -124,31 +124,31 @@ def image(url: str) -> Image:
         ("DATA:Image/PNG;charset=x;Base64,a,b", ("image/png", "a,b")),
     ],
 )
-def test_an_image_that_is_sent_along_or_named(url: str, split: tuple[str, str] | None) -> None:
-    assert inline_image(image(url)) == split
+def test_data_urls_are_parsed_and_other_urls_are_not(url: str, split: tuple[str, str] | None) -> None:
+    assert parse_data_url(image(url)) == split
 
 
 @pytest.mark.parametrize("url", ["data:", "data:image/png,AAAA", "data:image/png;base64", "data:;base64,AAAA"])
-def test_an_image_nobody_can_read(url: str) -> None:
+def test_malformed_data_urls_are_refused(url: str) -> None:
     with pytest.raises(Invalid, match="data URL"):
-        inline_image(image(url))
+        parse_data_url(image(url))
 
 
-def test_a_tool_of_ones_own_has_a_schema() -> None:
+def test_inline_tools_have_a_schema_and_links_are_refused() -> None:
     tool = InlineTool(name="f")
-    assert inline_tool(tool) is tool
-    assert schema(tool) == {"type": "object", "properties": {}}
-    assert schema(InlineTool(name="f", parameters={"type": "object"})) == {"type": "object"}
+    assert require_inline(tool) is tool
+    assert parameters_schema(tool) == {"type": "object", "properties": {}}
+    assert parameters_schema(InlineTool(name="f", parameters={"type": "object"})) == {"type": "object"}
     with pytest.raises(Invalid, match="oc_1"):
-        inline_tool(LinkedTool(id="oc_1", source="organization"))
+        require_inline(LinkedTool(id="oc_1", source="organization"))
 
 
-def test_the_schema_of_an_answer() -> None:
+def test_response_schemas_are_found_or_refused() -> None:
     inner = {"type": "object"}
-    assert answer_schema({"name": "n", "schema": inner}) == {"name": "n", "schema": inner}
-    assert answer_schema(inner) == {"schema": inner}
+    assert response_schema({"name": "n", "schema": inner}) == {"name": "n", "schema": inner}
+    assert response_schema(inner) == {"schema": inner}
     with pytest.raises(Invalid, match="json_schema"):
-        answer_schema(None)
+        response_schema(None)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +164,6 @@ def test_the_schema_of_an_answer() -> None:
         ("[" * 5_000, "[" * 5_000),
     ],
 )
-def test_what_a_model_wrote_can_be_written_down_again(text: str | None, sent: Any) -> None:
-    assert as_sent(text) == sent
-    to_json(as_sent(text), inf_nan_mode="constants")
+def test_streamed_arguments_are_parsed_if_they_can_be_encoded_again(text: str | None, sent: Any) -> None:
+    assert tool_input(text) == sent
+    to_json(tool_input(text), inf_nan_mode="constants")

@@ -25,12 +25,12 @@ def chat(*messages: Any, remaining_output_tokens: int | None = None, **fields: A
     )
 
 
-def told(request: ModelRequest, **fields: Any) -> ModelRequest:
+def with_fields(request: ModelRequest, **fields: Any) -> ModelRequest:
     return ModelRequest(**{**vars(request), **fields})
 
 
 class TestBody:
-    def test_what_says_nothing_is_left_out(self) -> None:
+    def test_unset_fields_are_left_out(self) -> None:
         assert anthropic.body(chat()) == {
             "model": "claude-2.1",
             "max_tokens": 4096,
@@ -40,14 +40,14 @@ class TestBody:
     @pytest.mark.parametrize(
         ("fields", "budget"), [({"max_tokens": 5}, 5), ({"remaining_output_tokens": 7}, 7), ({}, 4096)]
     )
-    def test_there_is_always_a_budget(self, fields: dict[str, Any], budget: int) -> None:
+    def test_max_tokens_is_always_sent(self, fields: dict[str, Any], budget: int) -> None:
         assert anthropic.body(chat(**fields))["max_tokens"] == budget
 
     def test_sampling_parameters_that_are_not_the_default(self) -> None:
         sent = anthropic.body(chat(temperature=0, top_p=0.5, stop="x"))
         assert (sent["temperature"], sent["top_p"], sent["stop_sequences"]) == (0, 0.5, ["x"])
 
-    def test_other_changes_what_is_asked_but_not_how_it_is_answered(self) -> None:
+    def test_other_overrides_all_but_the_reserved_fields(self) -> None:
         other = {"top_k": 3, "max_tokens": 1, "stream": True, "model": "x", "messages": [], "system": "x"}
         sent = anthropic.body(chat(other=other))
         assert (sent["top_k"], sent["max_tokens"], sent["model"]) == (3, 1, "claude-2.1")
@@ -63,10 +63,10 @@ class TestBody:
         ]
         assert "tool_choice" not in sent
         named = FunctionChoice(function=FunctionName(name="f"))
-        assert anthropic.body(told(request, tool_choice=named))["tool_choice"] == {"type": "tool", "name": "f"}
-        assert "tool_choice" not in anthropic.body(told(chat(), tool_choice="none"))
+        assert anthropic.body(with_fields(request, tool_choice=named))["tool_choice"] == {"type": "tool", "name": "f"}
+        assert "tool_choice" not in anthropic.body(with_fields(chat(), tool_choice="none"))
 
-    def test_results_of_tools_may_be_pictures_or_nothing(self) -> None:
+    def test_tool_results_may_be_images_or_empty(self) -> None:
         sent = anthropic.body(
             chat(
                 {"role": "tool", "tool_call_id": "1", "content": [IMAGE]},
@@ -87,11 +87,11 @@ class TestBody:
             }
         ]
 
-    def test_a_picture_by_the_assistant_is_refused(self) -> None:
+    def test_an_image_in_an_assistant_message_is_refused(self) -> None:
         with pytest.raises(Invalid, match="user message"):
             anthropic.body(chat({"role": "assistant", "content": [IMAGE]}))
 
-    def test_the_data_of_a_picture_is_not_looked_into(self) -> None:
+    def test_image_data_is_not_decoded(self) -> None:
         url = "data:image/webp;base64,@image-0@"
         sent = anthropic.body(chat({"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}))
         assert sent["messages"][0]["content"][0]["source"] == {
@@ -100,14 +100,14 @@ class TestBody:
             "data": "@image-0@",
         }
 
-    def test_a_schema_that_is_missing(self) -> None:
+    def test_a_missing_schema_is_refused(self) -> None:
         with pytest.raises(Invalid, match="json_schema"):
-            anthropic.body(told(chat(), response_format=ResponseFormat(type="json_schema")))
+            anthropic.body(with_fields(chat(), response_format=ResponseFormat(type="json_schema")))
 
 
-class TestWhereAndWho:
+class TestUrlAndKey:
     @pytest.mark.parametrize("base", ["http://proxy", "http://proxy/v1"])
-    def test_an_address_with_or_without_the_version(self, base: str) -> None:
+    def test_base_url_may_have_v1_or_not(self, base: str) -> None:
         assert anthropic.url(base, chat()) == "http://proxy/v1/messages"
 
     def test_the_key_has_its_own_header(self) -> None:
@@ -116,7 +116,7 @@ class TestWhereAndWho:
 
     def test_a_completion_is_one_user_message(self) -> None:
         config = ModelConfig(provider="anthropic", model="claude-2.1")
-        (call,) = Providers({"ANTHROPIC_API_KEY": "sk"}, None).calls(ModelRequest(config, prompt="once"), {})
+        (call,) = Providers({"ANTHROPIC_API_KEY": "sk"}, None).prepare(ModelRequest(config, prompt="once"), {})
         assert call.url == "https://api.anthropic.com/v1/messages"
         assert call.body["messages"] == [{"role": "user", "content": [{"type": "text", "text": "once"}]}]
 
@@ -129,12 +129,12 @@ class TestWhereAndWho:
             ({"messages": [ChatMessage.model_validate({"role": "system", "content": [IMAGE]})]}, "system message"),
         ],
     )
-    def test_what_it_cannot_do_is_refused(self, fields: dict[str, Any], feature: str) -> None:
+    def test_unsupported_features_are_refused(self, fields: dict[str, Any], feature: str) -> None:
         with pytest.raises(Invalid, match=f"Anthropic cannot do .*{feature}"):
-            Providers({"ANTHROPIC_API_KEY": "sk"}, None).calls(told(chat(), **fields), {})
+            Providers({"ANTHROPIC_API_KEY": "sk"}, None).prepare(with_fields(chat(), **fields), {})
 
 
-class TestReply:
+class TestResponse:
     @pytest.mark.parametrize(
         ("theirs", "ours"),
         [
@@ -150,9 +150,9 @@ class TestReply:
         ],
     )
     def test_finish_reasons(self, theirs: str | None, ours: str) -> None:
-        assert anthropic.read_reply(chat(), {"content": [], "stop_reason": theirs}).choices[0].finish_reason == ours
+        assert anthropic.read_response(chat(), {"content": [], "stop_reason": theirs}).choices[0].finish_reason == ours
 
-    def test_text_and_calls_and_nothing_else(self) -> None:
+    def test_text_and_tool_calls_are_read_and_other_blocks_are_not(self) -> None:
         blocks = [
             {"type": "thinking", "thinking": "hm", "signature": "s"},
             {"type": "text", "text": "a "},
@@ -160,39 +160,38 @@ class TestReply:
             {"type": "text", "text": "b"},
             {"type": "tool_use", "id": "t", "name": "f", "input": {"å": 1}},
         ]
-        read = anthropic.read_reply(chat(), {"content": blocks, "stop_reason": "tool_use"})
+        read = anthropic.read_response(chat(), {"content": blocks, "stop_reason": "tool_use"})
         (choice,) = read.choices
         assert (choice.text, read.usage) == ("a b", None)
         assert [(call.id, call.function.name, call.function.arguments) for call in choice.tool_calls or ()] == [
             ("t", "f", '{"å": 1}')
         ]
 
-    def test_what_the_cache_took_is_of_the_prompt(self) -> None:
+    def test_cached_tokens_count_as_prompt_tokens(self) -> None:
         usage = {
             "input_tokens": 1,
             "cache_creation_input_tokens": 20,
             "cache_read_input_tokens": 300,
             "output_tokens": 4,
         }
-        read = anthropic.read_reply(chat(), {"content": [], "stop_reason": "end_turn", "usage": usage})
+        read = anthropic.read_response(chat(), {"content": [], "stop_reason": "end_turn", "usage": usage})
         assert read.usage == Usage(prompt_tokens=321, generation_tokens=4, total_tokens=325)
 
     @pytest.mark.parametrize("reply", [{}, [], None, "text", {"content": None}, {"content": [{"type": "text"}]}])
-    def test_garbage_is_noticed(self, reply: Any) -> None:
+    def test_json_of_another_form_raises(self, reply: Any) -> None:
         with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
-            anthropic.read_reply(chat(), reply)
+            anthropic.read_response(chat(), reply)
 
 
 class TestEvents:
-    def test_the_first_tells_of_the_answer_and_the_prompt(self) -> None:
-        message: dict[str, Any] = {"id": "i", "type": "message", "role": "assistant", "model": "m", "content": []}
-        message["stop_reason"] = None
+    def test_message_start_has_id_and_prompt_tokens(self) -> None:
+        message = {"id": "i", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None}
         usage = {"input_tokens": 9, "output_tokens": 1}
         chunk = anthropic.read_event(chat(), {"type": "message_start", "message": message | {"usage": usage}})
         assert chunk.response_fields == {"id": "i", "type": "message", "role": "assistant", "model": "m"}
         assert chunk.usage == Usage(prompt_tokens=9, generation_tokens=1, total_tokens=10)
 
-    def test_the_last_counts_the_whole_answer(self) -> None:
+    def test_message_delta_has_finish_reason_and_output_tokens(self) -> None:
         accumulator = StreamAccumulator()
         for event in (
             {"type": "message_start", "message": {"usage": {"input_tokens": 9, "output_tokens": 1}}},
@@ -206,7 +205,7 @@ class TestEvents:
         assert accumulator.usage == Usage(prompt_tokens=9, generation_tokens=30, total_tokens=39)
         assert accumulator.finish_reason == "length"
 
-    def test_calls_by_their_block(self) -> None:
+    def test_tool_calls_are_indexed_by_block(self) -> None:
         start = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
         begun = anthropic.read_event(chat(), {"type": "content_block_start", "index": 2, "content_block": start})
         assert begun == ResponseDelta(tool_calls=(ToolCallPart(2, id="t", name="f"),))
@@ -226,11 +225,11 @@ class TestEvents:
             {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": "s"}},
         ],
     )
-    def test_events_that_say_nothing_of_the_answer(self, event: Any) -> None:
+    def test_other_events_give_an_empty_delta(self, event: Any) -> None:
         assert anthropic.read_event(chat(), event) == ResponseDelta()
 
     @pytest.mark.parametrize("event", [{}, [], None, {"type": "content_block_delta"}, {"type": "message_start"}])
-    def test_garbage_is_noticed(self, event: Any) -> None:
+    def test_json_of_another_form_raises(self, event: Any) -> None:
         with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
             anthropic.read_event(chat(), event)
 
@@ -240,7 +239,7 @@ class TestEvents:
         st.dictionaries(st.text(), st.integers() | st.text()),
         st.booleans(),
     )
-    def test_a_joined_stream_reads_like_a_whole_answer(
+    def test_an_accumulated_stream_reads_like_a_response(
         self, pieces: list[str], reason: Any, given_: dict[str, Any], cut: bool
     ) -> None:
         text = json.dumps(given_, ensure_ascii=False)
@@ -250,7 +249,7 @@ class TestEvents:
         accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(1, "c", "f", text[: 1 if cut else None]),)))
         usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
         accumulator.add(ResponseDelta(finish_reason=reason, usage=usage))
-        read = anthropic.read_reply(chat(), anthropic.write_reply(chat(), accumulator))
+        read = anthropic.read_response(chat(), anthropic.write_response(chat(), accumulator))
         expected = accumulator.choice()
         (choice,) = read.choices
         assert (choice.text, choice.tool_calls) == (expected.text, expected.tool_calls)
@@ -269,5 +268,5 @@ class TestEvents:
         ([], None),
     ],
 )
-def test_the_sentence_of_an_error(payload: Any, detail: str | None) -> None:
+def test_error_messages_are_found(payload: Any, detail: str | None) -> None:
     assert anthropic.error_detail(payload) == detail

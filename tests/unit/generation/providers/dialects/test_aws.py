@@ -46,13 +46,13 @@ def test_keys_of_the_environment(environment: dict[str, str], key: str | None) -
         ({"AWS_REGION": "eu-west-1", "BEDROCK_BASE_URL": "http://proxy"}, "http://proxy"),
     ],
 )  # fmt: skip
-def test_every_region_has_its_address(environment: dict[str, str], address: str) -> None:
-    assert aws.find_address(environment, {}) == address
+def test_the_base_url_depends_on_the_region(environment: dict[str, str], address: str) -> None:
+    assert aws.find_base_url(environment, {}) == address
 
 
 def call(key: str, base_url: str = "http://proxy") -> PreparedRequest:
     request = ModelRequest(ModelConfig(provider="bedrock", model="m"), [ChatMessage(role="user", content="hi")])
-    return Providers({"BEDROCK_BASE_URL": base_url}, None).calls(request, {"bedrock": key})[0]
+    return Providers({"BEDROCK_BASE_URL": base_url}, None).prepare(request, {"bedrock": key})[0]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def call(key: str, base_url: str = "http://proxy") -> PreparedRequest:
         ("http://proxy", "us-east-1"),
     ],
 )
-def test_a_signature_is_for_the_region_of_the_address(base_url: str, region: str) -> None:
+def test_a_signature_is_for_the_region_in_the_url(base_url: str, region: str) -> None:
     shown = aws.sign(call("AKIA:secret", base_url))
     assert re.match(
         rf"AWS4-HMAC-SHA256 Credential=AKIA/\d{{8}}/{region}/bedrock/aws4_request, ", shown["Authorization"]
@@ -72,14 +72,14 @@ def test_a_signature_is_for_the_region_of_the_address(base_url: str, region: str
     assert set(shown) == {"Authorization", "X-Amz-Date"}
 
 
-def test_a_session_shows_its_token_and_never_the_secret() -> None:
+def test_a_session_token_is_sent_and_the_secret_is_not() -> None:
     shown = aws.sign(call("AKIA:secret:to:ken"))
     assert shown["X-Amz-Security-Token"] == "to:ken"
     assert "x-amz-security-token" in shown["Authorization"]
     assert "secret" not in " ".join(shown.values())
 
 
-def test_a_signature_is_of_what_is_sent() -> None:
+def test_a_signature_covers_the_content() -> None:
     signatures = {aws.sign(replace(call("A:s"), content=content))["Authorization"] for content in (b"1", b"2")}
     assert len(signatures) == 2
 
@@ -88,12 +88,12 @@ def test_an_api_key_signs_nothing() -> None:
     assert aws.sign(call("ABSK")) == {}
 
 
-async def cut(*pieces: bytes) -> list[bytes]:
+async def framed_events(*pieces: bytes) -> list[bytes]:
     async def received() -> AsyncIterator[bytes]:
         for piece in pieces:
             yield piece
 
-    return [event async for event in aws.frames(received())]
+    return [event async for event in aws.event_stream(received())]
 
 
 EVENTS = event("messageStop", {"stopReason": "end_turn"}) + event("metadata", {"p": "å"})
@@ -103,22 +103,22 @@ EVENTS = event("messageStop", {"stopReason": "end_turn"}) + event("metadata", {"
 async def test_a_stream_may_arrive_in_any_pieces(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(EVENTS)]
     pieces = [EVENTS[start:end] for start, end in pairwise(edges)]
-    assert [json.loads(one) for one in await cut(*pieces)] == [
+    assert [json.loads(one) for one in await framed_events(*pieces)] == [
         {"messageStop": {"stopReason": "end_turn"}},
         {"metadata": {"p": "å"}},
     ]
 
 
-async def test_what_ends_a_stream_that_failed() -> None:
+async def test_exceptions_and_errors_in_a_stream_become_events() -> None:
     told = exception("throttlingException", {"message": "slow"})
     bare = framed({":message-type": "error", ":error-code": "InternalError", ":error-message": "it broke"}, b"")
-    assert [json.loads(one)["exception"] for one in await cut(told, bare)] == [
+    assert [json.loads(one)["exception"] for one in await framed_events(told, bare)] == [
         {"type": "throttlingException", "payload": '{"message": "slow"}'},
         {"type": "InternalError", "payload": "it broke"},
     ]
 
 
 @pytest.mark.parametrize("noise", [b"data: <html>no</html>", EVENTS[:-1] + b"x", EVENTS[1:]])
-async def test_what_is_no_stream_is_not_readable(noise: bytes) -> None:
+async def test_a_body_that_is_no_event_stream_raises(noise: bytes) -> None:
     with pytest.raises(ValueError, match=r"no.* message|without end|not a message"):
-        await cut(noise)
+        await framed_events(noise)

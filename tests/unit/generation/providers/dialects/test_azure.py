@@ -1,4 +1,4 @@
-"""Whose endpoint is called, and with whose key."""
+"""Azure's endpoints and keys: the installation's, or the caller's."""
 
 from typing import Any
 
@@ -17,36 +17,38 @@ THEIRS = "https://theirs.openai.azure.com"
 def call(environment: dict[str, str], keys: dict[str, str] | None = None, model: str = "gpt-4o", **fields: Any) -> Any:
     config = ModelConfig(provider="openai_azure", model=model, endpoint="chat")
     request = ModelRequest(config, **fields or {"messages": [ChatMessage(role="user", content="hi")]})
-    return Providers(environment, None).calls(request, keys or {})[0]
+    return Providers(environment, None).prepare(request, keys or {})[0]
 
 
 def test_the_installations_endpoint_and_key() -> None:
-    made = call(OWN)
-    assert made.url == (
+    prepared = call(OWN)
+    assert prepared.url == (
         "https://own.openai.azure.com/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21"
     )
-    assert made.headers == {"api-key": "own-key"}
-    assert made.title == "Azure OpenAI"
+    assert prepared.headers == {"api-key": "own-key"}
+    assert prepared.title == "Azure OpenAI"
 
 
 def test_the_version_can_be_set() -> None:
-    made = call(OWN | {"AZURE_OPENAI_API_VERSION": "2025-04-01-preview"}, model="gpt-35-turbo-instruct", prompt="once")
-    assert made.url.endswith("/gpt-35-turbo-instruct/completions?api-version=2025-04-01-preview")
+    prepared = call(
+        OWN | {"AZURE_OPENAI_API_VERSION": "2025-04-01-preview"}, model="gpt-35-turbo-instruct", prompt="once"
+    )
+    assert prepared.url.endswith("/gpt-35-turbo-instruct/completions?api-version=2025-04-01-preview")
 
 
 def test_a_callers_endpoint_with_the_callers_key() -> None:
-    made = call(OWN, {"openai_azure": "their-key", "openai_azure_endpoint": THEIRS})
-    assert made.url.startswith(THEIRS + "/openai/deployments/")
-    assert made.headers == {"api-key": "their-key"}
+    prepared = call(OWN, {"openai_azure": "their-key", "openai_azure_endpoint": THEIRS})
+    assert prepared.url.startswith(THEIRS + "/openai/deployments/")
+    assert prepared.headers == {"api-key": "their-key"}
 
 
 def test_a_callers_key_at_the_installations_endpoint() -> None:
-    made = call(OWN, {"openai_azure": "their-key"})
-    assert made.url.startswith("https://own.")
-    assert made.headers == {"api-key": "their-key"}
+    prepared = call(OWN, {"openai_azure": "their-key"})
+    assert prepared.url.startswith("https://own.")
+    assert prepared.headers == {"api-key": "their-key"}
 
 
-def test_the_installations_key_is_never_shown_to_a_callers_endpoint() -> None:
+def test_the_installations_key_is_never_sent_to_a_callers_endpoint() -> None:
     with pytest.raises(Invalid, match=r"provider_api_keys\.openai_azure,"):
         call(OWN, {"openai_azure_endpoint": THEIRS})
 
@@ -71,7 +73,7 @@ def test_the_installations_key_is_never_shown_to_a_callers_endpoint() -> None:
         "https://proxy.example",
     ],
 )
-def test_a_callers_endpoint_must_be_azures(endpoint: str) -> None:
+def test_a_callers_endpoint_must_be_an_azure_host(endpoint: str) -> None:
     with pytest.raises(Invalid, match=r"provider_api_keys\.openai_azure_endpoint .* EVERLOOP_AZURE_HOSTS"):
         call(OWN, {"openai_azure": "k", "openai_azure_endpoint": endpoint})
 
@@ -88,10 +90,10 @@ def test_a_callers_endpoint_must_be_azures(endpoint: str) -> None:
         "https://proxy.example/azure",
     ],
 )
-def test_azures_hosts_and_those_the_installation_names(endpoint: str) -> None:
+def test_azure_hosts_and_allowed_hosts_are_accepted(endpoint: str) -> None:
     keys = {"openai_azure": "k", "openai_azure_endpoint": endpoint}
-    made = call({"EVERLOOP_AZURE_HOSTS": "gateway.example, Proxy.example"}, keys)
-    assert made.url.startswith(endpoint.rstrip("/") + "/openai/deployments/gpt-4o/")
+    prepared = call({"EVERLOOP_AZURE_HOSTS": "gateway.example, Proxy.example"}, keys)
+    assert prepared.url.startswith(endpoint.rstrip("/") + "/openai/deployments/gpt-4o/")
 
 
 def test_without_an_endpoint() -> None:
@@ -105,7 +107,7 @@ def test_without_a_key() -> None:
 
 
 @pytest.mark.parametrize("model", ["..", "a/b", "a?b", "a#b", "", "a b"])
-def test_a_deployment_cannot_lead_elsewhere(model: str) -> None:
+def test_a_deployment_name_cannot_change_the_url(model: str) -> None:
     with pytest.raises(Invalid, match="deployment"):
         call(OWN, model=model)
 

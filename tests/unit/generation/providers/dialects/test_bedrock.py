@@ -23,11 +23,11 @@ def chat(*messages: Any, **fields: Any) -> ModelRequest:
     return ModelRequest(config, [ChatMessage.model_validate(one) for one in said])
 
 
-def told(request: ModelRequest, **fields: Any) -> ModelRequest:
+def with_fields(request: ModelRequest, **fields: Any) -> ModelRequest:
     return ModelRequest(**{**vars(request), **fields})
 
 
-def picture(url: str) -> Any:
+def image(url: str) -> Any:
     return {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}
 
 
@@ -38,7 +38,7 @@ class TestBody:
             "inferenceConfig": {"temperature": 1},
         }
 
-    def test_everything_else_only_when_it_says_something(self) -> None:
+    def test_other_fields_are_sent_only_if_they_are_set(self) -> None:
         sent = bedrock.body(chat({"role": "system", "content": "s"}, {"role": "user", "content": "u"}, max_tokens=0))
         assert sent["system"] == [{"text": "s"}]
         assert sent["inferenceConfig"] == {"temperature": 1, "maxTokens": 0}
@@ -51,7 +51,7 @@ class TestBody:
             "topP": 0.5,
         }
 
-    def test_other_is_for_the_model_unless_it_is_converses_own(self) -> None:
+    def test_other_goes_to_the_model_except_converses_own_fields(self) -> None:
         other = {"top_k": 3, "serviceTier": {"type": "flex"}, "messages": [], "modelId": "x", "system": []}
         sent = bedrock.body(chat(other=other))
         assert sent["additionalModelRequestFields"] == {"top_k": 3}
@@ -59,69 +59,69 @@ class TestBody:
         assert sent["messages"]
         assert not {"system", "modelId"} & set(sent)
 
-    def test_calls_cannot_be_forbidden_once_there_are_some(self) -> None:
+    def test_tool_choice_none_is_refused_once_there_are_calls(self) -> None:
         tools = [{"name": "f"}]
         plain, later = chat(tools=tools), chat({"role": "assistant", "tool_calls": [CALL]}, tools=tools)
         assert "toolConfig" in bedrock.body(plain)
-        assert "toolConfig" not in bedrock.body(told(plain, tool_choice="none"))
+        assert "toolConfig" not in bedrock.body(with_fields(plain, tool_choice="none"))
         with pytest.raises(Invalid, match="tool_choice"):
-            bedrock.body(told(later, tool_choice="none"))
+            bedrock.body(with_fields(later, tool_choice="none"))
 
-    def test_results_of_tools_may_be_empty(self) -> None:
+    def test_tool_results_may_be_empty(self) -> None:
         sent = bedrock.body(chat({"role": "tool", "tool_call_id": "1", "content": ""}))
         assert sent["messages"] == [{"role": "user", "content": [{"toolResult": {"toolUseId": "1", "content": []}}]}]
 
-    def test_the_data_of_a_picture_is_not_looked_into(self) -> None:
-        sent = bedrock.body(chat(picture("data:image/webp;base64,@image-0@")))
+    def test_image_data_is_not_decoded(self) -> None:
+        sent = bedrock.body(chat(image("data:image/webp;base64,@image-0@")))
         assert sent["messages"][0]["content"] == [{"image": {"format": "webp", "source": {"bytes": "@image-0@"}}}]
 
     @pytest.mark.parametrize("url", ["https://x/y.png", "data:image/tiff;base64,AAAA"])
-    def test_pictures_it_does_not_take(self, url: str) -> None:
+    def test_unsupported_images_are_refused(self, url: str) -> None:
         with pytest.raises(Invalid, match="image/png"):
-            bedrock.body(chat(picture(url)))
+            bedrock.body(chat(image(url)))
 
-    def test_a_picture_by_the_assistant_is_refused(self) -> None:
+    def test_an_image_in_an_assistant_message_is_refused(self) -> None:
         with pytest.raises(Invalid, match="user message"):
-            bedrock.body(chat(picture("data:image/png;base64,A") | {"role": "assistant"}))
+            bedrock.body(chat(image("data:image/png;base64,A") | {"role": "assistant"}))
 
     @pytest.mark.parametrize("user", ["Zoë", "a" * 257, "a;b"])
-    def test_users_it_does_not_take(self, user: str) -> None:
+    def test_invalid_users_are_refused(self, user: str) -> None:
         with pytest.raises(Invalid, match="user"):
-            bedrock.body(told(chat(), user=user))
+            bedrock.body(with_fields(chat(), user=user))
 
-    def test_a_schema_is_text(self) -> None:
-        wanted = ResponseFormat(type="json_schema", json_schema={"name": "n", "schema": {"type": "object"}})
-        sent = bedrock.body(told(chat(), response_format=wanted))
+    def test_a_schema_is_sent_as_text(self) -> None:
+        response_format = ResponseFormat(type="json_schema", json_schema={"name": "n", "schema": {"type": "object"}})
+        sent = bedrock.body(with_fields(chat(), response_format=response_format))
         assert sent["outputConfig"]["textFormat"] == {
             "type": "json_schema",
             "structure": {"jsonSchema": {"name": "n", "schema": '{"type": "object"}'}},
         }
 
 
-class TestWhereAndWho:
+class TestUrlAndKey:
     def test_the_model_is_in_the_path(self) -> None:
         assert bedrock.url("http://x", chat()) == "http://x/model/a.b-v1%3A0/converse"
         arn = chat(model="arn:aws:bedrock:eu-west-1:1:inference-profile/p")
-        assert bedrock.url("http://x", told(arn, stream=True)) == (
+        assert bedrock.url("http://x", with_fields(arn, stream=True)) == (
             "http://x/model/arn%3Aaws%3Abedrock%3Aeu-west-1%3A1%3Ainference-profile%2Fp/converse-stream"
         )
 
-    def test_an_api_key_is_shown_and_an_access_key_is_not(self) -> None:
+    def test_an_api_key_is_a_bearer_token_and_an_access_key_is_not_sent(self) -> None:
         assert bedrock.headers("ABSKx") == {"Authorization": "Bearer ABSKx"}
         assert bedrock.headers("AKIA:secret") == {}
         assert bedrock.headers(None) == {}
 
-    def test_the_environment_says_where_and_who(self) -> None:
+    def test_region_and_key_come_from_the_environment(self) -> None:
         environment = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "secret"}
-        (call,) = Providers(environment, None).calls(chat(), {})
+        (call,) = Providers(environment, None).prepare(chat(), {})
         assert call.url.startswith("https://bedrock-runtime.eu-west-1.amazonaws.com/model/")
         assert call.key == "AKIA:secret"
         assert "secret" not in repr(call)
         with pytest.raises(Unauthenticated, match=r"provider_api_keys\.bedrock .* AWS_BEARER_TOKEN_BEDROCK"):
-            Providers({"AWS_ACCESS_KEY_ID": "AKIA"}, None).calls(chat(), {})
+            Providers({"AWS_ACCESS_KEY_ID": "AKIA"}, None).prepare(chat(), {})
 
 
-class TestReply:
+class TestResponse:
     @pytest.mark.parametrize(
         ("theirs", "ours"),
         [
@@ -138,10 +138,10 @@ class TestReply:
         ],
     )
     def test_finish_reasons(self, theirs: str | None, ours: str) -> None:
-        reply: dict[str, Any] = {"output": {"message": {"content": []}}, "stopReason": theirs}
-        assert bedrock.read_reply(chat(), reply).choices[0].finish_reason == ours
+        reply = {"output": {"message": {"content": []}}, "stopReason": theirs}
+        assert bedrock.read_response(chat(), reply).choices[0].finish_reason == ours
 
-    def test_text_and_calls_and_nothing_else(self) -> None:
+    def test_text_and_tool_calls_are_read_and_other_blocks_are_not(self) -> None:
         blocks = [
             {"reasoningContent": {"reasoningText": {"text": "hm"}}},
             {"text": "a "},
@@ -150,7 +150,7 @@ class TestReply:
         ]
         usage = {"inputTokens": 1, "cacheReadInputTokens": 20, "cacheWriteInputTokens": 300, "outputTokens": 4}
         reply = {"output": {"message": {"content": blocks}}, "stopReason": "tool_use", "usage": usage}
-        read = bedrock.read_reply(chat(), reply)
+        read = bedrock.read_response(chat(), reply)
         (choice,) = read.choices
         assert choice.text == "a b"
         assert [(call.id, call.function.name, call.function.arguments) for call in choice.tool_calls or ()] == [
@@ -159,9 +159,9 @@ class TestReply:
         assert read.usage == Usage(prompt_tokens=321, generation_tokens=4, total_tokens=325)
 
     @pytest.mark.parametrize("reply", [{}, [], None, "text", {"output": None}, {"output": {"message": {}}}])
-    def test_garbage_is_noticed(self, reply: Any) -> None:
+    def test_json_of_another_form_raises(self, reply: Any) -> None:
         with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
-            bedrock.read_reply(chat(), reply)
+            bedrock.read_response(chat(), reply)
 
 
 class TestEvents:
@@ -200,11 +200,11 @@ class TestEvents:
             ({"ofTheFuture": {}}, ResponseDelta()),
         ],
     )
-    def test_each_kind(self, event: Any, chunk: ResponseDelta) -> None:
+    def test_each_event_type(self, event: Any, chunk: ResponseDelta) -> None:
         assert bedrock.read_event(chat(), event) == chunk
 
     @pytest.mark.parametrize("event", [{}, [], None, {"a": 1, "b": 2}, {"messageStop": {}}, {"contentBlockDelta": {}}])
-    def test_garbage_is_noticed(self, event: Any) -> None:
+    def test_json_of_another_form_raises(self, event: Any) -> None:
         with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
             bedrock.read_event(chat(), event)
 
@@ -214,7 +214,7 @@ class TestEvents:
         st.dictionaries(st.text(), st.integers() | st.text()),
         st.booleans(),
     )
-    def test_a_joined_stream_reads_like_a_whole_answer(
+    def test_an_accumulated_stream_reads_like_a_response(
         self, pieces: list[str], reason: Any, given_: dict[str, Any], cut: bool
     ) -> None:
         text = json.dumps(given_, ensure_ascii=False)
@@ -224,7 +224,7 @@ class TestEvents:
         accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(1, "c", "f", text[: 1 if cut else None]),)))
         accumulator.add(ResponseDelta(finish_reason=reason))
         accumulator.add(ResponseDelta(usage=Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)))
-        read = bedrock.read_reply(chat(), bedrock.write_reply(chat(), accumulator))
+        read = bedrock.read_response(chat(), bedrock.write_response(chat(), accumulator))
         expected = accumulator.choice()
         (choice,) = read.choices
         assert (choice.text, choice.tool_calls) == (expected.text, expected.tool_calls)
@@ -247,5 +247,5 @@ class TestEvents:
         ([], None),
     ],
 )
-def test_the_sentence_of_an_error(payload: Any, detail: str | None) -> None:
+def test_error_messages_are_found(payload: Any, detail: str | None) -> None:
     assert bedrock.error_detail(payload) == detail

@@ -1,4 +1,4 @@
-"""The wire language of Cohere, with plain dicts. What Cohere's own client says is in `tests/contract`."""
+"""The wire language of Cohere, with plain dicts. Comparisons with Cohere's own client are in `tests/contract`."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def chat(*messages: dict[str, Any], **fields: Any) -> ModelRequest:
 
 
 class TestBody:
-    def test_what_says_nothing_is_left_out(self) -> None:
+    def test_unset_fields_are_left_out(self) -> None:
         assert cohere.body(chat()) == {
             "model": "command-a",
             "messages": [{"role": "user", "content": "hi"}],
@@ -33,7 +33,7 @@ class TestBody:
         }
 
     @pytest.mark.parametrize(("top_p", "p"), [(0, 0.01), (0.5, 0.5), (1, 0.99)])
-    def test_p_keeps_to_their_range(self, top_p: float, p: float) -> None:
+    def test_p_is_clamped_to_the_allowed_range(self, top_p: float, p: float) -> None:
         assert cohere.body(chat(top_p=top_p))["p"] == p
 
     @pytest.mark.parametrize("penalty", ["presence_penalty", "frequency_penalty"])
@@ -42,14 +42,14 @@ class TestBody:
         with pytest.raises(Invalid, match=f"{penalty} from 0 to 1; this is {value}"):
             cohere.body(chat(**{penalty: value}))
 
-    def test_a_call_without_words_or_arguments(self) -> None:
+    def test_a_tool_call_without_text_or_arguments(self) -> None:
         history = {"role": "assistant", "content": "", "tool_calls": [CALL]}
         assert cohere.body(chat(USER, history))["messages"][1] == {
             "role": "assistant",
             "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
         }
 
-    def test_the_words_beside_a_call_are_its_plan(self) -> None:
+    def test_text_beside_tool_calls_is_the_tool_plan(self) -> None:
         parts = [{"type": "text", "text": "I "}, {"type": "text", "text": "look."}]
         history = {"role": "assistant", "content": parts, "tool_calls": [CALL]}
         sent = cohere.body(chat(USER, history))["messages"][1]
@@ -62,7 +62,7 @@ class TestBody:
             {"id": "call_0", "type": "function", "function": {"name": "f", "arguments": "{}"}}
         ]
 
-    def test_a_choice_of_no_tool_is_refused(self) -> None:
+    def test_a_tool_choice_without_its_tool_is_refused(self) -> None:
         request = chat(tools=[{"name": "f"}])
         named = ModelRequest(
             request.config, request.messages, tool_choice=FunctionChoice(function=FunctionName(name="g"))
@@ -80,15 +80,15 @@ class TestBody:
         assert cohere.headers("k") == {"Authorization": "Bearer k"}
 
 
-class TestReply:
-    def test_thinking_is_no_text(self) -> None:
+class TestResponse:
+    def test_thinking_is_not_part_of_the_text(self) -> None:
         content = [
             {"type": "thinking", "thinking": "hm"},
             {"type": "text", "text": " a"},
             {"type": "text", "text": "b"},
         ]
         reply = {"finish_reason": "COMPLETE", "message": {"role": "assistant", "content": content}}
-        read = cohere.read_reply(chat(), reply)
+        read = cohere.read_response(chat(), reply)
         assert read.choices == [Choice(" ab", None, "stop")]
         assert read.usage is None
         assert read.raw is reply
@@ -105,19 +105,19 @@ class TestReply:
     )
     def test_finish_reasons(self, theirs: str, ours: str) -> None:
         reply = {"finish_reason": theirs, "message": {"tool_plan": "x"}}
-        assert cohere.read_reply(chat(), reply).choices[0].finish_reason == ours
+        assert cohere.read_response(chat(), reply).choices[0].finish_reason == ours
 
     @pytest.mark.parametrize("reason", ["ERROR", "TIMEOUT"])
-    def test_a_failure_is_no_answer(self, reason: str) -> None:
+    def test_a_failure_reason_is_raised(self, reason: str) -> None:
         told = {"finish_reason": reason, "usage": {"tokens": {"input_tokens": 9, "output_tokens": 4}}}
         for read, sent in (
-            (cohere.read_reply, told | {"message": {}}),
+            (cohere.read_response, told | {"message": {}}),
             (cohere.read_event, {"type": "message-end", "delta": told}),
         ):
             with pytest.raises(UpstreamFailed) as caught:
                 read(chat(), sent)
             assert caught.value.origin == "Cohere"
-            came = errors.sent_with(caught.value)
+            came = errors.partial_response(caught.value)
             assert came
             assert came.usage == Usage(prompt_tokens=9, generation_tokens=4, total_tokens=13)
 
@@ -138,7 +138,7 @@ class TestReply:
     )
     def test_usage(self, usage: Any, expected: Usage | None) -> None:
         reply = {"finish_reason": "COMPLETE", "message": {}, "usage": usage}
-        assert cohere.read_reply(chat(), reply).usage == expected
+        assert cohere.read_response(chat(), reply).usage == expected
 
     @pytest.mark.parametrize(
         "reply",
@@ -153,9 +153,9 @@ class TestReply:
             {"finish_reason": "COMPLETE", "message": {"content": "text"}},
         ],
     )
-    def test_garbage_is_noticed(self, reply: Any) -> None:
+    def test_json_of_another_form_raises(self, reply: Any) -> None:
         with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
-            cohere.read_reply(chat(), reply)
+            cohere.read_response(chat(), reply)
 
 
 class TestEvents:
@@ -185,7 +185,7 @@ class TestEvents:
             ({"type": "message-end", "delta": {"finish_reason": "MAX_TOKENS"}}, ResponseDelta(finish_reason="length")),
         ],
     )
-    def test_what_an_event_says(self, event: Any, chunk: ResponseDelta) -> None:
+    def test_events_become_deltas(self, event: Any, chunk: ResponseDelta) -> None:
         assert cohere.read_event(chat(), event) == chunk
 
     @pytest.mark.parametrize(
@@ -200,12 +200,12 @@ class TestEvents:
             {"type": "tool-call-start", "index": 0},
         ],
     )
-    def test_garbage_is_noticed(self, event: Any) -> None:
+    def test_json_of_another_form_raises(self, event: Any) -> None:
         with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
             cohere.read_event(chat(), event)
 
     @given(st.lists(st.text()), st.booleans(), st.sampled_from(["stop", "length", "tool_call"]))
-    def test_a_joined_stream_reads_like_a_whole_answer(
+    def test_an_accumulated_stream_reads_like_a_response(
         self, pieces: list[str], calls: bool, reason: FinishReason
     ) -> None:
         accumulator = StreamAccumulator()
@@ -215,7 +215,7 @@ class TestEvents:
             accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(0, "c", "f", "{}"), ToolCallPart(1, "d", "g", "{"))))
         usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
         accumulator.add(ResponseDelta(finish_reason=reason, usage=usage))
-        read = cohere.read_reply(chat(), cohere.write_reply(chat(), accumulator))
+        read = cohere.read_response(chat(), cohere.write_response(chat(), accumulator))
         assert read.choices == [accumulator.choice()]
         assert read.usage == accumulator.usage
 
@@ -232,5 +232,5 @@ class TestEvents:
         ([], None),
     ],
 )
-def test_the_sentence_of_an_error(payload: Any, detail: str | None) -> None:
+def test_error_messages_are_found(payload: Any, detail: str | None) -> None:
     assert cohere.error_detail(payload) == detail

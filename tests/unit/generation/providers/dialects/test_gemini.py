@@ -1,4 +1,4 @@
-"""The wire language of Gemini, with plain dicts. What Google's own client says is in `tests/contract`."""
+"""The wire language of Gemini, with plain dicts. Comparisons with Google's own client are in `tests/contract`."""
 
 import json
 from typing import Any
@@ -26,7 +26,7 @@ def call(call_id: str, arguments: str | None = "{}", name: str = "f") -> dict[st
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def asks(*calls: dict[str, Any], content: str = "") -> dict[str, Any]:
+def assistant(*calls: dict[str, Any], content: str = "") -> dict[str, Any]:
     return {"role": "assistant", "content": content, "tool_calls": list(calls)}
 
 
@@ -39,7 +39,7 @@ def contents(*messages: dict[str, Any], **fields: Any) -> list[dict[str, Any]]:
     return sent
 
 
-class TestAddress:
+class TestUrl:
     @pytest.mark.parametrize(
         ("model", "path"),
         [
@@ -49,7 +49,7 @@ class TestAddress:
             ("a?b#c", "models/a%3Fb%23c"),
         ],
     )
-    def test_the_model_stands_in_it(self, model: str, path: str) -> None:
+    def test_the_model_is_in_the_path(self, model: str, path: str) -> None:
         assert gemini.url("http://x/v1beta", chat(model=model)) == f"http://x/v1beta/{path}:generateContent"
 
     def test_no_key_no_header(self) -> None:
@@ -58,13 +58,13 @@ class TestAddress:
 
 
 class TestBody:
-    def test_what_says_nothing_is_left_out(self) -> None:
+    def test_unset_fields_are_left_out(self) -> None:
         assert gemini.body(chat()) == {
             "contents": [{"role": "user", "parts": [{"text": "hi"}]}],
             "generationConfig": {"temperature": 1, "topP": 1},
         }
 
-    def test_other_is_merged_at_the_top_and_into_the_settings(self) -> None:
+    def test_other_is_merged_at_the_top_and_into_generation_config(self) -> None:
         other = {
             "generationConfig": {"temperature": 0.1, "candidateCount": 4, "topK": 2},
             "cachedContent": "c",
@@ -77,7 +77,7 @@ class TestBody:
         assert sent["contents"]
         assert "systemInstruction" not in sent
 
-    def test_settings_that_are_none_are_refused(self) -> None:
+    def test_a_generation_config_that_is_no_object_is_refused(self) -> None:
         with pytest.raises(Invalid, match=r"other\.generationConfig"):
             gemini.body(chat(other={"generationConfig": [1]}))
 
@@ -86,15 +86,15 @@ class TestBody:
             gemini.body(chat({"role": "system", "content": "Be kind."}))
 
     @pytest.mark.parametrize("content", ["", None, []])
-    def test_a_message_that_says_nothing_has_a_part(self, content: Any) -> None:
+    def test_an_empty_message_has_an_empty_part(self, content: Any) -> None:
         assert contents({"role": "user", "content": content}) == [{"role": "user", "parts": [{"text": ""}]}]
-        assert len(contents(USER, asks(call("a")) | {"content": content})[1]["parts"]) == 1
+        assert len(contents(USER, assistant(call("a")) | {"content": content})[1]["parts"]) == 1
 
     def test_a_linked_tool_is_refused_by_its_id(self) -> None:
         with pytest.raises(Invalid, match="oc_1"):
             gemini.body(chat(tools=[{"id": "oc_1", "source": "organization"}]))
 
-    def test_no_tools_no_choice(self) -> None:
+    def test_without_tools_no_tool_config_is_sent(self) -> None:
         request = ModelRequest(ModelConfig(model="m"), [ChatMessage(role="user", content="hi")], tool_choice="none")
         assert "toolConfig" not in gemini.body(request)
 
@@ -108,12 +108,12 @@ class TestImages:
             ("DATA:image/jpeg;BASE64,%%blob:1%%", {"mimeType": "image/jpeg", "data": "%%blob:1%%"}),
         ],
     )
-    def test_as_data(self, url: str, data: dict[str, str]) -> None:
+    def test_data_urls_are_inline_data(self, url: str, data: dict[str, str]) -> None:
         image = {"type": "image_url", "image_url": {"url": url}}
         assert contents({"role": "user", "content": [image]})[0]["parts"] == [{"inlineData": data}]
 
     @pytest.mark.parametrize("url", ["https://example.com/cat.png", "data:image/png,raw", "data:;base64,iVBORw=="])
-    def test_nothing_else(self, url: str) -> None:
+    def test_other_urls_are_refused(self, url: str) -> None:
         with pytest.raises(Invalid, match=r"image_url\.url"):
             gemini.body(chat({"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}))
 
@@ -121,13 +121,17 @@ class TestImages:
 class TestToolCalls:
     def test_the_function_of_a_result_is_that_of_the_newest_call_with_its_id(self) -> None:
         sent = contents(
-            USER, asks(call("call_0", name="f")), result("call_0"), asks(call("call_0", name="g")), result("call_0")
+            USER,
+            assistant(call("call_0", name="f")),
+            result("call_0"),
+            assistant(call("call_0", name="g")),
+            result("call_0"),
         )
         assert [part["functionResponse"]["name"] for content in sent[2::2] for part in content["parts"]] == ["f", "g"]
 
     def test_a_result_of_no_call_is_refused(self) -> None:
         with pytest.raises(Invalid, match="tool_call_id 'call_9'"):
-            gemini.body(chat(USER, asks(call("call_0")), result("call_9")))
+            gemini.body(chat(USER, assistant(call("call_0")), result("call_9")))
 
     def test_the_deprecated_form_of_a_call(self) -> None:
         sent = contents(USER, {"role": "assistant", "tool_call": {"name": "f", "arguments": None}}, result("call_0"))
@@ -137,7 +141,7 @@ class TestToolCalls:
     @pytest.mark.parametrize("arguments", ["{", "[1]", '"text"', '{"a": NaN}', "[" * 10_000])
     def test_arguments_that_are_no_object_are_refused(self, arguments: str) -> None:
         with pytest.raises(Invalid, match="arguments; those of the call to 'f'"):
-            gemini.body(chat(USER, asks(call("call_0", arguments))))
+            gemini.body(chat(USER, assistant(call("call_0", arguments))))
 
     @pytest.mark.parametrize(
         ("content", "response"),
@@ -149,13 +153,13 @@ class TestToolCalls:
             ([{"type": "text", "text": "{}"}], {}),
         ],
     )
-    def test_a_result_is_an_object(self, content: Any, response: dict[str, Any]) -> None:
-        sent = contents(USER, asks(call("call_0")), result("call_0", content))
+    def test_a_result_that_is_no_object_is_wrapped(self, content: Any, response: dict[str, Any]) -> None:
+        sent = contents(USER, assistant(call("call_0")), result("call_0", content))
         assert sent[2]["parts"] == [{"functionResponse": {"id": "call_0", "name": "f", "response": response}}]
 
     def test_images_of_a_result(self) -> None:
         image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}}
-        sent = contents(USER, asks(call("call_0")), result("call_0", [{"type": "text", "text": "seen"}, image]))
+        sent = contents(USER, assistant(call("call_0")), result("call_0", [{"type": "text", "text": "seen"}, image]))
         assert sent[2]["parts"][0]["functionResponse"] == {
             "id": "call_0",
             "name": "f",
@@ -164,26 +168,28 @@ class TestToolCalls:
         }
 
     def test_a_result_and_the_next_question_are_two_messages(self) -> None:
-        sent = contents(USER, asks(call("a")), result("a"), USER)
+        sent = contents(USER, assistant(call("a")), result("a"), USER)
         assert [content["role"] for content in sent] == ["user", "model", "user", "user"]
 
     @pytest.mark.parametrize(
         "model", ["gemini-3-pro-preview", "gemini-3.1-flash", "gemini-flash-latest", "models/gemini-4"]
     )
-    def test_unsigned_calls_are_excused_once_a_step(self, model: str) -> None:
-        sent = contents(USER, asks(call("a"), call("b")), result("a"), result("b"), asks(call("c~c2ln")), model=model)
+    def test_the_first_unsigned_call_of_a_message_gets_a_placeholder(self, model: str) -> None:
+        sent = contents(
+            USER, assistant(call("a"), call("b")), result("a"), result("b"), assistant(call("c~c2ln")), model=model
+        )
         signatures = [part.get("thoughtSignature") for content in sent for part in content["parts"]]
         assert signatures == [None, "skip_thought_signature_validator", None, None, None, "c2ln"]
 
     @pytest.mark.parametrize("model", ["gemini-1.5-pro", "gemini-2.0-flash", "models/gemini-2.5-pro", "gemma-3-27b-it"])
-    def test_older_models_ask_for_no_signature(self, model: str) -> None:
-        assert contents(USER, asks(call("a")), model=model)[1]["parts"] == [
+    def test_older_models_get_no_signature(self, model: str) -> None:
+        assert contents(USER, assistant(call("a")), model=model)[1]["parts"] == [
             {"functionCall": {"id": "a", "name": "f", "args": {}}}
         ]
 
 
-class TestReply:
-    def test_thoughts_are_no_text_but_cost(self) -> None:
+class TestResponse:
+    def test_thoughts_are_not_text_and_count_as_output_tokens(self) -> None:
         parts = [{"text": "hm", "thought": True}, {"text": "a"}, {"executableCode": {"code": "1"}}, {"text": "b"}]
         reply = {
             "candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}],
@@ -195,7 +201,7 @@ class TestReply:
                 "totalTokenCount": 15,
             },
         }
-        read = gemini.read_reply(chat(), reply)
+        read = gemini.read_response(chat(), reply)
         assert read.choices == [Choice("ab", None, "stop")]
         assert read.usage == Usage(prompt_tokens=3, generation_tokens=12, total_tokens=15)
         assert read.raw is reply
@@ -213,7 +219,7 @@ class TestReply:
     )
     def test_finish_reasons(self, theirs: str | None, ours: str) -> None:
         reply = {"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": theirs}]}
-        assert gemini.read_reply(chat(), reply).choices[0].finish_reason == ours
+        assert gemini.read_response(chat(), reply).choices[0].finish_reason == ours
 
     @pytest.mark.parametrize(
         ("reason", "kind"),
@@ -228,21 +234,21 @@ class TestReply:
             ("MALFORMED_RESPONSE", UpstreamFailed),
         ],
     )
-    def test_what_is_not_said_is_an_error(self, reason: str, kind: type[Problem]) -> None:
+    def test_a_withheld_or_malformed_answer_is_an_error(self, reason: str, kind: type[Problem]) -> None:
         candidate = {"finishReason": reason, "finishMessage": "because."}
         counts = {"promptTokenCount": 9, "candidatesTokenCount": 4}
-        for read in (gemini.read_reply, gemini.read_event):
+        for read in (gemini.read_response, gemini.read_event):
             with pytest.raises(kind, match=rf"\({reason}\): because\.$") as caught:
                 read(chat(), {"candidates": [candidate], "usageMetadata": counts})
             assert caught.value.origin == "Google"
             assert errors.may_have_cost(caught.value)
-            sent = errors.sent_with(caught.value)
+            sent = errors.partial_response(caught.value)
             assert sent
             assert sent.usage == Usage(prompt_tokens=9, generation_tokens=4, total_tokens=13)
 
     def test_a_blocked_prompt_is_an_error(self) -> None:
         blocked = {"promptFeedback": {"blockReason": "OTHER", "blockReasonMessage": "not this."}}
-        for read in (gemini.read_reply, gemini.read_event):
+        for read in (gemini.read_response, gemini.read_event):
             with pytest.raises(Invalid, match=r"blocked the prompt \(OTHER\): not this\.$") as caught:
                 read(chat(), blocked)
             assert not errors.may_have_cost(caught.value)
@@ -260,13 +266,13 @@ class TestReply:
             {"candidates": [{"finishReason": 1}]},
         ],
     )
-    def test_garbage_is_noticed(self, reply: Any) -> None:
+    def test_json_of_another_form_raises(self, reply: Any) -> None:
         with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
-            gemini.read_reply(chat(), reply)
+            gemini.read_response(chat(), reply)
 
 
 class TestEvents:
-    def test_what_an_event_says(self) -> None:
+    def test_events_become_deltas(self) -> None:
         event = {
             "candidates": [{"content": {"parts": [{"text": "a"}]}, "index": 0}],
             "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 1},
@@ -280,7 +286,7 @@ class TestEvents:
         )
         assert gemini.read_event(chat(), {"usageMetadata": {"promptTokenCount": 3}}).finish_reason is None
 
-    def test_calls_of_several_events_stay_apart(self) -> None:
+    def test_calls_in_several_events_are_different_calls(self) -> None:
         accumulator = StreamAccumulator()
         for city in ("Oslo", "Bergen"):
             part = {"functionCall": {"name": "f", "args": {"city": city}}}
@@ -306,7 +312,7 @@ class TestEvents:
         ),
         st.sampled_from(["stop", "length"]),
     )
-    def test_a_joined_stream_reads_like_a_whole_answer(
+    def test_an_accumulated_stream_reads_like_a_response(
         self, pieces: list[str], calls: list[tuple[str | None, str, dict[str, Any]]], reason: FinishReason
     ) -> None:
         accumulator = StreamAccumulator()
@@ -317,7 +323,7 @@ class TestEvents:
             accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(None, own, name, written),)))
         usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
         accumulator.add(ResponseDelta(finish_reason=reason, usage=usage))
-        read = gemini.read_reply(chat(), gemini.write_reply(chat(), accumulator))
+        read = gemini.read_response(chat(), gemini.write_response(chat(), accumulator))
         assert read.choices == [accumulator.choice()]
         assert read.usage == accumulator.usage
 
@@ -334,5 +340,5 @@ class TestEvents:
         ("text", None),
     ],
 )
-def test_the_sentence_of_an_error(payload: Any, detail: str | None) -> None:
+def test_error_messages_are_found(payload: Any, detail: str | None) -> None:
     assert gemini.error_detail(payload) == detail

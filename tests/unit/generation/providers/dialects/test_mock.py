@@ -17,17 +17,17 @@ def config(**fields: Any) -> ModelConfig:
     return ModelConfig.model_validate({"provider": "mock", "model": "mock", "endpoint": "chat"} | fields)
 
 
-def answer(text: str = "hello big world", *, given: ModelConfig | None = None, **fields: Any) -> StubResponse:
+def answer(text: str = "hello big world", *, config_: ModelConfig | None = None, **fields: Any) -> StubResponse:
     messages = [ChatMessage(role="user", content=text), ChatMessage(role="assistant", content="before")]
-    return mock.answer(openai.body(ModelRequest(given or config(), **{"messages": messages} | fields)))
+    return mock.answer(openai.body(ModelRequest(config_ or config(), **{"messages": messages} | fields)))
 
 
-def said(canned: StubResponse) -> Any:
-    return canned.payload["choices"][0]["message"]["content"]
+def payload_of(stub: StubResponse) -> Any:
+    return stub.payload["choices"][0]["message"]["content"]
 
 
 def test_it_repeats_the_last_user_message_or_the_prompt() -> None:
-    assert said(answer()) == "hello big world"
+    assert payload_of(answer()) == "hello big world"
     request = ModelRequest(config(endpoint="complete"), prompt="once upon")
     assert mock.answer(openai.body(request)).payload["choices"][0]["text"] == "once upon"
 
@@ -44,43 +44,45 @@ def test_the_same_request_gets_the_same_answer() -> None:
         ({"other": {"fail": 503}}, {"status": 503}),
         ({"model": "mock-slow-2.5"}, {"delay_seconds": 2.5}),
         ({"other": {"delay_seconds": 1, "chunk_delay_seconds": 2}}, {"delay_seconds": 1}),
-        ({"model": "mock-broken"}, {"breaks": True}),
-        ({"other": {"break": True}}, {"breaks": True}),
+        ({"model": "mock-broken"}, {"truncated": True}),
+        ({"other": {"break": True}}, {"truncated": True}),
     ],
 )
-def test_it_is_steered_by_its_name_or_by_other(steered: dict[str, Any], expected: dict[str, Any]) -> None:
-    canned = answer(given=config(**steered))
-    assert {key: getattr(canned, key) for key in expected} == expected
+def test_options_are_in_the_model_name_or_in_other(steered: dict[str, Any], expected: dict[str, Any]) -> None:
+    stub = answer(config_=config(**steered))
+    assert {key: getattr(stub, key) for key in expected} == expected
 
 
 def test_tool_calls_name_the_tools_of_the_config() -> None:
-    canned = answer(given=config(model="mock-tools-3", tools=[{"name": "f"}, {"name": "g"}]))
-    choice = canned.payload["choices"][0]
+    stub = answer(config_=config(model="mock-tools-3", tools=[{"name": "f"}, {"name": "g"}]))
+    choice = stub.payload["choices"][0]
     assert [call["function"]["name"] for call in choice["message"]["tool_calls"]] == ["f", "g", "f"]
     assert choice["finish_reason"] == "tool_calls"
 
 
 def test_output_usage_and_length() -> None:
     other = {"output": "one two three", "prompt_tokens": 7, "completion_tokens": 9}
-    canned = answer(given=config(other=other, max_tokens=2), samples=2)
-    assert [choice["message"]["content"] for choice in canned.payload["choices"]] == ["one two", "one two"]
-    assert canned.payload["choices"][0]["finish_reason"] == "length"
-    assert canned.payload["usage"] == {"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16}
+    stub = answer(config_=config(other=other, max_tokens=2), samples=2)
+    assert [choice["message"]["content"] for choice in stub.payload["choices"]] == ["one two", "one two"]
+    assert stub.payload["choices"][0]["finish_reason"] == "length"
+    assert stub.payload["usage"] == {"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16}
 
 
-def test_json_mode_wants_the_word_as_openai_does() -> None:
+def test_json_mode_requires_the_word_json_as_openai_does() -> None:
     response_format = ResponseFormat(type="json_object")
     refused = answer(response_format=response_format)
     assert refused.status == 400
     assert "must contain the word 'json'" in refused.payload["error"]["message"]
-    assert json.loads(said(answer("in JSON please", response_format=response_format))) == {"echo": "in JSON please"}
+    assert json.loads(payload_of(answer("in JSON please", response_format=response_format))) == {
+        "echo": "in JSON please"
+    }
 
 
 @pytest.mark.parametrize(("chunks", "texts"), [(None, ["one", " two", " three"]), (2, ["one two", " three"])])
 def test_a_stream_has_the_same_text(chunks: int | None, texts: list[str]) -> None:
     other = {"chunks": chunks} if chunks else {}
-    canned = answer("one two three", given=config(other=other), stream=True)
-    events = canned.events or []
+    stub = answer("one two three", config_=config(other=other), stream=True)
+    events = stub.events or []
     deltas = [event["choices"][0]["delta"] for event in events if event["choices"]]
     assert [delta["content"] for delta in deltas if "content" in delta] == texts
     assert events[-1]["usage"]["total_tokens"] == 6
@@ -102,7 +104,7 @@ def test_a_stream_has_the_same_text(chunks: int | None, texts: list[str]) -> Non
         {"other": {"prompt_tokens": -1}},
     ],
 )
-def test_what_cannot_be_is_refused(fields: dict[str, Any]) -> None:
+def test_options_out_of_range_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(Invalid, match="mock provider"):
         mock.check(config(**fields))
     mock.check(config(other={"unknown": object}))

@@ -18,8 +18,8 @@ def config(**fields: Any) -> ModelConfig:
     return ModelConfig.model_validate({"model": "gpt-4", "endpoint": "chat"} | fields)
 
 
-def chat(given: ModelConfig | None = None, **fields: Any) -> ModelRequest:
-    return ModelRequest(given or config(), **{"messages": [USER]} | fields)
+def chat(config_: ModelConfig | None = None, **fields: Any) -> ModelRequest:
+    return ModelRequest(config_ or config(), **{"messages": [USER]} | fields)
 
 
 def completion(**fields: Any) -> ModelRequest:
@@ -39,30 +39,34 @@ class TestBody:
             "frequency_penalty": 0,
         }
 
-    def test_everything_else_only_when_it_says_something(self) -> None:
-        given = config(max_tokens=5, stop=["x"], other={"logit_bias": {"1": -100}})
-        sent = openai.body(chat(given, seed=0, user="u", samples=3, response_format=ResponseFormat(type="json_object")))
+    def test_other_fields_are_sent_only_if_they_are_set(self) -> None:
+        config_ = config(max_tokens=5, stop=["x"], other={"logit_bias": {"1": -100}})
+        sent = openai.body(
+            chat(config_, seed=0, user="u", samples=3, response_format=ResponseFormat(type="json_object"))
+        )
         assert sent["max_tokens"] == 5
         assert sent["stop"] == ["x"]
         assert sent["logit_bias"] == {"1": -100}
         assert (sent["seed"], sent["user"], sent["n"]) == (0, "u", 3)
         assert sent["response_format"] == {"type": "json_object"}
 
-    def test_other_changes_what_is_asked_but_not_how_it_is_answered(self) -> None:
-        given = config(other={"temperature": 0.2, "stream": True, "model": "x", "messages": [], "n": 9, "prompt": "x"})
-        sent = openai.body(chat(given))
+    def test_other_overrides_all_but_the_reserved_fields(self) -> None:
+        config_ = config(
+            other={"temperature": 0.2, "stream": True, "model": "x", "messages": [], "n": 9, "prompt": "x"}
+        )
+        sent = openai.body(chat(config_))
         assert (sent["temperature"], sent["stream"], sent["model"], sent["n"]) == (0.2, False, "gpt-4", 1)
         assert sent["messages"]
         assert "prompt" not in sent
 
     def test_tools_are_wrapped_and_chosen_automatically(self) -> None:
-        given = config(tools=[{"name": "f", "parameters": {"a": None}, "source": "inline", "source_code": "x"}])
-        sent = openai.body(chat(given))
+        config_ = config(tools=[{"name": "f", "parameters": {"a": None}, "source": "inline", "source_code": "x"}])
+        sent = openai.body(chat(config_))
         assert sent["tools"] == [{"type": "function", "function": {"name": "f", "parameters": {"a": None}}}]
         assert sent["tool_choice"] == "auto"
-        assert openai.body(chat(given, tool_choice="none"))["tool_choice"] == "none"
+        assert openai.body(chat(config_, tool_choice="none"))["tool_choice"] == "none"
         named = FunctionChoice(function=FunctionName(name="f"))
-        assert openai.body(chat(given, tool_choice=named))["tool_choice"] == {
+        assert openai.body(chat(config_, tool_choice=named))["tool_choice"] == {
             "type": "function",
             "function": {"name": "f"},
         }
@@ -72,10 +76,10 @@ class TestBody:
         """OpenAI: "tool_choice is only allowed when tools are specified"."""
         assert "tool_choice" not in openai.body(chat(config(), tool_choice=choice))
 
-    def test_a_stream_asks_for_its_usage(self) -> None:
+    def test_a_stream_requests_its_usage(self) -> None:
         assert openai.body(chat(stream=True))["stream_options"] == {"include_usage": True}
 
-    def test_a_message_carries_what_it_says_and_no_more(self) -> None:
+    def test_a_message_is_sent_without_unset_fields(self) -> None:
         call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
         history = [
             ChatMessage.model_validate(
@@ -99,13 +103,13 @@ class TestBody:
             {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:x", "detail": "low"}}]},
         ]
 
-    def test_the_deprecated_call_has_another_name(self) -> None:
+    def test_the_deprecated_tool_call_is_sent_as_function_call(self) -> None:
         old = ChatMessage.model_validate({"role": "assistant", "content": "", "tool_call": {"name": "f"}})
         assert openai.body(chat(messages=[old]))["messages"] == [
             {"role": "assistant", "content": "", "function_call": {"name": "f", "arguments": ""}}
         ]
 
-    def test_a_completion_goes_to_its_own_address(self) -> None:
+    def test_a_completion_has_its_own_url(self) -> None:
         request = completion(logprobs=3, suffix="end")
         sent = openai.body(request)
         assert openai.url("http://x/v1", request) == "http://x/v1/completions"
@@ -113,16 +117,16 @@ class TestBody:
         assert "messages" not in sent
         assert openai.url("http://x/v1", chat()) == "http://x/v1/chat/completions"
 
-    def test_a_chat_counts_log_probabilities_otherwise(self) -> None:
+    def test_a_chat_sends_top_logprobs(self) -> None:
         sent = openai.body(chat(logprobs=2))
         assert (sent["logprobs"], sent["top_logprobs"]) == (True, 2)
 
-    def test_no_key_no_header(self) -> None:
+    def test_without_a_key_there_is_no_header(self) -> None:
         assert openai.headers(None) == {}
         assert openai.headers("k") == {"Authorization": "Bearer k"}
 
 
-class TestReply:
+class TestResponse:
     def test_choices_in_their_order_and_usage(self) -> None:
         reply = {
             "choices": [
@@ -131,7 +135,7 @@ class TestReply:
             ],
             "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
         }
-        read = openai.read_reply(chat(samples=2), reply)
+        read = openai.read_response(chat(samples=2), reply)
         assert [(choice.text, choice.finish_reason) for choice in read.choices] == [("", "stop"), (" b ", "length")]
         assert read.usage == Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
         assert read.raw is reply
@@ -150,7 +154,7 @@ class TestReply:
     )
     def test_finish_reasons(self, theirs: str | None, ours: str) -> None:
         reply = {"choices": [{"text": "x", "finish_reason": theirs}]}
-        assert openai.read_reply(completion(), reply).choices[0].finish_reason == ours
+        assert openai.read_response(completion(), reply).choices[0].finish_reason == ours
 
     def test_tool_calls(self) -> None:
         calls = [
@@ -158,21 +162,21 @@ class TestReply:
             {"function": {"name": "g"}},
         ]
         reply = {"choices": [{"message": {"content": None, "tool_calls": calls}, "finish_reason": "tool_calls"}]}
-        read = openai.read_reply(chat(), reply).choices[0].tool_calls or []
+        read = openai.read_response(chat(), reply).choices[0].tool_calls or []
         assert [(call.id, call.function.name, call.function.arguments) for call in read] == [
             ("c", "f", "{"),
             ("call_1", "g", None),
         ]
 
-    def test_thoughts_are_not_part_of_the_answer(self) -> None:
+    def test_thinking_is_not_part_of_the_text(self) -> None:
         content = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "Yes."}]
-        assert openai.read_reply(chat(), {"choices": [{"message": {"content": content}}]}).choices[0].text == "Yes."
+        assert openai.read_response(chat(), {"choices": [{"message": {"content": content}}]}).choices[0].text == "Yes."
         assert openai.read_event(chat(), {"choices": [{"delta": {"content": content}}]}).text == "Yes."
 
     @pytest.mark.parametrize("reply", [{}, [], None, {"choices": [{}]}, {"choices": [{"message": None}]}, "text"])
-    def test_garbage_is_noticed(self, reply: Any) -> None:
+    def test_json_of_another_form_raises(self, reply: Any) -> None:
         with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
-            openai.read_reply(chat(), reply)
+            openai.read_response(chat(), reply)
 
 
 class TestEvents:
@@ -200,7 +204,7 @@ class TestEvents:
         )
 
     @given(st.lists(st.text(), min_size=1), st.sampled_from(["stop", "length", "tool_call"]), st.booleans())
-    def test_a_joined_stream_reads_like_a_whole_answer(self, pieces: list[str], reason: Any, is_chat: bool) -> None:
+    def test_an_accumulated_stream_reads_like_a_response(self, pieces: list[str], reason: Any, is_chat: bool) -> None:
         request = chat() if is_chat else completion()
         accumulator = StreamAccumulator()
         for piece in pieces:
@@ -209,7 +213,7 @@ class TestEvents:
             accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(0, "c", "f", "{}"),)))
         usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
         accumulator.add(ResponseDelta(finish_reason=reason, usage=usage))
-        read = openai.read_reply(request, openai.write_reply(request, accumulator))
+        read = openai.read_response(request, openai.write_response(request, accumulator))
         assert read.choices == [accumulator.choice()]
         assert read.usage == accumulator.usage
 
@@ -226,27 +230,27 @@ class TestEvents:
         ([], None),
     ],
 )
-def test_the_sentence_of_an_error(payload: Any, detail: str | None) -> None:
+def test_error_messages_are_found(payload: Any, detail: str | None) -> None:
     assert openai.error_detail(payload) == detail
 
 
-def test_log_probabilities_of_a_stream_stand_in_the_whole() -> None:
+def test_log_probabilities_of_a_stream_are_in_its_response() -> None:
     request, accumulator = completion(stream=True, logprobs=1), StreamAccumulator()
     for text, offset in (("Hi", 0), ("!", 2)):
         logprobs = {"tokens": [text], "token_logprobs": [-0.1], "top_logprobs": [{text: -0.1}], "text_offset": [offset]}
         event = {"choices": [{"index": 0, "text": text, "logprobs": logprobs, "finish_reason": None}]}
         accumulator.add(openai.read_event(request, event))
     accumulator.add(openai.read_event(request, {"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]}))
-    (choice,) = openai.write_reply(request, accumulator)["choices"]
+    (choice,) = openai.write_response(request, accumulator)["choices"]
     assert choice["logprobs"]["tokens"] == ["Hi", "!"]
     assert choice["logprobs"]["text_offset"] == [0, 2]
 
 
-def test_an_empty_reason_is_none() -> None:
+def test_an_empty_finish_reason_is_none() -> None:
     event = {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": ""}]}
     assert openai.read_event(chat(stream=True), event).finish_reason is None
 
 
-def test_choices_without_a_place_keep_the_one_they_have() -> None:
+def test_choices_without_an_index_keep_their_order() -> None:
     choices = [{"index": None, "message": {"content": text}, "finish_reason": "stop"} for text in "ab"]
-    assert [choice.text for choice in openai.read_reply(chat(), {"choices": choices}).choices] == ["a", "b"]
+    assert [choice.text for choice in openai.read_response(chat(), {"choices": choices}).choices] == ["a", "b"]

@@ -1,4 +1,4 @@
-"""What is left out or renamed for servers that differ from OpenAI."""
+"""Fields left out or renamed for servers that differ from OpenAI."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ SAMPLING = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_pena
 
 
 def body(model: str = "m", **fields: Any) -> Json:
-    """What OpenAI's language says before the quirk."""
+    """Return the body before the quirk is applied."""
     more = {name: fields.pop(name) for name in ("seed", "user", "stream", "logprobs", "tool_choice") if name in fields}
     messages = fields.pop("messages", [ChatMessage(role="user", content="hi")])
     config = ModelConfig.model_validate({"model": model, "endpoint": "chat"} | fields)
@@ -38,30 +38,33 @@ def body(model: str = "m", **fields: Any) -> Json:
     ],
 )
 def test_reasoning_models_are_sent_no_defaults(model: str, reasons: bool) -> None:
-    sent = quirks.reasoning(body(model, max_tokens=9))
+    sent = quirks.reasoning_models(body(model, max_tokens=9))
     assert (SAMPLING.keys() & sent.keys() == set()) is reasons
     assert sent.get("max_completion_tokens" if reasons else "max_tokens") == 9
     assert ("max_tokens" in sent) is not reasons
 
 
-def test_reasoning_models_are_sent_what_the_config_asks_for() -> None:
-    sent = quirks.reasoning(body("o3", temperature=0.2, presence_penalty=1, other={"max_completion_tokens": 5}))
+def test_reasoning_models_are_sent_values_that_are_not_defaults() -> None:
+    sent = quirks.reasoning_models(body("o3", temperature=0.2, presence_penalty=1, other={"max_completion_tokens": 5}))
     assert (sent["temperature"], sent["presence_penalty"], sent["max_completion_tokens"]) == (0.2, 1, 5)
     assert "top_p" not in sent
 
 
-def test_other_wins_over_the_budget() -> None:
-    assert quirks.reasoning(body("o3", max_tokens=9, other={"max_completion_tokens": 5}))["max_completion_tokens"] == 5
+def test_other_wins_over_max_tokens() -> None:
+    assert (
+        quirks.reasoning_models(body("o3", max_tokens=9, other={"max_completion_tokens": 5}))["max_completion_tokens"]
+        == 5
+    )
 
 
-def test_a_completion_does_not_reason() -> None:
+def test_a_completion_is_not_changed() -> None:
     sent = openai.body(ModelRequest(ModelConfig(model="o3", max_tokens=9), prompt="once"))
-    assert quirks.reasoning(sent) == sent
+    assert quirks.reasoning_models(sent) == sent
 
 
 def test_penalties_of_zero_are_left_out() -> None:
-    assert not {"presence_penalty", "frequency_penalty"} & quirks.unpenalised(body()).keys()
-    assert quirks.unpenalised(body(presence_penalty=0.5))["presence_penalty"] == 0.5
+    assert not {"presence_penalty", "frequency_penalty"} & quirks.without_zero_penalties(body()).keys()
+    assert quirks.without_zero_penalties(body(presence_penalty=0.5))["presence_penalty"] == 0.5
 
 
 def test_mistral() -> None:
@@ -73,7 +76,7 @@ def test_mistral() -> None:
     assert quirks.mistral(body(tools=[{"name": "f"}]))["tool_choice"] == "auto"
 
 
-def test_mistral_gets_its_own_kind_of_ids_and_they_still_belong_together() -> None:
+def test_mistral_gets_short_call_ids_that_still_match() -> None:
     def call(id_: str) -> Json:
         return {"id": id_, "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
@@ -91,7 +94,7 @@ def test_mistral_gets_its_own_kind_of_ids_and_they_still_belong_together() -> No
     assert before["messages"][0]["tool_calls"][0]["id"] == "call_abc", "what it was given is not changed"
 
 
-def test_together_counts_log_probabilities() -> None:
+def test_together_gets_the_number_of_log_probabilities() -> None:
     sent = quirks.together(body(logprobs=3))
     assert sent["logprobs"] == 3
     assert "top_logprobs" not in sent

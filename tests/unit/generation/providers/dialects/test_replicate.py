@@ -29,7 +29,7 @@ def request(*messages: tuple[Any, str], stream: bool = False, **fields: Any) -> 
 
 def call(*, stream: bool = False, **fields: Any) -> PreparedRequest:
     providers = Providers({"REPLICATE_BASE_URL": ADDRESS, "REPLICATE_API_TOKEN": "r8-secret"}, None)
-    return providers.calls(request(stream=stream, **fields), {})[0]
+    return providers.prepare(request(stream=stream, **fields), {})[0]
 
 
 class TestBody:
@@ -49,7 +49,7 @@ class TestBody:
             }
         }
 
-    def test_a_conversation_says_who_speaks(self) -> None:
+    def test_a_conversation_becomes_paragraphs_with_roles(self) -> None:
         spoken = request(("user", "Who?"), ("assistant", "Me."), ("user", "Why?"))
         assert replicate.body(spoken)["input"]["prompt"] == "User: Who?\n\nAssistant: Me.\n\nUser: Why?\n\nAssistant:"
         begun = request(("user", "Go on:"), ("assistant", "Once"))
@@ -68,42 +68,42 @@ class TestBody:
         assert replicate.url("http://x/v1", request(model=model)) == f"http://x/v1{path}"
         assert replicate.body(request(model=model)).get("version") == version
 
-    def test_llama_2_calls_the_budget_otherwise(self) -> None:
+    def test_llama_2_gets_max_new_tokens(self) -> None:
         assert replicate.body(request(model="llama70b-v2", max_tokens=7))["input"]["max_new_tokens"] == 7
 
     @pytest.mark.parametrize("model", ["gpt-4", "a/b/c", "../..", "a/..", "a/b:", "a/b:v?x=1", "/b", ""])
-    def test_other_names_are_refused(self, model: str) -> None:
+    def test_invalid_model_names_are_refused(self, model: str) -> None:
         with pytest.raises(Invalid, match="owner/name"):
             call(model=model)
 
-    def test_a_stop_sequence_with_a_comma_cannot_be_written(self) -> None:
+    def test_a_stop_sequence_with_a_comma_is_refused(self) -> None:
         with pytest.raises(Invalid, match="comma"):
             replicate.body(request(stop=["a,b"]))
 
-    def test_a_whole_answer_is_waited_for(self) -> None:
-        assert replicate.prefer(call()) == {"Prefer": "wait"}
-        assert replicate.prefer(call(stream=True)) == {}
+    def test_a_request_that_is_not_streamed_waits_for_the_output(self) -> None:
+        assert replicate.prefer_wait(call()) == {"Prefer": "wait"}
+        assert replicate.prefer_wait(call(stream=True)) == {}
         assert call(stream=True).body["stream"] is True
 
 
-class TestReply:
+class TestResponse:
     @pytest.mark.parametrize(("output", "text"), [(["a", " b"], "a b"), ("whole", "whole"), (None, ""), ([], "")])
     def test_output(self, output: Any, text: str) -> None:
-        (choice,) = replicate.read_reply(request(), {"status": "succeeded", "output": output}).choices
+        (choice,) = replicate.read_response(request(), {"status": "succeeded", "output": output}).choices
         assert (choice.text, choice.finish_reason) == (text, "stop")
 
     def test_usage_and_the_budget(self) -> None:
         reply = {"output": ["a"], "metrics": {"input_token_count": 3, "output_token_count": 5}}
-        read = replicate.read_reply(request(max_tokens=5), reply)
+        read = replicate.read_response(request(max_tokens=5), reply)
         assert read.usage == Usage(prompt_tokens=3, generation_tokens=5, total_tokens=8)
         assert read.choices[0].finish_reason == "length"
-        assert replicate.read_reply(request(max_tokens=6), reply).choices[0].finish_reason == "stop"
-        assert replicate.read_reply(request(), {"output": "a", "metrics": {"predict_time": 1}}).usage is None
+        assert replicate.read_response(request(max_tokens=6), reply).choices[0].finish_reason == "stop"
+        assert replicate.read_response(request(), {"output": "a", "metrics": {"predict_time": 1}}).usage is None
 
     @pytest.mark.parametrize("reply", [{}, [], None, "text", {"output": [1]}])
-    def test_garbage_is_noticed(self, reply: Any) -> None:
+    def test_json_of_another_form_raises(self, reply: Any) -> None:
         with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
-            replicate.read_reply(request(), reply)
+            replicate.read_response(request(), reply)
 
     @pytest.mark.parametrize(
         ("payload", "detail"),
@@ -122,7 +122,7 @@ class TestReply:
             ([], None),
         ],
     )
-    def test_the_sentence_of_an_error(self, payload: Any, detail: str | None) -> None:
+    def test_error_messages_are_found(self, payload: Any, detail: str | None) -> None:
         assert replicate.error_detail(payload) == detail
 
 
@@ -131,43 +131,43 @@ async def _pieces(raw: bytes, size: int) -> AsyncIterator[bytes]:
         yield raw[start : start + size]
 
 
-class TestFrames:
+class TestSseEvents:
     @given(st.lists(st.text().filter(lambda text: "\r" not in text)), st.integers(1, 40))
-    async def test_text_of_any_kind_cut_anywhere(self, texts: list[str], size: int) -> None:
+    async def test_any_text_in_any_pieces_is_read(self, texts: list[str], size: int) -> None:
         raw = b""
         for number, text in enumerate(texts):
             data = "".join(f"data: {line}\n" for line in text.split("\n"))
             raw += f"event: output\nid: {number}\n{data}\n".encode()
         raw += b": a comment\n\nevent: done\ndata: {}\n\n"
-        framed = [data async for data in replicate.frames(_pieces(raw, size))]
+        framed = [data async for data in replicate.sse_events(_pieces(raw, size))]
         assert framed.pop() == b"[DONE]"
         events = [json.loads(data) for data in framed]
         assert events.pop() == {"event": "done", "data": "{}"}
         assert [event["data"] for event in events] == texts
 
-    async def test_lines_may_end_the_other_way(self) -> None:
+    async def test_lines_may_end_with_carriage_returns(self) -> None:
         raw = b"event: output\r\ndata:  a\r\n\r\n"
-        assert [json.loads(data) async for data in replicate.frames(_pieces(raw, 5))] == [
+        assert [json.loads(data) async for data in replicate.sse_events(_pieces(raw, 5))] == [
             {"event": "output", "data": " a"}
         ]
 
     async def test_a_whole_prediction_instead_of_a_stream(self) -> None:
         prediction = {"id": "p", "status": "succeeded", "output": ["a", "b\n"], "metrics": {"output_token_count": 2}}
         raw = json.dumps(prediction, indent=1).encode()
-        (data,) = [data async for data in replicate.frames(_pieces(raw, 3))]
+        (data,) = [data async for data in replicate.sse_events(_pieces(raw, 3))]
         chunk = replicate.read_event(request(stream=True), json.loads(data))
         assert (chunk.text, chunk.finish_reason, chunk.response_fields) == ("ab\n", "stop", {"id": "p"})
 
 
 @given(st.lists(st.text(), min_size=1))
-def test_a_joined_stream_reads_like_a_whole_answer(pieces: list[str]) -> None:
+def test_an_accumulated_stream_reads_like_a_response(pieces: list[str]) -> None:
     accumulator = StreamAccumulator()
     for piece in pieces:
         accumulator.add(replicate.read_event(request(), {"event": "output", "data": piece}))
     accumulator.add(
         ResponseDelta(finish_reason="stop", usage=Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3))
     )
-    read = replicate.read_reply(request(), replicate.write_reply(request(), accumulator))
+    read = replicate.read_response(request(), replicate.write_response(request(), accumulator))
     assert (read.choices, read.usage) == ([accumulator.choice()], accumulator.usage)
 
 
@@ -175,8 +175,8 @@ def _prediction(status: str, **fields: Any) -> Json:
     return {"id": "p", "status": status, "output": None, "urls": {"get": f"{ADDRESS}/predictions/p"}} | fields
 
 
-class TestFollowing:
-    async def test_a_prediction_that_fails_says_why(self) -> None:
+class TestFollowUp:
+    async def test_a_failed_prediction_is_raised_with_its_reason(self) -> None:
         failed = _prediction("failed", error="no GPU for r8-secret")
         with pytest.raises(UpstreamFailed, match=r"Replicate could not answer: no GPU for \*\*\*"):
             await Client(1.0, {ADDRESS: lambda _: StubResponse(payload=failed)}).complete(call())
@@ -194,20 +194,20 @@ class TestFollowing:
             ("http://inside.test:81/p", False),
         ],
     )
-    def test_the_key_goes_to_replicate_alone(self, url: str, own: bool) -> None:
+    def test_the_key_is_sent_to_replicate_alone(self, url: str, own: bool) -> None:
         reply = _prediction("starting", urls={"get": url})
         if own:
-            step = replicate.follow(call(), reply)
+            step = replicate.follow_up(call(), reply)
             assert step is not None
             assert (step.url, step.cancel_url) == (url, None)
             return
         for urls in ({"get": url}, {"get": f"{ADDRESS}/p", "cancel": url}):
             with pytest.raises(UpstreamFailed, match="address"):
-                replicate.follow(call(), _prediction("starting", urls=urls))
+                replicate.follow_up(call(), _prediction("starting", urls=urls))
 
     def test_a_stream_is_followed_even_when_it_is_over_already(self) -> None:
         urls = {"get": f"{ADDRESS}/p", "stream": f"{ADDRESS}/s", "cancel": f"{ADDRESS}/c"}
-        step = replicate.follow(call(stream=True), _prediction("succeeded", urls=urls))
+        step = replicate.follow_up(call(stream=True), _prediction("succeeded", urls=urls))
         assert step is not None
         assert (step.url, step.cancel_url, step.after_seconds) == (f"{ADDRESS}/s", f"{ADDRESS}/c", 0)
-        assert replicate.follow(call(), _prediction("succeeded", urls=urls)) is None
+        assert replicate.follow_up(call(), _prediction("succeeded", urls=urls)) is None

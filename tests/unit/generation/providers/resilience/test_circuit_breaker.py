@@ -1,4 +1,4 @@
-"""What circuits remember, and what they forget."""
+"""When circuits open, let a trial call through, close, and are dropped."""
 
 import pytest
 
@@ -8,68 +8,70 @@ from services.generation.providers.resilience.circuit_breaker import CircuitBrea
 from shared.errors import Invalid, RateLimited, Unavailable
 
 
-def fail(circuit_breaker: CircuitBreaker, whom: str, problem: Exception | None = None) -> None:
+def fail(circuit_breaker: CircuitBreaker, key: str, problem: Exception | None = None) -> None:
     problem = problem or Unavailable("away")
-    with pytest.raises(type(problem)), circuit_breaker.guard(whom):
+    with pytest.raises(type(problem)), circuit_breaker.guard(key):
         raise problem
 
 
-def test_an_answer_ends_the_row() -> None:
-    tried = CircuitBreaker(2, 60)
+def test_a_response_resets_the_count_of_failures() -> None:
+    breaker = CircuitBreaker(2, 60)
     for ending in (None, Invalid("no")):
-        fail(tried, "a")
+        fail(breaker, "a")
         if ending is None:
-            with tried.guard("a"):
+            with breaker.guard("a"):
                 pass
         else:
-            fail(tried, "a", ending)
-        fail(tried, "a")
-        with tried.guard("a"):
+            fail(breaker, "a", ending)
+        fail(breaker, "a")
+        with breaker.guard("a"):
             pass
 
 
-@pytest.mark.parametrize("neither", [RateLimited("slow"), errors.broken("X", "sent nonsense"), GeneratorExit()])
-def test_what_says_nothing_neither_counts_nor_ends_the_row(neither: Exception) -> None:
-    tried = CircuitBreaker(2, 60)
+@pytest.mark.parametrize(
+    "neutral", [RateLimited("slow"), errors.invalid_response("X", "sent nonsense"), GeneratorExit()]
+)
+def test_neutral_failures_neither_count_nor_reset_the_count(neutral: Exception) -> None:
+    breaker = CircuitBreaker(2, 60)
     for _ in range(3):
-        fail(tried, "b", neither)
-    fail(tried, "a")
-    fail(tried, "a", neither)
-    fail(tried, "a")
-    with pytest.raises(CircuitOpen) as caught, tried.guard("a"):
+        fail(breaker, "b", neutral)
+    fail(breaker, "a")
+    fail(breaker, "a", neutral)
+    fail(breaker, "a")
+    with pytest.raises(CircuitOpen) as caught, breaker.guard("a"):
         pytest.fail("went through")
     assert 59 < caught.value.seconds <= 60
 
 
-def test_one_call_tries_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_trial_call_is_let_through_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(circuit_breaker.time, "monotonic", lambda: now)
-    tried = CircuitBreaker(1, 60)
-    fail(tried, "a")
+    breaker = CircuitBreaker(1, 60)
+    fail(breaker, "a")
     now = 61.0
-    with tried.guard("a"):
+    with breaker.guard("a"):
         now = 600.0
-        with pytest.raises(CircuitOpen) as caught, tried.guard("a"):
+        with pytest.raises(CircuitOpen) as caught, breaker.guard("a"):
             pytest.fail("went through")
         assert caught.value.seconds == 60
-    with tried.guard("a"), tried.guard("a"):
+    with breaker.guard("a"), breaker.guard("a"):
         pass
 
 
-def test_silence_counts() -> None:
-    tried = CircuitBreaker(1, 60)
-    fail(tried, "a", errors.silent("X"))
-    with pytest.raises(CircuitOpen), tried.guard("a"):
+def test_a_timeout_counts() -> None:
+    breaker = CircuitBreaker(1, 60)
+    fail(breaker, "a", errors.timed_out("X"))
+    with pytest.raises(CircuitOpen), breaker.guard("a"):
         pytest.fail("went through")
 
 
-def test_those_that_failed_longest_ago_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(circuit_breaker, "_MOST", 2)
-    tried = CircuitBreaker(1, 60)
-    for whom in "abc":
-        fail(tried, whom)
-    with tried.guard("a"):
+def test_the_circuits_that_failed_longest_ago_are_dropped_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(circuit_breaker, "_MAX_CIRCUITS", 2)
+    breaker = CircuitBreaker(1, 60)
+    for key in "abc":
+        fail(breaker, key)
+    with breaker.guard("a"):
         pass
-    for whom in "bc":
-        with pytest.raises(CircuitOpen), tried.guard(whom):
+    for key in "bc":
+        with pytest.raises(CircuitOpen), breaker.guard(key):
             pytest.fail("went through")

@@ -1,4 +1,4 @@
-"""JSON of others is read with an end to it."""
+"""JSON from providers is parsed within limits."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.generation.providers.transport import bounded_json
-from services.generation.providers.transport.bounded_json import DEEPEST, read_json
+from services.generation.providers.transport.bounded_json import MAX_DEPTH, read_json
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -17,16 +17,16 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_json_is_read_as_it_is(value: Any) -> None:
+def test_json_is_parsed_unchanged(value: Any) -> None:
     text = json.dumps(value)
     assert read_json(text) == read_json(text.encode()) == value
 
 
 @pytest.mark.parametrize("around", ["[%s]", '{"a": [%s]}', '[{}, [%s], "text"]'])
-def test_nesting_has_an_end(around: str) -> None:
+def test_nesting_is_limited(around: str) -> None:
     levels = around.count("[%s]") + around.startswith(("{", "[{"))
     value = '{"deep": 1}'
-    for _ in range((DEEPEST - 1) // levels):
+    for _ in range((MAX_DEPTH - 1) // levels):
         value = around % value
     read_json(value)
     for _ in range(2):
@@ -35,14 +35,14 @@ def test_nesting_has_an_end(around: str) -> None:
         read_json(value)
 
 
-def test_wide_is_not_deep() -> None:
+def test_wide_json_is_not_too_deep() -> None:
     assert len(read_json(json.dumps([{"a": []}] * 1_000))) == 1_000
 
 
-def test_values_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded_json, "_MOST_VALUES", 10)
+def test_the_number_of_values_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_json, "_MAX_VALUES", 10)
     assert read_json("[1,2,3]") == [1, 2, 3]
-    with pytest.raises(ValueError, match="more values"):
+    with pytest.raises(ValueError, match="more than 10 values"):
         read_json(b"[" + b"[]," * 11 + b"[]]")
-    with pytest.raises(ValueError, match="more values"):
+    with pytest.raises(ValueError, match="more than 10 values"):
         read_json("[" * 11 + "]" * 11)

@@ -1,4 +1,4 @@
-"""Sending, reading and failing, with a provider that is a function."""
+"""Requests, responses and errors of the client, with an in-process provider."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +19,7 @@ ADDRESS = "http://inside.test"
 def call(*, stream: bool = False, samples: int = 1) -> PreparedRequest:
     config = ModelConfig(model="gpt-4", endpoint="chat")
     request = ModelRequest(config, [ChatMessage(role="user", content="hi")], stream=stream, samples=samples)
-    return Providers({"OPENAI_BASE_URL": ADDRESS, "OPENAI_API_KEY": "sk-secret"}, None).calls(request, {})[0]
+    return Providers({"OPENAI_BASE_URL": ADDRESS, "OPENAI_API_KEY": "sk-secret"}, None).prepare(request, {})[0]
 
 
 def client(answer: Callable[[Json], StubResponse] | StubResponse) -> Client:
@@ -34,7 +34,7 @@ def event(text: str, reason: str | None = None) -> Json:
     return {"choices": [{"delta": {"content": text}, "finish_reason": reason}]}
 
 
-async def test_what_is_sent_is_the_body() -> None:
+async def test_the_body_is_sent() -> None:
     seen: list[Json] = []
 
     def answer(sent: Json) -> StubResponse:
@@ -47,23 +47,25 @@ async def test_what_is_sent_is_the_body() -> None:
 
 
 @pytest.mark.parametrize("payload", [{}, {"choices": None}, {"choices": [{"text": "not chat"}]}])
-async def test_a_reply_that_cannot_be_read(payload: Json) -> None:
+async def test_json_of_another_form_is_an_invalid_response(payload: Json) -> None:
     with pytest.raises(UpstreamFailed, match="OpenAI sent an answer that cannot be read") as caught:
         await client(StubResponse(payload=payload)).complete(call())
     assert caught.value.origin == "OpenAI"
 
 
-async def test_a_reply_that_is_cut_off() -> None:
+async def test_a_truncated_body_is_an_invalid_response() -> None:
     with pytest.raises(UpstreamFailed):
-        await client(StubResponse(payload={"choices": [{"message": {"content": "yes"}}]}, breaks=True)).complete(call())
+        await client(StubResponse(payload={"choices": [{"message": {"content": "yes"}}]}, truncated=True)).complete(
+            call()
+        )
 
 
-async def test_fewer_samples_than_asked_for() -> None:
+async def test_fewer_samples_than_requested_are_an_invalid_response() -> None:
     with pytest.raises(UpstreamFailed, match="1 of the 2"):
         await client(StubResponse(payload={"choices": [{"message": {"content": "yes"}}]})).complete(call(samples=2))
 
 
-async def test_a_refusal_keeps_the_key_to_itself() -> None:
+async def test_the_key_is_masked_in_an_error() -> None:
     refusal = StubResponse(status=400, payload={"error": {"message": "bad key sk-secret"}})
     with pytest.raises(Invalid, match=r"^bad key \*\*\*$"):
         await client(refusal).complete(call())
@@ -71,7 +73,7 @@ async def test_a_refusal_keeps_the_key_to_itself() -> None:
         await streamed(refusal)
 
 
-async def test_an_error_under_a_status_that_says_all_is_well() -> None:
+async def test_an_error_with_status_200_is_raised() -> None:
     with pytest.raises(UpstreamFailed, match=r"^OpenAI could not answer: no luck with \*\*\*$"):
         await client(StubResponse(payload={"error": {"message": "no luck with sk-secret"}})).complete(call())
 
@@ -81,38 +83,38 @@ async def test_a_stream() -> None:
     assert [(chunk.text, chunk.finish_reason) for chunk in chunks] == [("a", None), ("b", "stop")]
 
 
-async def test_a_stream_that_ends_without_a_reason_just_ended() -> None:
+async def test_a_stream_that_ends_without_a_finish_reason_has_stop() -> None:
     assert (await streamed(StubResponse(events=[event("a")])))[-1] == ResponseDelta(finish_reason="stop")
 
 
-async def test_a_stream_that_breaks_off_is_not_an_answer() -> None:
+async def test_a_stream_without_its_end_is_an_invalid_response() -> None:
     with pytest.raises(UpstreamFailed, match="broke off"):
-        await streamed(StubResponse(events=[event("a")], breaks=True))
+        await streamed(StubResponse(events=[event("a")], truncated=True))
 
 
-async def test_a_stream_that_fails_in_the_middle_says_why() -> None:
+async def test_an_error_event_is_raised_with_its_message() -> None:
     with pytest.raises(UpstreamFailed, match="overloaded"):
         await streamed(StubResponse(events=[event("a"), {"error": {"message": "overloaded"}}]))
 
 
-async def test_an_event_that_cannot_be_read() -> None:
+async def test_an_event_of_another_form_is_an_invalid_response() -> None:
     with pytest.raises(UpstreamFailed, match="event"):
         await streamed(StubResponse(events=[{"choices": [{"delta": {"tool_calls": [7]}}]}]))
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/v1", "ftp://x/v1", "http://", "nonsense"])
-async def test_an_address_where_nobody_is(url: str) -> None:
-    away = Client(1.0, {})
+async def test_an_unreachable_url_is_unavailable(url: str) -> None:
+    client_ = Client(1.0, {})
     try:
         with pytest.raises(Unavailable, match="OpenAI cannot be reached"):
-            await away.complete(replace(call(), url=url))
+            await client_.complete(replace(call(), url=url))
     finally:
-        await away.close()
+        await client_.close()
 
 
-async def test_no_error_tells_the_address_or_the_key() -> None:
-    away = Client(1.0, {})
+async def test_errors_contain_neither_url_nor_key() -> None:
+    client_ = Client(1.0, {})
     with pytest.raises(Problem) as caught:
-        await away.complete(replace(call(), url="http://127.0.0.1:1/secret-path"))
-    await away.close()
+        await client_.complete(replace(call(), url="http://127.0.0.1:1/secret-path"))
+    await client_.close()
     assert "secret" not in str(caught.value)

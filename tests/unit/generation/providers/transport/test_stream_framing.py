@@ -1,4 +1,4 @@
-"""Streamed bodies are cut the same however they arrive."""
+"""Streamed bodies are split into the same events whatever pieces they arrive in."""
 
 import time
 from binascii import crc32
@@ -12,7 +12,7 @@ from services.generation.providers.dialects import aws, replicate
 from services.generation.providers.transport import stream_framing
 from tests.fake_servers.bedrock import framed
 
-Cut = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
+Framing = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
 
 
 async def pieces(raw: bytes, size: int) -> AsyncIterator[bytes]:
@@ -21,45 +21,47 @@ async def pieces(raw: bytes, size: int) -> AsyncIterator[bytes]:
 
 
 @given(st.lists(st.binary()), st.integers(1, 9))
-async def test_lines_are_cut_wherever_the_pieces_are(given_lines: list[bytes], size: int) -> None:
+async def test_lines_are_split_whatever_the_pieces(given_lines: list[bytes], size: int) -> None:
     raw = b"\n".join(given_lines)
-    wanted = raw.split(b"\n")
-    if not wanted[-1]:
-        wanted.pop()
-    assert [line async for line in stream_framing.lines(pieces(raw, size))] == wanted
+    expected = raw.split(b"\n")
+    if not expected[-1]:
+        expected.pop()
+    assert [line async for line in stream_framing.lines(pieces(raw, size))] == expected
 
 
-async def test_what_has_no_data_says_nothing() -> None:
+async def test_events_without_data_are_skipped() -> None:
     raw = b": hello\nevent: x\ndata:\ndata: \r\ndata: {}\r\n\ndata: [DONE]"
-    assert [data async for data in stream_framing.data(pieces(raw, 3))] == [b"{}", b"[DONE]"]
+    assert [data async for data in stream_framing.sse_data(pieces(raw, 3))] == [b"{}", b"[DONE]"]
 
 
-@pytest.mark.parametrize("cut", [stream_framing.data, replicate.frames])
-async def test_a_line_has_an_end(cut: Cut, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_framing, "LONGEST_EVENT", 100)
-    with pytest.raises(ValueError, match="without end"):
-        [event async for event in cut(pieces(b"data: " + b"x" * 200, 7))]
+@pytest.mark.parametrize("framing", [stream_framing.sse_data, replicate.sse_events])
+async def test_the_length_of_a_line_is_limited(framing: Framing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_framing, "MAX_EVENT_BYTES", 100)
+    with pytest.raises(ValueError, match="a line of more than"):
+        [event async for event in framing(pieces(b"data: " + b"x" * 200, 7))]
 
 
-async def test_a_message_has_an_end() -> None:
+async def test_the_length_of_a_message_is_limited() -> None:
     checksum = crc32(b"\x7f\xff\xff\xff" + bytes(4)).to_bytes(4, "big")
-    with pytest.raises(ValueError, match="without end"):
-        [event async for event in aws.frames(pieces(b"\x7f\xff\xff\xff" + bytes(4) + checksum + b"x" * 20, 7))]
+    with pytest.raises(ValueError, match="a message of more than"):
+        [event async for event in aws.event_stream(pieces(b"\x7f\xff\xff\xff" + bytes(4) + checksum + b"x" * 20, 7))]
 
 
 @pytest.mark.parametrize(
-    ("cut", "line"),
+    ("framing", "line"),
     [
-        (stream_framing.data, lambda size: b"data: " + b"x" * size + b"\n"),
-        (replicate.frames, lambda size: b"event: output\ndata: " + b"x" * size + b"\n\n"),
-        (aws.frames, lambda size: framed({":message-type": "event"}, b'{"a":"' + b"x" * size + b'"}')),
+        (stream_framing.sse_data, lambda size: b"data: " + b"x" * size + b"\n"),
+        (replicate.sse_events, lambda size: b"event: output\ndata: " + b"x" * size + b"\n\n"),
+        (aws.event_stream, lambda size: framed({":message-type": "event"}, b'{"a":"' + b"x" * size + b'"}')),
     ],
     ids=["data", "replicate", "aws"],
 )
-async def test_many_small_pieces_take_as_long_as_they_are_many(cut: Cut, line: Callable[[int], bytes]) -> None:
+async def test_reading_takes_linear_time_in_the_number_of_pieces(
+    framing: Framing, line: Callable[[int], bytes]
+) -> None:
     async def seconds(size: int) -> float:
         raw, started = line(size), time.process_time()
-        assert len([event async for event in cut(pieces(raw, 1))]) == 1
+        assert len([event async for event in framing(pieces(raw, 1))]) == 1
         return time.process_time() - started
 
     few = min([await seconds(20_000) for _ in range(3)])
