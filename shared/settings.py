@@ -16,6 +16,13 @@ class ServiceSettings(BaseSettings):
     mongo_url: SecretStr = SecretStr("mongodb://127.0.0.1:27017/?replicaSet=rs0")
     mongo_prefix: str = "everloop"
     """Each service's database is `<prefix>_<service>`."""
+    log_level: str = "INFO"
+
+
+class EncryptionSettings(ServiceSettings):
+    """Settings of the two services that handle provider keys and tool secrets: gateway and generation."""
+
     secret: SecretStr = Field(min_length=32)
     """32 random bytes, URL-safe base64: encrypts provider keys on the bus and at rest. There is no default."""
-    log_level: str = "INFO"
+    secret_fallbacks: SecretStr | None = None
+    """More such secrets, comma-separated. They only decrypt: what was encrypted before the last rotation."""

@@ -14,9 +14,9 @@ from shared.appender import Appender
 from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.contracts.access import Caller
+from shared.encryption import SecretBox
 from shared.errors import Denied
 from shared.permissions import CHANGE_DEPLOYMENTS, Permission
-from shared.sealing import Seal
 
 KEY_HEADER = "X-API-KEY"
 _key_header = APIKeyHeader(name=KEY_HEADER, scheme_name="APIKeyHeader", auto_error=False)
@@ -32,7 +32,7 @@ class Gateway:
     logs: Appender
     blobs: Blobs
     large_bodies: LargeBodies
-    seal: Seal
+    secret_box: SecretBox
 
     async def authorize(self, caller: Caller, permission: Permission) -> None:
         """For what only some requests of a route need. Errors: Denied."""

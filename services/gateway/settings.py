@@ -1,9 +1,9 @@
 """What the gateway reads from its environment."""
 
-from shared.settings import ServiceSettings
+from shared.settings import EncryptionSettings
 
 
-class Settings(ServiceSettings):
+class Settings(EncryptionSettings):
     """Everything a service needs, and how to listen."""
 
     http_host: str = "127.0.0.1"

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from shared.bus import Bus
 from shared.mongo import Database, connect, initiate_replica_set
 from shared.settings import ServiceSettings
-from tests.integration.servers import ROOT, SECRET, Mongo, Nats, Process
+from tests.integration.servers import ROOT, Mongo, Nats, Process
 
 USERS = ("operator", "gateway", "generation", "logging", "evaluation", "authz")
 
@@ -69,7 +69,6 @@ class Stack:
             nats_password=SecretStr(f"{user}Password"),
             mongo_url=SecretStr(self.mongod.url),
             mongo_prefix=prefix,
-            secret=SecretStr(SECRET),
         )
 
     def logging(self, prefix: str, **environment: str) -> Process:
@@ -85,7 +84,6 @@ class Stack:
                 "EVERLOOP_NATS_PASSWORD": "loggingPassword",
                 "EVERLOOP_MONGO_URL": self.mongod.url,
                 "EVERLOOP_MONGO_PREFIX": prefix,
-                "EVERLOOP_SECRET": SECRET,
                 **environment,
             },
         )

@@ -146,7 +146,7 @@ def running(process: Process) -> Iterator[None]:
 
 def settings(nats: Nats) -> ServiceSettings:
     """What a bus needs."""
-    return ServiceSettings(nats_url=nats.url, secret=SECRET)  # type: ignore[arg-type]
+    return ServiceSettings(nats_url=nats.url)
 
 
 def service(name: str, folder: Path, nats: Nats, mongo: Mongo, **environment: str) -> Process:
@@ -159,7 +159,7 @@ def service(name: str, folder: Path, nats: Nats, mongo: Mongo, **environment: st
             "PYTHONPATH": str(ROOT),
             "EVERLOOP_NATS_URL": nats.url,
             "EVERLOOP_MONGO_URL": mongo.url,
-            "EVERLOOP_SECRET": SECRET,
+            **({"EVERLOOP_SECRET": SECRET} if name in {"gateway", "generation"} else {}),
             **environment,
         },
     )

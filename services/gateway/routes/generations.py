@@ -116,7 +116,7 @@ async def _complete(body: AnyCompletion, caller: Caller, gateway: Gateway, reque
 
 
 async def _command(body: GenerateRequest, caller: Caller, gateway: Gateway, request: Request) -> Generate:
-    """The command, with the request's own provider keys under seal, in the session of its parent if it names none."""
+    """The command, with the request's own provider keys encrypted, in the session of its parent if it names none."""
     sealed = None
     if given := request.state.provider_api_keys:
         try:
@@ -127,7 +127,7 @@ async def _command(body: GenerateRequest, caller: Caller, gateway: Gateway, requ
                 f"provider_api_keys must be an object with any of {names} or another provider's name; each is a key of "
                 "visible ASCII characters."
             ) from None
-        sealed = gateway.seal.close(keys) if keys else None
+        sealed = gateway.secret_box.encrypt(keys) if keys else None
     may_deploy = await gateway.may_deploy(caller)
     command = body.command(caller).model_copy(
         update={"sealed_keys": sealed, "may_deploy": may_deploy, "by": caller.author}

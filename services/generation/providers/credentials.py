@@ -4,8 +4,8 @@ from services.generation.providers.requests import AZURE, AZURE_ENDPOINT
 from services.generation.store import CredentialStore
 from shared.cache import Cache
 from shared.contracts.credentials import ProviderKey
+from shared.encryption import SecretBox
 from shared.errors import NotFound
-from shared.sealing import Seal
 
 _FRESH_SECONDS = 30.0
 """A change is heard of; this is for the case that it was not."""
@@ -18,22 +18,22 @@ _LONG_ENOUGH = 12
 class Credentials:
     """The store behind a memory. Keys are in clear only here and in the call that uses them."""
 
-    def __init__(self, store: CredentialStore, seal: Seal) -> None:
+    def __init__(self, store: CredentialStore, secret_box: SecretBox) -> None:
         self._store = store
-        self._seal = seal
+        self._secret_box = secret_box
         self._keys: Cache[str, dict[str, str]] = Cache(
             most=5_000, fresh_seconds=_FRESH_SECONDS, stale_seconds=_STALE_SECONDS
         )
 
     async def of(self, organisation: str, sealed: str | None) -> dict[str, str]:
-        """Keys of a call by name: what came with it, sealed, goes before what the organisation keeps.
+        """Keys of a call by name: what came with it, encrypted, goes before what the organisation keeps.
 
         A caller may name an endpoint of its own; the organisation's key is not for it.
         """
         kept = await self._keys.get(organisation, lambda: self._open(organisation))
         if not sealed:
             return kept
-        own = self._seal.open(sealed)
+        own = self._secret_box.decrypt(sealed)
         if AZURE_ENDPOINT in own:
             kept = {name: key for name, key in kept.items() if name != AZURE}
         return kept | own
@@ -41,7 +41,7 @@ class Credentials:
     async def _open(self, organisation: str) -> dict[str, str]:
         keys: dict[str, str] = {}
         for sealed in await self._store.sealed(organisation):
-            keys |= self._seal.open(sealed)
+            keys |= self._secret_box.decrypt(sealed)
         return keys
 
     async def listed(self, organisation: str) -> list[ProviderKey]:
@@ -49,10 +49,10 @@ class Credentials:
         return await self._store.all(organisation)
 
     async def set(self, organisation: str, name: str, sealed: str, by: str) -> ProviderKey:
-        """Keep the key in `sealed` (`{"key": …}`), under a seal of its own."""
-        key = self._seal.open(sealed)["key"]
+        """Keep the key in `sealed` (`{"key": …}`), encrypted once more."""
+        key = self._secret_box.decrypt(sealed)["key"]
         tail = key[-_SHOWN:] if len(key) >= _LONG_ENOUGH else ""
-        kept = await self._store.put(organisation, name, tail, self._seal.close({name: key}), by)
+        kept = await self._store.put(organisation, name, tail, self._secret_box.encrypt({name: key}), by)
         self.forget(organisation)
         return kept
 

@@ -1,6 +1,6 @@
-"""The organisation's tools. Settings are kept as JSON text, secrets sealed."""
+"""The organisation's tools. Settings are kept as JSON text, secrets encrypted."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -14,13 +14,13 @@ from shared.errors import Conflict
 
 @dataclass(frozen=True)
 class StoredTool:
-    """A tool with its secrets, which are under seal."""
+    """A tool with its secrets, which are encrypted."""
 
     id: str
     name: str
     settings: ToolSettings
     sealed: str | None = field(default=None, repr=False)
-    """Secrets by name (shared/sealing.py)."""
+    """Secrets by name (shared/encryption.py)."""
     tails: dict[str, str] = field(default_factory=dict)
     """What may be shown of each secret, by its name."""
     revision: int = 1
@@ -87,6 +87,16 @@ class ToolStore:
             written = await self._tools.update_one(wanted, {"$set": _document(tool)})
         except DuplicateKeyError:
             raise _taken(tool.name) from None
+        return bool(written.matched_count)
+
+    async def ciphertexts(self) -> AsyncIterator[tuple[str, str]]:
+        """The encrypted secrets of every organisation's tools, by tool id."""
+        async for document in self._tools.find({"sealed": {"$ne": None}}, {"sealed": 1}):
+            yield document["_id"], document["sealed"]
+
+    async def replace_ciphertext(self, tool_id: str, old: str, new: str) -> bool:
+        """Store the same secrets encrypted anew; False if they were changed or removed meanwhile."""
+        written = await self._tools.update_one({"_id": tool_id, "sealed": old}, {"$set": {"sealed": new}})
         return bool(written.matched_count)
 
     async def delete(self, organisation: str, tool_id: str) -> bool:

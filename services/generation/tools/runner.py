@@ -16,8 +16,8 @@ from shared.bus import Bus
 from shared.cache import Cache
 from shared.contracts.chat import InlineTool, LinkedTool, ToolResult
 from shared.contracts.tools import JsonSchema, ToolChanged
+from shared.encryption import SecretBox
 from shared.errors import Invalid, NotFound, Problem
-from shared.sealing import Seal
 
 _FRESH_SECONDS = 10.0
 """How long a change may stay unseen whose announcement was lost."""
@@ -31,9 +31,9 @@ _Key = tuple[str, str, str]
 class ToolRunner:
     """The store behind a memory, and the way to run what is in it."""
 
-    def __init__(self, store: ToolStore, seal: Seal, services: ToolServices, bus: Bus) -> None:
+    def __init__(self, store: ToolStore, secret_box: SecretBox, services: ToolServices, bus: Bus) -> None:
         self._store = store
-        self._seal = seal
+        self._secret_box = secret_box
         self._world = services
         self._bus = bus
         self._tools: Cache[_Key, StoredTool] = Cache(
@@ -88,7 +88,7 @@ class ToolRunner:
                 f"The tool {tool.name!r} takes {len(expected)} arguments, as in {signature(tool.name, tool.settings)}; "
                 f"{written!r} gives {len(arguments)}."
             )
-        secrets: Mapping[str, str] = self._seal.open(tool.sealed) if tool.sealed else {}
+        secrets: Mapping[str, str] = self._secret_box.decrypt(tool.sealed) if tool.sealed else {}
         with _span(tool):
             try:
                 result = await kind.run(Invocation(tool.settings, arguments, secrets), self._world)

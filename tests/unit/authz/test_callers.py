@@ -42,7 +42,7 @@ async def test_what_changed_elsewhere_is_asked_again(change: AccessChanged | Non
         )
 
     bus = HandmadeBus()
-    callers = CallerCache(look_up, Settings(secret="s" * 43 + "="))  # type: ignore[arg-type]
+    callers = CallerCache(look_up, Settings())
     await callers.listen(cast("Bus", bus))
     for _ in range(2):
         for key_hash in organisations:
