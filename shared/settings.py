@@ -13,10 +13,18 @@ class ServiceSettings(BaseSettings):
     """Comma-separated for a cluster."""
     nats_user: str | None = None
     nats_password: SecretStr | None = None
+    log_level: str = "INFO"
+
+
+class DatabaseSettings(ServiceSettings):
+    """Settings of a service that has a database: all but the gateway."""
+
     mongo_url: SecretStr = SecretStr("mongodb://127.0.0.1:27017/?replicaSet=rs0")
+    mongo_user: str | None = None
+    """In place of a user in the URL; it belongs to the service's own database unless the URL has an `authSource`."""
+    mongo_password: SecretStr | None = None
     mongo_prefix: str = "everloop"
     """Each service's database is `<prefix>_<service>`."""
-    log_level: str = "INFO"
 
 
 class EncryptionSettings(ServiceSettings):

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from shared.settings import ServiceSettings
+from shared.settings import DatabaseSettings
 
 
-class Settings(ServiceSettings):
+class Settings(DatabaseSettings):
     """Everything a service needs, and whom to let in first."""
 
     bootstrap_file: Path | None = None

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from shared.bus import Bus
 from shared.mongo import Database, connect, initiate_replica_set
-from shared.settings import ServiceSettings
+from shared.settings import DatabaseSettings
 from tests.integration.servers import ROOT, Mongo, Nats, Process
 
 USERS = ("operator", "gateway", "generation", "logging", "evaluation", "authz")
@@ -61,9 +61,9 @@ class Stack:
         for server in self._others:
             server.stop()
 
-    def settings(self, user: str, prefix: str) -> ServiceSettings:
+    def settings(self, user: str, prefix: str) -> DatabaseSettings:
         """Settings of a process that acts as `user`."""
-        return ServiceSettings(
+        return DatabaseSettings(
             nats_url=self.nats.url,
             nats_user=user,
             nats_password=SecretStr(f"{user}Password"),

@@ -33,7 +33,7 @@ from shared.contracts.access import (
 )
 from shared.errors import Conflict, Denied, Invalid, NotFound, Unauthenticated
 from shared.mongo import Database, connect, initiate_replica_set
-from shared.settings import ServiceSettings
+from shared.settings import DatabaseSettings
 from tests.integration.servers import Mongo, Nats, Process, connected, running, service, until_ready
 
 SECOND_KEY = "hl_" + "s" * 48
@@ -81,7 +81,7 @@ async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place
         await initiate_replica_set(f"mongodb://127.0.0.1:{mongo.port}", f"127.0.0.1:{mongo.port}")
         async with connected(nats) as bus:
             await ensure_stream(bus, StreamSpec(name="EVENTS", subjects=("events.>",)))
-            database = connect(ServiceSettings(mongo_url=mongo.url), "authz")  # type: ignore[arg-type]
+            database = connect(DatabaseSettings(mongo_url=mongo.url), "authz")  # type: ignore[arg-type]
             yield Place(folder, nats, mongo, bus, database)
             database.client.close()
 

@@ -14,7 +14,7 @@ from shared.contracts.projects import ModelConfig
 from shared.encryption import SecretBox
 from shared.errors import Invalid
 from shared.mongo import connect, initiate_replica_set
-from shared.settings import ServiceSettings
+from shared.settings import DatabaseSettings
 from tests.integration.generation_fixtures import organisation
 from tests.integration.servers import SECRET, Mongo, running
 
@@ -32,7 +32,7 @@ def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongo]:
 @pytest.fixture
 async def credentials(mongo: Mongo) -> AsyncIterator[Credentials]:
     await initiate_replica_set(f"mongodb://127.0.0.1:{mongo.port}", f"127.0.0.1:{mongo.port}")
-    database = connect(ServiceSettings(mongo_url=mongo.url), "generation")  # type: ignore[arg-type]
+    database = connect(DatabaseSettings(mongo_url=mongo.url), "generation")  # type: ignore[arg-type]
     yield Credentials(CredentialStore(database), SECRET_BOX)
     database.client.close()
 

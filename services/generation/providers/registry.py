@@ -1,7 +1,7 @@
 """Every provider is a row. A row on a known wire language is all that a new provider needs."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
@@ -48,6 +48,8 @@ class Row:
     """Instead of reading `key_variable` alone, when the installation's own key has several parts."""
     find_address: Callable[[Settings, Settings], str | None] | None = None
     """Base address from the environment and the keys, when it is not one for all; None: it is not known."""
+    more_variables: tuple[str, ...] = ()
+    """Environment variables that `find_key` and `find_address` read beside the two above."""
     url: Callable[[str, ModelRequest], str] | None = None
     """Instead of the dialect's, when the same language is spoken at other paths."""
     headers: Callable[[str | None], dict[str, str]] | None = None
@@ -100,6 +102,7 @@ ROWS: dict[str, Row] = {
             base_url_variable=azure.ENDPOINT_VARIABLE,
             key_variable="AZURE_OPENAI_API_KEY",
             find_address=azure.find_address,
+            more_variables=(azure.VERSION_VARIABLE, azure.HOSTS_VARIABLE),
             url=azure.url,
             headers=azure.headers,
             several=True,
@@ -280,6 +283,7 @@ ROWS: dict[str, Row] = {
             key_variable="AWS_BEARER_TOKEN_BEDROCK",
             find_key=aws.find_key,
             find_address=aws.find_address,
+            more_variables=aws.VARIABLES,
             chat_models=_ANY,
             lacks=frozenset({"images in the system message", "JSON mode", "seed", "logprobs", "suffix", "penalties"}),
             inline_images=True,
@@ -296,6 +300,7 @@ ROWS: dict[str, Row] = {
             base_url_variable="GEMINI_BASE_URL",
             key_variable="GEMINI_API_KEY",
             find_key=lambda environment: environment.get("GEMINI_API_KEY") or environment.get("GOOGLE_API_KEY"),
+            more_variables=("GOOGLE_API_KEY",),
             chat_models=_ANY,
             lacks=frozenset({"images in the system message"}),
             inline_images=True,
@@ -309,12 +314,19 @@ ROWS: dict[str, Row] = {
             base_url_variable="COHERE_BASE_URL",
             key_variable="COHERE_API_KEY",
             find_key=lambda environment: environment.get("COHERE_API_KEY") or environment.get("CO_API_KEY"),
+            more_variables=("CO_API_KEY",),
             chat_models=_ANY,
             lacks=frozenset({"images in the system message", "logprobs"}),
         ),
         Row(name="mock", title="Mock", dialect=openai, base_url=mock.BASE_URL, several=True, check=mock.check),
     )
 }
+
+
+def environment_variables(rows: Iterable[Row]) -> frozenset[str]:
+    """Every environment variable the rows read."""
+    found = {name for row in rows for name in (row.base_url_variable, row.key_variable, *row.more_variables) if name}
+    return frozenset(found)
 
 
 def compatible(providers: Mapping[str, CompatibleProvider]) -> dict[str, Row]:
