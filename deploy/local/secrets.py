@@ -3,7 +3,7 @@
 import base64
 import secrets
 import string
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from deploy.local.folder import Folder, write_private
 
@@ -26,6 +26,19 @@ class Secrets:
     mongo_key: str
     """Content of mongod's key file: with it the stack makes the users."""
 
+    def rotated(self) -> "Secrets":
+        """With a new secret that encrypts from now on; the old one only decrypts."""
+        return replace(self, secret=_secret(), secret_fallbacks=[self.secret, *self.secret_fallbacks])
+
+    def without_fallbacks(self) -> "Secrets":
+        """When nothing is stored under an older secret any more."""
+        return replace(self, secret_fallbacks=[])
+
+    def keep(self, folder: Folder) -> None:
+        """Write them into the folder."""
+        if asdict(self) != folder.secrets:
+            folder.secrets = asdict(self)
+
     @classmethod
     def of(cls, folder: Folder) -> "Secrets":
         """Those of the folder, drawn now if it has none."""
@@ -38,8 +51,7 @@ class Secrets:
             mongo_passwords={user: mongo.get(user) or _password() for user in MONGO_USERS},
             mongo_key=kept.get("mongo_key") or _letters(64),
         )
-        if asdict(found) != kept:
-            folder.secrets = asdict(found)
+        found.keep(folder)
         return found
 
 
