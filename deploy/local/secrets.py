@@ -21,6 +21,8 @@ class Secrets:
     """32 random bytes, URL-safe base64: provider keys are encrypted with it. Losing it loses them."""
     secret_fallbacks: list[str]
     """Secrets of before the last rotations; they only decrypt."""
+    fallbacks_in_use: bool
+    """Whether something may still be encrypted with one of them: no stack has come up since the last rotation."""
     bus_passwords: dict[str, str]
     mongo_passwords: dict[str, str]
     mongo_key: str
@@ -28,10 +30,15 @@ class Secrets:
 
     def rotated(self) -> "Secrets":
         """With a new secret that encrypts from now on; the old one only decrypts."""
-        return replace(self, secret=_secret(), secret_fallbacks=[self.secret, *self.secret_fallbacks])
+        fallbacks = [self.secret, *self.secret_fallbacks]
+        return replace(self, secret=_secret(), secret_fallbacks=fallbacks, fallbacks_in_use=True)
+
+    def with_unused_fallbacks(self) -> "Secrets":
+        """When generation has come up: it has encrypted everything anew by then."""
+        return replace(self, fallbacks_in_use=False)
 
     def without_fallbacks(self) -> "Secrets":
-        """When nothing is stored under an older secret any more."""
+        """With the newest secret alone."""
         return replace(self, secret_fallbacks=[])
 
     def keep(self, folder: Folder) -> None:
@@ -47,6 +54,7 @@ class Secrets:
         found = cls(
             secret=kept.get("secret") or _secret(),
             secret_fallbacks=kept.get("secret_fallbacks", []),
+            fallbacks_in_use=kept.get("fallbacks_in_use", False),
             bus_passwords={user: bus.get(user) or _password() for user in BUS_USERS},
             mongo_passwords={user: mongo.get(user) or _password() for user in MONGO_USERS},
             mongo_key=kept.get("mongo_key") or _letters(64),

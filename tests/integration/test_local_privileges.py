@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from pymongo import AsyncMongoClient
@@ -15,8 +16,9 @@ from pymongo.errors import OperationFailure
 from deploy.local.folder import Folder
 from deploy.local.secrets import MONGO_USERS
 from shared.mongo import initiate_replica_set
+from tests.fake_servers import openai
 from tests.integration.servers import Mongo, running
-from tests.stack import EVERLOOP, ROOT, Stack, start
+from tests.stack import EVERLOOP, ROOT, Stack, everloop, start
 
 SERVICES = ("gateway", "generation", "logging", "evaluation", "authz")
 WITH_DATABASE = SERVICES[1:]
@@ -209,3 +211,45 @@ async def test_drawing_the_secrets_again_locks_nobody_out(tmp_path: Path) -> Non
     again = start(made.folder, "--no-model")
     again.stop()
     assert again.api_key == made.api_key
+
+
+def test_a_provider_key_outlives_the_rotation_of_the_secret(tmp_path: Path) -> None:
+    upstream = openai.start()
+    environment = {"OPENAI_BASE_URL": upstream.url}
+    data = ("--data", str(tmp_path / "data"))
+
+    def key_used(stack: Stack) -> str | None:
+        config = {"model": "gpt-4o", "provider": "openai"}
+        body = {"project": "kept", "model_config": config, "messages": [{"role": "user", "content": "Hi."}]}
+        with httpx.Client(base_url=stack.base, headers={"X-API-KEY": stack.api_key}, timeout=30) as client:
+            answer = client.post("/v4/chat", json=body)
+            assert answer.status_code == 200, answer.text
+        return upstream.last.key
+
+    made = start(tmp_path / "data", "--no-model", environment=environment)
+    with httpx.Client(base_url=made.base, headers={"X-API-KEY": made.api_key}) as client:
+        assert client.put("/api/provider-keys/openai", json={"key": "sk-kept-for-long"}).status_code < 300
+    running_still = subprocess.run(
+        [str(EVERLOOP), "secret", "rotate", *data], capture_output=True, text=True, check=False
+    )
+    assert (running_still.returncode, "everloop down" in running_still.stderr) == (1, True)
+    made.stop()
+    first = Folder(made.folder).secrets["secret"]
+    everloop("secret", "rotate", *data)
+    again = start(made.folder, "--no-model", environment=environment)
+    assert key_used(again) == "sk-kept-for-long"
+    again.stop()
+    everloop("secret", "drop-old", *data)
+    assert first not in (made.folder / "secrets.json").read_text()
+    last = start(made.folder, "--no-model", environment=environment)
+    assert key_used(last) == "sk-kept-for-long"
+    last.stop()
+
+
+def test_no_log_holds_a_secret(stack: Stack) -> None:
+    secrets = Folder(stack.folder).secrets
+    hidden = [secrets["secret"], secrets["mongo_key"], *secrets["mongo_passwords"].values()]
+    hidden += [*secrets["bus_passwords"].values(), *PROVIDER_KEYS.values()]
+    for log in (stack.folder / "logs").iterdir():
+        text = log.read_text(errors="replace")
+        assert not [secret for secret in hidden if secret in text], log
