@@ -253,3 +253,26 @@ def test_no_log_holds_a_secret(stack: Stack) -> None:
     for log in (stack.folder / "logs").iterdir():
         text = log.read_text(errors="replace")
         assert not [secret for secret in hidden if secret in text], log
+
+
+@pytest.mark.parametrize("one_for_all", [True, False], ids=["a user in the URL", "a user for each service"])
+def test_a_mongodb_of_ones_own_is_used_with_its_users(stack: Stack, tmp_path: Path, one_for_all: bool) -> None:
+    passwords = Folder(stack.folder).secrets["mongo_passwords"]
+    server = f"127.0.0.1:{stack.status()['mongod']['port']}"
+    if one_for_all:
+        url = f"mongodb://operator:{passwords['operator']}@{server}/?authSource=admin&directConnection=true"
+        environment = {"EVERLOOP_MONGO_URL": url, "EVERLOOP_MONGO_PREFIX": "theirs"}
+    else:
+        environment = {f"EVERLOOP_MONGO_PASSWORD_{name.upper()}": passwords[name] for name in WITH_DATABASE}
+        environment["EVERLOOP_MONGO_URL"] = f"mongodb://{server}/?directConnection=true"
+    other = start(tmp_path / "data", "--no-model", environment=environment)
+    try:
+        rows = other.status()
+        assert "mongod" not in rows
+        assert {row["state"] for row in rows.values()} == {"ready"}
+        for name in SERVICES:
+            known = psutil.Process(rows[name]["pid"]).environ().values()
+            has = {user for user, password in passwords.items() if any(password in value for value in known)}
+            assert has == (({"operator"} if one_for_all else {name}) if name in WITH_DATABASE else set())
+    finally:
+        other.stop()

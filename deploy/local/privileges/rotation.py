@@ -28,7 +28,7 @@ def drop_old(folder: Folder, caller: Mapping[str, str]) -> int:
 
 
 def note_ready(folder: Folder, caller: Mapping[str, str]) -> None:
-    """The stack has come up, so everything stored is encrypted with the newest secret: the folder's, or the caller's."""
+    """A stack has come up: everything stored is encrypted with the newest secret, the folder's or the caller's."""
     if not caller.get("EVERLOOP_SECRET"):
         Secrets.of(folder).with_unused_fallbacks().keep(folder)
 
