@@ -139,6 +139,7 @@ async def test_a_service_does_not_overhear_the_others(logins: dict[str, Login], 
     [("gateway", f"{service}.health") for service in SERVICES if service != "gateway"]
     + [("gateway", subject) for subject in ("authz.who_is_this", "generation.chat", "generation.cancel")]
     + [("gateway", "logs.intake"), ("generation", "logs.intake"), ("gateway", "blobs.tm_1.digest.0")]
+    + [("generation", "blobs.tm_1.digest.0")]
     + [
         (user, f"$JS.API.{operation}")
         for user in ("gateway", "generation")
@@ -176,7 +177,7 @@ async def test_a_service_says_what_it_has_to(logins: dict[str, Login], user: str
         for noun in ("project", "routing", "tool")
     ]
     + [(user, "gateway.x") for user in SERVICES]
-    + [(user, "blobs.tm_1.digest.0") for user in SERVICES if user != "gateway"]
+    + [(user, "blobs.tm_1.digest.0") for user in SERVICES if user not in ("gateway", "generation")]
     + [
         (user, f"$JS.API.{operation}")
         for user in SERVICES

@@ -253,6 +253,7 @@ def test_no_log_holds_a_secret(stack: Stack) -> None:
     for log in (stack.folder / "logs").iterdir():
         text = log.read_text(errors="replace")
         assert not [secret for secret in hidden if secret in text], log
+        assert "permissions violation" not in text.lower(), log
 
 
 @pytest.mark.parametrize("one_for_all", [True, False], ids=["a user in the URL", "a user for each service"])
