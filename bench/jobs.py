@@ -83,6 +83,6 @@ def _bus(stack: Stack) -> Bus:
     """As the operator: the measurement belongs to no service."""
     url, password = stack.bus_login()
     return Bus(
-        ServiceSettings(nats_url=url, nats_user="operator", nats_password=password, secret="x" * 32),  # type: ignore[arg-type]
+        ServiceSettings(nats_url=url, nats_user="operator", nats_password=password),
         "bench",
     )

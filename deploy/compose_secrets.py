@@ -1,6 +1,7 @@
-"""Draw the secrets of a compose installation: `deploy/.env` and `deploy/credentials.json`, readable by you alone.
+"""Draw the secrets of a compose installation: `deploy/.env`, `deploy/mongo.key` and `deploy/credentials.json`.
 
-Needs nothing but Python. Run again it changes nothing: losing `EVERLOOP_SECRET` would lose the stored provider keys.
+Needs nothing but Python. Run again it draws only what is missing: losing `EVERLOOP_SECRET` would lose the stored
+provider keys.
 """
 
 import base64
@@ -12,7 +13,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-USERS = ("OPERATOR", "GATEWAY", "GENERATION", "LOGGING", "EVALUATION", "AUTHZ")
+NATS_USERS = ("OPERATOR", "GATEWAY", "GENERATION", "LOGGING", "EVALUATION", "AUTHZ")
+MONGO_USERS = ("OPERATOR", "GENERATION", "LOGGING", "EVALUATION", "AUTHZ")
 
 
 def letters(count: int) -> str:
@@ -21,32 +23,53 @@ def letters(count: int) -> str:
     return secrets.choice(string.ascii_letters) + rest
 
 
-def write_once(path: Path, text: str, mode: int) -> None:
-    """Create `path` with `mode`; leave it alone if it is there."""
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    except FileExistsError:
-        sys.stdout.write(f"{path} is there already; it stays as it is\n")
-        return
-    with os.fdopen(handle, "w") as file:
+def drawn() -> dict[str, str]:
+    """A value for every variable of `deploy/.env`."""
+    return {
+        "EVERLOOP_SECRET": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        **{f"EVERLOOP_NATS_PASSWORD_{user}": letters(40) for user in NATS_USERS},
+        "EVERLOOP_MONGO_KEY": letters(64),
+        **{f"EVERLOOP_MONGO_PASSWORD_{user}": letters(40) for user in MONGO_USERS},
+    }
+
+
+def write_variables(path: Path) -> dict[str, str]:
+    """Add to the file what it lacks; returns all of its variables."""
+    text = path.read_text() if path.exists() else ""
+    kept = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    missing = {name: value for name, value in drawn().items() if name not in kept}
+    if missing:
+        lines = [*text.splitlines(), *(f"{name}={value}" for name, value in missing.items()), ""]
+        replace(path, "\n".join(lines), 0o600)
+    return kept | missing
+
+
+def replace(path: Path, text: str, mode: int) -> None:
+    """Write `path` with `mode`; whoever reads it sees the old text or the new one."""
+    beside = path.with_name(f"{path.name}.new")
+    beside.unlink(missing_ok=True)
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
         os.fchmod(file.fileno(), mode)
         file.write(text)
+    beside.replace(path)
     sys.stdout.write(f"{path} written\n")
 
 
 def main() -> None:
-    """Write both files."""
-    secret = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-    passwords = [f"EVERLOOP_NATS_PASSWORD_{user}={letters(40)}" for user in USERS]
-    write_once(HERE / ".env", "\n".join([f"EVERLOOP_SECRET={secret}", *passwords, ""]), 0o600)
-    credentials = {
-        "url": "http://127.0.0.1:8000/v4",
-        "email": "admin@everloop.local",
-        "password": secrets.token_urlsafe(18),
-        "api_key": f"hl_{letters(48)}",
-    }
-    # The container reads it as another user; the folder it lies in is what keeps others of this machine out.
-    write_once(HERE / "credentials.json", json.dumps(credentials, indent=2) + "\n", 0o644)
+    """Write the files."""
+    variables = write_variables(HERE / ".env")
+    key = HERE / "mongo.key"
+    if not key.exists() or key.read_text() != variables["EVERLOOP_MONGO_KEY"]:
+        replace(key, variables["EVERLOOP_MONGO_KEY"], 0o600)
+    if not (HERE / "credentials.json").exists():
+        credentials = {
+            "url": "http://127.0.0.1:8000/v4",
+            "email": "admin@everloop.local",
+            "password": secrets.token_urlsafe(18),
+            "api_key": f"hl_{letters(48)}",
+        }
+        # The container reads it as another user; the folder it lies in is what keeps others of this machine out.
+        replace(HERE / "credentials.json", json.dumps(credentials, indent=2) + "\n", 0o644)
 
 
 if __name__ == "__main__":

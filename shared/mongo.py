@@ -7,9 +7,9 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from bson.codec_options import CodecOptions
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
@@ -25,7 +25,7 @@ from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
 from shared.errors import Unavailable
-from shared.settings import ServiceSettings
+from shared.settings import DatabaseSettings
 
 logger = logging.getLogger(__name__)
 
@@ -40,16 +40,24 @@ SELECTION_MILLISECONDS = 3_000
 _NOT_INITIALISED = 94
 
 
-def connect(settings: ServiceSettings, service: str) -> Database:
+def connect(settings: DatabaseSettings, service: str) -> Database:
     """The service's database. Connects when first used; writes are acknowledged by a majority's journal."""
+    name = f"{settings.mongo_prefix}_{service}"
+    url = settings.mongo_url.get_secret_value()
+    login: dict[str, Any] = {}
+    if settings.mongo_user and settings.mongo_password:
+        login = {"username": settings.mongo_user, "password": settings.mongo_password.get_secret_value()}
+        if "authsource=" not in url.lower():
+            login["authSource"] = name
     client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
-        settings.mongo_url.get_secret_value(),
+        url,
         serverSelectionTimeoutMS=SELECTION_MILLISECONDS,
         connectTimeoutMS=SELECTION_MILLISECONDS,
         appname=f"everloop-{service}",
+        **login,
     )
     return client.get_database(
-        f"{settings.mongo_prefix}_{service}",
+        name,
         codec_options=CodecOptions(tz_aware=True, tzinfo=UTC),
         read_preference=ReadPreference.PRIMARY,
         write_concern=WriteConcern(w="majority", j=True),
@@ -99,14 +107,22 @@ async def retry_until_available(prepare: Callable[[], Awaitable[None]]) -> None:
             return
 
 
-async def initiate_replica_set(url: str, host: str) -> None:
+class User(NamedTuple):
+    """A user of a MongoDB server. It may read and write `database`, make its collections and indexes, and nothing else;
+    a user of `admin` may do everything."""
+
+    database: str
+    name: str
+    password: str
+
+
+async def initiate_replica_set(url: str, host: str, key: str | None = None) -> None:
     """Make the `mongod` at `url` a one-node replica set reachable as `host` (`127.0.0.1:27017`); wait for its primary.
 
-    Idempotent; a changed `host` (another port than at the last start) is put into the configuration.
+    Idempotent; a changed `host` (another port than at the last start) is put into the configuration. `key` is the
+    content of the server's key file, if it has one.
     """
-    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
-        url, directConnection=True, serverSelectionTimeoutMS=SELECTION_MILLISECONDS
-    )
+    client = _administrator(url, key)
     try:
         await _initiate(client, host)
         async with asyncio.timeout(30):
@@ -114,6 +130,32 @@ async def initiate_replica_set(url: str, host: str) -> None:
                 await asyncio.sleep(0.05)
     finally:
         client.close()
+
+
+async def create_users(url: str, key: str, users: Sequence[User]) -> None:
+    """Make the users, or give those that exist their password and role. `key`: the content of the server's key file."""
+    client = _administrator(url, key)
+    try:
+        for user in users:
+            database = client.get_database(user.database, write_concern=WriteConcern(w="majority", j=True))
+            exists = (await database.command("usersInfo", user.name))["users"]
+            await database.command(
+                "updateUser" if exists else "createUser",
+                user.name,
+                pwd=user.password,
+                roles=[{"role": "root" if user.database == "admin" else "readWrite", "db": user.database}],
+                mechanisms=["SCRAM-SHA-256"],
+            )
+    finally:
+        client.close()
+
+
+def _administrator(url: str, key: str | None) -> "AsyncIOMotorClient[Document]":
+    """As the members of a replica set log in to one another (docs/decisions/0013): this needs no user that exists."""
+    login: dict[str, Any] = {}
+    if key is not None:
+        login = {"username": "__system", "password": key, "authSource": "local", "authMechanism": "SCRAM-SHA-256"}
+    return AsyncIOMotorClient(url, directConnection=True, serverSelectionTimeoutMS=SELECTION_MILLISECONDS, **login)
 
 
 async def _initiate(client: "AsyncIOMotorClient[Document]", host: str) -> None:

@@ -13,11 +13,6 @@ class ServiceSettings(BaseSettings):
     """Comma-separated for a cluster."""
     nats_user: str | None = None
     nats_password: SecretStr | None = None
-    mongo_url: SecretStr = SecretStr("mongodb://127.0.0.1:27017/?replicaSet=rs0")
-    mongo_prefix: str = "everloop"
-    """Each service's database is `<prefix>_<service>`."""
-    secret: SecretStr = Field(min_length=32)
-    """32 random bytes, URL-safe base64: encrypts provider keys on the bus and at rest. There is no default."""
     bus_heartbeat_seconds: float = Field(default=5.0, gt=0)
     """How often a service says, while it works on a long call, that it still does."""
     bus_silence_seconds: float = Field(default=15.0, gt=0)
@@ -35,3 +30,23 @@ class ServiceSettings(BaseSettings):
                 "one late heartbeat would end a call"
             )
         return value
+
+
+class DatabaseSettings(ServiceSettings):
+    """Settings of a service that has a database: all but the gateway."""
+
+    mongo_url: SecretStr = SecretStr("mongodb://127.0.0.1:27017/?replicaSet=rs0")
+    mongo_user: str | None = None
+    """In place of a user in the URL; it belongs to the service's own database unless the URL has an `authSource`."""
+    mongo_password: SecretStr | None = None
+    mongo_prefix: str = "everloop"
+    """Each service's database is `<prefix>_<service>`."""
+
+
+class EncryptionSettings(ServiceSettings):
+    """Settings of the two services that handle provider keys and tool secrets: gateway and generation."""
+
+    secret: SecretStr = Field(min_length=32)
+    """32 random bytes, URL-safe base64: encrypts provider keys on the bus and at rest. There is no default."""
+    secret_fallbacks: SecretStr | None = None
+    """More such secrets, comma-separated. They only decrypt: what was encrypted before the last rotation."""

@@ -70,7 +70,6 @@ async def _as_operator(stack: Stack, work: Callable[[Bus], Awaitable[T]]) -> T:
         nats_url=f"nats://{ports.HOST}:{stack.status()['nats-server']['port']}",
         nats_user="operator",
         nats_password=SecretStr(Secrets.of(Folder(stack.folder)).bus_passwords["operator"]),
-        secret=SecretStr("x" * 44),
     )
     bus = Bus(settings, "operator")
     await bus.open()

@@ -18,6 +18,7 @@ from deploy.local.background import in_background
 from deploy.local.checks import Level
 from deploy.local.errors import Refused
 from deploy.local.folder import Folder
+from deploy.local.privileges import rotation
 from deploy.local.stack import NAMES, Options, Stack, assemble
 from deploy.local.supervisor import Supervisor
 
@@ -28,6 +29,9 @@ app = typer.Typer(
     help="Everloop on this machine: five services, MongoDB, NATS and a small model, in one folder.",
 )
 app.add_typer(dead_letters_cli.app, name="dead")
+
+secret = typer.Typer(no_args_is_help=True, help="The secret that provider keys and tool secrets are encrypted with.")
+app.add_typer(secret, name="secret")
 
 
 def _named(text: str | Path) -> Path:
@@ -129,6 +133,22 @@ def doctor(data: DataOption = HERE) -> None:
     raise typer.Exit(1 if any(finding.level is Level.FATAL for finding in findings) else 0)
 
 
+@secret.command()
+def rotate(data: DataOption = HERE) -> None:
+    """Draw a new secret. The next start encrypts with it what is stored under the old one, which is kept till then."""
+    folder = Folder(data)
+    rotation.rotate(folder, os.environ)
+    _say(f"A new secret was drawn. Start the stack: {_command('up', folder)}")
+    _say(f"Afterwards the old one can go: {_command('secret drop-old', folder)} (on the stopped stack).")
+
+
+@secret.command("drop-old")
+def drop_old(data: DataOption = HERE) -> None:
+    """Forget the secrets of before the last rotation. Refused until a stack has come up with the new one."""
+    dropped = rotation.drop_old(Folder(data), os.environ)
+    _say(f"{dropped} old secrets were dropped." if dropped else "There is no old secret.")
+
+
 def main() -> None:
     """The console script."""
     try:
@@ -140,6 +160,7 @@ def main() -> None:
 
 def _run(stack: Stack, folder: Folder, ready: Callable[[], None], how_to_stop: str) -> int:
     def announce() -> None:
+        rotation.note_ready(folder, os.environ)
         _say(welcome.text(stack, folder, how_to_stop))
         ready()
 

@@ -28,6 +28,7 @@ class Folder:
         self.logs = self.path / "logs"
         self.mongod = self.path / "mongod"
         self.nats = self.path / "nats"
+        self.mongo_key = self.path / "mongo.key"
         self._state = self.path / "state.json"
         self._secrets = self.path / "secrets.json"
         self._ports = self.path / "ports.json"
@@ -104,7 +105,7 @@ class Folder:
 
     @property
     def secrets(self) -> dict[str, Any]:
-        """The encryption secret and the bus passwords."""
+        """What `Secrets` keeps."""
         return _read(self._secrets)
 
     @secrets.setter

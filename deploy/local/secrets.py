@@ -3,11 +3,12 @@
 import base64
 import secrets
 import string
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from deploy.local.folder import Folder, write_private
 
 BUS_USERS = ("operator", "gateway", "generation", "logging", "evaluation", "authz")
+MONGO_USERS = ("operator", "generation", "logging", "evaluation", "authz")
 EMAIL = "admin@everloop.local"
 _ALPHANUMERIC = string.ascii_letters + string.digits
 
@@ -18,19 +19,47 @@ class Secrets:
 
     secret: str
     """32 random bytes, URL-safe base64: provider keys are encrypted with it. Losing it loses them."""
+    secret_fallbacks: list[str]
+    """Secrets of before the last rotations; they only decrypt."""
+    fallbacks_in_use: bool
+    """Whether something may still be encrypted with one of them: no stack has come up since the last rotation."""
     bus_passwords: dict[str, str]
+    mongo_passwords: dict[str, str]
+    mongo_key: str
+    """Content of mongod's key file: with it the stack makes the users."""
+
+    def rotated(self) -> "Secrets":
+        """With a new secret that encrypts from now on; the old one only decrypts."""
+        fallbacks = [self.secret, *self.secret_fallbacks]
+        return replace(self, secret=_secret(), secret_fallbacks=fallbacks, fallbacks_in_use=True)
+
+    def with_unused_fallbacks(self) -> "Secrets":
+        """When generation has come up: it has encrypted everything anew by then."""
+        return replace(self, fallbacks_in_use=False)
+
+    def without_fallbacks(self) -> "Secrets":
+        """With the newest secret alone."""
+        return replace(self, secret_fallbacks=[])
+
+    def keep(self, folder: Folder) -> None:
+        """Write them into the folder."""
+        if asdict(self) != folder.secrets:
+            folder.secrets = asdict(self)
 
     @classmethod
     def of(cls, folder: Folder) -> "Secrets":
         """Those of the folder, drawn now if it has none."""
         kept = folder.secrets
-        passwords = kept.get("bus_passwords", {})
+        bus, mongo = kept.get("bus_passwords", {}), kept.get("mongo_passwords", {})
         found = cls(
-            secret=kept.get("secret") or base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            bus_passwords={user: passwords.get(user) or _password() for user in BUS_USERS},
+            secret=kept.get("secret") or _secret(),
+            secret_fallbacks=kept.get("secret_fallbacks", []),
+            fallbacks_in_use=kept.get("fallbacks_in_use", False),
+            bus_passwords={user: bus.get(user) or _password() for user in BUS_USERS},
+            mongo_passwords={user: mongo.get(user) or _password() for user in MONGO_USERS},
+            mongo_key=kept.get("mongo_key") or _letters(64),
         )
-        if asdict(found) != kept:
-            folder.secrets = asdict(found)
+        found.keep(folder)
         return found
 
 
@@ -49,6 +78,10 @@ def keep_credentials(folder: Folder, url: str) -> str:
     if wanted != kept:
         write_private(folder.credentials, wanted)
     return wanted["api_key"]
+
+
+def _secret() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
 def _password() -> str:

@@ -14,12 +14,12 @@ from deploy.local import probes
 from deploy.local.component import Component
 from deploy.local.folder import Folder
 from deploy.local.ports import HOST
-from deploy.local.secrets import BUS_USERS
+from deploy.local.privileges import environment, mongo_users
+from deploy.local.secrets import BUS_USERS, Secrets
 from deploy.local.spawn import spawn
 
 MODEL_NAME = "smollm2-135m-instruct"
 NATS_CONFIG = Path(__file__).parent.parent / "nats.conf"
-_HARMLESS = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "MALLOC_ARENA_MAX")
 _LAST_WAVE = 2
 
 
@@ -51,9 +51,13 @@ def mongo_url(port: int) -> str:
     return f"mongodb://{HOST}:{port}/?replicaSet=rs0&directConnection=true"
 
 
-def mongod(binary: Path, folder: Folder, port: int, caller: Mapping[str, str]) -> Component:
-    """A replica set of one node: transactions and majority writes need a replica set."""
-    environment = _harmless(caller)
+def mongod(binary: Path, folder: Folder, port: int, secrets: Secrets, caller: Mapping[str, str]) -> Component:
+    """A replica set of one node, with a user for each service: transactions and majority writes need a replica set."""
+    mongo_users.write_key(folder.mongo_key, secrets.mongo_key)
+    prefix = caller.get("EVERLOOP_MONGO_PREFIX", "")
+    preparing = environment.of_python(caller) | mongo_users.variables(
+        secrets.mongo_key, secrets.mongo_passwords, prefix
+    )
     return Component(
         name="mongod",
         command=(
@@ -62,9 +66,11 @@ def mongod(binary: Path, folder: Folder, port: int, caller: Mapping[str, str]) -
             # One node has nobody to replay to: 5 % of the disk, the default, would be kept for nothing.
             *("--oplogSize", "512"),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+            # Nobody may do anything without a user, not even on a server that has none yet.
+            *("--keyFile", str(folder.mongo_key), "--setParameter", "enableLocalhostAuthBypass=false"),
         ),
-        environment=environment,
-        ready=partial(_initiated, port, environment, folder.log("mongod")),
+        environment=environment.of_program(caller),
+        ready=partial(_prepared, port, preparing, folder.log("mongod")),
         port=port,
         stop_wave=_LAST_WAVE,
         start_timeout_seconds=30.0,
@@ -72,11 +78,11 @@ def mongod(binary: Path, folder: Folder, port: int, caller: Mapping[str, str]) -
     )
 
 
-async def _initiated(port: int, environment: Mapping[str, str], log: Path) -> None:
+async def _prepared(port: int, variables: Mapping[str, str], log: Path) -> None:
     """Run `deploy.local.replica_set`. A process of its own loads the driver while mongod is still starting."""
-    command = (sys.executable, "-P", "-m", "deploy.local.replica_set", str(port))
+    command = (sys.executable, "-P", "-m", "deploy.local.replica_set", f"{HOST}:{port}")
     while True:
-        process = await spawn(command, environment, log)
+        process = await spawn(command, variables, log)
         try:
             if await process.wait() == 0:
                 return
@@ -95,7 +101,7 @@ def nats_server(
         name="nats-server",
         command=(str(binary), "--config", str(NATS_CONFIG)),
         environment={
-            **_harmless(caller),
+            **environment.of_program(caller),
             "EVERLOOP_NATS_HOST": HOST,
             "EVERLOOP_NATS_PORT": str(port),
             # Quoted: NATS reads the value as if it stood in the file, and a path may hold spaces.
@@ -119,15 +125,10 @@ def model(weights: Path, port: int, caller: Mapping[str, str]) -> Component:
     return Component(
         name="model",
         command=(sys.executable, "-P", "-m", "deploy.local.model_server", str(weights), str(port)),
-        environment=_harmless(caller),
+        environment=environment.of_python(caller),
         ready=partial(probes.until, healthy),
         port=port,
         stop_wave=_LAST_WAVE,
         start_timeout_seconds=3.0,
         hint="Start without the local model: everloop up --no-model",
     )
-
-
-def _harmless(caller: Mapping[str, str]) -> dict[str, str]:
-    """No server needs the caller's provider keys."""
-    return {name: caller[name] for name in _HARMLESS if name in caller}

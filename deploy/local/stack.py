@@ -9,6 +9,7 @@ from deploy.local import ports, servers, services
 from deploy.local.component import Component
 from deploy.local.errors import Refused
 from deploy.local.folder import Folder
+from deploy.local.privileges import environment
 from deploy.local.secrets import Secrets, keep_credentials
 
 NAMES = ("mongod", "nats-server", "model", *services.NAMES)
@@ -67,26 +68,36 @@ def assemble(options: Options, folder: Folder) -> Stack:
     api_key = keep_credentials(folder, f"{url}/v4")
 
     brought = _servers(options, folder, chosen, secrets)
-    shared = services.without_passwords(caller) | {"EVERLOOP_SECRET": caller.get("EVERLOOP_SECRET") or secrets.secret}
-    if options.own_mongo:
-        shared["EVERLOOP_MONGO_URL"] = servers.mongo_url(chosen["mongo"])
-    if options.own_nats:
-        shared["EVERLOOP_NATS_URL"] = f"nats://{ports.HOST}:{chosen['nats']}"
-    own = {
-        name: services.bus_login(name, caller, secrets.bus_passwords if options.own_nats else {})
-        for name in services.NAMES
-    }
-    own["gateway"] |= {"EVERLOOP_HTTP_HOST": host, "EVERLOOP_HTTP_PORT": str(chosen["http"])}
-    own["authz"]["EVERLOOP_BOOTSTRAP_FILE"] = str(folder.credentials)
+    environments = {name: _environment(name, options, chosen, secrets) for name in services.NAMES}
+    environments["gateway"] |= {"EVERLOOP_HTTP_HOST": host, "EVERLOOP_HTTP_PORT": str(chosen["http"])}
+    environments["authz"]["EVERLOOP_BOOTSTRAP_FILE"] = str(folder.credentials)
     if options.with_model:
-        own["generation"]["EVERLOOP_LOCAL_MODEL_URL"] = f"http://{ports.HOST}:{chosen['model']}/v1"
+        environments["generation"]["EVERLOOP_LOCAL_MODEL_URL"] = f"http://{ports.HOST}:{chosen['model']}/v1"
     needed = tuple(component.name for component in brought if component.name != "model")
     return Stack(
-        components=[*brought, *services.services(shared, own, (reached, chosen["http"]), after=needed)],
+        components=[*brought, *services.services(environments, (reached, chosen["http"]), after=needed)],
         url=url,
         api_key=api_key,
         model=servers.MODEL_NAME if options.with_model else "mock",
     )
+
+
+def _environment(name: str, options: Options, chosen: Mapping[str, int], secrets: Secrets) -> dict[str, str]:
+    """What a service may know of the caller's environment, and its part of the secrets."""
+    caller = options.caller
+    given = environment.of_service(name, caller)
+    given |= services.login("NATS", name, caller, secrets.bus_passwords if options.own_nats else {})
+    if options.own_nats:
+        given["EVERLOOP_NATS_URL"] = f"nats://{ports.HOST}:{chosen['nats']}"
+    if name in environment.DATABASES:
+        given |= services.login("MONGO", name, caller, secrets.mongo_passwords if options.own_mongo else {})
+        if options.own_mongo:
+            given["EVERLOOP_MONGO_URL"] = servers.mongo_url(chosen["mongo"])
+    if name in environment.ENCRYPTING and not given.get("EVERLOOP_SECRET"):
+        fallbacks = [caller.get("EVERLOOP_SECRET_FALLBACKS"), *secrets.secret_fallbacks]
+        given["EVERLOOP_SECRET"] = secrets.secret
+        given["EVERLOOP_SECRET_FALLBACKS"] = ",".join(filter(None, fallbacks))
+    return given
 
 
 def _wishes(options: Options) -> dict[str, int | None]:
@@ -104,7 +115,7 @@ def _servers(options: Options, folder: Folder, chosen: Mapping[str, int], secret
     brought = []
     if options.own_mongo:
         binary = _found(servers.mongod_binary(), "mongod", "set EVERLOOP_MONGO_URL to a MongoDB of your own")
-        brought.append(servers.mongod(binary, folder, chosen["mongo"], options.caller))
+        brought.append(servers.mongod(binary, folder, chosen["mongo"], secrets, options.caller))
     if options.own_nats:
         binary = _found(servers.nats_binary(), "nats-server", "set EVERLOOP_NATS_URL to a NATS server of your own")
         brought.append(servers.nats_server(binary, folder, chosen["nats"], secrets.bus_passwords, options.caller))

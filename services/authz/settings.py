@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from shared.settings import ServiceSettings
+from shared.settings import DatabaseSettings
 
 
-class Settings(ServiceSettings):
+class Settings(DatabaseSettings):
     """What every service needs, the bootstrap file, and the bounds of the cache of callers."""
 
     bootstrap_file: Path | None = None

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from shared.settings import ServiceSettings
+from shared.settings import DatabaseSettings
 
 
-class Settings(ServiceSettings):
+class Settings(DatabaseSettings):
     """What every service needs, and replicas and retention of the `JOBS` stream."""
 
     jobs_replicas: int = Field(default=1, ge=1, le=5)

@@ -14,8 +14,8 @@ from shared.appender import Appender
 from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.contracts.principal import Principal
+from shared.encryption import SecretBox
 from shared.permissions import Permission, authorize
-from shared.sealing import Seal
 
 _key_header = APIKeyHeader(name=KEY_HEADER, scheme_name="APIKeyHeader", auto_error=False)
 
@@ -30,7 +30,7 @@ class Gateway:
     logs: Appender
     blobs: Blobs
     large_bodies: LargeBodyBudget
-    seal: Seal
+    secret_box: SecretBox
 
 
 async def _gateway(request: Request) -> Gateway:

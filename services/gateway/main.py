@@ -19,7 +19,7 @@ from shared.appender import Appender
 from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.contracts.logs import LOGS_SUBJECT
-from shared.sealing import Seal
+from shared.encryption import SecretBox
 from shared.service import collect_garbage_less_often
 
 _DESCRIPTION = (
@@ -45,7 +45,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         logs=Appender(bus, LOGS_SUBJECT),
         blobs=Blobs(bus),
         large_bodies=LargeBodyBudget(max(settings.large_bodies_bytes, settings.body_limit_bytes)),
-        seal=Seal(settings.secret),
+        secret_box=SecretBox.of(settings),
     )
     yield
     await bus.close()

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from shared.settings import ServiceSettings
+from shared.settings import EncryptionSettings
 
 
-class Settings(ServiceSettings):
+class Settings(EncryptionSettings):
     """The settings of every service, the address to listen on, limits of bodies, and lifetimes of cached answers."""
 
     http_host: str = "127.0.0.1"

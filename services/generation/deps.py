@@ -17,7 +17,7 @@ from services.generation.store import Stores
 from services.generation.tools.runner import ToolRunner
 from shared.blobs import Blobs
 from shared.bus import Bus
-from shared.sealing import Seal
+from shared.encryption import SecretBox
 
 
 @dataclass(frozen=True)
@@ -38,5 +38,5 @@ class Deps:
     log_writer: LogWriter
     blobs: Blobs
     guarded_client: GuardedClient
-    seal: Seal
+    secret_box: SecretBox
     tool_runner: ToolRunner

@@ -33,6 +33,7 @@ from services.generation.providers.registry import IN_PROCESS, compatible_specs
 from services.generation.providers.requests import Providers
 from services.generation.providers.resilience.dispatch import Dispatch, RetryPolicy, log_retry
 from services.generation.providers.transport.client import Client
+from services.generation.secret_rotation import rotate_stored_secrets
 from services.generation.settings import Settings
 from services.generation.store import create_stores
 from services.generation.tools.base import ToolServices
@@ -41,8 +42,8 @@ from shared import mongo
 from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.contracts.routing import RoutingChanged
+from shared.encryption import SecretBox
 from shared.migrations import migrate
-from shared.sealing import Seal
 from shared.service import Build, Probe, run
 
 
@@ -53,9 +54,10 @@ def building(settings: Settings) -> Build:
     async def build(bus: Bus) -> AsyncIterator[dict[str, Probe]]:
         database = mongo.connect(settings, bus.service)
         stamina.instrumentation.set_on_retry_hooks([log_retry])
-        seal, kept = Seal(settings.secret), create_stores(database)
+        secret_box, kept = SecretBox.of(settings), create_stores(database)
         await mongo.retry_until_available(partial(migrate, database, MIGRATIONS))
         await mongo.retry_until_available(kept.prepare)
+        await mongo.retry_until_available(partial(rotate_stored_secrets, kept, secret_box))
         guarded_client = GuardedClient(settings.outbound_allow)
         services = ToolServices(guarded_client, settings.serpapi_url, settings.pinecone_url, settings.embeddings_url)
         invalidation = Invalidation(bus)
@@ -71,15 +73,15 @@ def building(settings: Settings) -> Build:
             deployments=deployer,
             deletion=ProjectDeletion(kept, invalidation, log_writer),
             project_cache=ProjectCache(kept, environment_sets, invalidation, deployer),
-            credentials=Credentials(kept.credentials, seal),
+            credentials=Credentials(kept.credentials, secret_box),
             redirects=ModelRedirects(kept.redirects),
             providers=Providers(os.environ, settings.local_model_url, compatible_specs(settings.compatible_providers)),
             dispatch=Dispatch(client, _retry_policy(settings)),
             log_writer=log_writer,
             blobs=Blobs(bus),
             guarded_client=guarded_client,
-            seal=seal,
-            tool_runner=ToolRunner(kept.tools, seal, services, bus),
+            secret_box=secret_box,
+            tool_runner=ToolRunner(kept.tools, secret_box, services, bus),
         )
         await invalidation.subscribe()
         await deps.tool_runner.subscribe()

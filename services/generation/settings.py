@@ -9,7 +9,7 @@ from pydantic_core import from_json
 from pydantic_settings import NoDecode
 
 from shared.contracts.projects import Provider
-from shared.settings import ServiceSettings
+from shared.settings import DatabaseSettings, EncryptionSettings
 
 _EXAMPLE = '{"llamacpp": {"base_url": "http://127.0.0.1:8080/v1"}}'
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
@@ -38,7 +38,7 @@ class CompatibleProvider(BaseModel):
         return value
 
 
-class Settings(ServiceSettings):
+class Settings(EncryptionSettings, DatabaseSettings):
     """Read from environment variables named `EVERLOOP_` and the field in upper case."""
 
     local_model_url: str | None = None

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from shared.settings import ServiceSettings
+from shared.settings import DatabaseSettings
 
 
-class LoggingSettings(ServiceSettings):
+class LoggingSettings(DatabaseSettings):
     """Settings of the logging service. Sizes of streams are in bytes; -1: no limit but the disk."""
 
     stream_replicas: int = Field(default=1, ge=1, le=5)

@@ -28,7 +28,7 @@ class SetProviderKey(Command[ProviderKey]):
 
     name: str
     sealed: str = Field(repr=False)
-    """`{"key": …}`, encrypted (shared/sealing.py)."""
+    """`{"key": …}`, encrypted (shared/encryption.py)."""
 
 
 class DeleteProviderKey(Command[Done]):

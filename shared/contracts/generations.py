@@ -78,7 +78,7 @@ class Generate(Command[Generation]):
     log_ids: list[str]
     """One a sample, minted by the sender, so that a repeat writes the same logs."""
     sealed_keys: str | None = Field(default=None, repr=False)
-    """`provider_api_keys` of this request, encrypted (shared/sealing.py)."""
+    """`provider_api_keys` of this request, encrypted (shared/encryption.py)."""
 
 
 class Chat(Generate):

@@ -218,7 +218,7 @@ class SessionsOfLogs(Value):
 class GetSessionsOfLogs(Query[SessionsOfLogs]):
     """Which sessions logs belong to, with every write accepted before this question."""
 
-    subject: ClassVar[str] = "logging.get_homes"
+    subject: ClassVar[str] = "logging.get_sessions_of_logs"
 
     log_ids: list[str]
 

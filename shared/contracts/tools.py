@@ -172,7 +172,7 @@ class CreateTool(Command[Tool]):
     name: ToolName
     settings: ToolSettings
     sealed_secrets: str | None = Field(default=None, repr=False)
-    """Secrets by name, encrypted (shared/sealing.py)."""
+    """Secrets by name, encrypted (shared/encryption.py)."""
 
 
 class UpdateTool(Command[Tool]):

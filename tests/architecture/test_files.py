@@ -13,8 +13,8 @@ from tests.architecture.tree import ROOT, files, name, sources, text
 CODE = (".py", ".js", ".ts", ".css")
 OURS = ("services", "shared", "deploy", "bench", "examples")
 SHARED = {
-    "__init__.py", "appender.py", "blobs.py", "cache.py", "errors.py", "ids.py", "migrations.py", "mongo.py",
-    "permissions.py", "sealing.py", "service.py", "settings.py", "telemetry.py",
+    "__init__.py", "appender.py", "blobs.py", "cache.py", "encryption.py", "errors.py", "ids.py", "migrations.py",
+    "mongo.py", "permissions.py", "service.py", "settings.py", "telemetry.py",
     "bus/__init__.py", "bus/client.py", "bus/connection.py", "bus/consumer.py", "bus/dead_letters.py",
     "bus/deliveries.py", "bus/jobs.py", "bus/router.py", "bus/streams.py", "bus/wire.py",
     "contracts/__init__.py", "contracts/access.py", "contracts/chat.py", "contracts/evaluation.py",

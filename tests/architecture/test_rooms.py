@@ -13,9 +13,6 @@ MAX_ROOMS = 15
 MAX_FILES = 15
 """Source files directly in one folder, without `__init__.py` and `conftest.py`."""
 NOT_COUNTED = {"__init__.py", "conftest.py"}
-SERVICES_WITH_MORE_ROOMS = {
-    "gateway": "the modules for request bodies (body, image_offload, limits) are not a package yet",
-}
 FOLDERS_WITH_MORE_FILES = {
     "deploy/local": "the servers, the services and the supervisor of the local stack are not packages yet",
     "tests/integration": "modules of five services share servers.py; they are not grouped by service yet",
@@ -45,10 +42,7 @@ def test_no_arrow_of_a_service_leads_back(service: str) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_has_at_most_fifteen_rooms(service: str) -> None:
     arrows = drawing(service)
-    if service in SERVICES_WITH_MORE_ROOMS:
-        assert len(arrows) > MAX_ROOMS, f"delete the exemption of {service}: it has {len(arrows)} rooms now"
-    else:
-        assert len(arrows) <= MAX_ROOMS, picture(arrows)
+    assert len(arrows) <= MAX_ROOMS, picture(arrows)
 
 
 def test_a_folder_has_at_most_fifteen_source_files() -> None:

@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from deploy.local.privileges import mongo_users
+from deploy.local.secrets import MONGO_USERS
 from shared.settings import ServiceSettings
 from tests.architecture.tree import ROOT
 
@@ -44,9 +46,11 @@ def test_a_service_has_at_most_25_settings(service: str) -> None:
     assert len(_names(service)) <= 25
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_no_secret_has_a_default(service: str) -> None:
-    assert _settings(service).model_fields["secret"].is_required()
+def test_the_secret_has_no_default_and_two_services_know_it() -> None:
+    fields = {service: _settings(service).model_fields for service in SERVICES}
+    assert [service for service in SERVICES if "secret" in fields[service]] == ["gateway", "generation"]
+    assert fields["gateway"]["secret"].is_required()
+    assert fields["generation"]["secret"].is_required()
 
 
 def test_nothing_is_in_the_example_that_nobody_reads() -> None:
@@ -54,4 +58,5 @@ def test_nothing_is_in_the_example_that_nobody_reads() -> None:
     read |= {
         f"EVERLOOP_{rest}" for rest in re.findall(r"\$EVERLOOP_([A-Z_]+)", (ROOT / "deploy/nats.conf").read_text())
     }
+    read |= mongo_users.variables("", dict.fromkeys(MONGO_USERS, ""), "").keys()
     assert {setting for setting in LISTED if setting.startswith("EVERLOOP_")} <= read

@@ -16,10 +16,10 @@ from shared.contracts.logs import INTAKE, LogRecord
 from shared.contracts.principal import Actor, Principal, Role
 from shared.contracts.projects import ModelConfig, ProjectRef
 from shared.mongo import Database, connect, initiate_replica_set
-from shared.settings import ServiceSettings
+from shared.settings import DatabaseSettings
 from tests.fake_servers import openai
 from tests.fake_servers.openai import FakeOpenAI
-from tests.integration.servers import SECRET, Mongo, Nats, Process, connected, running, service, until_ready
+from tests.integration.servers import Mongo, Nats, Process, connected, running, service, until_ready
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ async def place(folder: Path, **environment: str) -> AsyncIterator[Place]:
         await initiate_replica_set(f"mongodb://127.0.0.1:{mongo.port}", f"127.0.0.1:{mongo.port}")
         environment = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "sk-installation"} | environment
         generation = service("generation", folder, nats, mongo, **environment)
-        settings = ServiceSettings(mongo_url=mongo.url, secret=SECRET)
+        settings = DatabaseSettings(mongo_url=mongo.url)
         async with connected(nats) as bus:
             await ensure_stream(bus, StreamSpec("LOGS", ("logs.>",)))
             await ensure_stream(bus, StreamSpec("EVENTS", ("events.>",)))

@@ -17,7 +17,7 @@ from shared.bus import Bus, Router, jobs
 from shared.contracts.message import Job
 from shared.errors import Invalid, Unavailable
 from shared.service import Probe, run
-from shared.settings import ServiceSettings
+from shared.settings import DatabaseSettings
 
 TRIES = 3
 COUNT_WORKERS = 8
@@ -85,7 +85,7 @@ async def build(bus: Bus) -> AsyncIterator[dict[str, Probe]]:
     """Work on both kinds of job; with `JOB_WORKER_ENDS` beside a background task that ends with an error."""
     counts = None
     if os.environ.get("EVERLOOP_MONGO_URL"):
-        counts = mongo.connect(ServiceSettings(), bus.service)["counts"]
+        counts = mongo.connect(DatabaseSettings(), bus.service)["counts"]
     router.attach(bus, Deps(_note, counts))
     if "JOB_WORKER_ENDS" in os.environ:
         bus.supervise(_end_soon(), name="a task that ends")
@@ -107,4 +107,4 @@ if __name__ == "__main__":
     jobs.FIRST_DELAY_SECONDS = 0.1
     if "JOB_WORKER_DIES_AFTER_DEAD_LETTER" in os.environ:
         _killed_after_its_dead_letter()
-    run("probe", ServiceSettings(), build)
+    run("probe", DatabaseSettings(), build)

@@ -14,8 +14,8 @@ from pydantic import SecretStr
 
 from shared.bus import Bus
 from shared.mongo import Database, connect, initiate_replica_set
-from shared.settings import ServiceSettings
-from tests.integration.servers import ROOT, SECRET, Mongo, Nats, Process
+from shared.settings import DatabaseSettings
+from tests.integration.servers import ROOT, Mongo, Nats, Process
 
 USERS = ("operator", "gateway", "generation", "logging", "evaluation", "authz")
 
@@ -61,15 +61,14 @@ class Stack:
         for server in self._processes:
             server.stop()
 
-    def settings(self, user: str, prefix: str) -> ServiceSettings:
+    def settings(self, user: str, prefix: str) -> DatabaseSettings:
         """Return the settings of a process that connects as this NATS user."""
-        return ServiceSettings(
+        return DatabaseSettings(
             nats_url=self.nats.url,
             nats_user=user,
             nats_password=SecretStr(f"{user}Password"),
             mongo_url=SecretStr(self.mongod.url),
             mongo_prefix=prefix,
-            secret=SecretStr(SECRET),
         )
 
     def logging(self, prefix: str, **environment: str) -> Process:
@@ -85,7 +84,6 @@ class Stack:
                 "EVERLOOP_NATS_PASSWORD": "loggingPassword",
                 "EVERLOOP_MONGO_URL": self.mongod.url,
                 "EVERLOOP_MONGO_PREFIX": prefix,
-                "EVERLOOP_SECRET": SECRET,
                 **environment,
             },
         )

@@ -152,7 +152,7 @@ def running(process: Process) -> Iterator[None]:
 
 def settings(nats: Nats, **fields: float) -> ServiceSettings:
     """What a bus needs."""
-    return ServiceSettings(nats_url=nats.url, secret=SECRET, **fields)  # type: ignore[arg-type]
+    return ServiceSettings(nats_url=nats.url, **fields)
 
 
 def service(name: str, folder: Path, nats: Nats, mongo: Mongo, **environment: str) -> Process:
@@ -165,7 +165,7 @@ def service(name: str, folder: Path, nats: Nats, mongo: Mongo, **environment: st
             "PYTHONPATH": str(ROOT),
             "EVERLOOP_NATS_URL": nats.url,
             "EVERLOOP_MONGO_URL": mongo.url,
-            "EVERLOOP_SECRET": SECRET,
+            **({"EVERLOOP_SECRET": SECRET} if name in {"gateway", "generation"} else {}),
             **environment,
         },
     )

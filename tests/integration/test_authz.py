@@ -31,8 +31,8 @@ from shared.contracts.access import (
 from shared.contracts.principal import Principal, Role
 from shared.errors import Conflict, Denied, Invalid, NotFound, Unauthenticated
 from shared.mongo import Database, connect, initiate_replica_set
-from shared.settings import ServiceSettings
-from tests.integration.servers import SECRET, Mongo, Nats, Process, connected, running, service, until_ready
+from shared.settings import DatabaseSettings
+from tests.integration.servers import Mongo, Nats, Process, connected, running, service, until_ready
 
 SECOND_KEY = "hl_" + "s" * 48
 
@@ -79,7 +79,7 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
         await initiate_replica_set(f"mongodb://127.0.0.1:{mongo.port}", f"127.0.0.1:{mongo.port}")
         async with connected(nats) as bus:
             await ensure_stream(bus, StreamSpec(name="EVENTS", subjects=("events.>",)))
-            database = connect(ServiceSettings(mongo_url=mongo.url, secret=SECRET), "authz")
+            database = connect(DatabaseSettings(mongo_url=mongo.url), "authz")
             yield Servers(folder, nats, mongo, bus, database)
             database.client.close()
 

@@ -17,7 +17,7 @@ from shared import blobs as module
 from shared.blobs import Blobs, Filled
 from shared.bus import Bus, ensure_stream, newest
 from shared.errors import Internal, Unavailable
-from tests.integration.servers import SECRET, Nats, connected, running
+from tests.integration.servers import Nats, connected, running
 
 ORGANISATION, OTHER = "tm_1", "tm_2"
 PART = module.PART_BYTES
@@ -32,7 +32,7 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
 
 async def prepare(bus: Bus, most_bytes: int = -1) -> None:
     """The stream, as logging makes it."""
-    settings = LoggingSettings(secret=SECRET, blobs_max_bytes=most_bytes)
+    settings = LoggingSettings(blobs_max_bytes=most_bytes)
     (spec,) = (spec for spec in streams(settings) if spec.name == module.STREAM)
     await asyncio.gather(ensure_stream(bus, spec), ensure_stream(bus, spec))  # two replicas start at the same time
     await ensure_stream(bus, spec)

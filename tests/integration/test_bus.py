@@ -20,7 +20,7 @@ from shared.contracts.access import AccessChanged
 from shared.contracts.projects import ProjectChanged
 from shared.errors import Conflict, Internal, TooLarge, Unavailable
 from tests.integration.authz_probe import Count, Number, Refuse, Said, Say, Seen, router
-from tests.integration.servers import ROOT, SECRET, Nats, Process, connected, running, settings, until_ready
+from tests.integration.servers import ROOT, Nats, Process, connected, running, settings, until_ready
 
 QUICK: dict[str, Any] = {"bus_heartbeat_seconds": 0.1, "bus_silence_seconds": 0.6}
 
@@ -60,7 +60,7 @@ def process(nats: Nats, folder: Path) -> Process:
     return Process(
         [sys.executable, "-P", "-m", "tests.integration.authz_probe"],
         folder / "probe.log",
-        {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "EVERLOOP_NATS_URL": nats.url, "EVERLOOP_SECRET": SECRET},
+        {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "EVERLOOP_NATS_URL": nats.url},
     )
 
 

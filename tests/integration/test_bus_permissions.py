@@ -146,7 +146,8 @@ async def test_a_service_does_not_overhear_the_others(logins: dict[str, Login], 
 
 @pytest.mark.parametrize(
     ("user", "subject"),
-    [("gateway", f"{service}.ask") for service in SERVICES if service != "gateway"]
+    [("gateway", f"{service}.health") for service in SERVICES if service != "gateway"]
+    + [("gateway", subject) for subject in ("authz.who_is_this", "generation.chat", "generation.cancel")]
     + [("gateway", "logs.intake"), ("generation", "logs.intake"), ("gateway", "blobs.tm_1.digest.0")]
     + [("generation", "blobs.tm_1.digest.0")]
     + [
@@ -154,10 +155,8 @@ async def test_a_service_does_not_overhear_the_others(logins: dict[str, Login], 
         for user in ("gateway", "generation")
         for operation in ("DIRECT.GET.BLOBS.blobs.tm_1.digest.0", "STREAM.MSG.GET.BLOBS")
     ]
-    + [("evaluation", "generation.chat"), ("evaluation", "logging.get")]
     + [("evaluation", "jobs.evaluation.run"), ("evaluation", "dead.jobs.evaluation.run")]
     + [(user, "_INBOX.gateway.abc") for user in ("generation", "logging", "authz", "evaluation")]
-    + [(user, "_INBOX.evaluation.abc") for user in ("generation", "logging")]
     + [("generation", "events.org_1.generation.failed"), ("authz", "events.org_1.access.changed")]
     + [("generation", f"events.org_1.{noun}.changed") for noun in ("project", "routing", "tool")]
     + [("logging", "events.org_1.log.recorded"), ("logging", "events.org_1.log.updated")]
@@ -170,6 +169,11 @@ async def test_a_service_says_what_it_has_to(logins: dict[str, Login], user: str
 @pytest.mark.parametrize(
     ("user", "subject"),
     [("gateway", subject) for subject in ("_INBOX.generation.x", "events.o.a.b", "dead.x")]
+    + [("gateway", f"{service}.anything") for service in SERVICES]
+    + [("gateway", subject) for subject in ("logging.cancel", "generation.project.deleted", "authz.change_role")]
+    + [("evaluation", f"generation.{what}") for what in ("delete_project", "chat", "set_provider_key", "health")]
+    + [("evaluation", "logging.get_log"), ("logging", "events.o.log.removed")]
+    + [(user, "_INBOX.evaluation.abc") for user in ("generation", "logging", "gateway")]
     + [("generation", subject) for subject in ("authz.identify", "logging.get", "_INBOX.logging.x")]
     + [
         ("logging", subject)

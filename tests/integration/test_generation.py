@@ -24,8 +24,8 @@ from shared.contracts.projects import (
     Resolved,
     ToolConfig,
 )
+from shared.encryption import SecretBox
 from shared.errors import Invalid, NotFound, RateLimited, Unauthenticated, UpstreamFailed
-from shared.sealing import Seal
 from tests.integration.generation_fixtures import Place, acting, answers, chat, complete, config, organisation, place
 from tests.integration.servers import SECRET, until_ready
 
@@ -310,7 +310,7 @@ class TestOpenAI:
         command = chat(config=config(**OPENAI))
         await answers(here.bus, command)
         assert here.upstream.last.key == "sk-installation"
-        sealed = Seal(SecretStr(SECRET)).close({"openai": "sk-request", "cohere": "other"})
+        sealed = SecretBox(SecretStr(SECRET)).encrypt({"openai": "sk-request", "cohere": "other"})
         _, generation = await answers(here.bus, command.model_copy(update={"sealed_keys": sealed}))
         assert here.upstream.last.key == "sk-request"
         assert "sk-" not in generation.model_dump_json()

@@ -429,7 +429,7 @@ async def test_you_read_what_you_wrote_under_load_and_with_two_replicas(client: 
                 missed += (first, second) != ("before", "after")
         return missed
 
-    async with client.stack.bus("evaluation") as reader:
+    async with client.stack.bus("gateway") as reader:
         busy = [asyncio.create_task(load()) for _ in range(2)]
         missed = await asyncio.gather(*(write_and_read(reader, 50) for _ in range(10)))
         stop.set()

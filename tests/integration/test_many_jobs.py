@@ -8,10 +8,10 @@ import pytest
 
 from shared.bus import Bus
 from shared.mongo import Database, connect, initiate_replica_set
-from shared.settings import ServiceSettings
+from shared.settings import DatabaseSettings
 from tests.integration.job_fixtures import ORGANISATION, Worker, dead_letters, make_streams, until, waiting
 from tests.integration.job_worker import COUNT_WORKERS, Count
-from tests.integration.servers import SECRET, Mongo, Nats, connected, running
+from tests.integration.servers import Mongo, Nats, connected, running
 
 WORKERS = 2
 _ENQUEUED_AT_ONCE = 64
@@ -30,7 +30,7 @@ async def all_done(folder: Path, *, jobs: int, kills: int) -> None:
     nats, mongo = Nats(folder), Mongo(folder)
     with running(nats), running(mongo):
         await initiate_replica_set(f"mongodb://127.0.0.1:{mongo.port}", f"127.0.0.1:{mongo.port}")
-        database = connect(ServiceSettings(secret=SECRET, mongo_url=mongo.url), "probe")  # type: ignore[arg-type]
+        database = connect(DatabaseSettings(mongo_url=mongo.url), "probe")
         workers = [Worker(nats, folder, f"worker-{number}", EVERLOOP_MONGO_URL=mongo.url) for number in range(WORKERS)]
         async with connected(nats, "probe") as bus:
             await make_streams(bus)

@@ -11,8 +11,8 @@ from services.generation.store import create_stores
 from shared.errors import Unavailable
 from shared.migrations import COLLECTION, Migration, migrate
 from shared.mongo import Database, connect, initiate_replica_set
-from shared.settings import ServiceSettings
-from tests.integration.servers import SECRET, Mongo, running
+from shared.settings import DatabaseSettings
+from tests.integration.servers import Mongo, running
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ async def database(mongod: Mongo) -> AsyncIterator[Database]:
     """A new database."""
     host = f"127.0.0.1:{mongod.port}"
     await initiate_replica_set(f"mongodb://{host}", host)
-    settings = ServiceSettings(mongo_url=mongod.url, secret=SECRET, mongo_prefix=f"new_{ObjectId()}")  # type: ignore[arg-type]
+    settings = DatabaseSettings(mongo_url=mongod.url, mongo_prefix=f"new_{ObjectId()}")
     database = connect(settings, "generation")
     yield database
     database.client.close()
@@ -112,7 +112,7 @@ async def test_a_gap_in_the_numbers_is_refused_before_anything_runs(database: Da
 
 async def test_a_database_that_is_away_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.mongo.SELECTION_MILLISECONDS", 200)
-    away = connect(ServiceSettings(mongo_url="mongodb://127.0.0.1:1", secret=SECRET), "generation")  # type: ignore[arg-type]
+    away = connect(DatabaseSettings(mongo_url="mongodb://127.0.0.1:1"), "generation")
     with pytest.raises(Unavailable):
         await migrate(away, MIGRATIONS)
     away.client.close()

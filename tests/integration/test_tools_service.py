@@ -20,8 +20,8 @@ from shared.contracts.tools import (
     ToolChanged,
     UpdateTool,
 )
+from shared.encryption import SecretBox
 from shared.errors import Conflict, Invalid, NotFound, Unavailable
-from shared.sealing import Seal
 from tests.integration.generation_fixtures import Place, answers, chat, config, organisation, place
 from tests.integration.servers import SECRET, running, service
 
@@ -109,15 +109,15 @@ async def test_another_organisation_sees_nothing(here: Place) -> None:
     assert (await created(here, other)).id != tool.id
 
 
-async def test_secrets_are_sealed_wherever_they_rest(here: Place) -> None:
+async def test_secrets_are_encrypted_wherever_they_rest(here: Place) -> None:
     org, secret = organisation(), "sk-very-secret-0123456789"
-    sealed = Seal(SecretStr(SECRET)).close({"serpapi_key": secret})
+    sealed = SecretBox(SecretStr(SECRET)).encrypt({"serpapi_key": secret})
     tool = await created(here, org, settings={"kind": "google"}, sealed_secrets=sealed)
     assert tool.secrets == {"serpapi_key": "6789"}
     document = await here.database["tools"].find_one({"_id": tool.id})
     assert document
     assert secret not in str(document)
-    assert Seal(SecretStr(SECRET)).open(document["sealed"]) == {"serpapi_key": secret}
+    assert SecretBox(SecretStr(SECRET)).decrypt(document["sealed"]) == {"serpapi_key": secret}
     assert all(secret.encode() not in message for message in await here.messages("EVENTS"))
     assert secret not in here.generation.log.read_text()
 

@@ -116,7 +116,7 @@ async def _complete(body: AnyCompletion, caller: Principal, gateway: Gateway, re
 
 
 async def _command(body: GenerateRequest, caller: Principal, gateway: Gateway, request: Request) -> Generate:
-    """The command, with the request's own provider keys under seal, in the session of its parent if it names none."""
+    """The command, with the request's own provider keys encrypted, in the session of its parent if it names none."""
     sealed = None
     if given := request.state.provider_api_keys:
         try:
@@ -127,7 +127,7 @@ async def _command(body: GenerateRequest, caller: Principal, gateway: Gateway, r
                 f"provider_api_keys must be an object with any of {names} or another provider's name; each is a key of "
                 "visible ASCII characters."
             ) from None
-        sealed = gateway.seal.close(keys) if keys else None
+        sealed = gateway.secret_box.encrypt(keys) if keys else None
     command = body.command(caller).model_copy(update={"sealed_keys": sealed})
     if command.session_id is None and command.parent_id is not None:
         session_id = await get_session_of_log(gateway.bus, caller.organisation, command.parent_id)

@@ -60,7 +60,7 @@ async def set_provider_key(
     name: KeyName, body: ProviderKeyRequest, caller: KeeperDep, gateway: GatewayDep
 ) -> ProviderKeyResponse:
     """Used, from the next call on, where a call brings no key of its own; goes before the installation's."""
-    sealed = gateway.seal.close({"key": body.key})
+    sealed = gateway.secret_box.encrypt({"key": body.key})
     command = SetProviderKey(principal=caller, name=name, sealed=sealed)
     return ProviderKeyResponse(**(await gateway.bus.request(command)).model_dump())
 

@@ -88,4 +88,4 @@ async def run_tool(id: str, body: RunToolRequest, caller: CallerDep, gateway: Ga
 
 
 def _sealed(secrets: Mapping[SecretName, str], gateway: Gateway) -> str | None:
-    return gateway.seal.close({str(name): secret for name, secret in secrets.items()}) if secrets else None
+    return gateway.secret_box.encrypt({str(name): secret for name, secret in secrets.items()}) if secrets else None

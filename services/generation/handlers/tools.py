@@ -39,9 +39,9 @@ _TRIES = 5
 
 @router.answers(CreateTool)
 async def create(command: CreateTool, deps: Deps) -> Tool:
-    """Store it with its secrets under seal."""
+    """Store it with its secrets encrypted."""
     new = StoredTool(id=command.id, name=command.name, settings=command.settings)
-    secrets = deps.seal.open(command.sealed_secrets) if command.sealed_secrets else {}
+    secrets = deps.secret_box.decrypt(command.sealed_secrets) if command.sealed_secrets else {}
     stored = await deps.stores.tools.insert(command.organisation, _with_secrets(new, secrets, deps))
     await deps.tool_runner.publish_change(command, stored.id, "created", stored.revision)
     return _told(stored)
@@ -50,11 +50,11 @@ async def create(command: CreateTool, deps: Deps) -> Tool:
 @router.answers(UpdateTool)
 async def update(command: UpdateTool, deps: Deps) -> Tool:
     """Change what is named; the rest stays, whoever else changes the tool at the same moment."""
-    given = deps.seal.open(command.sealed_secrets) if command.sealed_secrets else {}
+    given = deps.secret_box.decrypt(command.sealed_secrets) if command.sealed_secrets else {}
     for _ in range(_TRIES):
         old = await _get(command.organisation, command.id, deps)
         settings = _changed(old.settings, command.changes)
-        stored = deps.seal.open(old.sealed) if old.sealed else {}
+        stored = deps.secret_box.decrypt(old.sealed) if old.sealed else {}
         _stay_where_they_belong(stored.keys() - given.keys(), old.settings, settings)
         changed = replace(
             old,
@@ -146,7 +146,7 @@ def _with_secrets(tool: StoredTool, secrets: dict[str, str], deps: Deps) -> Stor
         if name not in secrets and name not in _OPTIONAL_SECRETS:
             raise Invalid(f"A {tool.settings.kind} tool needs {name}.")
     tails = {name: secret[-_SHOWN:] if len(secret) >= 3 * _SHOWN else "" for name, secret in secrets.items()}
-    return replace(tool, sealed=deps.seal.close(secrets) if secrets else None, tails=tails)
+    return replace(tool, sealed=deps.secret_box.encrypt(secrets) if secrets else None, tails=tails)
 
 
 def _told(tool: StoredTool) -> Tool:

@@ -4,8 +4,8 @@ from services.generation.providers.requests import AZURE_ENDPOINT_KEY, AZURE_KEY
 from services.generation.store import CredentialStore
 from shared.cache import Cache
 from shared.contracts.credentials import ProviderKey
+from shared.encryption import SecretBox
 from shared.errors import NotFound
-from shared.sealing import Seal
 
 _FRESH_SECONDS = 30.0
 """A change is announced; this is for the case that the announcement was lost."""
@@ -19,9 +19,9 @@ _MIN_KEY_CHARACTERS = 12
 class Credentials:
     """The credential store behind a cache. Keys are in clear only here and in the call that uses them."""
 
-    def __init__(self, store: CredentialStore, seal: Seal) -> None:
+    def __init__(self, store: CredentialStore, secret_box: SecretBox) -> None:
         self._store = store
-        self._seal = seal
+        self._secret_box = secret_box
         self._keys: Cache[str, dict[str, str]] = Cache(
             tags=lambda organisation, _: [organisation],
             max_entries=5_000,
@@ -38,7 +38,7 @@ class Credentials:
         stored = await self._keys.get(organisation, lambda: self._decrypt_stored(organisation))
         if not sealed:
             return stored
-        own = self._seal.open(sealed)
+        own = self._secret_box.decrypt(sealed)
         if AZURE_ENDPOINT_KEY in own:
             stored = {name: key for name, key in stored.items() if name != AZURE_KEY}
         return stored | own
@@ -46,7 +46,7 @@ class Credentials:
     async def _decrypt_stored(self, organisation: str) -> dict[str, str]:
         keys: dict[str, str] = {}
         for sealed in await self._store.list_encrypted(organisation):
-            keys |= self._seal.open(sealed)
+            keys |= self._secret_box.decrypt(sealed)
         return keys
 
     async def list_keys(self, organisation: str) -> list[ProviderKey]:
@@ -55,9 +55,9 @@ class Credentials:
 
     async def set_key(self, organisation: str, name: str, sealed: str, by: str) -> ProviderKey:
         """Store the key in `sealed` (`{"key": …}`, encrypted), encrypted again under its name."""
-        key = self._seal.open(sealed)["key"]
+        key = self._secret_box.decrypt(sealed)["key"]
         tail = key[-_TAIL_CHARACTERS:] if len(key) >= _MIN_KEY_CHARACTERS else ""
-        stored = await self._store.upsert(organisation, name, tail, self._seal.close({name: key}), by)
+        stored = await self._store.upsert(organisation, name, tail, self._secret_box.encrypt({name: key}), by)
         self.invalidate(organisation)
         return stored
 

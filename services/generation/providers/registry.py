@@ -1,7 +1,7 @@
 """The providers that can be called, a `ProviderSpec` each: all that a new one with a known wire language needs."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
@@ -50,6 +50,8 @@ class ProviderSpec:
     """Instead of reading `key_variable` alone, if the installation's own key has several parts."""
     find_base_url: Callable[[Variables, Variables], str | None] | None = None
     """Returns the base URL from the environment and the keys, if it is not a constant; None if it is not known."""
+    more_variables: tuple[str, ...] = ()
+    """Environment variables that `find_key` and `find_base_url` read beside the two above."""
     url: Callable[[str, ModelRequest], str] | None = None
     """Replaces the dialect's, if paths differ."""
     headers: Callable[[str | None], dict[str, str]] | None = None
@@ -102,6 +104,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             base_url_variable=azure.ENDPOINT_VARIABLE,
             key_variable="AZURE_OPENAI_API_KEY",
             find_base_url=azure.find_base_url,
+            more_variables=(azure.VERSION_VARIABLE, azure.HOSTS_VARIABLE),
             url=azure.url,
             headers=azure.headers,
             supports_n=True,
@@ -282,6 +285,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             key_variable="AWS_BEARER_TOKEN_BEDROCK",
             find_key=aws.find_key,
             find_base_url=aws.find_base_url,
+            more_variables=aws.VARIABLES,
             chat_models=_ANY,
             lacks=frozenset({"images in the system message", "JSON mode", "seed", "logprobs", "suffix", "penalties"}),
             inline_images=True,
@@ -298,6 +302,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             base_url_variable="GEMINI_BASE_URL",
             key_variable="GEMINI_API_KEY",
             find_key=lambda environment: environment.get("GEMINI_API_KEY") or environment.get("GOOGLE_API_KEY"),
+            more_variables=("GOOGLE_API_KEY",),
             chat_models=_ANY,
             lacks=frozenset({"images in the system message"}),
             inline_images=True,
@@ -311,6 +316,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             base_url_variable="COHERE_BASE_URL",
             key_variable="COHERE_API_KEY",
             find_key=lambda environment: environment.get("COHERE_API_KEY") or environment.get("CO_API_KEY"),
+            more_variables=("CO_API_KEY",),
             chat_models=_ANY,
             lacks=frozenset({"images in the system message", "logprobs"}),
         ),
@@ -319,6 +325,14 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
         ),
     )
 }
+
+
+def environment_variables(specs: Iterable[ProviderSpec]) -> frozenset[str]:
+    """Return the name of every environment variable that the providers read."""
+    names = {
+        name for spec in specs for name in (spec.base_url_variable, spec.key_variable, *spec.more_variables) if name
+    }
+    return frozenset(names)
 
 
 def compatible_specs(providers: Mapping[str, CompatibleProvider]) -> dict[str, ProviderSpec]:

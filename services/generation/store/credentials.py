@@ -1,5 +1,6 @@
 """The collection `credentials`: the provider keys of organisations, encrypted, one document each."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from shared import mongo
@@ -35,6 +36,17 @@ class CredentialStore:
         """Return the organisation's encrypted keys; each decrypts to `{name: key}`."""
         cursor = self._credentials.find({"organisation": organisation}, {"sealed": 1})
         return [document["sealed"] async for document in cursor]
+
+    async def ciphertexts(self) -> AsyncIterator[tuple[str, str]]:
+        """The encrypted keys of every organisation, by organisation/name."""
+        async for document in self._credentials.find({}, {"sealed": 1}):
+            yield document["_id"], document["sealed"]
+
+    async def replace_ciphertext(self, credential_id: str, old: str, new: str) -> bool:
+        """Store the same key encrypted anew; False if it was changed or removed meanwhile."""
+        wanted = {"_id": credential_id, "sealed": old}
+        written = await self._credentials.update_one(wanted, {"$set": {"sealed": new}})
+        return bool(written.matched_count)
 
     async def upsert(self, organisation: str, name: str, tail: str, sealed: str, by: str) -> ProviderKey:
         """Insert or replace the key `name`; `tail` may be shown, `sealed` is encrypted, `by` is an email address."""

@@ -1,6 +1,6 @@
 """The collection `tools`: the organisation's tools; settings are stored as JSON text, secrets encrypted."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -20,7 +20,7 @@ class StoredTool:
     name: str
     settings: ToolSettings
     sealed: str | None = field(default=None, repr=False)
-    """Secrets by name, encrypted (shared/sealing.py); None: it has none."""
+    """Secrets by name, encrypted (shared/encryption.py); None: it has none."""
     tails: dict[str, str] = field(default_factory=dict)
     """The last characters of each secret that may be shown, by the secret's name."""
     revision: int = 1
@@ -94,6 +94,16 @@ class ToolStore:
         except DuplicateKeyError:
             raise _name_conflict(tool.name) from None
         return bool(result.matched_count)
+
+    async def ciphertexts(self) -> AsyncIterator[tuple[str, str]]:
+        """The encrypted secrets of every organisation's tools, by tool id."""
+        async for document in self._tools.find({"sealed": {"$ne": None}}, {"sealed": 1}):
+            yield document["_id"], document["sealed"]
+
+    async def replace_ciphertext(self, tool_id: str, old: str, new: str) -> bool:
+        """Store the same secrets encrypted anew; False if they were changed or removed meanwhile."""
+        written = await self._tools.update_one({"_id": tool_id, "sealed": old}, {"$set": {"sealed": new}})
+        return bool(written.matched_count)
 
     async def delete(self, organisation: str, tool_id: str) -> bool:
         """Delete the tool; return False if there was none."""

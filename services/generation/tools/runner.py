@@ -16,8 +16,8 @@ from shared.bus import Bus
 from shared.cache import Cache
 from shared.contracts.chat import InlineTool, LinkedTool, ToolResult
 from shared.contracts.tools import CreateTool, DeleteTool, JsonSchema, ToolChanged, UpdateTool
+from shared.encryption import SecretBox
 from shared.errors import Invalid, NotFound, Problem
-from shared.sealing import Seal
 
 _FRESH_SECONDS = 10.0
 """How long a tool is used without reading it again. Events drop it at once; this is for a lost event."""
@@ -32,9 +32,9 @@ _ToolKey = tuple[str, str, str]
 class ToolRunner:
     """Reads the organisation's tools through a cache, and runs them."""
 
-    def __init__(self, store: ToolStore, seal: Seal, services: ToolServices, bus: Bus) -> None:
+    def __init__(self, store: ToolStore, secret_box: SecretBox, services: ToolServices, bus: Bus) -> None:
         self._store = store
-        self._seal = seal
+        self._secret_box = secret_box
         self._services = services
         self._bus = bus
         self._tools: Cache[_ToolKey, StoredTool] = Cache(
@@ -106,7 +106,7 @@ class ToolRunner:
                 f"The tool {tool.name!r} takes {len(expected)} arguments, as in {signature(tool.name, tool.settings)}; "
                 f"{call_signature!r} gives {len(arguments)}."
             )
-        secrets: Mapping[str, str] = self._seal.open(tool.sealed) if tool.sealed else {}
+        secrets: Mapping[str, str] = self._secret_box.decrypt(tool.sealed) if tool.sealed else {}
         with _span(tool):
             try:
                 result = await kind.run(Invocation(tool.settings, arguments, secrets), self._services)

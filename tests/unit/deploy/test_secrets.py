@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.folder import Folder
-from deploy.local.secrets import BUS_USERS, Secrets, keep_credentials
+from deploy.local.secrets import BUS_USERS, MONGO_USERS, Secrets, keep_credentials
 
 
 @pytest.fixture
@@ -40,6 +40,16 @@ def test_a_user_that_is_new_gets_a_password_and_the_others_keep_theirs(folder: F
     assert again.bus_passwords["authz"]
     assert again.bus_passwords["gateway"] == first.bus_passwords["gateway"]
     assert again.secret == first.secret
+
+
+def test_a_folder_from_before_mongodb_had_users_gets_their_passwords(folder: Folder) -> None:
+    first = Secrets.of(folder)
+    folder.secrets = {"secret": first.secret, "bus_passwords": first.bus_passwords}
+    again = Secrets.of(folder)
+    assert (again.secret, again.bus_passwords) == (first.secret, first.bus_passwords)
+    assert set(again.mongo_passwords) == set(MONGO_USERS)
+    assert len(again.mongo_key) == 64
+    assert Secrets.of(folder) == again
 
 
 def test_the_first_credentials_follow_the_address_and_keep_the_rest(folder: Folder) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from deploy.local import services
 from deploy.local.folder import Folder
-from deploy.local.secrets import BUS_USERS
+from deploy.local.secrets import BUS_USERS, MONGO_USERS
 from deploy.local.stack import NAMES, Options, assemble
 from deploy.local.welcome import first_call
 
@@ -51,16 +51,36 @@ def test_a_service_knows_its_own_password_only(options: Options, folder: Folder)
         assert "from-the-caller" not in found[name].values()
 
 
-def test_services_inherit_the_callers_environment_and_only_generation_provider_keys(
-    options: Options, folder: Folder
-) -> None:
+def test_only_generation_has_provider_keys_and_only_two_the_secret(options: Options, folder: Folder) -> None:
     found = environments(options, folder)
     for name, environment in found.items():
-        is_service = name in services.NAMES
         keys = [key for key in CALLER if key.startswith(("AWS_", "OPENAI_"))]
         assert [key for key in keys if key in environment] == (keys if name == "generation" else [])
-        assert ("OTEL_EXPORTER_OTLP_ENDPOINT" in environment) == is_service
-        assert ("EVERLOOP_SECRET" in environment) == is_service
+        assert ("OTEL_EXPORTER_OTLP_ENDPOINT" in environment) == (name in services.NAMES)
+        assert (folder.secrets["secret"] in environment.values()) == (name in {"gateway", "generation"})
+
+
+def test_a_service_has_its_own_user_of_mongodb(options: Options, folder: Folder) -> None:
+    found = environments(options, folder)
+    passwords = folder.secrets["mongo_passwords"]
+    for name, environment in found.items():
+        own = [name] if name in MONGO_USERS else []
+        assert [user for user in MONGO_USERS if passwords[user] in environment.values()] == own
+        assert ("EVERLOOP_MONGO_URL" in environment) == bool(own)
+        assert environment.get("EVERLOOP_MONGO_USER", name) == name
+
+
+def test_no_secret_is_in_a_command_line(options: Options, folder: Folder) -> None:
+    commands = [" ".join(component.command) for component in assemble(options, folder).components]
+    kept = folder.secrets
+    secrets = [kept["secret"], kept["mongo_key"], *kept["bus_passwords"].values(), *kept["mongo_passwords"].values()]
+    assert not any(secret in command for command in commands for secret in secrets)
+
+
+def test_the_callers_own_secret_goes_before_the_folders(folder: Folder) -> None:
+    caller = CALLER | {"EVERLOOP_SECRET": "theirs", "EVERLOOP_SECRET_FALLBACKS": "older"}
+    given = environments(Options(caller, http_port=0), folder)["generation"]
+    assert (given["EVERLOOP_SECRET"], given["EVERLOOP_SECRET_FALLBACKS"]) == ("theirs", "older")
 
 
 def test_what_only_one_service_needs(options: Options, folder: Folder) -> None:
@@ -81,7 +101,11 @@ def test_without_the_model(folder: Folder) -> None:
 
 
 def test_servers_of_the_caller_replace_ours(folder: Folder) -> None:
-    caller = CALLER | {"EVERLOOP_MONGO_URL": "mongodb://db.example", "EVERLOOP_NATS_URL": "nats://bus.example"}
+    caller = CALLER | {
+        "EVERLOOP_MONGO_URL": "mongodb://db.example",
+        "EVERLOOP_MONGO_PASSWORD_AUTHZ": "of-their-mongodb",
+        "EVERLOOP_NATS_URL": "nats://bus.example",
+    }
     stack = assemble(Options(caller, http_port=0), folder)
     components = {component.name: component for component in stack.components}
     assert set(components) == {"model", *services.NAMES}
@@ -91,6 +115,10 @@ def test_servers_of_the_caller_replace_ours(folder: Folder) -> None:
     assert logging.environment["EVERLOOP_NATS_URL"] == "nats://bus.example"
     assert logging.environment["EVERLOOP_NATS_PASSWORD"] == "from-the-caller"
     assert "EVERLOOP_NATS_USER" not in components["authz"].environment
+    assert components["authz"].environment["EVERLOOP_MONGO_USER"] == "authz"
+    assert components["authz"].environment["EVERLOOP_MONGO_PASSWORD"] == "of-their-mongodb"
+    assert "EVERLOOP_MONGO_USER" not in logging.environment
+    assert "EVERLOOP_MONGO_URL" not in components["gateway"].environment
 
 
 def test_the_second_start_has_the_same_addresses(options: Options, folder: Folder) -> None:

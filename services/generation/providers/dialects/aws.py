@@ -15,6 +15,9 @@ from services.generation.providers.base import PreparedRequest
 from services.generation.providers.transport.stream_framing import MAX_EVENT_BYTES
 
 _DEFAULT_REGION = "us-east-1"
+_KEY_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+VARIABLES = (*_KEY_VARIABLES, "AWS_REGION", "AWS_DEFAULT_REGION")
+"""What `find_key` and `find_base_url` read beside the variables every provider has."""
 _PRELUDE_BYTES = 12
 """Of a message: its length, the length of its headers, and a checksum of both."""
 _REGION_IN_URL = re.compile(r"\bbedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.")
@@ -28,8 +31,7 @@ def find_key(environment: Mapping[str, str]) -> str | None:
     `provider_api_keys.bedrock`."""
     if bearer := environment.get("AWS_BEARER_TOKEN_BEDROCK"):
         return bearer
-    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-    key, secret, token = (environment.get(name) for name in names)
+    key, secret, token = (environment.get(name) for name in _KEY_VARIABLES)
     return ":".join(part for part in (key, secret, token) if part) if key and secret else None
 
 

@@ -8,11 +8,11 @@ from pydantic import SecretStr
 from services.generation.providers.credentials import Credentials
 from services.generation.store import CredentialStore
 from shared.contracts.credentials import ProviderKey
+from shared.encryption import SecretBox
 from shared.errors import Internal, NotFound
-from shared.sealing import Seal
 
-SEAL = Seal(SecretStr("A" * 43 + "="))
-OTHER_SEAL = Seal(SecretStr("B" * 42 + "A="))
+SECRET_BOX = SecretBox(SecretStr("A" * 43 + "="))
+OTHER_SECRET_BOX = SecretBox(SecretStr("B" * 42 + "A="))
 ADA = "ada@example.org"
 
 
@@ -46,11 +46,11 @@ def store() -> StoredKeys:
 
 @pytest.fixture
 def credentials(store: StoredKeys) -> Credentials:
-    return Credentials(store, SEAL)
+    return Credentials(store, SECRET_BOX)
 
 
 async def keep(credentials: Credentials, name: str, key: str, organisation: str = "tm_1") -> ProviderKey:
-    return await credentials.set_key(organisation, name, SEAL.close({"key": key}), ADA)
+    return await credentials.set_key(organisation, name, SECRET_BOX.encrypt({"key": key}), ADA)
 
 
 class TestKeysOfACall:
@@ -69,7 +69,7 @@ class TestKeysOfACall:
     async def test_a_key_of_the_call_wins_over_the_stored_one(self, credentials: Credentials) -> None:
         await keep(credentials, "openai", "sk-stored")
         await keep(credentials, "groq", "gsk-stored")
-        own = SEAL.close({"openai": "sk-own", "anthropic": "sk-ant-own"})
+        own = SECRET_BOX.encrypt({"openai": "sk-own", "anthropic": "sk-ant-own"})
         assert await credentials.get_keys("tm_1", own) == {
             "openai": "sk-own",
             "groq": "gsk-stored",
@@ -78,25 +78,27 @@ class TestKeysOfACall:
 
     async def test_a_key_of_one_call_is_not_kept_for_the_next(self, credentials: Credentials) -> None:
         await keep(credentials, "openai", "sk-stored")
-        await credentials.get_keys("tm_1", SEAL.close({"openai": "sk-own"}))
+        await credentials.get_keys("tm_1", SECRET_BOX.encrypt({"openai": "sk-own"}))
         assert await credentials.get_keys("tm_1", None) == {"openai": "sk-stored"}
 
     async def test_the_stored_azure_key_is_not_for_an_endpoint_of_the_call(self, credentials: Credentials) -> None:
         await keep(credentials, "openai_azure", "stored-azure-key")
         await keep(credentials, "openai", "sk-stored")
         endpoint = {"openai_azure_endpoint": "https://e.openai.azure.com"}
-        assert await credentials.get_keys("tm_1", SEAL.close(endpoint)) == endpoint | {"openai": "sk-stored"}
+        assert await credentials.get_keys("tm_1", SECRET_BOX.encrypt(endpoint)) == endpoint | {"openai": "sk-stored"}
         both = endpoint | {"openai_azure": "own-azure-key"}
-        assert await credentials.get_keys("tm_1", SEAL.close(both)) == both | {"openai": "sk-stored"}
+        assert await credentials.get_keys("tm_1", SECRET_BOX.encrypt(both)) == both | {"openai": "sk-stored"}
 
     async def test_the_stored_azure_key_is_for_the_stored_endpoint(self, credentials: Credentials) -> None:
         await keep(credentials, "openai_azure", "stored-azure-key")
         await keep(credentials, "openai_azure_endpoint", "https://e.openai.azure.com")
-        assert (await credentials.get_keys("tm_1", SEAL.close({"openai": "sk"})))["openai_azure"] == "stored-azure-key"
+        assert (await credentials.get_keys("tm_1", SECRET_BOX.encrypt({"openai": "sk"})))[
+            "openai_azure"
+        ] == "stored-azure-key"
 
     async def test_keys_encrypted_with_another_secret_are_refused(self, credentials: Credentials) -> None:
         with pytest.raises(Internal, match="another EVERLOOP_SECRET"):
-            await credentials.get_keys("tm_1", OTHER_SEAL.close({"openai": "sk"}))
+            await credentials.get_keys("tm_1", OTHER_SECRET_BOX.encrypt({"openai": "sk"}))
 
 
 class TestStoring:
@@ -104,7 +106,7 @@ class TestStoring:
         await keep(credentials, "openai", "sk-0123456789")
         _, sealed = store.documents["tm_1", "openai"]
         assert "0123456789" not in sealed
-        assert SEAL.open(sealed) == {"openai": "sk-0123456789"}
+        assert SECRET_BOX.decrypt(sealed) == {"openai": "sk-0123456789"}
 
     @pytest.mark.parametrize(
         ("key", "tail"), [("sk-012345678", "5678"), ("sk-01234567", ""), ("", "")], ids=["12", "11", "0 characters"]

@@ -21,10 +21,10 @@ from shared.bus import Bus
 from shared.contracts.chat import InlineTool, LinkedTool, ToolResult
 from shared.contracts.principal import Principal
 from shared.contracts.tools import TOOL_SETTINGS, ToolChanged, UpdateTool
+from shared.encryption import SecretBox
 from shared.errors import Invalid, RateLimited, Unavailable, UpstreamFailed
-from shared.sealing import Seal
 
-SEAL = Seal(SecretStr("x" * 43 + "="))
+SECRET_BOX = SecretBox(SecretStr("x" * 43 + "="))
 SERVICES = cast("ToolServices", object())
 
 
@@ -79,7 +79,7 @@ def call(name: str, *arguments: str) -> ToolReference:
 
 
 def make(store: MemoryTools, bus: MemoryBus | None = None) -> ToolRunner:
-    return ToolRunner(cast("ToolStore", store), SEAL, SERVICES, cast("Bus", bus or MemoryBus()))
+    return ToolRunner(cast("ToolStore", store), SECRET_BOX, SERVICES, cast("Bus", bus or MemoryBus()))
 
 
 def replace_google(
@@ -176,7 +176,7 @@ async def test_a_kind_gets_the_settings_the_decrypted_secrets_and_the_services(
         return "found"
 
     replace_google(monkeypatch, run)
-    with_secret = tool("web", "google", sealed=SEAL.close({"serpapi_key": "k-1"}))
+    with_secret = tool("web", "google", sealed=SECRET_BOX.encrypt({"serpapi_key": "k-1"}))
     assert (await make(MemoryTools()).run(with_secret, ("x",), "web(x)")).result == "found"
     await make(MemoryTools()).run(tool("web", "google"), ("x",), "web(x)")
     (first, services), (second, _) = invoked
