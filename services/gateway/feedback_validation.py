@@ -7,8 +7,8 @@ from pydantic_core import to_json
 
 from services.gateway.project_cache import ProjectCache
 from shared import ids
+from shared.contracts.generation.projects import STANDARD_FEEDBACK, FeedbackClass, FeedbackLabel, FeedbackType
 from shared.contracts.logs import Feedback, FeedbackGiven, FeedbackValue, LogRecord
-from shared.contracts.projects import STANDARD_FEEDBACK, FeedbackClass, FeedbackLabel, FeedbackType
 from shared.errors import Invalid
 
 MAX_ARRIVAL_SECONDS = 30 * 60

@@ -9,8 +9,7 @@ from services.gateway.settings import Settings
 from shared.bus import Bus
 from shared.cache import Cache
 from shared.contracts.chat import LinkedTool
-from shared.contracts.principal import Principal
-from shared.contracts.projects import (
+from shared.contracts.generation.projects import (
     Config,
     ConfigVersion,
     DefineFeedbackTypes,
@@ -25,7 +24,8 @@ from shared.contracts.projects import (
     Resolve,
     Resolved,
 )
-from shared.contracts.tools import GetTools, JsonSchema, Tool
+from shared.contracts.generation.tools import GetTools, JsonSchema, Tool
+from shared.contracts.principal import Principal
 from shared.errors import NotFound, Problem
 from shared.permissions import CHANGE_DEPLOYMENTS, allows
 

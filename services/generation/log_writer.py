@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.appender import Appender
 from shared.bus import Bus
-from shared.contracts.generations import GenerationFailed
+from shared.contracts.generation.generations import GenerationFailed
 from shared.contracts.logs import LOGS_SUBJECT, LogRecord, ProjectDeleted
 from shared.errors import Problem, TooLarge
 

@@ -41,7 +41,7 @@ from services.generation.tools.runner import ToolRunner
 from shared import mongo
 from shared.blobs import Blobs
 from shared.bus import Bus
-from shared.contracts.routing import RoutingChanged
+from shared.contracts.generation.routing import RoutingChanged
 from shared.encryption import SecretBox
 from shared.migrations import migrate
 from shared.service import Build, Probe, run

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import from_json
 from pydantic_settings import NoDecode
 
-from shared.contracts.projects import Provider
+from shared.contracts.generation.projects import Provider
 from shared.settings import DatabaseSettings, EncryptionSettings
 
 _EXAMPLE = '{"llamacpp": {"base_url": "http://127.0.0.1:8080/v1"}}'

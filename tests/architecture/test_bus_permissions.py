@@ -1,8 +1,6 @@
 """deploy/nats.conf says what the code does: each service may send its own requests and events, and no others."""
 
 import ast
-import importlib
-import pkgutil
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -10,11 +8,11 @@ from functools import cache
 import pytest
 
 from deploy.local.services import NAMES
-from shared import contracts
 from shared.bus.wire import CANCEL
 from shared.contracts.health import health_of
 from shared.contracts.message import Event, Request
 from tests.architecture.tree import ROOT, sources
+from tests.contract_modules import contract_modules
 
 Message = type[Request] | type[Event]
 
@@ -23,8 +21,7 @@ Message = type[Request] | type[Event]
 def messages() -> dict[tuple[str, str], Message]:
     """Every request and event of shared/contracts, by module and name."""
     found: dict[tuple[str, str], Message] = {}
-    for info in pkgutil.iter_modules(contracts.__path__):
-        module = importlib.import_module(f"shared.contracts.{info.name}")
+    for module in contract_modules():
         for name, value in vars(module).items():
             if isinstance(value, type) and issubclass(value, (Request, Event)) and value.__module__ == module.__name__:
                 found[module.__name__, name] = value

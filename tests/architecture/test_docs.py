@@ -1,8 +1,6 @@
 """What the pages promise to list is listed, and what they point at is there."""
 
-import importlib
 import inspect
-import pkgutil
 import re
 import tomllib
 from pathlib import Path
@@ -12,10 +10,10 @@ import pytest
 
 from services.generation.models.features import Feature
 from services.generation.providers.registry import PROVIDER_SPECS, ProviderSpec
-from shared import contracts
 from shared.contracts.message import Event
 from shared.permissions import PERMISSIONS, Permission
 from tests.architecture.tree import ROOT, name, sources, text
+from tests.contract_modules import contract_modules
 
 PAGES = sources("docs", endings=(".md",))
 ACCESS = ROOT / "docs" / "architecture" / "access.md"
@@ -24,12 +22,9 @@ BUS = ROOT / "docs" / "architecture" / "bus.md"
 
 
 def _events() -> list[type[Event]]:
-    modules = [
-        importlib.import_module(f"shared.contracts.{info.name}") for info in pkgutil.iter_modules(contracts.__path__)
-    ]
     return [
         cls
-        for module in modules
+        for module in contract_modules()
         for cls in vars(module).values()
         if inspect.isclass(cls) and issubclass(cls, Event) and cls is not Event and cls.__module__ == module.__name__
     ]

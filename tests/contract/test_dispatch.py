@@ -17,7 +17,7 @@ from services.generation.providers.requests import Providers
 from services.generation.providers.resilience.dispatch import CallProgress, Dispatch, RetryPolicy, log_retry
 from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid, Problem, RateLimited, Unavailable, UpstreamFailed
 from tests.fake_servers import openai as fake_servers
 from tests.fake_servers.server import FakeServer

@@ -18,7 +18,7 @@ from services.generation.providers.transport import client as client_module
 from services.generation.providers.transport import response
 from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage, Usage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, UpstreamFailed
 from tests.fake_servers.web import Answer, Asked, Web, as_json, serving
 

@@ -17,7 +17,7 @@ from services.generation.providers.base import PreparedRequest
 from services.generation.providers.requests import Providers
 from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, ResponseFormat
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from tests.fake_servers import openai as fake
 from tests.fake_servers.openai import FakeOpenAI
 

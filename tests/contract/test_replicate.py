@@ -12,7 +12,7 @@ from services.generation.models.request import ModelRequest
 from services.generation.providers.requests import Providers
 from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import UpstreamFailed
 from tests.fake_servers import replicate as fake
 from tests.fake_servers.server import FakeServer

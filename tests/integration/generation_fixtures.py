@@ -11,10 +11,10 @@ from pydantic import BaseModel
 from shared import ids
 from shared.bus import Bus, StreamSpec, ensure_stream
 from shared.contracts.chat import ChatMessage
-from shared.contracts.generations import Chat, Chunk, Complete, Generate, Generation
+from shared.contracts.generation.generations import Chat, Chunk, Complete, Generate, Generation
+from shared.contracts.generation.projects import ModelConfig, ProjectRef
 from shared.contracts.logs import INTAKE, LogRecord
 from shared.contracts.principal import Actor, Principal, Role
-from shared.contracts.projects import ModelConfig, ProjectRef
 from shared.mongo import Database, connect, initiate_replica_set
 from shared.settings import DatabaseSettings
 from tests.fake_servers import openai

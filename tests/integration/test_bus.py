@@ -17,7 +17,7 @@ from shared.appender import Appender
 from shared.bus import Batch, Bus, StreamSpec, connection, consume, consumer, ensure_stream
 from shared.bus import router as routing
 from shared.contracts.access import AccessChanged
-from shared.contracts.projects import ProjectChanged
+from shared.contracts.generation.projects import ProjectChanged
 from shared.errors import Conflict, Internal, TooLarge, Unavailable
 from tests.integration.authz_probe import Count, Number, Refuse, Said, Say, Seen, router
 from tests.integration.servers import ROOT, Nats, Process, connected, running, settings, until_ready

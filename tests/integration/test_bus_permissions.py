@@ -147,7 +147,7 @@ async def test_a_service_does_not_overhear_the_others(logins: dict[str, Login], 
 @pytest.mark.parametrize(
     ("user", "subject"),
     [("gateway", f"{service}.health") for service in SERVICES if service != "gateway"]
-    + [("gateway", subject) for subject in ("authz.who_is_this", "generation.chat", "generation.cancel")]
+    + [("gateway", subject) for subject in ("authz.authenticate", "generation.chat", "generation.cancel")]
     + [("gateway", "logs.intake"), ("generation", "logs.intake"), ("gateway", "blobs.tm_1.digest.0")]
     + [("generation", "blobs.tm_1.digest.0")]
     + [

@@ -10,7 +10,7 @@ from services.generation.providers.credentials import Credentials
 from services.generation.providers.requests import Providers
 from services.generation.store import CredentialStore
 from shared.contracts.chat import ChatMessage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.encryption import SecretBox
 from shared.errors import Invalid
 from shared.mongo import connect, initiate_replica_set

@@ -13,9 +13,8 @@ from pydantic import SecretStr
 from services.generation.completions.run import CALLER_DISCONNECTED
 from shared import ids
 from shared.contracts.chat import Usage
-from shared.contracts.generations import Chunk
-from shared.contracts.principal import Role
-from shared.contracts.projects import (
+from shared.contracts.generation.generations import Chunk
+from shared.contracts.generation.projects import (
     GetProjects,
     GetVersions,
     ModelConfig,
@@ -24,6 +23,7 @@ from shared.contracts.projects import (
     Resolved,
     ToolConfig,
 )
+from shared.contracts.principal import Role
 from shared.encryption import SecretBox
 from shared.errors import Invalid, NotFound, RateLimited, Unauthenticated, UpstreamFailed
 from tests.integration.generation_fixtures import Place, acting, answers, chat, complete, config, organisation, place

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.contracts.chat import ChatMessage, Usage
-from shared.contracts.generations import Chat, Generation
+from shared.contracts.generation.generations import Chat, Generation
 from shared.errors import Invalid, RateLimited
 from tests.fake_servers import cohere, gemini
 from tests.fake_servers.server import FakeServer

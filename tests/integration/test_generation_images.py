@@ -9,7 +9,7 @@ import pytest
 
 from shared.blobs import STREAM, SUBJECTS, Blobs
 from shared.bus import StreamSpec, ensure_stream
-from shared.contracts.generations import Chat
+from shared.contracts.generation.generations import Chat
 from shared.errors import Invalid, TooLarge
 from tests.integration.generation_fixtures import Place, answers, chat, config, organisation, place
 

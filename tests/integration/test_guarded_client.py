@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from services.generation.http.guarded_client import GuardedClient
 from services.generation.tools.base import Invocation, ToolServices
 from services.generation.tools.registry import KINDS
-from shared.contracts.tools import TOOL_SETTINGS
+from shared.contracts.generation.tools import TOOL_SETTINGS
 from shared.errors import Invalid, RateLimited, TooLarge, Unauthenticated, UpstreamFailed
 from tests.fake_servers.web import Answer, Asked, Web, as_json, redirect, serving
 from tests.integration.servers import ROOT

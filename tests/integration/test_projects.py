@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from services.gateway.project_cache import ProjectCache
 from services.gateway.settings import Settings as GatewaySettings
 from shared import ids
-from shared.contracts.deployments import (
+from shared.contracts.generation.deployments import (
     CreateEnvironment,
     DeleteEnvironment,
     Deploy,
@@ -24,9 +24,7 @@ from shared.contracts.deployments import (
     Undeploy,
     UpdateEnvironment,
 )
-from shared.contracts.logs import INTAKE, Page, ProjectDeleted
-from shared.contracts.principal import Actor, Principal
-from shared.contracts.projects import (
+from shared.contracts.generation.projects import (
     CreateProject,
     DefineFeedbackTypes,
     DeleteProject,
@@ -43,6 +41,8 @@ from shared.contracts.projects import (
     Resolved,
     UpdateProject,
 )
+from shared.contracts.logs import INTAKE, Page, ProjectDeleted
+from shared.contracts.principal import Actor, Principal
 from shared.errors import Conflict, Denied, Invalid, NotFound, Unavailable
 from tests.integration.generation_fixtures import Place, acting, answers, chat, config, organisation, place
 from tests.integration.servers import SECRET, connected, running, service

@@ -12,8 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from shared import ids
-from shared.contracts.credentials import SetProviderKey
-from shared.contracts.tools import CreateTool, Google
+from shared.contracts.generation.credentials import SetProviderKey
+from shared.contracts.generation.tools import CreateTool, Google
 from shared.encryption import SecretBox
 from shared.errors import Internal
 from tests.integration.generation_fixtures import Place, answers, chat, config, organisation, place

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from shared import ids
-from shared.contracts.tools import (
+from shared.contracts.generation.tools import (
     CreateTool,
     DeleteTool,
     GetTools,

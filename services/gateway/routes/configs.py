@@ -18,9 +18,9 @@ from services.gateway.schemas.configs import (
     registered_config_response,
     require_model_config,
 )
+from shared.contracts.generation.prompts import DeserializePrompt, SerializePrompt
 from shared.contracts.logs import ConfigUse, GetConfigUse
 from shared.contracts.principal import Principal
-from shared.contracts.prompts import DeserializePrompt, SerializePrompt
 from shared.errors import Unavailable
 from shared.permissions import EDIT_PROMPTS
 

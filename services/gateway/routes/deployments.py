@@ -14,7 +14,7 @@ from services.gateway.schemas.deployments import (
     deployed_response,
     deployment_response,
 )
-from shared.contracts.deployments import Deploy, ListDeployed, ListDeployments, Undeploy
+from shared.contracts.generation.deployments import Deploy, ListDeployed, ListDeployments, Undeploy
 from shared.contracts.logs import Page
 from shared.contracts.principal import Principal
 from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS

@@ -12,7 +12,12 @@ from services.gateway.schemas.environments import (
     UpdateEnvironmentRequest,
     environment_response,
 )
-from shared.contracts.deployments import CreateEnvironment, DeleteEnvironment, ListEnvironments, UpdateEnvironment
+from shared.contracts.generation.deployments import (
+    CreateEnvironment,
+    DeleteEnvironment,
+    ListEnvironments,
+    UpdateEnvironment,
+)
 from shared.contracts.principal import Principal
 from shared.permissions import EDIT_PROMPTS, MANAGE_ENVIRONMENTS
 

@@ -31,7 +31,7 @@ from services.gateway.schemas.generations import (
     ProviderApiKeys,
 )
 from services.gateway.session_inheritance import get_session_of_log
-from shared.contracts.generations import Chunk, Generate, Generation
+from shared.contracts.generation.generations import Chunk, Generate, Generation
 from shared.contracts.principal import Principal
 from shared.errors import Internal, Invalid
 from shared.permissions import EDIT_PROMPTS

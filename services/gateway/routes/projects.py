@@ -24,10 +24,8 @@ from services.gateway.schemas.projects import (
     project_response,
 )
 from shared.contracts.access import ListMembers, Member
-from shared.contracts.deployments import GetActive, Undeploy
-from shared.contracts.logs import GetUses, Page, Uses
-from shared.contracts.principal import Principal
-from shared.contracts.projects import (
+from shared.contracts.generation.deployments import GetActive, Undeploy
+from shared.contracts.generation.projects import (
     ConfigVersion,
     CreateProject,
     DefineFeedbackTypes,
@@ -37,6 +35,8 @@ from shared.contracts.projects import (
     ProjectDetails,
     UpdateProject,
 )
+from shared.contracts.logs import GetUses, Page, Uses
+from shared.contracts.principal import Principal
 from shared.errors import Unavailable
 from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS, authorize
 

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from services.gateway.deps import GatewayDep, require
 from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.routing import ProviderKeyRequest, ProviderKeyResponse, RedirectRequest
-from shared.contracts.credentials import DeleteProviderKey, ListProviderKeys, SetProviderKey
+from shared.contracts.generation.credentials import DeleteProviderKey, ListProviderKeys, SetProviderKey
+from shared.contracts.generation.projects import Provider
+from shared.contracts.generation.routing import DeleteRedirect, ListRedirects, Redirect, Target
 from shared.contracts.principal import Principal
-from shared.contracts.projects import Provider
-from shared.contracts.routing import DeleteRedirect, ListRedirects, Redirect, Target
 from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS, MANAGE_KEYS
 
 router = APIRouter(tags=["Providers"], route_class=BodyRoute)

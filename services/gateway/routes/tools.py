@@ -17,9 +17,18 @@ from services.gateway.schemas.tools import (
     tool_response,
 )
 from shared.contracts.chat import ToolResult
+from shared.contracts.generation.tools import (
+    RUN_SECONDS,
+    CreateTool,
+    DeleteTool,
+    GetTools,
+    ListTools,
+    RunTool,
+    Tool,
+    UpdateTool,
+)
 from shared.contracts.logs import Page
 from shared.contracts.principal import Principal
-from shared.contracts.tools import RUN_SECONDS, CreateTool, DeleteTool, GetTools, ListTools, RunTool, Tool, UpdateTool
 from shared.errors import NotFound
 from shared.permissions import EDIT_PROMPTS
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from shared import ids
+from shared.contracts.generation.projects import ProjectRef
 from shared.contracts.principal import Principal
-from shared.contracts.projects import ProjectRef
 from shared.errors import Invalid
 
 T = TypeVar("T", bound=BaseModel)

@@ -8,8 +8,7 @@ from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 from services.gateway.schemas.bodies import RequestBody, StrictRequestBody
 from shared import ids
 from shared.contracts.chat import ChatMessage, ConfigTool, InlineTool, LinkedTool, ResponseFormat
-from shared.contracts.logs import ConfigUse
-from shared.contracts.projects import (
+from shared.contracts.generation.projects import (
     Config,
     ConfigVersion,
     Endpoint,
@@ -19,6 +18,7 @@ from shared.contracts.projects import (
     Provider,
     ToolConfig,
 )
+from shared.contracts.logs import ConfigUse
 from shared.errors import NotFound
 
 PublicProvider = Literal[

@@ -6,8 +6,8 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from services.gateway.schemas.bodies import RequestBody
-from shared.contracts.deployments import Deployed, Deployment
-from shared.contracts.projects import Project
+from shared.contracts.generation.deployments import Deployed, Deployment
+from shared.contracts.generation.projects import Project
 
 
 class EnvironmentRequest(RequestBody):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from services.gateway.schemas.bodies import StrictRequestBody
-from shared.contracts.deployments import Environment
+from shared.contracts.generation.deployments import Environment
 
 EnvironmentName = Annotated[str, Field(min_length=1, max_length=100)]
 

@@ -7,7 +7,7 @@ from pydantic_core import to_json
 
 from services.gateway.schemas.generations import DEPRECATED, AnyChat, AnyCompletion, GenerateRequest
 from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, ToolCall, ToolChoice, ToolResult, Usage
-from shared.contracts.generations import Chunk, Generation, Sample
+from shared.contracts.generation.generations import Chunk, Generation, Sample
 
 MAX_REPEATED_TOOL_CALLS_BYTES = 32 * 1024
 """Of JSON. Larger tool calls are on an event once instead of twice, because clients limit the length of a line."""

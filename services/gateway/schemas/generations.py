@@ -16,9 +16,9 @@ from shared.contracts.chat import (
     ResponseFormat,
     ToolChoice,
 )
-from shared.contracts.generations import Chat, Complete, Generate
+from shared.contracts.generation.generations import Chat, Complete, Generate
+from shared.contracts.generation.projects import Provider
 from shared.contracts.principal import Principal
-from shared.contracts.projects import Provider
 from shared.errors import Invalid
 
 DEPRECATED: JsonDict = {"deprecated": True}

@@ -17,9 +17,9 @@ from services.gateway.schemas.configs import ConfigRequest, ConfigResponse, vers
 from services.gateway.schemas.feedback import FeedbackResponse, FeedbackWithLog
 from shared import ids, telemetry
 from shared.contracts.chat import ChatMessage, ToolChoice, ToolResult
+from shared.contracts.generation.projects import ConfigVersion, ModelConfig, Project, Resolved
 from shared.contracts.logs import FeedbackGiven, LogRecord, LogUpdate, Page, SearchLogs, Sort, StoredLog
 from shared.contracts.principal import Principal
-from shared.contracts.projects import ConfigVersion, ModelConfig, Project, Resolved
 from shared.errors import Invalid
 
 MAX_TOKENS = 2**53

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, Field
 
-from shared.contracts.providers import ModelInfo
+from shared.contracts.generation.providers import ModelInfo
 
 
 class ModelsResponse(BaseModel):

@@ -8,10 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.gateway.schemas.bodies import MAX_PAGE_SIZE, RequestBody
 from services.gateway.schemas.configs import ProjectConfigResponse, config_response
 from shared.contracts.access import Member
-from shared.contracts.deployments import Active
-from shared.contracts.logs import ConfigUse, Page, Uses
-from shared.contracts.principal import Principal
-from shared.contracts.projects import (
+from shared.contracts.generation.deployments import Active
+from shared.contracts.generation.projects import (
     LONGEST_NAME,
     MOST_FEEDBACK_LABELS,
     MOST_FEEDBACK_TYPES,
@@ -24,6 +22,8 @@ from shared.contracts.projects import (
     ProjectDetails,
     Sentiment,
 )
+from shared.contracts.logs import ConfigUse, Page, Uses
+from shared.contracts.principal import Principal
 
 ProjectName = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 DirectoryId = Annotated[str, Field(max_length=LONGEST_NAME)]

@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field
 
 from services.gateway.schemas.bodies import StrictRequestBody
 from services.gateway.schemas.generations import ProviderKey
+from shared.contracts.generation.routing import SetRedirect, Target
 from shared.contracts.principal import Principal
-from shared.contracts.routing import SetRedirect, Target
 
 
 class RedirectRequest(StrictRequestBody):

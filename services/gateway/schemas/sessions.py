@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from shared.contracts.generation.projects import Project
 from shared.contracts.logs import Session
-from shared.contracts.projects import Project
 
 
 class CreateSessionResponse(BaseModel):

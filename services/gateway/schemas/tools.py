@@ -6,7 +6,16 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, Field, field_validator
 
 from services.gateway.schemas.bodies import StrictRequestBody
-from shared.contracts.tools import GetApi, Google, JsonSchema, Pinecone, Snippet, Tool, ToolName, ToolSettings
+from shared.contracts.generation.tools import (
+    GetApi,
+    Google,
+    JsonSchema,
+    Pinecone,
+    Snippet,
+    Tool,
+    ToolName,
+    ToolSettings,
+)
 
 SecretName = Literal["key", "serpapi_key", "pinecone_key", "openai_key"]
 Secret = Annotated[str, Field(pattern=r"^([\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?)?$", max_length=1000)]

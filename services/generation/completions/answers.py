@@ -6,7 +6,7 @@ from services.generation.completions.run import GenerationRun
 from services.generation.completions.sample import sum_usage
 from services.generation.models.request import Choice
 from shared.contracts.chat import ToolResult
-from shared.contracts.generations import Chunk, Generation, Sample
+from shared.contracts.generation.generations import Chunk, Generation, Sample
 
 _MAX_STREAMED_TOOL_RESULTS = 16 * 1024
 """Characters of JSON; longer tool results are not repeated on chunks, because clients limit the length of a line."""

@@ -13,7 +13,7 @@ from services.generation.models.request import ModelRequest
 from services.generation.providers.base import PreparedRequest
 from services.generation.providers.requests import Providers
 from shared.blobs import Blobs
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Problem
 
 

@@ -8,7 +8,7 @@ from services.generation.completions.sample import SampleResult
 from services.generation.models.request import Choice
 from shared import telemetry
 from shared.contracts.chat import ChatMessage
-from shared.contracts.generations import Chat, GenerationFailed
+from shared.contracts.generation.generations import Chat, GenerationFailed
 from shared.contracts.logs import LogRecord
 from shared.errors import Problem
 

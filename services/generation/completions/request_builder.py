@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from services.generation.models.request import ModelRequest
 from services.generation.templates import template
-from shared.contracts.generations import Chat, Complete
-from shared.contracts.projects import Config, ModelConfig
+from shared.contracts.generation.generations import Chat, Complete
+from shared.contracts.generation.projects import Config, ModelConfig
 from shared.errors import Invalid
 
 

@@ -9,8 +9,8 @@ from services.generation.models.request import Json, ModelRequest, ModelResponse
 from services.generation.providers import errors
 from services.generation.providers.base import PreparedRequest
 from shared.contracts.chat import ChatMessage, ToolResult
-from shared.contracts.generations import Chat, Complete
-from shared.contracts.projects import ModelConfig, Resolved
+from shared.contracts.generation.generations import Chat, Complete
+from shared.contracts.generation.projects import ModelConfig, Resolved
 from shared.errors import Problem
 
 CALLER_DISCONNECTED = "The call ended before its answer was complete: its caller left, or Everloop was stopped."

@@ -9,7 +9,7 @@ from services.generation.completions.planner import Plan
 from services.generation.completions.run import GenerationRun
 from services.generation.providers.base import PreparedRequest
 from services.generation.providers.resilience.dispatch import Dispatch
-from shared.contracts.generations import Chunk
+from shared.contracts.generation.generations import Chunk
 from shared.errors import Problem
 
 _MAX_CHUNK_CHARACTERS = 3072

@@ -3,7 +3,7 @@
 from services.generation.deps import Deps
 from services.generation.store import DeploymentTarget
 from shared.bus import Router
-from shared.contracts.deployments import (
+from shared.contracts.generation.deployments import (
     Active,
     Deploy,
     Deployed,
@@ -15,8 +15,8 @@ from shared.contracts.deployments import (
     ListDeployments,
     Undeploy,
 )
+from shared.contracts.generation.projects import Project, ProjectRef
 from shared.contracts.message import Done
-from shared.contracts.projects import Project, ProjectRef
 from shared.errors import NotFound
 
 router: Router[Deps] = Router()

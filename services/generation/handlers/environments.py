@@ -7,16 +7,16 @@ from services.generation.deps import Deps
 from services.generation.projects.environments import EnvironmentSet
 from services.generation.store import DeploymentTarget
 from shared.bus import Router
-from shared.contracts import deployments
-from shared.contracts.deployments import (
+from shared.contracts.generation import deployments
+from shared.contracts.generation.deployments import (
     CreateEnvironment,
     DeleteEnvironment,
     Environment,
     ListEnvironments,
     UpdateEnvironment,
 )
+from shared.contracts.generation.projects import ProjectChanged
 from shared.contracts.message import Done
-from shared.contracts.projects import ProjectChanged
 from shared.errors import Conflict
 
 router: Router[Deps] = Router()

@@ -13,8 +13,8 @@ from services.generation.completions.sampling import Sampler
 from services.generation.deps import Deps
 from services.generation.models.request import ModelRequest
 from shared.bus import Router
-from shared.contracts.generations import Chat, Chunk, Complete, Generation
-from shared.contracts.projects import Resolved
+from shared.contracts.generation.generations import Chat, Chunk, Complete, Generation
+from shared.contracts.generation.projects import Resolved
 from shared.errors import Invalid, Problem
 from shared.permissions import CHANGE_DEPLOYMENTS, allows
 

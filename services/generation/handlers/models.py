@@ -3,7 +3,7 @@
 from services.generation import models
 from services.generation.deps import Deps
 from shared.bus import Router
-from shared.contracts.providers import ListModels, ModelInfo, Models
+from shared.contracts.generation.providers import ListModels, ModelInfo, Models
 
 router: Router[Deps] = Router()
 

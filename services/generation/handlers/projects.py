@@ -10,8 +10,7 @@ from services.generation.projects import feedback_types
 from services.generation.store import DeploymentTarget, StoredProject
 from shared import ids
 from shared.bus import Router
-from shared.contracts.message import Done
-from shared.contracts.projects import (
+from shared.contracts.generation.projects import (
     STANDARD_FEEDBACK,
     CreateProject,
     DefineFeedbackTypes,
@@ -33,6 +32,7 @@ from shared.contracts.projects import (
     VersionPage,
     Versions,
 )
+from shared.contracts.message import Done
 from shared.errors import Conflict, Denied, Invalid, NotFound
 from shared.permissions import CHANGE_DEPLOYMENTS, allows
 

@@ -10,7 +10,7 @@ from services.generation.projects import versions
 from services.generation.templates import promptfile
 from shared import ids
 from shared.bus import Router
-from shared.contracts.prompts import DeserializePrompt, PromptFile, SerializePrompt, UnsavedConfig
+from shared.contracts.generation.prompts import DeserializePrompt, PromptFile, SerializePrompt, UnsavedConfig
 
 router: Router[Deps] = Router()
 

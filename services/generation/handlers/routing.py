@@ -3,15 +3,22 @@
 from services.generation.deps import Deps
 from shared import ids
 from shared.bus import Router
-from shared.contracts.credentials import (
+from shared.contracts.generation.credentials import (
     DeleteProviderKey,
     ListProviderKeys,
     ProviderKey,
     ProviderKeys,
     SetProviderKey,
 )
+from shared.contracts.generation.routing import (
+    DeleteRedirect,
+    ListRedirects,
+    Redirect,
+    Redirects,
+    RoutingChanged,
+    SetRedirect,
+)
 from shared.contracts.message import Done
-from shared.contracts.routing import DeleteRedirect, ListRedirects, Redirect, Redirects, RoutingChanged, SetRedirect
 from shared.errors import Invalid
 
 router: Router[Deps] = Router()

@@ -13,8 +13,7 @@ from services.generation.store import StoredTool
 from services.generation.tools.registry import signature
 from shared.bus import Router
 from shared.contracts.chat import ToolResult
-from shared.contracts.message import Done
-from shared.contracts.tools import (
+from shared.contracts.generation.tools import (
     TOOL_SETTINGS,
     CreateTool,
     DeleteTool,
@@ -27,6 +26,7 @@ from shared.contracts.tools import (
     ToolSettings,
     UpdateTool,
 )
+from shared.contracts.message import Done
 from shared.errors import Conflict, Invalid, NotFound
 
 router: Router[Deps] = Router()

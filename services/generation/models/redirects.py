@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from services.generation.store import RedirectStore
 from shared.cache import Cache
-from shared.contracts.projects import ModelConfig
-from shared.contracts.routing import Redirect, SetRedirect, Target
+from shared.contracts.generation.projects import ModelConfig
+from shared.contracts.generation.routing import Redirect, SetRedirect, Target
 from shared.errors import Invalid, NotFound
 
 MAX_FALLBACKS = 5

@@ -15,7 +15,7 @@ from shared.contracts.chat import (
     ToolChoice,
     Usage,
 )
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid
 
 Json = dict[str, Any]

@@ -8,9 +8,9 @@ from services.generation.log_writer import LogWriter
 from services.generation.projects.invalidation import Invalidation
 from services.generation.store import Stores
 from shared import telemetry
+from shared.contracts.generation.projects import ProjectChanged
 from shared.contracts.logs import ProjectDeleted
 from shared.contracts.principal import Actor
-from shared.contracts.projects import ProjectChanged
 from shared.errors import Unavailable
 
 logger = logging.getLogger(__name__)

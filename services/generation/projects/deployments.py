@@ -4,8 +4,8 @@ from typing import Literal
 
 from services.generation.projects.invalidation import Invalidation
 from services.generation.store import DeploymentStore, DeploymentTarget
+from shared.contracts.generation.projects import ProjectChanged
 from shared.contracts.principal import Actor
-from shared.contracts.projects import ProjectChanged
 
 
 class Deployer:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from services.generation.store import EnvironmentStore, StoredEnvironments
 from shared import ids
-from shared.contracts.deployments import Environment
+from shared.contracts.generation.deployments import Environment
 from shared.errors import Conflict, Invalid, NotFound
 
 DEFAULT_NAME = "production"

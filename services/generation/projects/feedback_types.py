@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import TypeAdapter
 
-from shared.contracts.projects import (
+from shared.contracts.generation.projects import (
     LONGEST_NAME,
     MOST_FEEDBACK_LABELS,
     MOST_FEEDBACK_TYPES,

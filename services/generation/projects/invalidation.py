@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from shared import ids
 from shared.bus import Bus
-from shared.contracts.projects import ProjectChanged
+from shared.contracts.generation.projects import ProjectChanged
 
 InvalidateCallback = Callable[[ProjectChanged | None], None]
 """Drops what the change concerns; everything if None."""

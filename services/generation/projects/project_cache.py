@@ -11,8 +11,7 @@ from services.generation.projects.environments import EnvironmentSets
 from services.generation.projects.invalidation import Invalidation
 from services.generation.store import DeploymentTarget, Stores
 from shared.cache import Cache
-from shared.contracts.principal import Actor
-from shared.contracts.projects import (
+from shared.contracts.generation.projects import (
     LONGEST_NAME,
     Config,
     ConfigVersion,
@@ -21,6 +20,7 @@ from shared.contracts.projects import (
     ProjectRef,
     Resolved,
 )
+from shared.contracts.principal import Actor
 from shared.errors import Invalid, NotFound
 
 _FRESH_SECONDS = 30.0

@@ -5,7 +5,7 @@ from typing import Any
 
 from shared import ids
 from shared.contracts.chat import LinkedTool
-from shared.contracts.projects import Config, ModelConfig
+from shared.contracts.generation.projects import Config, ModelConfig
 
 _DESCRIPTIVE_FIELDS = {"name", "description"}
 """Fields of a model config without effect on calls; not part of its identity. Of a tool config they are: the model is

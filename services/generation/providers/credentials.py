@@ -3,7 +3,7 @@
 from services.generation.providers.requests import AZURE_ENDPOINT_KEY, AZURE_KEY
 from services.generation.store import CredentialStore
 from shared.cache import Cache
-from shared.contracts.credentials import ProviderKey
+from shared.contracts.generation.credentials import ProviderKey
 from shared.encryption import SecretBox
 from shared.errors import NotFound
 

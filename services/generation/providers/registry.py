@@ -22,7 +22,7 @@ from services.generation.providers.dialects import (
 )
 from services.generation.providers.transport import stream_framing
 from services.generation.settings import CompatibleProvider
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 
 CheckConfig = Callable[[ModelConfig], None]
 """Raises Invalid for a config that could not work."""

@@ -12,7 +12,7 @@ from services.generation.providers.base import PreparedRequest
 from services.generation.providers.dialects import openai
 from services.generation.providers.registry import PROVIDER_SPECS, ProviderSpec
 from shared.contracts.chat import ChatMessage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid, Unauthenticated
 
 AZURE_KEY = "openai_azure"

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from shared import mongo
-from shared.contracts.credentials import ProviderKey
+from shared.contracts.generation.credentials import ProviderKey
 
 
 def _provider_key(document: mongo.Document) -> ProviderKey:

@@ -12,7 +12,7 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
 from shared import ids, mongo
-from shared.contracts.deployments import Deployment
+from shared.contracts.generation.deployments import Deployment
 from shared.contracts.logs import Page
 from shared.contracts.principal import Actor
 

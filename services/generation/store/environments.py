@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pymongo.errors import DuplicateKeyError
 
 from shared import mongo
-from shared.contracts.deployments import Environment
+from shared.contracts.generation.deployments import Environment
 
 
 class StoredEnvironments(NamedTuple):

@@ -11,7 +11,14 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
 from shared import ids, mongo
-from shared.contracts.projects import STANDARD_FEEDBACK, Config, CreateProject, FeedbackType, ListProjects, Project
+from shared.contracts.generation.projects import (
+    STANDARD_FEEDBACK,
+    Config,
+    CreateProject,
+    FeedbackType,
+    ListProjects,
+    Project,
+)
 from shared.errors import Conflict, NotFound
 
 _NOT_DELETED = {"deleted_at": None}

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from shared import mongo
-from shared.contracts.routing import Redirect, Target
+from shared.contracts.generation.routing import Redirect, Target
 
 
 def _redirect(document: mongo.Document) -> Redirect:

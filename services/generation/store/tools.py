@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pymongo.errors import DuplicateKeyError
 
 from shared import mongo
+from shared.contracts.generation.tools import TOOL_SETTINGS, ToolSettings
 from shared.contracts.logs import Page
-from shared.contracts.tools import TOOL_SETTINGS, ToolSettings
 from shared.errors import Conflict
 
 

@@ -12,8 +12,8 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
 from shared import mongo
+from shared.contracts.generation.projects import Config, ConfigVersion, ModelConfig
 from shared.contracts.logs import Page
-from shared.contracts.projects import Config, ConfigVersion, ModelConfig
 from shared.errors import NotFound
 
 _CONFIG: TypeAdapter[Config] = TypeAdapter(Config)

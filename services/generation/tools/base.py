@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from pydantic_core import from_json
 
 from services.generation.http.guarded_client import GuardedClient, HttpResponse
-from shared.contracts.tools import ToolSettings
+from shared.contracts.generation.tools import ToolSettings
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, UpstreamFailed
 
 S = TypeVar("S", bound=ToolSettings)

@@ -3,7 +3,7 @@
 from urllib.parse import urlencode, urlsplit
 
 from services.generation.tools.base import Invocation, ToolKind, ToolServices, check_status
-from shared.contracts.tools import GetApi
+from shared.contracts.generation.tools import GetApi
 
 
 def _parameters(settings: GetApi) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from services.generation.tools.base import Invocation, ToolKind, ToolServices, parse_errors, parse_json_object
-from shared.contracts.tools import Google
+from shared.contracts.generation.tools import Google
 
 _SERVICE = "SerpAPI"
 _ANSWER_FIELDS = ("answer", "result", "snippet", "price", "temperature", "definition")

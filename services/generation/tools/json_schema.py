@@ -1,7 +1,7 @@
 """`json_schema` (behaviour.md §14.3): a function that configs link to and models call; the API's caller runs it."""
 
 from services.generation.tools.base import ToolKind
-from shared.contracts.tools import JsonSchema
+from shared.contracts.generation.tools import JsonSchema
 
 
 def _parameters(settings: JsonSchema) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ and what Pinecone's own client 10.2.0 sends and reads (2026-11)
 from typing import Any
 
 from services.generation.tools.base import Invocation, ToolKind, ToolServices, parse_errors, parse_json_object
-from shared.contracts.tools import Pinecone
+from shared.contracts.generation.tools import Pinecone
 from shared.errors import Invalid, UpstreamFailed
 
 _MAX_TOP_K = 100

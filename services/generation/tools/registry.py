@@ -4,7 +4,7 @@ from typing import Any
 
 from services.generation.tools import get_api, google, json_schema, pinecone, snippet
 from services.generation.tools.base import ToolKind
-from shared.contracts.tools import ToolSettings
+from shared.contracts.generation.tools import ToolSettings
 
 KINDS: dict[str, ToolKind[Any]] = {
     "snippet": snippet.KIND,

@@ -15,7 +15,7 @@ from shared import telemetry
 from shared.bus import Bus
 from shared.cache import Cache
 from shared.contracts.chat import InlineTool, LinkedTool, ToolResult
-from shared.contracts.tools import CreateTool, DeleteTool, JsonSchema, ToolChanged, UpdateTool
+from shared.contracts.generation.tools import CreateTool, DeleteTool, JsonSchema, ToolChanged, UpdateTool
 from shared.encryption import SecretBox
 from shared.errors import Invalid, NotFound, Problem
 

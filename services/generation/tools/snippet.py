@@ -1,7 +1,7 @@
 """`snippet` (behaviour.md §14.2): returns the passage of a key."""
 
 from services.generation.tools.base import Invocation, ToolKind, ToolServices
-from shared.contracts.tools import Snippet
+from shared.contracts.generation.tools import Snippet
 from shared.errors import Invalid
 
 

@@ -15,7 +15,7 @@ from services.generation.providers.registry import PROVIDER_SPECS, ProviderSpec
 from services.generation.providers.requests import Providers
 from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from tests.fake_servers import anthropic as fake_anthropic
 from tests.fake_servers import bedrock as fake_bedrock
 from tests.fake_servers import cohere as fake_cohere

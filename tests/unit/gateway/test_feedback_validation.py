@@ -9,8 +9,8 @@ from services.gateway.feedback_validation import MAX_ARRIVAL_SECONDS, may_still_
 from services.gateway.project_cache import ProjectCache
 from services.gateway.schemas.feedback import feedback_responses
 from shared import ids
+from shared.contracts.generation.projects import STANDARD_FEEDBACK, FeedbackType
 from shared.contracts.logs import Feedback, FeedbackGiven, FeedbackOfLogs, LogFeedback
-from shared.contracts.projects import STANDARD_FEEDBACK, FeedbackType
 from shared.errors import Invalid
 from tests.unit.logging.builders import START, feedback
 

@@ -11,9 +11,7 @@ from services.gateway.project_cache import ProjectCache
 from services.gateway.settings import Settings
 from shared.bus import Bus
 from shared.contracts.chat import LinkedTool
-from shared.contracts.message import Request
-from shared.contracts.principal import Principal
-from shared.contracts.projects import (
+from shared.contracts.generation.projects import (
     ConfigVersion,
     GetVersions,
     ModelConfig,
@@ -24,7 +22,9 @@ from shared.contracts.projects import (
     Resolved,
     Versions,
 )
-from shared.contracts.tools import GetTools, JsonSchema, Tool, Tools
+from shared.contracts.generation.tools import GetTools, JsonSchema, Tool, Tools
+from shared.contracts.message import Request
+from shared.contracts.principal import Principal
 from shared.errors import Internal, Problem, TooLarge, Unavailable
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)

@@ -11,9 +11,9 @@ from services.gateway.schemas.logs import LogRequest
 from services.gateway.session_inheritance import get_session_of_log, inherit_sessions
 from shared import ids
 from shared.bus import Bus
+from shared.contracts.generation.projects import ConfigVersion, ModelConfig, Project, Resolved
 from shared.contracts.logs import GetSessionsOfLogs, LogRecord, SessionsOfLogs
 from shared.contracts.principal import Principal
-from shared.contracts.projects import ConfigVersion, ModelConfig, Project, Resolved
 from shared.errors import Unavailable
 from tests.unit.logging.builders import START, log
 

@@ -4,7 +4,7 @@ import pytest
 
 from services.gateway.schemas.generation_responses import MAX_REPEATED_TOOL_CALLS_BYTES, stream_event
 from shared.contracts.chat import FunctionCall, ToolCall
-from shared.contracts.generations import Chunk, Sample
+from shared.contracts.generation.generations import Chunk, Sample
 
 
 def chunk(**fields: object) -> Chunk:

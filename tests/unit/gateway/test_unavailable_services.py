@@ -12,11 +12,8 @@ from services.gateway.routes import configs, projects
 from services.gateway.schemas.configs import ProjectModelConfigRequest
 from services.gateway.schemas.projects import CreateProjectRequest, UpdateProjectRequest
 from shared.contracts.access import ListMembers, Member, Members
-from shared.contracts.deployments import Undeploy
-from shared.contracts.logs import GetConfigUse, GetUses
-from shared.contracts.message import Done
-from shared.contracts.principal import Principal
-from shared.contracts.projects import (
+from shared.contracts.generation.deployments import Undeploy
+from shared.contracts.generation.projects import (
     ConfigVersion,
     CreateProject,
     GetProject,
@@ -26,6 +23,9 @@ from shared.contracts.projects import (
     Resolved,
     UpdateProject,
 )
+from shared.contracts.logs import GetConfigUse, GetUses
+from shared.contracts.message import Done
+from shared.contracts.principal import Principal
 from shared.errors import Unavailable
 
 NOW = datetime(2024, 5, 20, tzinfo=UTC)

@@ -9,7 +9,7 @@ import pytest
 
 from services.generation.log_writer import LogWriter
 from shared.bus import Bus
-from shared.contracts.generations import GenerationFailed
+from shared.contracts.generation.generations import GenerationFailed
 from shared.contracts.logs import LogRecord, ProjectDeleted
 from shared.errors import Unavailable
 

@@ -1,9 +1,7 @@
 """Messages: who answers them, that they are explained, and that what was once sent can still be read."""
 
-import importlib
 import inspect
 import json
-import pkgutil
 from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
@@ -11,12 +9,12 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from shared import contracts
 from shared.contracts.access import Authenticate, CreateKey, ListKeys, NewKey
 from shared.contracts.health import GetHealth, Health, health_of
 from shared.contracts.logs import INTAKE, Intake
 from shared.contracts.message import Command, Envelope, Event, Job, Query, Request, SystemQuery
 from shared.contracts.principal import Actor, Principal
+from tests.contract_modules import contract_modules
 
 PRINCIPAL = Principal(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
 GOLDEN = Path(__file__).parent / "golden"
@@ -27,12 +25,12 @@ _KINDS = (Query, SystemQuery, Command, Job, Event)
 def _classes() -> dict[str, type[BaseModel]]:
     """Every message class that is sent: not the four kinds, and not what others inherit from."""
     found: dict[str, type[BaseModel]] = {}
-    for info in pkgutil.iter_modules(contracts.__path__):
-        module = importlib.import_module(f"shared.contracts.{info.name}")
+    for module in contract_modules():
+        stem = module.__name__.rpartition(".")[2]
         for name, cls in vars(module).items():
             own = inspect.isclass(cls) and cls.__module__ == module.__name__ and "[" not in name
-            if own and info.name != "message" and issubclass(cls, _KINDS) and not cls.__dict__.get("__abstract__"):
-                found[f"{info.name}.{name}"] = cls
+            if own and stem != "message" and issubclass(cls, _KINDS) and not cls.__dict__.get("__abstract__"):
+                found[f"{stem}.{name}"] = cls
     return {name: cls for name, cls in found.items() if cls is GetHealth or _is_sent(cls)}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
 from services.generation.models.request import ModelRequest
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid
 
 ENDPOINT_VARIABLE = "AZURE_OPENAI_ENDPOINT"

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.generation.models.request import Json
 from services.generation.providers.base import StubResponse
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid
 
 BASE_URL = "http://mock.everloop"

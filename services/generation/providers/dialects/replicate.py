@@ -25,7 +25,7 @@ from services.generation.providers import errors
 from services.generation.providers.base import FollowUp, PreparedRequest
 from services.generation.providers.transport.stream_framing import lines
 from shared.contracts.chat import ChatMessage, Text, Usage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid
 
 _ALIASES = {"llama70b-v2": "meta/llama-2-70b-chat"}

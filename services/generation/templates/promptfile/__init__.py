@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from services.generation.templates.promptfile import header, messages
 from services.generation.templates.promptfile.header import line_error
 from services.generation.templates.promptfile.texts import WHITESPACE
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid
 
 MAX_CHARACTERS = 8_000_000

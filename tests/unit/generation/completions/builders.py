@@ -14,8 +14,8 @@ from services.generation.providers.base import PreparedRequest
 from services.generation.providers.requests import Providers
 from services.generation.providers.resilience.dispatch import CallProgress, Dispatch
 from shared.contracts.chat import ChatMessage, Usage
-from shared.contracts.generations import Chat
-from shared.contracts.projects import ConfigVersion, ModelConfig, Project, ProjectRef, Resolved
+from shared.contracts.generation.generations import Chat
+from shared.contracts.generation.projects import ConfigVersion, ModelConfig, Project, ProjectRef, Resolved
 from shared.errors import Problem
 
 MESSAGES = [ChatMessage(role="user", content="tiktoken is great!")]

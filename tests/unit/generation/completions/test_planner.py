@@ -15,7 +15,7 @@ from services.generation.providers.base import PreparedRequest
 from services.generation.providers.requests import Providers
 from shared.blobs import TOKEN, Blobs, Filled
 from shared.contracts.chat import ChatMessage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid, Problem, Unauthenticated, UpstreamFailed
 from tests.unit.generation.completions.builders import PIXEL, ScriptedWeb, StoredContents
 

@@ -13,7 +13,7 @@ from services.generation.completions.remote_images import RemoteImages
 from services.generation.models.request import ModelRequest
 from services.generation.providers.requests import Providers
 from shared.contracts.chat import ChatMessage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid, Problem, TooLarge, Unauthenticated, UpstreamFailed
 from tests.unit.generation.completions.builders import MIB, PIXEL, ScriptedWeb, StoredContents
 

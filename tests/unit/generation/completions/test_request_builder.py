@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from services.generation.completions import request_builder
-from shared.contracts.generations import Chat, Complete
-from shared.contracts.projects import ModelConfig, ProjectRef, ToolConfig
+from shared.contracts.generation.generations import Chat, Complete
+from shared.contracts.generation.projects import ModelConfig, ProjectRef, ToolConfig
 from shared.errors import Invalid
 
 COMMON: dict[str, Any] = {"organisation": "tm_1", "project": ProjectRef(name="p"), "log_ids": ["data_1"]}

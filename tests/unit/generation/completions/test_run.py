@@ -9,8 +9,8 @@ from services.generation.completions.run import GenerationRun
 from services.generation.models.request import Choice, ModelResponse, ResponseDelta
 from services.generation.providers import errors
 from shared.contracts.chat import ChatMessage
-from shared.contracts.generations import Complete
-from shared.contracts.projects import ProjectRef
+from shared.contracts.generation.generations import Complete
+from shared.contracts.generation.projects import ProjectRef
 from shared.errors import Invalid, Unavailable
 from tests.unit.generation.completions.builders import MESSAGES, generation_run, prepared_request, response, sent_call
 

@@ -12,7 +12,7 @@ from services.generation.completions.sampling import Sampler
 from services.generation.models.request import Choice, ModelResponse, ResponseDelta
 from services.generation.providers import errors
 from services.generation.providers.base import PreparedRequest
-from shared.contracts.generations import Chunk
+from shared.contracts.generation.generations import Chunk
 from shared.errors import Invalid, RateLimited, Unavailable
 from tests.unit.generation.completions.builders import (
     ScriptedDispatch,

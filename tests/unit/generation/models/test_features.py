@@ -8,7 +8,7 @@ import pytest
 from services.generation.models.features import Feature, check_features, required_features, validate_request
 from services.generation.models.request import ModelRequest
 from shared.contracts.chat import ChatMessage, FunctionChoice, ResponseFormat
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid
 
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}

@@ -7,7 +7,7 @@ import pytest
 from services.generation.models import check_model_supports, count_remaining_output_tokens, tokens
 from services.generation.models.request import ModelRequest
 from shared.contracts.chat import ChatMessage, ResponseFormat
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid
 
 PICTURE = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": "https://x/y.png"}}]

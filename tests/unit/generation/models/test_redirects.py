@@ -7,9 +7,9 @@ import pytest
 
 from services.generation.models.redirects import MAX_FALLBACKS, ModelRedirects, validate
 from services.generation.store import RedirectStore
+from shared.contracts.generation.projects import ModelConfig
+from shared.contracts.generation.routing import Redirect, SetRedirect, Target
 from shared.contracts.principal import Principal
-from shared.contracts.projects import ModelConfig
-from shared.contracts.routing import Redirect, SetRedirect, Target
 from shared.errors import Invalid, NotFound
 
 NOW = datetime(2024, 5, 20, tzinfo=UTC)

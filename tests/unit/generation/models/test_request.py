@@ -18,7 +18,7 @@ from services.generation.models.request import (
     usage_from_counts,
 )
 from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, ToolCall, Usage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid
 
 

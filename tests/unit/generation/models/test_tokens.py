@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from services.generation.models import tokens
 from services.generation.models.request import Choice, ModelRequest
 from shared.contracts.chat import ChatMessage, FunctionCall, ToolCall
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 
 COOKBOOK = [
     {

@@ -10,7 +10,7 @@ from services.generation.deps import Deps
 from services.generation.handlers.environments import delete_environment
 from services.generation.projects.environments import EnvironmentSet, initial_set
 from services.generation.store import DeploymentTarget
-from shared.contracts.deployments import DeleteEnvironment
+from shared.contracts.generation.deployments import DeleteEnvironment
 from shared.errors import Conflict, NotFound
 
 COMMAND = DeleteEnvironment(organisation="tm_1", id="env_1")

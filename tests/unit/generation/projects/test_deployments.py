@@ -8,8 +8,8 @@ from services.generation.projects.deployments import Deployer
 from services.generation.projects.invalidation import Invalidation
 from services.generation.store import DeploymentStore, DeploymentTarget
 from services.generation.store.deployments import NEVER_DEPLOYED, LatestDeployment
+from shared.contracts.generation.projects import ProjectChanged
 from shared.contracts.principal import Actor
-from shared.contracts.projects import ProjectChanged
 from shared.errors import Unavailable
 
 TARGET = DeploymentTarget("tm_1", "pr_1", "env_1")

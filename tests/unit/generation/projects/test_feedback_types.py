@@ -3,7 +3,7 @@
 import pytest
 
 from services.generation.projects.feedback_types import merge_definitions
-from shared.contracts.projects import STANDARD_FEEDBACK, FeedbackLabel, FeedbackType
+from shared.contracts.generation.projects import STANDARD_FEEDBACK, FeedbackLabel, FeedbackType
 from shared.errors import Invalid
 
 

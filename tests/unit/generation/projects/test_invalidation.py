@@ -7,7 +7,7 @@ import pytest
 
 from services.generation.projects.invalidation import Invalidation
 from shared.bus import Bus
-from shared.contracts.projects import ProjectChanged
+from shared.contracts.generation.projects import ProjectChanged
 from shared.errors import Unavailable
 
 CHANGE = ProjectChanged(organisation="tm_1", project_id="pr_1", what="renamed")

@@ -14,8 +14,8 @@ from services.generation.projects.project_cache import ProjectCache
 from services.generation.projects.versions import version_id
 from services.generation.store import DeploymentTarget, StoredProject, Stores
 from services.generation.store.deployments import NEVER_DEPLOYED, LatestDeployment
+from shared.contracts.generation.projects import Config, ConfigVersion, ModelConfig, Project, ProjectChanged, ProjectRef
 from shared.contracts.principal import Actor
-from shared.contracts.projects import Config, ConfigVersion, ModelConfig, Project, ProjectChanged, ProjectRef
 from shared.errors import Invalid, NotFound
 
 NOW = datetime(2024, 5, 20, tzinfo=UTC)

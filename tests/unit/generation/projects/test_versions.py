@@ -10,7 +10,7 @@ from pydantic_core import from_json, to_json
 
 from services.generation.projects.versions import version_id
 from shared import ids
-from shared.contracts.projects import Config
+from shared.contracts.generation.projects import Config
 
 CONFIG: TypeAdapter[Config] = TypeAdapter(Config)
 SYSTEM = {"role": "system", "content": "Be dry."}

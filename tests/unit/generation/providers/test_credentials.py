@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from services.generation.providers.credentials import Credentials
 from services.generation.store import CredentialStore
-from shared.contracts.credentials import ProviderKey
+from shared.contracts.generation.credentials import ProviderKey
 from shared.encryption import SecretBox
 from shared.errors import Internal, NotFound
 

@@ -7,7 +7,7 @@ import pytest
 from services.generation.models.request import ModelRequest
 from services.generation.providers.requests import LOCAL_MODEL, Providers
 from shared.contracts.chat import ChatMessage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid
 
 PROVIDERS = Providers({"OPENAI_API_KEY": "sk-own"}, "http://127.0.0.1:9/v1")

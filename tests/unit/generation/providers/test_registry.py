@@ -10,7 +10,7 @@ from services.generation.providers.registry import PROVIDER_SPECS, compatible_sp
 from services.generation.providers.requests import LOCAL_MODEL, Providers
 from services.generation.settings import CompatibleProvider
 from shared.contracts.chat import ChatMessage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid, Unauthenticated
 
 ENVIRONMENT = {"OPENAI_API_KEY": "sk-own", "GROQ_API_KEY": "", "OPENAI_BASE_URL": "http://proxy/v1/"}

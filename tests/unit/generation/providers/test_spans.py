@@ -10,7 +10,7 @@ from services.generation.providers import spans
 from services.generation.providers.requests import Providers
 from shared import telemetry
 from shared.contracts.chat import ChatMessage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 
 
 @pytest.mark.parametrize(

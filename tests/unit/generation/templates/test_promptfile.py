@@ -20,7 +20,7 @@ from shared.contracts.chat import (
     Text,
     ToolCall,
 )
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid
 
 PIECES = [

@@ -9,8 +9,8 @@ from services.generation.http.guarded_client import HttpResponse
 from services.generation.tools import google, pinecone
 from services.generation.tools.base import Invocation, ToolServices, check_status, parse_json_object
 from services.generation.tools.registry import KINDS, signature
-from shared.contracts import tools
-from shared.contracts.tools import TOOL_SETTINGS, ToolSettings
+from shared.contracts.generation import tools
+from shared.contracts.generation.tools import TOOL_SETTINGS, ToolSettings
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, UpstreamFailed
 
 NOWHERE = typing.cast("ToolServices", None)

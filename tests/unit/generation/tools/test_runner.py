@@ -19,8 +19,8 @@ from services.generation.tools.runner import ToolRunner
 from shared import telemetry
 from shared.bus import Bus
 from shared.contracts.chat import InlineTool, LinkedTool, ToolResult
+from shared.contracts.generation.tools import TOOL_SETTINGS, ToolChanged, UpdateTool
 from shared.contracts.principal import Principal
-from shared.contracts.tools import TOOL_SETTINGS, ToolChanged, UpdateTool
 from shared.encryption import SecretBox
 from shared.errors import Invalid, RateLimited, Unavailable, UpstreamFailed
 

@@ -11,7 +11,7 @@ from services.generation.models.request import ModelRequest, ResponseDelta, Stre
 from services.generation.providers.dialects import anthropic
 from services.generation.providers.requests import Providers
 from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, ResponseFormat, Usage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid
 
 IMAGE = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}

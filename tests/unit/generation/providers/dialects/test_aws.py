@@ -15,7 +15,7 @@ from services.generation.providers.base import PreparedRequest
 from services.generation.providers.dialects import aws
 from services.generation.providers.requests import Providers
 from shared.contracts.chat import ChatMessage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from tests.fake_servers.bedrock import event, exception, framed
 
 PAIR = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "se/cr+et"}

@@ -7,7 +7,7 @@ import pytest
 from services.generation.models.request import ModelRequest
 from services.generation.providers.requests import Providers
 from shared.contracts.chat import ChatMessage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid, Unauthenticated
 
 OWN = {"AZURE_OPENAI_ENDPOINT": "https://own.openai.azure.com/", "AZURE_OPENAI_API_KEY": "own-key"}

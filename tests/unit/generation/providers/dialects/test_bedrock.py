@@ -11,7 +11,7 @@ from services.generation.models.request import ModelRequest, ResponseDelta, Stre
 from services.generation.providers.dialects import bedrock
 from services.generation.providers.requests import Providers
 from shared.contracts.chat import ChatMessage, ResponseFormat, Usage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid, Unauthenticated
 
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}

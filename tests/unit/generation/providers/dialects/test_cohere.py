@@ -10,7 +10,7 @@ from services.generation.models.request import Choice, ModelRequest, ResponseDel
 from services.generation.providers import errors
 from services.generation.providers.dialects import cohere
 from shared.contracts.chat import ChatMessage, FinishReason, FunctionChoice, FunctionName, Usage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid, UpstreamFailed
 
 USER = {"role": "user", "content": "hi"}

@@ -11,7 +11,7 @@ from services.generation.models.request import Choice, ModelRequest, ResponseDel
 from services.generation.providers import errors
 from services.generation.providers.dialects import gemini
 from shared.contracts.chat import ChatMessage, FinishReason, ToolCall, Usage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid, Problem, UpstreamFailed
 
 USER = {"role": "user", "content": "hi"}

@@ -9,7 +9,7 @@ from services.generation.models.request import ModelRequest
 from services.generation.providers.base import StubResponse
 from services.generation.providers.dialects import mock, openai
 from shared.contracts.chat import ChatMessage, ResponseFormat
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from services.generation.models.request import ModelRequest, ResponseDelta, StreamAccumulator, ToolCallPart
 from services.generation.providers.dialects import openai
 from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, ResponseFormat, Usage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 
 USER = ChatMessage(role="user", content="hi")
 

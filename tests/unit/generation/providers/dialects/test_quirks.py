@@ -7,7 +7,7 @@ import pytest
 from services.generation.models.request import Json, ModelRequest
 from services.generation.providers.dialects import openai, quirks
 from shared.contracts.chat import ChatMessage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 
 SAMPLING = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
 

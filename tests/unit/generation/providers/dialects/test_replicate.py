@@ -14,7 +14,7 @@ from services.generation.providers.dialects import replicate
 from services.generation.providers.requests import Providers
 from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage, Usage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid, UpstreamFailed
 
 MODEL = "meta/meta-llama-3-70b-instruct"

@@ -10,7 +10,7 @@ from services.generation.providers.base import PreparedRequest, StubResponse
 from services.generation.providers.requests import Providers
 from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage
-from shared.contracts.projects import ModelConfig
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid, Problem, Unavailable, UpstreamFailed
 
 ADDRESS = "http://inside.test"

@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from shared.contracts.generation.projects import Provider
 from shared.contracts.message import Command, Done, Event, Query
-from shared.contracts.projects import Provider
 from shared.contracts.value import Value
 
 

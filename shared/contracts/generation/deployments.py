@@ -6,10 +6,10 @@ from typing import ClassVar
 from pydantic import Field
 
 from shared import ids
+from shared.contracts.generation.projects import ConfigVersion, Project
 from shared.contracts.logs import Page
 from shared.contracts.message import Command, Done, Query
 from shared.contracts.principal import Actor
-from shared.contracts.projects import ConfigVersion, Project
 from shared.contracts.value import Value
 
 

@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
+from shared.contracts.generation.projects import ModelConfig
 from shared.contracts.message import Query, SystemQuery
-from shared.contracts.projects import ModelConfig
 from shared.contracts.value import Value
 
 

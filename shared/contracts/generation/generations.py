@@ -5,8 +5,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from shared.contracts.chat import ChatMessage, FinishReason, ResponseFormat, ToolCall, ToolChoice, ToolResult, Usage
+from shared.contracts.generation.projects import ModelConfig, ProjectRef
 from shared.contracts.message import Command, Event
-from shared.contracts.projects import ModelConfig, ProjectRef
 from shared.contracts.value import Value
 
 

@@ -3,8 +3,8 @@
 from datetime import date
 from typing import ClassVar, Literal
 
+from shared.contracts.generation.projects import Provider
 from shared.contracts.message import SystemQuery
-from shared.contracts.projects import Provider
 from shared.contracts.value import Value
 
 
