@@ -6,7 +6,7 @@ from typing import Any
 
 from pymongo import ASCENDING, DESCENDING
 
-from services.logging.filters import json_literal_pattern, literal_pattern
+from services.logging.search_patterns import json_literal_pattern, literal_pattern
 from shared.contracts.logs import SearchLogs, Sort
 from shared.mongo import Document
 
