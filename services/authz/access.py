@@ -1,4 +1,4 @@
-"""What a principal may do at this moment, by the roles that are stored now."""
+"""Authorizes changes of access by the roles stored now, not by those the gateway cached."""
 
 from typing import NamedTuple
 
@@ -8,29 +8,30 @@ from shared.errors import Denied
 from shared.permissions import ROLES, Permission, authorize
 
 
-def lower(one: Role, other: Role) -> Role:
+def lower_role(one: Role, other: Role) -> Role:
     """Return the role that may do less."""
     return max(one, other, key=ROLES.index)
 
 
 class CurrentMember(NamedTuple):
-    """The member behind a principal."""
+    """The member behind a principal, with the role in effect."""
 
     user_id: str
     role: Role
-    """The one the principal has at this moment."""
+    """The lower of the principal's role (its key's) and the member's stored role."""
 
 
 def authorize_now(principal: Principal | None, organisation: Organisation, permission: Permission) -> CurrentMember:
-    """Return who acts, with the role of this moment. Raises Denied if that role lacks the permission.
+    """Return the member who acts, with the role in effect now.
 
-    The sender may have authenticated it half a minute ago; what changes access is decided on what is stored now.
+    Raises Denied if that role lacks the permission, or the principal is no member of the organisation. The principal in
+    a command may have been cached for half a minute, so its role is compared with the stored one.
     """
     if principal is None or principal.user_id is None or principal.role is None:
         raise Denied("Only a member of the organisation may do this.")
     stored = organisation.roles.get(principal.user_id)
     if stored is None or principal.organisation != organisation.id:
         raise Denied("You are not a member of this organisation.")
-    role = lower(principal.role, stored)
+    role = lower_role(principal.role, stored)
     authorize(principal.model_copy(update={"role": role}), permission)
     return CurrentMember(principal.user_id, role)

@@ -32,7 +32,7 @@ class BootstrapFile(BaseModel):
     """`hl_` and at least 32 characters: it is stored as a fast hash, so it must not be guessable."""
 
 
-async def first_organisation(path: Path | None, store: Store) -> None:
+async def create_first_organisation(path: Path | None, store: Store) -> None:
     """Create the first organisation if there is none. Replicas may do this at once, or one again after a crash.
 
     Raises ValueError if the file is needed and not valid.
@@ -42,7 +42,7 @@ async def first_organisation(path: Path | None, store: Store) -> None:
     elif path is None:
         logger.warning("there is no organisation, and EVERLOOP_BOOTSTRAP_FILE names no file to make one from")
     else:
-        await _create_organisation(await asyncio.to_thread(read_bootstrap_file, path), store)
+        await _insert_organisation(await asyncio.to_thread(read_bootstrap_file, path), store)
 
 
 def read_bootstrap_file(path: Path) -> BootstrapFile:
@@ -59,7 +59,7 @@ def read_bootstrap_file(path: Path) -> BootstrapFile:
         ) from None
 
 
-async def _create_organisation(content: BootstrapFile, store: Store) -> None:
+async def _insert_organisation(content: BootstrapFile, store: Store) -> None:
     installation_id = await store.get_installation_id()
     user_id = ids.derive("usr", installation_id, "first")
     organisation = Organisation(ids.derive("tm", installation_id, "first"), roles={user_id: "Admin"}, revision=1)
@@ -67,8 +67,8 @@ async def _create_organisation(content: BootstrapFile, store: Store) -> None:
         id=ids.derive("key", installation_id, "first"),
         organisation=organisation.id,
         name=KEY_NAME,
-        hash=keys.hash_of(content.api_key),
-        tail=keys.tail_of(content.api_key),
+        hash=keys.hash_secret(content.api_key),
+        tail=keys.secret_tail(content.api_key),
         role="Admin",
         creator_id=user_id,
         created_at=datetime.now(UTC),
@@ -87,7 +87,7 @@ async def _warn_if_key_is_inactive(path: Path | None, store: Store) -> None:
     except ValueError as error:
         logger.warning("%s", error)
         return
-    if not await store.is_key_active(keys.hash_of(content.api_key)):
+    if not await store.is_key_active(keys.hash_secret(content.api_key)):
         logger.warning(
             "the API key in %s opens nothing: it was revoked, or the file was changed after the first start; "
             "the organisation stays as it is",

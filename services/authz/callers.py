@@ -29,19 +29,19 @@ class CallerCache:
             stale_seconds=math.inf,
         )
 
-    async def listen(self, bus: Bus) -> None:
+    async def subscribe(self, bus: Bus) -> None:
         """Subscribe to `AccessChanged` of other replicas; a reconnect drops everything, since events may be missed."""
         await bus.subscribe(AccessChanged, self._on_access_changed)
 
-    async def who(self, key_hash: str) -> Principal:
+    async def get_principal(self, key_hash: str) -> Principal:
         """Return the principal behind a key's hash.
 
         Raises Unauthenticated if there is none, with one message for unknown and revoked keys.
         """
         return await self._cache.get(key_hash, lambda: self._find(key_hash))
 
-    def forget(self, organisation: str) -> None:
-        """Drop the organisation's principals, after a change of its keys or roles."""
+    def invalidate(self, organisation: str) -> None:
+        """Drop the cached principals of an organisation, after a change of its keys or roles."""
         self._cache.invalidate(organisation)
 
     async def _find(self, key_hash: str) -> Principal:

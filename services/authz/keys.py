@@ -10,7 +10,7 @@ import string
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.authz.access import lower
+from services.authz.access import lower_role
 from shared.contracts.principal import Role
 from shared.errors import Invalid
 
@@ -39,22 +39,22 @@ class StoredKey:
     revoked_at: datetime | None = None
 
 
-def mint() -> str:
+def generate_secret() -> str:
     """Return a new secret: `hl_` and 48 random letters and digits."""
     return "hl_" + "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))
 
 
-def hash_of(secret: str) -> str:
+def hash_secret(secret: str) -> str:
     """Return the sha256 of a secret, hex, by which keys are stored and looked up."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def tail_of(secret: str) -> str:
+def secret_tail(secret: str) -> str:
     """Return the last 4 characters of a secret, which listings show so that people can tell their keys apart."""
     return secret[-_TAIL_LENGTH:]
 
 
-def named(name: str) -> str:
+def validate_name(name: str) -> str:
     """Return `name` without surrounding white space. Raises Invalid if it is empty or longer than 100 characters."""
     stripped = name.strip()
     if not 0 < len(stripped) <= _MAX_NAME_LENGTH:
@@ -62,6 +62,6 @@ def named(name: str) -> str:
     return stripped
 
 
-def role_for(requested: Role | None, creator: Role) -> Role:
+def role_of_new_key(requested: Role | None, creator: Role) -> Role:
     """Return the role of a new key: the requested one, by default Developer, but no higher than the creator's."""
-    return lower(requested or "Developer", creator)
+    return lower_role(requested or "Developer", creator)

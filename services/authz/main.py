@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from services.authz.bootstrap import first_organisation
+from services.authz.bootstrap import create_first_organisation
 from services.authz.callers import CallerCache
 from services.authz.deps import Deps
 from services.authz.handlers import access, keys, members
@@ -23,9 +23,9 @@ async def build(settings: Settings, bus: Bus) -> AsyncIterator[dict[str, Probe]]
     database = mongo.connect(settings, bus.service)
     store = Store(database)
     await mongo.retry_until_available(store.prepare)
-    await mongo.retry_until_available(partial(first_organisation, settings.bootstrap_file, store))
-    callers = CallerCache(store.find_caller, settings)
-    await callers.listen(bus)
+    await mongo.retry_until_available(partial(create_first_organisation, settings.bootstrap_file, store))
+    callers = CallerCache(store.find_principal, settings)
+    await callers.subscribe(bus)
     deps = Deps(bus=bus, store=store, callers=callers)
     for router in _ROUTERS:
         router.attach(bus, deps)

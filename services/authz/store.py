@@ -12,7 +12,7 @@ from typing import Any
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
-from services.authz.access import lower
+from services.authz.access import lower_role
 from services.authz.keys import StoredKey
 from services.authz.organisations import Organisation
 from shared import ids
@@ -48,7 +48,7 @@ class Store:
             partialFilterExpression={"revoked_at": {"$type": "null"}},
         )
 
-    async def find_caller(self, key_hash: str) -> Principal | None:
+    async def find_principal(self, key_hash: str) -> Principal | None:
         """Return the principal behind a key; None if it is unknown or revoked, or its creator is no longer a member."""
         key = await self._keys.find_one({"hash": key_hash, "revoked_at": None})
         if key is None:
@@ -61,14 +61,14 @@ class Store:
             return None
         return Principal(
             organisation=key["organisation"],
-            role=lower(key["role"], organisation["members"][0]["role"]),
+            role=lower_role(key["role"], organisation["members"][0]["role"]),
             key_id=key["_id"],
             user_id=key["creator_id"],
             email=user["email"],
         )
 
     async def get_organisation(self, organisation: str) -> Organisation:
-        """Return an organisation. Raises NotFound."""
+        """Return an organisation. Raises NotFound if there is none with this id."""
         document = await self._organisations.find_one({"_id": organisation})
         if document is None:
             raise NotFound("There is no such organisation.")
@@ -78,8 +78,8 @@ class Store:
             revision=document["revision"],
         )
 
-    async def save_role(self, organisation: Organisation, user_id: str) -> bool:
-        """Save a member's new role; return False if the stored organisation is not of the revision before this one."""
+    async def update_role(self, organisation: Organisation, user_id: str) -> bool:
+        """Set a member's role; return False without a change unless the stored revision is the one before this one."""
         result = await self._organisations.update_one(
             {"_id": organisation.id, "revision": organisation.revision - 1, "members.user_id": user_id},
             {"$set": {"members.$.role": organisation.roles[user_id], "revision": organisation.revision}},
@@ -91,8 +91,8 @@ class Store:
         cursor = self._users.find({"_id": {"$in": list(user_ids)}}, {"email": 1})
         return {user["_id"]: user["email"] async for user in cursor}
 
-    async def get_members(self, organisation: str) -> list[Member]:
-        """Return the members of an organisation in the order of their email addresses. Raises NotFound."""
+    async def list_members(self, organisation: str) -> list[Member]:
+        """Return the members of an organisation by email address. Raises NotFound if there is no such organisation."""
         roles = (await self.get_organisation(organisation)).roles
         cursor = self._users.find({"_id": {"$in": list(roles)}}, {"email": 1, "full_name": 1}).sort("email", ASCENDING)
         return [
@@ -100,8 +100,11 @@ class Store:
             async for user in cursor
         ]
 
-    async def save_key(self, key: StoredKey) -> None:
-        """Store a key, or a new secret of one with its id, creator and name. Raises Conflict if the name is taken."""
+    async def upsert_key(self, key: StoredKey) -> None:
+        """Insert a key, or replace the secret of the one with the same id, creator and name.
+
+        Raises Conflict if another key that is not revoked has the name.
+        """
         document = _key_document(key)
         repeat = {name: document[name] for name in ("_id", "organisation", "creator_id", "name", "revoked_at")}
         try:
@@ -115,7 +118,7 @@ class Store:
         return [_stored_key(document) async for document in cursor]
 
     async def revoke_key(self, organisation: str, key_id: str, at: datetime) -> None:
-        """Set the time of revocation; a key that is revoked keeps its time. Raises NotFound."""
+        """Set the time of revocation; a revoked key keeps its time. Raises NotFound if there is no such key."""
         result = await self._keys.update_one(
             {"_id": key_id, "organisation": organisation}, [{"$set": {"revoked_at": {"$ifNull": ["$revoked_at", at]}}}]
         )
@@ -144,9 +147,9 @@ class Store:
     async def insert_first_organisation(
         self, organisation: Organisation, key: StoredKey, email: str, password_hash: str
     ) -> None:
-        """Insert the first organisation, its Admin and their key. The organisation comes last: if it exists, all does.
+        """Upsert the first Admin and their key, then the organisation: if that exists, so do they.
 
-        Ids are derived, so replicas that do this at once, or one that was killed and does it again, write the same.
+        Ids are derived, so replicas that start at once, or one that was killed and starts again, write the same.
         """
         user = {"email": email, "password_hash": password_hash}
         await _upsert(self._users, key.creator_id, user, {"created_at": key.created_at})

@@ -64,7 +64,7 @@ class Servers:
             "url": "http://127.0.0.1:8000",
             "email": "Ada@Example.org",
             "password": "correct horse",
-            "api_key": keys.mint(),
+            "api_key": keys.generate_secret(),
         }
         path.write_text(json.dumps(content | changes))
         return path
@@ -100,14 +100,14 @@ async def running_authz(servers: Servers, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 async def admin(running_authz: Servers) -> "Admin":
-    user_id, secret = ids.mint("usr"), keys.mint()
+    user_id, secret = ids.mint("usr"), keys.generate_secret()
     organisation = Organisation(ids.mint("tm"), roles={user_id: "Admin"}, revision=1)
     key = keys.StoredKey(
         id=ids.mint("key"),
         organisation=organisation.id,
         name="First key",
-        hash=keys.hash_of(secret),
-        tail=keys.tail_of(secret),
+        hash=keys.hash_secret(secret),
+        tail=keys.secret_tail(secret),
         role="Admin",
         creator_id=user_id,
         created_at=datetime.now(UTC),
@@ -153,7 +153,7 @@ class Admin:
 
 
 async def authenticate(bus: Bus, secret: str) -> Principal:
-    return await bus.request(Authenticate(key_hash=keys.hash_of(secret)))
+    return await bus.request(Authenticate(key_hash=keys.hash_secret(secret)))
 
 
 async def test_the_first_start_creates_the_organisation_of_the_file(servers: Servers) -> None:

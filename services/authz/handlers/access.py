@@ -1,4 +1,4 @@
-"""Authentication: whose key is this."""
+"""Answers `Authenticate`."""
 
 from services.authz.deps import Deps
 from shared.bus import Router
@@ -10,5 +10,5 @@ router = Router[Deps]()
 
 @router.answers(Authenticate)
 async def authenticate(query: Authenticate, deps: Deps) -> Principal:
-    """Return the principal behind a key."""
-    return await deps.callers.who(query.key_hash)
+    """Return the principal behind the hash of an API key. Raises Unauthenticated if it is unknown or revoked."""
+    return await deps.callers.get_principal(query.key_hash)

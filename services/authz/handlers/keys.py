@@ -1,9 +1,9 @@
-"""API keys: make, list, revoke. Save, forget what was remembered, announce, reply."""
+"""Answers commands and queries about API keys: save, drop cached principals, publish `AccessChanged`, reply."""
 
 from datetime import UTC, datetime
 
 from services.authz import keys
-from services.authz.access import authorize_now, lower
+from services.authz.access import authorize_now, lower_role
 from services.authz.deps import Deps
 from shared import ids
 from shared.bus import Router
@@ -16,21 +16,21 @@ router = Router[Deps]()
 
 @router.answers(CreateKey)
 async def create_key(command: CreateKey, deps: Deps) -> NewKey:
-    """Make a key; its secret leaves in this answer and is not kept."""
+    """Create a key and return it with its secret, of which only the hash is stored."""
     member = authorize_now(command.principal, await deps.store.get_organisation(command.organisation), MANAGE_KEYS)
-    secret = keys.mint()
+    secret = keys.generate_secret()
     key = keys.StoredKey(
         id=command.id,
         organisation=command.organisation,
-        name=keys.named(command.name),
-        hash=keys.hash_of(secret),
-        tail=keys.tail_of(secret),
-        role=keys.role_for(command.role, member.role),
+        name=keys.validate_name(command.name),
+        hash=keys.hash_secret(secret),
+        tail=keys.secret_tail(secret),
+        role=keys.role_of_new_key(command.role, member.role),
         creator_id=member.user_id,
         created_at=datetime.now(UTC),
     )
-    await deps.store.save_key(key)
-    deps.callers.forget(key.organisation)
+    await deps.store.upsert_key(key)
+    deps.callers.invalidate(key.organisation)
     await deps.bus.publish_event(
         AccessChanged(organisation=key.organisation, actor=command.actor, what="key created"),
         message_id=ids.derive("evt", "key created", key.id),
@@ -40,34 +40,34 @@ async def create_key(command: CreateKey, deps: Deps) -> NewKey:
 
 @router.answers(ListKeys)
 async def list_keys(query: ListKeys, deps: Deps) -> Keys:
-    """Every key of the organisation, without what would let one use it."""
+    """Return all keys of the organisation without secrets, each with the role in effect: its own or its creator's."""
     organisation = await deps.store.get_organisation(query.organisation)
     authorize_now(query.principal, organisation, MANAGE_KEYS)
-    found = await deps.store.list_keys(query.organisation)
-    emails = await deps.store.get_emails({key.creator_id for key in found})
+    stored_keys = await deps.store.list_keys(query.organisation)
+    emails = await deps.store.get_emails({key.creator_id for key in stored_keys})
     return Keys(
         keys=[
             Key(
                 id=key.id,
                 name=key.name,
                 tail=key.tail,
-                role=lower(key.role, organisation.roles.get(key.creator_id, "Member")),
+                role=lower_role(key.role, organisation.roles.get(key.creator_id, "Member")),
                 creator_id=key.creator_id,
                 creator=emails.get(key.creator_id, ""),
                 created_at=key.created_at,
                 revoked_at=key.revoked_at,
             )
-            for key in found
+            for key in stored_keys
         ]
     )
 
 
 @router.answers(RevokeKey)
 async def revoke_key(command: RevokeKey, deps: Deps) -> Done:
-    """Make a key useless; revoking it again changes nothing."""
+    """Revoke a key; revoking it again changes nothing. Raises NotFound if there is no such key."""
     authorize_now(command.principal, await deps.store.get_organisation(command.organisation), MANAGE_KEYS)
     await deps.store.revoke_key(command.organisation, command.id, datetime.now(UTC))
-    deps.callers.forget(command.organisation)
+    deps.callers.invalidate(command.organisation)
     await deps.bus.publish_event(
         AccessChanged(organisation=command.organisation, actor=command.actor, what="key revoked"),
         message_id=ids.derive("evt", "key revoked", command.id),

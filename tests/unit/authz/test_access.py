@@ -1,8 +1,8 @@
-"""Who may do what, and the sentence for those who may not."""
+"""Authorization by stored roles, and its error messages."""
 
 import pytest
 
-from services.authz.access import authorize_now, lower
+from services.authz.access import authorize_now, lower_role
 from services.authz.organisations import Organisation
 from shared.contracts.principal import Principal, Role
 from shared.errors import Denied
@@ -22,40 +22,40 @@ def caller(role: Role) -> Principal:
         ("Member", "Admin", "Member"),
     ],
 )
-def test_the_lower_of_two_roles(one: Role, other: Role, lowest: Role) -> None:
-    assert lower(one, other) == lower(other, one) == lowest
+def test_the_lower_role_is_the_one_with_fewer_permissions(one: Role, other: Role, lowest: Role) -> None:
+    assert lower_role(one, other) == lower_role(other, one) == lowest
 
 
-def test_a_caller_is_admitted_with_the_role_of_the_moment() -> None:
+def test_a_principal_acts_with_the_stored_role_if_it_is_lower() -> None:
     organisation = Organisation("tm_1", roles={"usr_1": "Developer"}, revision=1)
     assert authorize_now(caller("Admin"), organisation, CHANGE_DEPLOYMENTS).role == "Developer"
     assert authorize_now(caller("Developer"), organisation, CHANGE_DEPLOYMENTS).role == "Developer"
 
 
-def test_what_a_caller_was_half_a_minute_ago_does_not_count() -> None:
+def test_a_cached_role_higher_than_the_stored_one_is_denied() -> None:
     organisation = Organisation("tm_1", roles={"usr_1": "Member"}, revision=2)
     with pytest.raises(Denied, match="Your role Member"):
         authorize_now(caller("Admin"), organisation, CHANGE_DEPLOYMENTS)
 
 
-def test_a_key_of_less_does_not_use_the_role_of_its_creator() -> None:
+def test_a_key_with_a_lower_role_does_not_get_the_role_of_its_creator() -> None:
     organisation = Organisation("tm_1", roles={"usr_1": "Admin"}, revision=1)
     with pytest.raises(Denied):
         authorize_now(caller("Member"), organisation, CHANGE_DEPLOYMENTS)
 
 
 @pytest.mark.parametrize("organisation", ["tm_1", "tm_2"])
-def test_who_is_no_member_is_denied(organisation: str) -> None:
+def test_a_principal_who_is_not_a_member_is_denied(organisation: str) -> None:
     with pytest.raises(Denied, match="not a member"):
         authorize_now(caller("Admin"), Organisation(organisation, roles={"usr_2": "Admin"}, revision=1), SEND_INVITES)
 
 
-def test_a_member_of_one_organisation_is_not_admitted_to_another() -> None:
+def test_a_member_of_one_organisation_is_denied_in_another() -> None:
     with pytest.raises(Denied, match="not a member"):
         authorize_now(caller("Admin"), Organisation("tm_2", roles={"usr_1": "Admin"}, revision=1), SEND_INVITES)
 
 
-def test_a_service_or_a_message_without_a_principal_changes_no_access() -> None:
+def test_a_service_or_a_message_without_a_principal_is_denied() -> None:
     organisation = Organisation("tm_1", roles={"usr_1": "Admin"}, revision=1)
     for principal in (None, Principal.of_service("evaluation", "tm_1")):
         with pytest.raises(Denied, match="Only a member"):

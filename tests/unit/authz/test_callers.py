@@ -46,10 +46,10 @@ async def test_principals_changed_by_another_replica_are_looked_up_again(
 
     bus = FakeBus()
     callers = CallerCache(look_up, Settings(secret="s" * 43 + "="))
-    await callers.listen(cast("Bus", bus))
+    await callers.subscribe(cast("Bus", bus))
     for _ in range(2):
         for key_hash in organisations:
-            await callers.who(key_hash)
+            await callers.get_principal(key_hash)
         if len(looked_up) == len(organisations):
             bus.deliver(event)
     assert looked_up == expected
