@@ -1,4 +1,4 @@
-"""The API key of a request → the principal behind it: asked of authz, cached, dropped on `AccessChanged`."""
+"""Authenticates requests by API key: principals come from authz and are cached until `AccessChanged` drops them."""
 
 import hashlib
 
@@ -24,9 +24,9 @@ class Authenticator:
             stale_seconds=settings.stale_seconds,
         )
 
-    async def listen(self) -> None:
-        """Subscribe to changes of access. One missed while offline is why reconnecting empties the cache."""
-        await self._bus.subscribe(AccessChanged, self._changed)
+    async def subscribe(self) -> None:
+        """Subscribe to `AccessChanged`; a reconnect drops everything, since events may be missed while disconnected."""
+        await self._bus.subscribe(AccessChanged, self._on_access_changed)
 
     async def authenticate(self, key: str | None) -> Principal:
         """Return the principal behind `key`. Raises Unauthenticated if it is missing, wrong or revoked."""
@@ -35,8 +35,9 @@ class Authenticator:
         key_hash = hashlib.sha256(key.encode()).hexdigest()
         return await self._principals.get(key_hash, lambda: self._bus.request(Authenticate(key_hash=key_hash)))
 
-    def _changed(self, change: AccessChanged | None) -> None:
-        if change is None:
+    def _on_access_changed(self, event: AccessChanged | None) -> None:
+        """Drop the principals the event concerns; None, after a reconnect, concerns all."""
+        if event is None:
             self._principals.clear()
         else:
-            self._principals.invalidate(change.organisation)
+            self._principals.invalidate(event.organisation)

@@ -1,4 +1,4 @@
-"""What routes ask for."""
+"""FastAPI dependencies of the routes: the shared objects of the process, and the caller with a required permission."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _key_header = APIKeyHeader(name=KEY_HEADER, scheme_name="APIKeyHeader", auto_err
 
 @dataclass(frozen=True)
 class Gateway:
-    """What the gateway works with; made once in `main.py`."""
+    """The objects all requests share; created once in `main.py`, stored as `app.state.gateway`."""
 
     bus: Bus
     authenticator: Authenticator
@@ -33,19 +33,22 @@ class Gateway:
     secret_box: SecretBox
 
 
-async def _gateway(request: Request) -> Gateway:
-    # async although it waits for nothing: FastAPI gives a plain function to a thread, which costs more than all of it
+async def _get_gateway(request: Request) -> Gateway:
+    # async although it awaits nothing: FastAPI runs a plain function in a thread, which costs far more than this
     gateway: Gateway = request.app.state.gateway
     return gateway
 
 
-GatewayDep = Annotated[Gateway, Depends(_gateway)]
+GatewayDep = Annotated[Gateway, Depends(_get_gateway)]
 
 
 def require(permission: Permission) -> Callable[..., Awaitable[Principal]]:
-    """The dependency every guarded route has: who is calling, and may they."""
+    """Return a FastAPI dependency that authenticates the request and authorizes its principal for `permission`.
 
-    async def guard(
+    It returns the principal. Raises Unauthenticated without a valid API key, Denied if the role lacks the permission.
+    """
+
+    async def authorize_caller(
         request: Request, gateway: GatewayDep, key: Annotated[str | None, Depends(_key_header)]
     ) -> Principal:
         caller = await gateway.authenticator.authenticate(key)
@@ -53,5 +56,5 @@ def require(permission: Permission) -> Callable[..., Awaitable[Principal]]:
         authorize(caller, permission)
         return caller
 
-    guard.permission = permission  # type: ignore[attr-defined]  # read by the architecture test
-    return guard
+    authorize_caller.permission = permission  # type: ignore[attr-defined]  # read by the architecture test
+    return authorize_caller

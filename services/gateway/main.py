@@ -11,7 +11,7 @@ from services.gateway.authentication import Authenticator
 from services.gateway.deps import Gateway
 from services.gateway.project_cache import ProjectCache
 from services.gateway.requests.admission import ContentLengthMiddleware, LargeBodyBudget
-from services.gateway.routes import include
+from services.gateway.routes import include_routers
 from services.gateway.settings import Settings
 from services.gateway.tracing import TELEMETRY, TraceIdMiddleware
 from shared import telemetry
@@ -35,9 +35,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await bus.open()
     await bus.serve()
     authenticator = Authenticator(bus, settings)
-    await authenticator.listen()
+    await authenticator.subscribe()
     project_cache = ProjectCache(bus, settings)
-    await project_cache.listen()
+    await project_cache.subscribe()
     app.state.gateway = Gateway(
         bus=bus,
         authenticator=authenticator,
@@ -65,7 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     errors.install(app)
-    include(app)
+    include_routers(app)
     app.add_middleware(TraceIdMiddleware)
     return app
 

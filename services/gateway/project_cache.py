@@ -80,7 +80,7 @@ class ProjectCache:
         )
         self._projects_of_logs: dict[tuple[str, str], str] = {}
 
-    async def listen(self) -> None:
+    async def subscribe(self) -> None:
         """Subscribe to `ProjectChanged`. Reconnecting drops every entry, because events may have been missed."""
         await self._bus.subscribe(ProjectChanged, self._on_project_changed)
 

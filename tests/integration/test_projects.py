@@ -450,7 +450,7 @@ class TestGateways:
         async with connected(here.nats) as one, connected(here.nats) as other:
             project_caches = [ProjectCache(one, gateway), ProjectCache(other, gateway)]
             for project_cache in project_caches:
-                await project_cache.listen()
+                await project_cache.subscribe()
 
             async def resolved(name: str) -> list[Resolved]:
                 ref = ProjectRef(name=name)
@@ -477,7 +477,7 @@ class TestGateways:
         project_id = (await register(here, org)).project.id
         async with connected(here.nats) as bus:
             project_cache = ProjectCache(bus, GatewaySettings(secret=SECRET))
-            await project_cache.listen()
+            await project_cache.subscribe()
             assert (await project_cache.get_project(org, project_id)).name == "desk"
             await here.database["projects"].update_one({"_id": project_id}, {"$set": {"name": "changed unheard"}})
             assert (await project_cache.get_project(org, project_id)).name == "desk"

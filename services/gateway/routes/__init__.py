@@ -1,4 +1,4 @@
-"""All routes, in the order of the documentation. Closed by default: only `OPEN_PATHS` need no permission."""
+"""Mounts all routers, in the order of the API documentation. Routes outside `OPEN_PATHS` must require a permission."""
 
 from fastapi import FastAPI
 
@@ -21,13 +21,13 @@ from services.gateway.routes import (
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
 
 
-def include(app: FastAPI) -> None:
-    """Mount every router."""
+def include_routers(app: FastAPI) -> None:
+    """Mount the v4 contract's routers under `/v4` and the others under `/api`."""
     app.include_router(health.router)
     for router in (
         generations.router,
         logs.router,
-        logs.completing,
+        logs.update_router,
         feedback.router,
         sessions.router,
         configs.router,
@@ -36,8 +36,8 @@ def include(app: FastAPI) -> None:
     ):
         app.include_router(router, prefix="/v4")
     for router in (
-        sessions.console,
-        deployments.console,
+        sessions.console_router,
+        deployments.console_router,
         environments.router,
         models.router,
         tools.router,

@@ -1,4 +1,4 @@
-"""What is deployed where: listed, changed; the history for the console."""
+"""Routes of deployments: list what is deployed, deploy, undeploy; the history of a project."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ from shared.contracts.principal import Principal
 from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS
 
 router = APIRouter(tags=["Deployments"], route_class=BodyRoute)
-console = APIRouter(tags=["Console"], route_class=BodyRoute)
+console_router = APIRouter(tags=["Console"], route_class=BodyRoute)
 
 ReaderDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
 DeployerDep = Annotated[Principal, Depends(require(CHANGE_DEPLOYMENTS))]
@@ -32,33 +32,33 @@ async def list_deployed(
     caller: ReaderDep,
     gateway: GatewayDep,
 ) -> list[EnvironmentProjectConfigResponse]:
-    """A row for each environment, the default one first."""
-    answer = await gateway.bus.request(ListDeployed(principal=caller, project_id=id))
-    return [deployed_response(answer.project, one) for one in answer.deployed]
+    """One item for each environment, the default one first."""
+    configs = await gateway.bus.request(ListDeployed(principal=caller, project_id=id))
+    return [deployed_response(configs.project, deployed) for deployed in configs.deployed]
 
 
 @router.patch("/projects/{project_id}/deploy-config", summary="Deploy a config")
 async def deploy(
     project_id: str, body: EnvironmentProjectConfigRequest, caller: DeployerDep, gateway: GatewayDep
 ) -> list[EnvironmentProjectConfigResponse]:
-    """In place of what is deployed there. The answer has a row for each environment it was deployed to."""
+    """Replaces what is deployed there. Returns one item for each environment the config was deployed to."""
     command = Deploy(
         principal=caller,
         project_id=project_id,
         config_id=body.config_id,
-        environment_ids=[one.id for one in body.environments or ()],
+        environment_ids=[environment.id for environment in body.environments or ()],
     )
-    answer = await gateway.bus.request(command)
-    return [deployed_response(answer.project, one) for one in answer.deployed]
+    configs = await gateway.bus.request(command)
+    return [deployed_response(configs.project, deployed) for deployed in configs.deployed]
 
 
 @router.delete("/projects/{project_id}/deployed-config/{environment_id}", summary="Remove what is deployed")
 async def undeploy(project_id: str, environment_id: str, caller: DeployerDep, gateway: GatewayDep) -> None:
-    """Nothing happens if nothing is deployed there."""
+    """Changes nothing if nothing is deployed there."""
     await gateway.bus.request(Undeploy(principal=caller, project_id=project_id, environment_id=environment_id))
 
 
-@console.get("/projects/{id}/deployments", summary="Who deployed and removed what")
+@console_router.get("/projects/{id}/deployments", summary="Who deployed and removed what")
 async def list_deployments(
     id: str,  # noqa: A002
     caller: ReaderDep,
@@ -68,6 +68,6 @@ async def list_deployments(
 ) -> PaginatedData[DeploymentResponse]:
     """The history of the project, newest first."""
     query = ListDeployments(principal=caller, project_id=id, page=Page(number=page, size=size))
-    answer = await gateway.bus.request(query)
-    records = [deployment_response(one) for one in answer.deployments]
-    return PaginatedData(records=records, page=page, size=size, total=answer.total)
+    history = await gateway.bus.request(query)
+    records = [deployment_response(deployment) for deployment in history.deployments]
+    return PaginatedData(records=records, page=page, size=size, total=history.total)

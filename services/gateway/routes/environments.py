@@ -1,4 +1,4 @@
-"""Environments: listed, made, renamed, made the default one, deleted. The v4 contract left them to its web pages."""
+"""Routes of environments: list, create, update, delete. The v4 contract has none of them."""
 
 from typing import Annotated
 
@@ -30,9 +30,9 @@ ManagerDep = Annotated[Principal, Depends(require(MANAGE_ENVIRONMENTS))]
 async def list_environments(
     caller: Annotated[Principal, Depends(require(EDIT_PROMPTS))], gateway: GatewayDep
 ) -> list[EnvironmentResponse]:
-    """The default one first. All of them are there in every project."""
-    answer = await gateway.bus.request(ListEnvironments(principal=caller))
-    return [environment_response(one) for one in answer.environments]
+    """The default one first. Every project has all of them."""
+    environments = (await gateway.bus.request(ListEnvironments(principal=caller))).environments
+    return [environment_response(environment) for environment in environments]
 
 
 @router.post("/environments", status_code=201, summary="Make an environment")
@@ -51,13 +51,13 @@ async def update_environment(
     caller: ManagerDep,
     gateway: GatewayDep,
 ) -> EnvironmentResponse:
-    """True for the next call: the old name is unknown from then on."""
+    """In effect from the next call on; the old name is unknown then."""
     command = UpdateEnvironment(principal=caller, id=id, name=body.name, make_default=bool(body.default))
     return environment_response(await gateway.bus.request(command))
 
 
 @router.delete("/environments/{id}", status_code=204, summary="Delete an environment")
 async def delete_environment(id: str, caller: ManagerDep, gateway: GatewayDep) -> Response:  # noqa: A002
-    """What is deployed in it is removed. 409 for the default one."""
+    """Removes what is deployed in it. 409 for the default one."""
     await gateway.bus.request(DeleteEnvironment(principal=caller, id=id))
     return Response(status_code=204)

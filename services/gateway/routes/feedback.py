@@ -1,4 +1,4 @@
-"""Feedback: what people say about logs."""
+"""The route of feedback on logs."""
 
 from typing import Annotated
 
@@ -24,33 +24,36 @@ CallerDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
 async def feedback(
     body: Annotated[OneOrMany[FeedbackRequest], Body()], caller: CallerDep, gateway: GatewayDep
 ) -> Response:
-    """200 means durable. Of an array either all is recorded or nothing; the answer has its shape and order."""
+    """200 means durable. Of an array all or none is recorded; the response has its shape and order."""
     requests = body if isinstance(body, list) else [body]
-    given = [request.to_feedback(caller) for request in requests]
-    before = await _before(given, caller, gateway)
-    projects = _projects(given, before, caller, gateway)
-    given = await validate_feedback(gateway.project_cache, caller.organisation, given, projects)
-    if given:
-        await gateway.logs.append([one.model_dump_json(exclude_none=True).encode() for one in given])
-    answers = feedback_responses(given, before)
-    return Response(to_json(answers if isinstance(body, list) else answers[0]), media_type="application/json")
+    received = [request.to_feedback(caller) for request in requests]
+    before = await _get_feedback(received, caller, gateway)
+    projects = _projects_by_log_id(received, before, caller, gateway)
+    validated = await validate_feedback(gateway.project_cache, caller.organisation, received, projects)
+    if validated:
+        await gateway.logs.append([item.model_dump_json(exclude_none=True).encode() for item in validated])
+    responses = feedback_responses(validated, before)
+    return Response(to_json(responses if isinstance(body, list) else responses[0]), media_type="application/json")
 
 
-async def _before(given: list[FeedbackGiven], caller: Principal, gateway: Gateway) -> FeedbackOfLogs:
-    """Where the logs are, and of those from which something is taken back, what it was."""
-    if not given:
+async def _get_feedback(feedback: list[FeedbackGiven], caller: Principal, gateway: Gateway) -> FeedbackOfLogs:
+    """Return the projects of the logs, and their present feedback of the types that `feedback` unsets."""
+    if not feedback:
         return FeedbackOfLogs(logs=[])
-    log_ids = list(dict.fromkeys(one.log_id for one in given))
-    types = list(dict.fromkeys(one.type for one in given if one.unset))
+    log_ids = list(dict.fromkeys(item.log_id for item in feedback))
+    types = list(dict.fromkeys(item.type for item in feedback if item.unset))
     return await gateway.bus.request(GetFeedback(principal=caller, log_ids=log_ids, types=types))
 
 
-def _projects(
-    given: list[FeedbackGiven], before: FeedbackOfLogs, caller: Principal, gateway: Gateway
+def _projects_by_log_id(
+    feedback: list[FeedbackGiven], before: FeedbackOfLogs, caller: Principal, gateway: Gateway
 ) -> dict[str, str]:
-    """The project of each log, if it is known. Errors: NotFound, no log has this id and none will; Unavailable."""
+    """Return project ids by log id; a log that may still be stored, and whose project is unknown, is left out.
+
+    Raises NotFound if there is no such log and none can arrive, Unavailable if `before` is incomplete and may lack it.
+    """
     projects = {log.log_id: log.project_id for log in before.logs}
-    for log_id in {one.log_id: None for one in given if one.log_id not in projects}:
+    for log_id in {item.log_id: None for item in feedback if item.log_id not in projects}:
         project_id = gateway.project_cache.get_project_of_log(caller.organisation, log_id)
         if project_id is not None:
             projects[log_id] = project_id

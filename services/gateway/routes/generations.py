@@ -1,4 +1,4 @@
-"""Calling a model: chat and completion, with an inline, a registered or a deployed config."""
+"""Routes of chats and completions, each with an inline, a registered or a deployed config."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
@@ -42,7 +42,7 @@ CallerDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
 
 @router.post("/chat", response_model=ChatResponse, tags=["Chats"], summary="Chat with the config in the call")
 async def chat(body: ChatRequest, caller: CallerDep, gateway: GatewayDep, request: Request) -> Response:
-    """The config becomes a version of the project, the answer a log."""
+    """Registers the config in the project and logs the generation."""
     return await _chat(body, caller, gateway, request)
 
 
@@ -50,7 +50,7 @@ async def chat(body: ChatRequest, caller: CallerDep, gateway: GatewayDep, reques
 async def chat_deployed(
     body: ChatDeployedRequest, caller: CallerDep, gateway: GatewayDep, request: Request
 ) -> Response:
-    """The config deployed in `environment`, or in the default one."""
+    """Uses the config deployed in `environment`, by default in the default environment."""
     return await _chat(body, caller, gateway, request)
 
 
@@ -58,7 +58,7 @@ async def chat_deployed(
 async def chat_model_config(
     body: ChatModelConfigRequest, caller: CallerDep, gateway: GatewayDep, request: Request
 ) -> Response:
-    """The config with the id `model_config_id`."""
+    """Uses the registered config with the id `model_config_id`."""
     return await _chat(body, caller, gateway, request)
 
 
@@ -69,7 +69,7 @@ async def chat_model_config(
     summary="Complete with the config in the call",
 )
 async def completion(body: CompletionRequest, caller: CallerDep, gateway: GatewayDep, request: Request) -> Response:
-    """The config becomes a version of the project, the answer a log."""
+    """Registers the config in the project and logs the generation."""
     return await _complete(body, caller, gateway, request)
 
 
@@ -82,7 +82,7 @@ async def completion(body: CompletionRequest, caller: CallerDep, gateway: Gatewa
 async def completion_deployed(
     body: CompletionDeployedRequest, caller: CallerDep, gateway: GatewayDep, request: Request
 ) -> Response:
-    """The config deployed in `environment`, or in the default one."""
+    """Uses the config deployed in `environment`, by default in the default environment."""
     return await _complete(body, caller, gateway, request)
 
 
@@ -95,68 +95,79 @@ async def completion_deployed(
 async def completion_model_config(
     body: CompletionModelConfigRequest, caller: CallerDep, gateway: GatewayDep, request: Request
 ) -> Response:
-    """The config with the id `model_config_id`."""
+    """Uses the registered config with the id `model_config_id`."""
     return await _complete(body, caller, gateway, request)
 
 
 async def _chat(body: AnyChat, caller: Principal, gateway: Gateway, request: Request) -> Response:
-    command = await _command(body, caller, gateway, request)
+    command = await _create_command(body, caller, gateway, request)
     if command.stream:
-        return await cancel_on_disconnect(request, sse.event_stream_response(_events(gateway, command, chat=True)))
-    whole = _whole(gateway, command, lambda generation: chat_response(generation, body))
-    return await cancel_on_disconnect(request, whole)
+        return await cancel_on_disconnect(
+            request, sse.event_stream_response(_stream_events(gateway, command, chat=True))
+        )
+    response = _respond(gateway, command, lambda generation: chat_response(generation, body))
+    return await cancel_on_disconnect(request, response)
 
 
 async def _complete(body: AnyCompletion, caller: Principal, gateway: Gateway, request: Request) -> Response:
-    command = await _command(body, caller, gateway, request)
+    command = await _create_command(body, caller, gateway, request)
     if command.stream:
-        return await cancel_on_disconnect(request, sse.event_stream_response(_events(gateway, command, chat=False)))
-    whole = _whole(gateway, command, lambda generation: completion_response(generation, body))
-    return await cancel_on_disconnect(request, whole)
+        return await cancel_on_disconnect(
+            request, sse.event_stream_response(_stream_events(gateway, command, chat=False))
+        )
+    response = _respond(gateway, command, lambda generation: completion_response(generation, body))
+    return await cancel_on_disconnect(request, response)
 
 
-async def _command(body: GenerateRequest, caller: Principal, gateway: Gateway, request: Request) -> Generate:
-    """The command, with the request's own provider keys encrypted, in the session of its parent if it names none."""
-    sealed = None
-    if given := request.state.provider_api_keys:
+async def _create_command(body: GenerateRequest, caller: Principal, gateway: Gateway, request: Request) -> Generate:
+    """Return the command, with the request's provider keys encrypted, and its parent's session if it names none.
+
+    Raises Invalid if `provider_api_keys` is not an object of keys.
+    """
+    encrypted_keys = None
+    if provider_api_keys := request.state.provider_api_keys:
         try:
-            keys = ProviderApiKeys.model_validate(given).model_dump(exclude_none=True)
-        except ValidationError:  # its text would repeat the keys
+            keys = ProviderApiKeys.model_validate(provider_api_keys).model_dump(exclude_none=True)
+        except ValidationError:  # its message would contain the keys
             names = ", ".join(ProviderApiKeys.model_fields)
             raise Invalid(
                 f"provider_api_keys must be an object with any of {names} or another provider's name; each is a key of "
                 "visible ASCII characters."
             ) from None
-        sealed = gateway.secret_box.encrypt(keys) if keys else None
-    command = body.command(caller).model_copy(update={"sealed_keys": sealed})
+        encrypted_keys = gateway.secret_box.encrypt(keys) if keys else None
+    command = body.command(caller).model_copy(update={"sealed_keys": encrypted_keys})
     if command.session_id is None and command.parent_id is not None:
         session_id = await get_session_of_log(gateway.bus, caller.organisation, command.parent_id)
         command = command.model_copy(update={"session_id": session_id})
     return command
 
 
-async def _whole(gateway: Gateway, command: Generate, prepare: Callable[[Generation], BaseModel]) -> Response:
-    """The answer, prepared as soon as it is known and given when its logs are durable."""
+async def _respond(gateway: Gateway, command: Generate, to_response: Callable[[Generation], BaseModel]) -> Response:
+    """Return the response, serialized while generation writes the logs, and returned when they are durable.
+
+    Raises Internal if generation's reply has no `Generation`.
+    """
     response = None
-    async with aclosing(gateway.bus.stream_request(command)) as answers:
-        async for answer in answers:
-            if isinstance(answer, Generation):
-                response = _json(prepare(answer))
-                for sample in answer.samples:
-                    gateway.project_cache.set_project_of_log(command.organisation, sample.id, answer.project_id)
+    async with aclosing(gateway.bus.stream_request(command)) as messages:
+        async for message in messages:
+            if isinstance(message, Generation):
+                response = _json_response(to_response(message))
+                for sample in message.samples:
+                    gateway.project_cache.set_project_of_log(command.organisation, sample.id, message.project_id)
     if response is None:
         raise Internal("The generation ended without an answer.")
     return response
 
 
-async def _events(gateway: Gateway, command: Generate, *, chat: bool) -> AsyncIterator[BaseModel]:
-    async with aclosing(gateway.bus.stream_request(command, Chunk)) as answers:
-        async for answer in answers:
-            if isinstance(answer, Chunk):
-                gateway.project_cache.set_project_of_log(command.organisation, answer.sample.id, answer.project_id)
-                yield stream_event(answer, chat=chat)
+async def _stream_events(gateway: Gateway, command: Generate, *, chat: bool) -> AsyncIterator[BaseModel]:
+    """Yield the events of a streamed response, and cache to which project its logs belong."""
+    async with aclosing(gateway.bus.stream_request(command, Chunk)) as messages:
+        async for message in messages:
+            if isinstance(message, Chunk):
+                gateway.project_cache.set_project_of_log(command.organisation, message.sample.id, message.project_id)
+                yield stream_event(message, chat=chat)
 
 
-def _json(answer: BaseModel) -> Response:
-    """Validated when it was made; FastAPI need not do it again."""
-    return Response(answer.model_dump_json(), media_type="application/json")
+def _json_response(model: BaseModel) -> Response:
+    """Return `model` as JSON. A returned model FastAPI would validate once more, which takes time."""
+    return Response(model.model_dump_json(), media_type="application/json")

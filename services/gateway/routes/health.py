@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether a request would succeed."""
+"""Liveness of the gateway (`/healthz`) and readiness of all services (`/readyz`)."""
 
 import asyncio
 
@@ -14,36 +14,36 @@ router = APIRouter(tags=["Health"])
 _SERVICES = ("authz", "generation", "logging", "evaluation")
 
 
-class Alive(BaseModel):
-    """The gateway answers."""
+class Liveness(BaseModel):
+    """The gateway process responds."""
 
     status: str = "ok"
 
 
 class Readiness(BaseModel):
-    """`ready` when every service is."""
+    """`status` is `ready` if every service is."""
 
     status: str
     services: dict[str, str]
-    """`ready`, `away`, or what the service misses."""
+    """By service: `ready`, `away` (no answer), or `misses` and the parts that do not work."""
 
 
 @router.get("/healthz", summary="Is the gateway alive")
-async def healthz() -> Alive:
-    """200 as long as the process answers, whatever its peers do."""
-    return Alive()
+async def healthz() -> Liveness:
+    """200 as long as the process responds, whatever the state of the other services."""
+    return Liveness()
 
 
 @router.get("/readyz", summary="Would a request succeed", responses={503: {"model": Readiness}})
 async def readyz(gateway: GatewayDep, response: Response) -> Readiness:
-    """200 when every service has what it needs, else 503; the body says which does not."""
-    states = dict(zip(_SERVICES, await asyncio.gather(*(_state(gateway, name) for name in _SERVICES)), strict=True))
+    """200 if every service is ready, else 503; the body has the state of each."""
+    states = dict(zip(_SERVICES, await asyncio.gather(*(_get_state(gateway, name) for name in _SERVICES)), strict=True))
     ready = all(state == "ready" for state in states.values())
     response.status_code = 200 if ready else 503
     return Readiness(status="ready" if ready else "not ready", services=states)
 
 
-async def _state(gateway: Gateway, service: str) -> str:
+async def _get_state(gateway: Gateway, service: str) -> str:
     try:
         health = await gateway.bus.request(health_of(service)(), timeout_seconds=3.0)
     except Unavailable:

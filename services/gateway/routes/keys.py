@@ -1,4 +1,4 @@
-"""API keys: made, listed, revoked. Not a part of the v4 contract, which left them to its web pages."""
+"""Routes of API keys: list, create, revoke. The v4 contract has none of them."""
 
 from typing import Annotated
 
@@ -24,20 +24,20 @@ CallerDep = Annotated[Principal, Depends(require(MANAGE_KEYS))]
 
 @router.get("/keys", summary="List the API keys")
 async def list_keys(caller: CallerDep, gateway: GatewayDep) -> list[KeyResponse]:
-    """Newest first, revoked ones too; the keys themselves are not shown again."""
-    answer = await gateway.bus.request(ListKeys(principal=caller))
-    return [key_response(key) for key in answer.keys]
+    """Newest first, revoked ones included; the secrets are not shown again."""
+    keys = (await gateway.bus.request(ListKeys(principal=caller))).keys
+    return [key_response(key) for key in keys]
 
 
 @router.post("/keys", status_code=201, summary="Make an API key")
 async def create_key(body: CreateKeyRequest, caller: CallerDep, gateway: GatewayDep) -> NewKeyResponse:
-    """The answer is the only place where the key is shown."""
+    """Only this response contains the key."""
     command = CreateKey(principal=caller, name=body.name, role=body.role)
     return new_key_response(await gateway.bus.request(command))
 
 
 @router.delete("/keys/{id}", status_code=204, summary="Revoke an API key")
 async def revoke_key(id: str, caller: CallerDep, gateway: GatewayDep) -> Response:  # noqa: A002
-    """From the next request on the key is refused."""
+    """The key is refused from the next request on."""
     await gateway.bus.request(RevokeKey(principal=caller, id=id))
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""Logs: recorded, read, completed later."""
+"""Routes of logs: create, list, get, update, export."""
 
 from typing import Annotated
 
@@ -25,7 +25,7 @@ from shared.errors import Invalid
 from shared.permissions import EDIT_PROMPTS, VIEW_LOGS
 
 router = APIRouter(tags=["Logs"], route_class=SavedImagesRoute)
-completing = APIRouter(tags=["Logs"], route_class=DeferredImagesRoute)
+update_router = APIRouter(tags=["Logs"], route_class=DeferredImagesRoute)
 
 WriterDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
 ReaderDep = Annotated[Principal, Depends(require(VIEW_LOGS))]
@@ -33,20 +33,22 @@ ReaderDep = Annotated[Principal, Depends(require(VIEW_LOGS))]
 
 @router.post("/logs", summary="Record one log or several", response_model=CreateLogResponse | list[CreateLogResponse])
 async def log(body: Annotated[OneOrMany[LogRequest], Body()], caller: WriterDep, gateway: GatewayDep) -> Response:
-    """200 means durable. Of an array either all are recorded or none; the answer has its shape and order."""
+    """200 means durable. Of an array all or none are recorded; the response has its shape and order."""
     requests = body if isinstance(body, list) else [body]
-    _no_reference_twice(requests)
-    records = await _records(requests, caller, gateway)
+    _check_references_differ(requests)
+    records = await _create_records(requests, caller, gateway)
     if records:
         await gateway.logs.append([record.model_dump_json(exclude_none=True).encode() for record in records])
-    for it in records:
-        gateway.project_cache.set_project_of_log(caller.organisation, it.id, it.project_id)
-    answers = [{"id": it.id, "project_id": it.project_id, "session_id": it.session_id} for it in records]
-    return Response(to_json(answers if isinstance(body, list) else answers[0]), media_type="application/json")
+    for record in records:
+        gateway.project_cache.set_project_of_log(caller.organisation, record.id, record.project_id)
+    responses = [
+        {"id": record.id, "project_id": record.project_id, "session_id": record.session_id} for record in records
+    ]
+    return Response(to_json(responses if isinstance(body, list) else responses[0]), media_type="application/json")
 
 
-def _no_reference_twice(requests: list[LogRequest]) -> None:
-    """Within one call a repeat is no retry: the second log would be lost in silence."""
+def _check_references_differ(requests: list[LogRequest]) -> None:
+    """Raise Invalid if two logs have one `reference_id`: the second would be dropped as a retry of the first."""
     seen: set[str] = set()
     for request in requests:
         if request.reference_id is not None and request.reference_id in seen:
@@ -54,7 +56,8 @@ def _no_reference_twice(requests: list[LogRequest]) -> None:
         seen.add(request.reference_id or "")
 
 
-async def _records(requests: list[LogRequest], caller: Principal, gateway: Gateway) -> list[LogRecord]:
+async def _create_records(requests: list[LogRequest], caller: Principal, gateway: Gateway) -> list[LogRecord]:
+    """Return the log records, with project, config, session and feedback resolved."""
     records = []
     for request in requests:
         resolved = await gateway.project_cache.resolve(
@@ -65,29 +68,29 @@ async def _records(requests: list[LogRequest], caller: Principal, gateway: Gatew
         )
         records.append(request.to_record(caller, resolved))
     records = await inherit_sessions(gateway.bus, caller.organisation, records)
-    given = [one for request, it in zip(requests, records, strict=True) for one in request.to_feedback(it)]
-    return await attach_feedback(gateway.project_cache, caller.organisation, records, given) if given else records
+    feedback = [item for request, record in zip(requests, records, strict=True) for item in request.to_feedback(record)]
+    return await attach_feedback(gateway.project_cache, caller.organisation, records, feedback) if feedback else records
 
 
 @router.get("/logs", summary="List the logs of a project")
 async def list_logs(
-    wanted: Annotated[LogsQuery, Query()], caller: ReaderDep, gateway: GatewayDep
+    query: Annotated[LogsQuery, Query()], caller: ReaderDep, gateway: GatewayDep
 ) -> PaginatedData[LogResponse]:
-    """Newest first unless `sort` says otherwise; what was accepted before this call is in it."""
-    await gateway.project_cache.get_project(caller.organisation, wanted.project_id)
-    search = wanted.to_search(caller)
+    """Newest first unless `sort` says otherwise; includes all logs accepted before this request."""
+    await gateway.project_cache.get_project(caller.organisation, query.project_id)
+    search = query.to_search(caller)
     if search is None:
-        return PaginatedData(records=[], page=wanted.page, size=wanted.size, total=0)
+        return PaginatedData(records=[], page=query.page, size=query.size, total=0)
 
-    async def ask(page: Page) -> tuple[list[StoredLog], int]:
-        found = await gateway.bus.request(
+    async def search_logs(page: Page) -> tuple[list[StoredLog], int]:
+        result = await gateway.bus.request(
             search.model_copy(update={"page": page}), timeout_seconds=PAGE_TIMEOUT_SECONDS
         )
-        return found.logs, found.total
+        return result.logs, result.total
 
-    logs, total = await fetch_page(search.page, ask)
-    records = await _responses(logs, caller, gateway)
-    return PaginatedData(records=records, page=wanted.page, size=wanted.size, total=total)
+    logs, total = await fetch_page(search.page, search_logs)
+    records = await _log_responses(logs, caller, gateway)
+    return PaginatedData(records=records, page=query.page, size=query.size, total=total)
 
 
 @router.post("/projects/{id}/export", summary="Export the logs of a project", tags=["Projects"])
@@ -98,17 +101,17 @@ async def export(
     page: Annotated[int, Query(ge=0, description="From 0.")] = 0,
     size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 10,
 ) -> PaginatedData[LogResponse]:
-    """Page by page, newest first."""
+    """A page of all logs, newest first."""
     return await list_logs(LogsQuery(project_id=id, page=page, size=size), caller, gateway)
 
 
 @router.get("/logs/{id}", summary="Read a log")
 async def get_log(id: str, caller: ReaderDep, gateway: GatewayDep) -> LogResponse:  # noqa: A002 - the contract's name
-    """404 when there is none in the caller's organisation."""
-    return await _read(id, caller, gateway)
+    """404 if there is no such log in the caller's organisation."""
+    return await _get_log(id, caller, gateway)
 
 
-@completing.patch("/logs", summary="Complete a log by its reference")
+@update_router.patch("/logs", summary="Complete a log by its reference")
 async def update_by_reference(
     reference_id: Annotated[str, Query(min_length=1)], body: UpdateLogRequest, caller: WriterDep, gateway: GatewayDep
 ) -> LogResponse:
@@ -116,7 +119,7 @@ async def update_by_reference(
     return await _update(log_id_of_reference(caller, reference_id), body, caller, gateway)
 
 
-@completing.patch("/logs/{id}", summary="Complete a log")
+@update_router.patch("/logs/{id}", summary="Complete a log")
 async def update(
     id: str,  # noqa: A002 - the contract's name
     body: UpdateLogRequest,
@@ -127,22 +130,22 @@ async def update(
     return await _update(id, body, caller, gateway)
 
 
-async def _update(identifier: str, body: UpdateLogRequest, caller: Principal, gateway: Gateway) -> LogResponse:
-    found = await gateway.bus.request(GetLog(principal=caller, id=identifier))
-    if found.save:
+async def _update(log_id: str, body: UpdateLogRequest, caller: Principal, gateway: Gateway) -> LogResponse:
+    log = await gateway.bus.request(GetLog(principal=caller, id=log_id))
+    if log.save:
         await store_request_images()
-    change: LogUpdate | None = body.to_update(found)
-    if change is not None:
-        await gateway.logs.append([change.model_dump_json(exclude_none=True).encode()])
-    return await _read(identifier, caller, gateway)
+    update: LogUpdate | None = body.to_update(log)
+    if update is not None:
+        await gateway.logs.append([update.model_dump_json(exclude_none=True).encode()])
+    return await _get_log(log_id, caller, gateway)
 
 
-async def _read(identifier: str, caller: Principal, gateway: Gateway) -> LogResponse:
-    found = await gateway.bus.request(GetLog(principal=caller, id=identifier))
-    return (await _responses([found], caller, gateway))[0]
+async def _get_log(log_id: str, caller: Principal, gateway: Gateway) -> LogResponse:
+    log = await gateway.bus.request(GetLog(principal=caller, id=log_id))
+    return (await _log_responses([log], caller, gateway))[0]
 
 
-async def _responses(logs: list[StoredLog], caller: Principal, gateway: Gateway) -> list[LogResponse]:
-    projects = await gateway.project_cache.get_many_projects(caller.organisation, (it.project_id for it in logs))
-    versions = await gateway.project_cache.get_many_versions(caller.organisation, (it.config_id for it in logs))
-    return [log_response(it, projects.get(it.project_id), versions.get(it.config_id)) for it in logs]
+async def _log_responses(logs: list[StoredLog], caller: Principal, gateway: Gateway) -> list[LogResponse]:
+    projects = await gateway.project_cache.get_many_projects(caller.organisation, (log.project_id for log in logs))
+    versions = await gateway.project_cache.get_many_versions(caller.organisation, (log.config_id for log in logs))
+    return [log_response(log, projects.get(log.project_id), versions.get(log.config_id)) for log in logs]

@@ -1,4 +1,4 @@
-"""Models: what is known of them."""
+"""The route of the model catalogue."""
 
 from fastapi import APIRouter, Depends
 
@@ -18,5 +18,5 @@ router = APIRouter(tags=["Models"], route_class=BodyRoute)
 )
 async def list_models(gateway: GatewayDep) -> ModelsResponse:
     """The same for every organisation."""
-    found = await gateway.bus.request(ListModels())
-    return ModelsResponse(models=found.models)
+    catalogue = await gateway.bus.request(ListModels())
+    return ModelsResponse(models=catalogue.models)

@@ -1,4 +1,4 @@
-"""Sessions: opened, listed, read; their tree for the console."""
+"""Routes of sessions: list, create, get; the tree of a session's logs."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -16,7 +16,7 @@ from shared.contracts.principal import Principal
 from shared.permissions import EDIT_PROMPTS, VIEW_LOGS
 
 router = APIRouter(tags=["Sessions"], route_class=BodyRoute)
-console = APIRouter(tags=["Console"], route_class=BodyRoute)
+console_router = APIRouter(tags=["Console"], route_class=BodyRoute)
 
 ReaderDep = Annotated[Principal, Depends(require(VIEW_LOGS))]
 
@@ -32,16 +32,16 @@ async def list_sessions(
     """Sessions with at least one log of the project, newest first."""
     await gateway.project_cache.get_project(caller.organisation, project_id)
 
-    async def ask(page: Page) -> tuple[list[Session], int]:
-        found = await gateway.bus.request(
+    async def list_page(page: Page) -> tuple[list[Session], int]:
+        result = await gateway.bus.request(
             ListSessions(principal=caller, project_id=project_id, page=page),
             timeout_seconds=PAGE_TIMEOUT_SECONDS,
         )
-        return found.sessions, found.total
+        return result.sessions, result.total
 
-    sessions, total = await fetch_page(Page(number=page - 1, size=size), ask)
-    wanted = (project for session in sessions for project in session.project_ids)
-    projects = await gateway.project_cache.get_many_projects(caller.organisation, wanted)
+    sessions, total = await fetch_page(Page(number=page - 1, size=size), list_page)
+    project_ids = (project_id for session in sessions for project_id in session.project_ids)
+    projects = await gateway.project_cache.get_many_projects(caller.organisation, project_ids)
     records = [session_response(session, projects) for session in sessions]
     return PaginatedData(records=records, page=page, size=size, total=total)
 
@@ -50,7 +50,7 @@ async def list_sessions(
 async def create_session(
     caller: Annotated[Principal, Depends(require(EDIT_PROMPTS))], gateway: GatewayDep
 ) -> CreateSessionResponse:
-    """The id goes into the `session_id` of the session's logs."""
+    """Send its id as `session_id` of the session's logs."""
     opened = SessionOpened(
         id=ids.mint("sesh"),
         organisation=caller.organisation,
@@ -63,14 +63,14 @@ async def create_session(
 
 @router.get("/sessions/{id}", summary="Read a session")
 async def get_session(id: str, caller: ReaderDep, gateway: GatewayDep) -> SessionResponse:  # noqa: A002
-    """404 when there is none in the caller's organisation."""
+    """404 if there is no such session in the caller's organisation."""
     session = await gateway.bus.request(GetSession(principal=caller, id=id))
     return session_response(
         session, await gateway.project_cache.get_many_projects(caller.organisation, session.project_ids)
     )
 
 
-@console.get("/sessions/{id}/tree", summary="The logs of a session as a tree")
+@console_router.get("/sessions/{id}/tree", summary="The logs of a session as a tree")
 async def get_tree(id: str, caller: ReaderDep, gateway: GatewayDep) -> Tree:  # noqa: A002
-    """Roots in the order of time; a log whose parent has not arrived is a root until it does."""
+    """Roots by time of creation; a log whose parent has not arrived yet is a root until it does."""
     return await gateway.bus.request(GetTree(principal=caller, session_id=id))

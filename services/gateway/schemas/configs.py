@@ -286,14 +286,14 @@ def model_config_response(config_id: str, config: ModelConfig) -> ModelConfigRes
     )
 
 
-def registered_config_response(project: Project, version: ConfigVersion, use: ConfigUse) -> ProjectConfigResponse:
-    """Return the response of `POST /model-configs`."""
+def project_config_response(project: Project, version: ConfigVersion, use: ConfigUse | None) -> ProjectConfigResponse:
+    """Return the response model of a version in its project; `last_used` is its creation if it was never used."""
     return ProjectConfigResponse(
         project_id=project.id,
         project_name=project.name,
         created_at=version.created_at,
         updated_at=version.created_at,
-        last_used=use.last_used or version.created_at,
-        num_datapoints=use.logs,
-        config=model_config_response(version.id, require_model_config(version)),
+        last_used=(use and use.last_used) or version.created_at,
+        num_datapoints=use.logs if use else 0,
+        config=config_response(version.id, version.config),
     )

@@ -6,19 +6,17 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.gateway.schemas.bodies import MAX_PAGE_SIZE, RequestBody
-from services.gateway.schemas.configs import ProjectConfigResponse, config_response
+from services.gateway.schemas.configs import ProjectConfigResponse, project_config_response
 from shared.contracts.access import Member
 from shared.contracts.generation.deployments import Active
 from shared.contracts.generation.projects import (
     LONGEST_NAME,
     MOST_FEEDBACK_LABELS,
     MOST_FEEDBACK_TYPES,
-    ConfigVersion,
     FeedbackClass,
     FeedbackLabel,
     FeedbackType,
     ListProjects,
-    Project,
     ProjectDetails,
     Sentiment,
 )
@@ -156,19 +154,6 @@ def feedback_type_response(feedback_type: FeedbackType) -> FeedbackTypeModel:
         type=feedback_type.type,
         kind=feedback_type.kind,
         values=labels if feedback_type.kind in ("select", "multi_select") else None,
-    )
-
-
-def project_config_response(project: Project, version: ConfigVersion, use: ConfigUse | None) -> ProjectConfigResponse:
-    """Return the response model of a version in its project; `last_used` is its creation if it was never used."""
-    return ProjectConfigResponse(
-        project_id=project.id,
-        project_name=project.name,
-        created_at=version.created_at,
-        updated_at=version.created_at,
-        last_used=(use and use.last_used) or version.created_at,
-        num_datapoints=use.logs if use else 0,
-        config=config_response(version.id, version.config),
     )
 
 
