@@ -1,4 +1,4 @@
-"""What is deployed where: read, changed, and who changed it when."""
+"""Answers commands and queries about deployments: what is deployed, deploy, undeploy, history."""
 
 from services.generation.deps import Deps
 from services.generation.store import DeploymentTarget
@@ -24,19 +24,21 @@ router: Router[Deps] = Router()
 
 @router.answers(ListDeployed)
 async def list_deployed(query: ListDeployed, deps: Deps) -> DeployedConfigs:
-    """Every environment of a project."""
-    project = await _project(query.organisation, query.project_id, deps)
+    """Return what is deployed in each environment of a project. Raises NotFound if there is no such project."""
+    project = await _get_project(query.organisation, query.project_id, deps)
     environments = list(await deps.environments.get(query.organisation))
-    return await _deployed(query.organisation, project, environments, deps)
+    return await _deployed_configs(query.organisation, project, environments, deps)
 
 
 @router.answers(GetActive)
 async def get_active(query: GetActive, deps: Deps) -> Active:
-    """What calls in an environment use."""
-    project = await _project(query.organisation, query.project_id, deps)
+    """Return the config deployed in an environment. Raises NotFound if project, environment or deployment is absent."""
+    project = await _get_project(query.organisation, query.project_id, deps)
     environment = (await deps.environments.get(query.organisation)).get_by_name(query.environment)
-    places = await deps.stores.deployments.get_deployed_config_ids(query.organisation, [project.id], [environment.id])
-    versions = await deps.stores.versions.get_many(query.organisation, list(places.values()))
+    config_ids = await deps.stores.deployments.get_deployed_config_ids(
+        query.organisation, [project.id], [environment.id]
+    )
+    versions = await deps.stores.versions.get_many(query.organisation, list(config_ids.values()))
     if not versions:
         raise NotFound(f"The project {project.name!r} has nothing deployed in {environment.name!r}.")
     return Active(project=project, environment=environment, version=versions[0])
@@ -44,26 +46,32 @@ async def get_active(query: GetActive, deps: Deps) -> Active:
 
 @router.answers(Deploy)
 async def deploy(command: Deploy, deps: Deps) -> DeployedConfigs:
-    """Deploy to the environments, or to none if something about the command is wrong."""
+    """Deploy a config to environments, by default to the default one; to none if the command is invalid.
+
+    Raises NotFound if the project, the config or an environment does not exist.
+    """
     organisation, project_id = command.organisation, command.project_id
-    project = await _project(organisation, project_id, deps)
+    project = await _get_project(organisation, project_id, deps)
     await deps.project_cache.resolve(organisation, ProjectRef(id=project_id), command.config_id)
-    all_ = await deps.environments.get(organisation)
-    wanted = [all_.get(one) for one in dict.fromkeys(command.environment_ids)] or [all_.default]
-    for environment in wanted:
+    environment_set = await deps.environments.get(organisation)
+    environment_ids = dict.fromkeys(command.environment_ids)
+    environments = [environment_set.get(identifier) for identifier in environment_ids] or [environment_set.default]
+    for environment in environments:
         await deps.deployments.deploy(
             DeploymentTarget(organisation, project_id, environment.id), command.config_id, command.actor
         )
-    return await _deployed(organisation, project, wanted, deps)
+    return await _deployed_configs(organisation, project, environments, deps)
 
 
 @router.answers(Undeploy)
 async def undeploy(command: Undeploy, deps: Deps) -> Done:
-    """Leave an environment without a config."""
-    await _project(command.organisation, command.project_id, deps)
-    all_ = await deps.environments.get(command.organisation)
-    by_name = command.environment_id is None
-    environment = all_.get_by_name(command.environment) if by_name else all_.get(command.environment_id or "")
+    """Remove what is deployed in an environment. Raises NotFound if the project or the environment does not exist."""
+    await _get_project(command.organisation, command.project_id, deps)
+    environment_set = await deps.environments.get(command.organisation)
+    if command.environment_id is None:
+        environment = environment_set.get_by_name(command.environment)
+    else:
+        environment = environment_set.get(command.environment_id)
     await deps.deployments.deploy(
         DeploymentTarget(command.organisation, command.project_id, environment.id), None, command.actor
     )
@@ -72,33 +80,40 @@ async def undeploy(command: Undeploy, deps: Deps) -> Done:
 
 @router.answers(ListDeployments)
 async def list_deployments(query: ListDeployments, deps: Deps) -> Deployments:
-    """The history of a project."""
-    await _project(query.organisation, query.project_id, deps)
-    found, total = await deps.stores.deployments.list_page(query.organisation, query.project_id, query.page)
-    names = {place.id: place.name for place in await deps.environments.get(query.organisation)}
-    named = [one.model_copy(update={"environment": names.get(one.environment_id)}) for one in found]
-    return Deployments(deployments=named, total=total)
+    """Return a page of the deployments and removals in a project. Raises NotFound if there is no such project."""
+    await _get_project(query.organisation, query.project_id, deps)
+    page, total = await deps.stores.deployments.list_page(query.organisation, query.project_id, query.page)
+    names = {environment.id: environment.name for environment in await deps.environments.get(query.organisation)}
+    deployments = [
+        deployment.model_copy(update={"environment": names.get(deployment.environment_id)}) for deployment in page
+    ]
+    return Deployments(deployments=deployments, total=total)
 
 
-async def _project(organisation: str, project_id: str, deps: Deps) -> Project:
+async def _get_project(organisation: str, project_id: str, deps: Deps) -> Project:
     stored = await deps.stores.projects.get(organisation, project_id)
     if stored is None:
         raise NotFound(f"There is no project {project_id!r}.")
     return stored.project
 
 
-async def _deployed(
+async def _deployed_configs(
     organisation: str, project: Project, environments: list[Environment], deps: Deps
 ) -> DeployedConfigs:
-    found = await deps.stores.deployments.get_deployed_config_ids(
-        organisation, [project.id], [one.id for one in environments]
+    """Return the id and name of what is deployed in each of the environments."""
+    deployed = await deps.stores.deployments.get_deployed_config_ids(
+        organisation, [project.id], [environment.id for environment in environments]
     )
-    names = await deps.stores.versions.get_names(organisation, list(found.values()))
-    here = {one.id: found.get((project.id, one.id)) for one in environments}
+    names = await deps.stores.versions.get_names(organisation, list(deployed.values()))
+    config_ids = {environment.id: deployed.get((project.id, environment.id)) for environment in environments}
     return DeployedConfigs(
         project=project,
         deployed=[
-            Deployed(environment=one, config_id=here[one.id], config_name=names.get(here[one.id] or ""))
-            for one in environments
+            Deployed(
+                environment=environment,
+                config_id=config_ids[environment.id],
+                config_name=names.get(config_ids[environment.id] or ""),
+            )
+            for environment in environments
         ],
     )

@@ -1,4 +1,4 @@
-"""Environments: listed, made, renamed, made the default one, deleted. Decided and saved on one revision of them all."""
+"""Answers commands and queries about environments. A change is decided and saved on one revision of the whole set."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,27 +21,27 @@ from shared.errors import Conflict
 
 router: Router[Deps] = Router()
 
-_TRIES = 20
-"""Others may change an environment in the same millisecond: then this is decided again on what they saved."""
+_MAX_TRIES = 20
+"""Bounds repeats of a change that another change came between (optimistic locking by revision)."""
 
 
 @router.answers(ListEnvironments)
 async def list_environments(query: ListEnvironments, deps: Deps) -> deployments.Environments:
-    """All of the organisation."""
+    """Return all environments of the organisation, the default one first."""
     return deployments.Environments(environments=list(await deps.environments.get(query.organisation)))
 
 
 @router.answers(CreateEnvironment)
 async def create_environment(command: CreateEnvironment, deps: Deps) -> Environment:
-    """Make one."""
+    """Create an environment. Raises Conflict if the name is taken, Invalid if it does not fit or there are too many."""
     now = datetime.now(UTC)
-    after = await _changed(command, lambda all_: all_.with_added(command.id, command.name, now), deps)
+    after = await _update_set(command, lambda before: before.with_added(command.id, command.name, now), deps)
     return after.get(command.id)
 
 
 @router.answers(UpdateEnvironment)
 async def update_environment(command: UpdateEnvironment, deps: Deps) -> Environment:
-    """Rename it, make it the default one."""
+    """Rename an environment, make it the default one, or both. Raises NotFound, or Conflict if the name is taken."""
 
     def decide(before: EnvironmentSet) -> EnvironmentSet:
         after = before
@@ -52,36 +52,40 @@ async def update_environment(command: UpdateEnvironment, deps: Deps) -> Environm
             after = after.with_default(command.id)
         return after
 
-    return (await _changed(command, decide, deps)).get(command.id)
+    return (await _update_set(command, decide, deps)).get(command.id)
 
 
 @router.answers(DeleteEnvironment)
 async def delete_environment(command: DeleteEnvironment, deps: Deps) -> Done:
-    """Delete it, then note in every project that nothing is deployed there; a repeat finds what is left to note.
+    """Delete an environment, then undeploy what is deployed in it, project by project; a repeat does what is left.
 
-    In this order, because whether it is the default one is decided by saving: emptied before that, it might become the
-    default one meanwhile.
+    In this order, because only saving decides that it is not the default one: if it were emptied first, it might become
+    the default one meanwhile. Raises NotFound if there is no such environment, Conflict if it is the default one.
     """
     organisation = command.organisation
-    left = await deps.stores.deployments.list_deployed_project_ids(organisation, command.id)
+    deployed_in = await deps.stores.deployments.list_deployed_project_ids(organisation, command.id)
 
     def decide(before: EnvironmentSet) -> EnvironmentSet:
-        deleted = not any(place.id == command.id for place in before)
-        return before if deleted and left else before.without(command.id)
+        is_deleted = not any(environment.id == command.id for environment in before)
+        return before if is_deleted and deployed_in else before.without(command.id)
 
-    await _changed(command, decide, deps)
+    await _update_set(command, decide, deps)
     for project_id in await deps.stores.deployments.list_deployed_project_ids(organisation, command.id):
         await deps.deployments.deploy(DeploymentTarget(organisation, project_id, command.id), None, command.actor)
     return Done()
 
 
-async def _changed(
+async def _update_set(
     command: CreateEnvironment | UpdateEnvironment | DeleteEnvironment,
     decide: Callable[[EnvironmentSet], EnvironmentSet],
     deps: Deps,
 ) -> EnvironmentSet:
+    """Save what `decide` makes of the stored set, publish the change, and return the set.
+
+    `decide` is called again if another change was saved meanwhile. Raises Conflict if that happens 20 times.
+    """
     organisation = command.organisation
-    for _ in range(_TRIES):
+    for _ in range(_MAX_TRIES):
         before = await deps.environments.get(organisation)
         after = decide(before)
         if after is before or await deps.environments.save(after):

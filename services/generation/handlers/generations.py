@@ -1,4 +1,4 @@
-"""Chats and completions: load the config, plan the calls, sample, write the logs, answer."""
+"""Answers chats and completions: load the config, plan the calls, sample, write the logs, reply."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -22,7 +22,7 @@ router: Router[Deps] = Router()
 
 
 async def generate(command: Chat | Complete, deps: Deps) -> AsyncGenerator[Chunk | Generation, None]:
-    """Yield chunks if `command.stream`, then the whole generation; every end of it leaves a log a sample."""
+    """Yield chunks if `command.stream`, then the whole generation. However it ends, it leaves one log a sample."""
     run = await _load(command, deps)
     try:
         sampler = Sampler(run, await _plan(run, deps), deps.dispatch)
@@ -39,7 +39,7 @@ async def generate(command: Chat | Complete, deps: Deps) -> AsyncGenerator[Chunk
         await _write_aborted(run, error, deps)
         raise
     written = await _write(run, deps)
-    yield answers.generation(run)  # the caller prepares its answer while the logs are synced
+    yield answers.generation(run)  # the gateway prepares its response while the logs are synced
     await asyncio.shield(written)
 
 

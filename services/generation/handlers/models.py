@@ -1,4 +1,4 @@
-"""The model catalogue, told to others."""
+"""Answers queries about the model catalogue."""
 
 from services.generation import models
 from services.generation.deps import Deps
@@ -10,12 +10,12 @@ router: Router[Deps] = Router()
 
 @router.answers(ListModels)
 async def list_models(_query: ListModels, _deps: Deps) -> Models:
-    """Each row once."""
-    rows = [dict.fromkeys(rows.values()) for rows in models.MODELS.values()]
-    return Models(models=[_info(model) for distinct in rows for model in distinct])
+    """Return all models of the catalogue; one with aliases is in it once."""
+    distinct = [dict.fromkeys(by_name.values()) for by_name in models.MODELS.values()]
+    return Models(models=[_model_info(model) for of_provider in distinct for model in of_provider])
 
 
-def _info(model: models.Model) -> ModelInfo:
+def _model_info(model: models.Model) -> ModelInfo:
     price, long_price = model.price, model.long_price
     return ModelInfo(
         provider=model.provider,

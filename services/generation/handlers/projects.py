@@ -1,4 +1,4 @@
-"""Projects and config versions: found, made, read, changed, deleted."""
+"""Answers commands and queries about projects, their config versions and feedback types."""
 
 import asyncio
 import random
@@ -38,16 +38,19 @@ from shared.permissions import CHANGE_DEPLOYMENTS, allows
 
 router: Router[Deps] = Router()
 
-_TRIES = 40
-"""Several add to the types of a project in the same millisecond, as feedback does by itself: one of them saves, the
-others decide again on what it saved."""
-_STEP_ASIDE_SECONDS = 0.005
-"""The next try comes after up to so long, times the number of tries: 2 s in all on average, within a question's 5 s."""
+_MAX_TRIES = 40
+"""Bounds repeats of a change of feedback types that another change came between (optimistic locking by revision). Many
+come at once, because feedback with a new label defines that label by itself."""
+_RETRY_DELAY_SECONDS = 0.005
+"""Upper bound of the random delay before a repeat, times its number: 2 s in all on average, within a request's 5 s."""
 
 
 @router.answers(Resolve)
 async def resolve(command: Resolve, deps: Deps) -> Resolved:
-    """Find or make the project and the version."""
+    """Return project and version: by `config`, which are created if they do not exist, or by `config_id`.
+
+    Raises Invalid if the command has neither, NotFound if there is no such project or config.
+    """
     if command.config is not None:
         return await deps.project_cache.register(
             command.organisation,
@@ -63,61 +66,64 @@ async def resolve(command: Resolve, deps: Deps) -> Resolved:
 
 @router.answers(GetVersions)
 async def get_versions(query: GetVersions, deps: Deps) -> Versions:
-    """Versions by id; those of a project that is being deleted are not there any more."""
-    found = await deps.stores.versions.get_many(query.organisation, query.ids)
-    projects = await deps.stores.projects.get_many(query.organisation, [version.project_id for version in found])
-    living = {project.id for project in projects}
-    return Versions(versions=[version for version in found if version.project_id in living])
+    """Return versions by id, of those that exist; without those of projects that are being deleted."""
+    versions = await deps.stores.versions.get_many(query.organisation, query.ids)
+    projects = await deps.stores.projects.get_many(query.organisation, [version.project_id for version in versions])
+    project_ids = {project.id for project in projects}
+    return Versions(versions=[version for version in versions if version.project_id in project_ids])
 
 
 @router.answers(ListVersions)
 async def list_versions(query: ListVersions, deps: Deps) -> VersionPage:
-    """A page of the versions of a project."""
-    await _existing(query.organisation, query.project_id, deps)
-    found, total = await deps.stores.versions.list_page(query.organisation, query.project_id, query.page)
-    return VersionPage(versions=found, total=total)
+    """Return a page of the versions of a project, newest first. Raises NotFound if there is no such project."""
+    await _get_project(query.organisation, query.project_id, deps)
+    versions, total = await deps.stores.versions.list_page(query.organisation, query.project_id, query.page)
+    return VersionPage(versions=versions, total=total)
 
 
 @router.answers(GetProjects)
 async def get_projects(query: GetProjects, deps: Deps) -> Projects:
-    """Projects by id."""
+    """Return projects by id, of those that exist."""
     return Projects(projects=await deps.stores.projects.get_many(query.organisation, query.ids))
 
 
 @router.answers(GetProject)
 async def get_project(query: GetProject, deps: Deps) -> ProjectDetails:
-    """One project with what is set in it."""
-    return await _details(query.organisation, await _existing(query.organisation, query.id, deps), deps)
+    """Return a project with its feedback types and active config. Raises NotFound if there is no such project."""
+    return await _details(query.organisation, await _get_project(query.organisation, query.id, deps), deps)
 
 
 @router.answers(ListProjects)
 async def list_projects(query: ListProjects, deps: Deps) -> ProjectPage:
-    """A page of projects."""
-    found, total = await deps.stores.projects.list_page(query.organisation, query)
-    return ProjectPage(projects=await _with_active(query.organisation, found, deps), total=total)
+    """Return a page of projects, filtered and sorted as the query says."""
+    projects, total = await deps.stores.projects.list_page(query.organisation, query)
+    return ProjectPage(projects=await _with_active_configs(query.organisation, projects, deps), total=total)
 
 
 @router.answers(CreateProject)
 async def create_project(command: CreateProject, deps: Deps) -> ProjectDetails:
-    """Make an empty project."""
+    """Create a project without configs. Raises Conflict if the name is taken."""
     types = feedback_types.merge_definitions(STANDARD_FEEDBACK, command.feedback_types)
     stored = await deps.stores.projects.insert(command, types)
-    await _tell(command, stored, "created", deps)
+    await _publish_change(command, stored, "created", deps)
     return await _details(command.organisation, stored, deps)
 
 
 @router.answers(UpdateProject)
 async def update_project(command: UpdateProject, deps: Deps) -> ProjectDetails:
-    """Rename, deploy. The config is looked at before the name is changed, the name can be refused before deploying."""
+    """Update fields, then deploy `active_config_id` to the default environment. What can fail is checked before that.
+
+    Raises NotFound if the project or the config does not exist, Conflict if the name is taken.
+    """
     organisation, config_id = command.organisation, command.active_config_id
-    stored = await _existing(organisation, command.id, deps)
+    stored = await _get_project(organisation, command.id, deps)
     if config_id is not None:
         await deps.project_cache.resolve(organisation, ProjectRef(id=command.id), config_id)
     if fields := command.model_dump(include={"name", "directory_id"}, exclude_none=True):
         if any(getattr(stored.project, name) != value for name, value in fields.items()):
             await deps.stores.projects.update(organisation, command.id, fields)
-            stored = await _existing(organisation, command.id, deps)
-        await _tell(command, stored, "renamed", deps)
+            stored = await _get_project(organisation, command.id, deps)
+        await _publish_change(command, stored, "renamed", deps)
     if config_id is not None:
         default = (await deps.environments.get(organisation)).default
         await deps.deployments.deploy(DeploymentTarget(organisation, command.id, default.id), config_id, command.actor)
@@ -126,7 +132,10 @@ async def update_project(command: UpdateProject, deps: Deps) -> ProjectDetails:
 
 @router.answers(DeleteProject)
 async def delete_project(command: DeleteProject, deps: Deps) -> Done:
-    """Hide it, then remove what it had. What stays undone is finished by a repeat, or a minute later by itself."""
+    """Mark a project deleted, then delete what it has. After a crash a repeat finishes this, or a task a minute later.
+
+    Raises NotFound if there is no such project, Denied if something is deployed and the role may not change that.
+    """
     may_undeploy = command.may_undeploy or allows(command.principal, CHANGE_DEPLOYMENTS)
     if not may_undeploy and await _is_deployed(command.organisation, command.id, deps):
         raise Denied(
@@ -134,17 +143,20 @@ async def delete_project(command: DeleteProject, deps: Deps) -> Done:
             "an Admin to delete it."
         )
     if not await deps.stores.projects.mark_deleted(command.organisation, command.id):
-        raise _unknown(command.id)
+        raise _not_found(command.id)
     await deps.deletion.purge(command.organisation, command.id, command.actor)
     return Done()
 
 
 @router.answers(DefineFeedbackTypes)
 async def define_feedback_types(command: DefineFeedbackTypes, deps: Deps) -> FeedbackTypes:
-    """Add or change types of feedback; decided and saved on one revision of them."""
-    for tries in range(_TRIES):
-        await asyncio.sleep(random.uniform(0, _STEP_ASIDE_SECONDS) * tries)  # noqa: S311 - no secret
-        stored = await _existing(command.organisation, command.project_id, deps)
+    """Add or change feedback types and return all of the project; decided and saved on one revision of them.
+
+    Raises NotFound if there is no such project, Conflict if others change its types all the time.
+    """
+    for attempt in range(_MAX_TRIES):
+        await asyncio.sleep(random.uniform(0, _RETRY_DELAY_SECONDS) * attempt)  # noqa: S311 - no secret
+        stored = await _get_project(command.organisation, command.project_id, deps)
         types = feedback_types.merge_definitions(stored.feedback_types, command.types)
         if types == stored.feedback_types:
             break
@@ -159,7 +171,7 @@ async def define_feedback_types(command: DefineFeedbackTypes, deps: Deps) -> Fee
     return FeedbackTypes(types=types)
 
 
-async def _tell(
+async def _publish_change(
     command: CreateProject | UpdateProject, stored: StoredProject, what: Literal["created", "renamed"], deps: Deps
 ) -> None:
     change = ProjectChanged(organisation=command.organisation, project_id=command.id, what=what, actor=command.actor)
@@ -167,28 +179,30 @@ async def _tell(
 
 
 async def _is_deployed(organisation: str, project_id: str, deps: Deps) -> bool:
-    environments = [one.id for one in await deps.environments.get(organisation)]
-    return bool(await deps.stores.deployments.get_deployed_config_ids(organisation, [project_id], environments))
+    environment_ids = [environment.id for environment in await deps.environments.get(organisation)]
+    return bool(await deps.stores.deployments.get_deployed_config_ids(organisation, [project_id], environment_ids))
 
 
-def _unknown(project_id: str) -> NotFound:
+def _not_found(project_id: str) -> NotFound:
     return NotFound(f"There is no project {project_id!r}.")
 
 
-async def _existing(organisation: str, project_id: str, deps: Deps) -> StoredProject:
+async def _get_project(organisation: str, project_id: str, deps: Deps) -> StoredProject:
     if stored := await deps.stores.projects.get(organisation, project_id):
         return stored
-    raise _unknown(project_id)
+    raise _not_found(project_id)
 
 
 async def _details(organisation: str, stored: StoredProject, deps: Deps) -> ProjectDetails:
-    return (await _with_active(organisation, [stored], deps))[0]
+    return (await _with_active_configs(organisation, [stored], deps))[0]
 
 
-async def _with_active(organisation: str, found: Sequence[StoredProject], deps: Deps) -> list[ProjectDetails]:
-    """Projects and what is deployed in the default environment."""
+async def _with_active_configs(
+    organisation: str, projects: Sequence[StoredProject], deps: Deps
+) -> list[ProjectDetails]:
+    """Return projects with the configs that are deployed in the default environment."""
     default = (await deps.environments.get(organisation)).default
-    project_ids = [stored.project.id for stored in found]
+    project_ids = [stored.project.id for stored in projects]
     deployed = await deps.stores.deployments.get_deployed_config_ids(organisation, project_ids, [default.id])
     versions = await deps.stores.versions.get_many(organisation, list(deployed.values()))
     active = {version.project_id: version for version in versions}
@@ -196,5 +210,5 @@ async def _with_active(organisation: str, found: Sequence[StoredProject], deps: 
         ProjectDetails(
             project=stored.project, feedback_types=stored.feedback_types, active=active.get(stored.project.id)
         )
-        for stored in found
+        for stored in projects
     ]

@@ -1,6 +1,6 @@
-"""`.prompt` files: written from configs and read into them.
+"""Answers queries that serialize configs as `.prompt` files and parse such files.
 
-In a thread: a long file takes a while, and other calls should not wait for it.
+In a thread: a long file takes a while and would block the event loop.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ router: Router[Deps] = Router()
 
 @router.answers(SerializePrompt)
 async def serialize(query: SerializePrompt, _: Deps) -> PromptFile:
-    """The file of a config."""
+    """Return the `.prompt` file of a config."""
     return PromptFile(text=await asyncio.to_thread(promptfile.serialize, query.config))
 
 
 @router.answers(DeserializePrompt, workers=8)
 async def deserialize(query: DeserializePrompt, _: Deps) -> UnsavedConfig:
-    """The config of a file."""
+    """Return the config of a `.prompt` file, with an id derived from its content. Raises Invalid with the line."""
     config = await asyncio.to_thread(promptfile.deserialize, query.text)
     return UnsavedConfig(
         id=ids.derive("config", query.organisation, "prompt file", versions.canonical_json(config)), config=config

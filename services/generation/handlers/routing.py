@@ -1,4 +1,4 @@
-"""Redirects and provider keys of an organisation: set, listed, deleted."""
+"""Answers commands and queries about redirects and provider keys. A change is in effect from the next call on."""
 
 from services.generation.deps import Deps
 from shared import ids
@@ -26,13 +26,13 @@ router: Router[Deps] = Router()
 
 @router.answers(ListRedirects)
 async def list_redirects(query: ListRedirects, deps: Deps) -> Redirects:
-    """By provider and model."""
+    """Return the redirects of the organisation by provider and model."""
     return Redirects(redirects=await deps.redirects.list_all(query.organisation))
 
 
 @router.answers(SetRedirect)
 async def set_redirect(command: SetRedirect, deps: Deps) -> Redirect:
-    """From the next call on."""
+    """Insert or replace the redirect of a model. Raises Invalid if it is empty or its target cannot be called."""
     redirect = await deps.redirects.set(command, sorted(deps.providers.names))
     await _publish(deps, command, "redirect set")
     return redirect
@@ -40,7 +40,7 @@ async def set_redirect(command: SetRedirect, deps: Deps) -> Redirect:
 
 @router.answers(DeleteRedirect)
 async def delete_redirect(command: DeleteRedirect, deps: Deps) -> Done:
-    """From the next call on."""
+    """Delete the redirect of a model. Raises NotFound if it has none."""
     await deps.redirects.delete(command.organisation, command.asked)
     await _publish(deps, command, "redirect deleted")
     return Done()
@@ -48,16 +48,16 @@ async def delete_redirect(command: DeleteRedirect, deps: Deps) -> Done:
 
 @router.answers(ListProviderKeys)
 async def list_provider_keys(query: ListProviderKeys, deps: Deps) -> ProviderKeys:
-    """Without the keys."""
+    """Return the names and tails of the organisation's provider keys."""
     return ProviderKeys(keys=await deps.credentials.list_keys(query.organisation))
 
 
 @router.answers(SetProviderKey)
 async def set_provider_key(command: SetProviderKey, deps: Deps) -> ProviderKey:
-    """From the next call on."""
-    known = deps.providers.key_names
-    if command.name not in known:
-        raise Invalid(f"There is no provider key {command.name!r}; there are {', '.join(sorted(known))}.")
+    """Insert or replace a provider key, which comes encrypted. Raises Invalid if no provider has a key of this name."""
+    key_names = deps.providers.key_names
+    if command.name not in key_names:
+        raise Invalid(f"There is no provider key {command.name!r}; there are {', '.join(sorted(key_names))}.")
     key = await deps.credentials.set_key(
         command.organisation, command.name, command.sealed, (command.actor and command.actor.email) or ""
     )
@@ -67,7 +67,7 @@ async def set_provider_key(command: SetProviderKey, deps: Deps) -> ProviderKey:
 
 @router.answers(DeleteProviderKey)
 async def delete_provider_key(command: DeleteProviderKey, deps: Deps) -> Done:
-    """From the next call on."""
+    """Delete a provider key. Raises NotFound if there is none of this name."""
     await deps.credentials.delete_key(command.organisation, command.name)
     await _publish(deps, command, "key deleted")
     return Done()

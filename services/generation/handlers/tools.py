@@ -1,4 +1,4 @@
-"""The organisation's tools: made, changed, removed, read, tried."""
+"""Answers commands and queries about the organisation's tools."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -32,48 +32,54 @@ from shared.errors import Conflict, Invalid, NotFound
 router: Router[Deps] = Router()
 
 _OPTIONAL_SECRETS = frozenset({"key"})
-_SHOWN = 4
-"""Characters of a secret, if it has at least three times as many."""
-_TRIES = 5
+"""Names of secrets that a tool may lack."""
+_TAIL_LENGTH = 4
+"""Characters of a secret that are shown, if it has at least three times as many."""
+_MAX_TRIES = 5
+"""Bounds repeats of a change that another change came between (optimistic locking by revision)."""
 
 
 @router.answers(CreateTool)
 async def create(command: CreateTool, deps: Deps) -> Tool:
-    """Store it with its secrets encrypted."""
-    new = StoredTool(id=command.id, name=command.name, settings=command.settings)
+    """Create a tool; its secrets are stored encrypted. Raises Conflict if the name is taken, Invalid if one lacks."""
+    tool = StoredTool(id=command.id, name=command.name, settings=command.settings)
     secrets = deps.secret_box.decrypt(command.sealed_secrets) if command.sealed_secrets else {}
-    stored = await deps.stores.tools.insert(command.organisation, _with_secrets(new, secrets, deps))
+    stored = await deps.stores.tools.insert(command.organisation, _with_secrets(tool, secrets, deps))
     await deps.tool_runner.publish_change(command, stored.id, "created", stored.revision)
-    return _told(stored)
+    return _contract_of(stored)
 
 
 @router.answers(UpdateTool)
 async def update(command: UpdateTool, deps: Deps) -> Tool:
-    """Change what is named; the rest stays, whoever else changes the tool at the same moment."""
-    given = deps.secret_box.decrypt(command.sealed_secrets) if command.sealed_secrets else {}
-    for _ in range(_TRIES):
-        old = await _get(command.organisation, command.id, deps)
-        settings = _changed(old.settings, command.changes)
-        stored = deps.secret_box.decrypt(old.sealed) if old.sealed else {}
-        _stay_where_they_belong(stored.keys() - given.keys(), old.settings, settings)
-        changed = replace(
+    """Change the fields that the command has, on one revision of the tool.
+
+    Raises NotFound if there is no such tool, Invalid if a field or secret does not fit, Conflict if others change the
+    tool all the time.
+    """
+    new_secrets = deps.secret_box.decrypt(command.sealed_secrets) if command.sealed_secrets else {}
+    for _ in range(_MAX_TRIES):
+        old = await _get_tool(command.organisation, command.id, deps)
+        settings = _updated_settings(old.settings, command.changes)
+        old_secrets = deps.secret_box.decrypt(old.sealed) if old.sealed else {}
+        _check_secret_destinations(old_secrets.keys() - new_secrets.keys(), old.settings, settings)
+        new = replace(
             old,
             name=command.name or old.name,
             settings=settings,
             revision=old.revision + 1,
             updated_at=datetime.now(UTC),
         )
-        changed = _with_secrets(changed, stored | given, deps)
-        if await deps.stores.tools.replace(command.organisation, changed):
-            await deps.tool_runner.publish_change(command, changed.id, "updated", changed.revision)
-            return _told(changed)
+        new = _with_secrets(new, old_secrets | new_secrets, deps)
+        if await deps.stores.tools.replace(command.organisation, new):
+            await deps.tool_runner.publish_change(command, new.id, "updated", new.revision)
+            return _contract_of(new)
     raise Conflict("Others change this tool all the time; try again.")
 
 
 @router.answers(DeleteTool)
 async def delete(command: DeleteTool, deps: Deps) -> Done:
-    """What names it fails from the next call on."""
-    tool = await _get(command.organisation, command.id, deps)
+    """Delete a tool; prompts that name it fail from the next call on. Raises NotFound if there is no such tool."""
+    tool = await _get_tool(command.organisation, command.id, deps)
     await deps.stores.tools.delete(command.organisation, command.id)
     await deps.tool_runner.publish_change(command, command.id, "deleted", tool.revision)
     return Done()
@@ -81,34 +87,34 @@ async def delete(command: DeleteTool, deps: Deps) -> Done:
 
 @router.answers(GetTools)
 async def get_tools(query: GetTools, deps: Deps) -> Tools:
-    """Tools by id."""
-    return Tools(tools=[_told(tool) for tool in await deps.stores.tools.get_many(query.organisation, query.ids)])
+    """Return tools by id, of those that exist."""
+    return Tools(tools=[_contract_of(tool) for tool in await deps.stores.tools.get_many(query.organisation, query.ids)])
 
 
 @router.answers(ListTools)
 async def list_tools(query: ListTools, deps: Deps) -> ToolPage:
-    """Those of the page."""
+    """Return a page of tools by name."""
     tools, total = await deps.stores.tools.list_page(query.organisation, query.page)
-    return ToolPage(tools=[_told(tool) for tool in tools], total=total)
+    return ToolPage(tools=[_contract_of(tool) for tool in tools], total=total)
 
 
 @router.answers(RunTool)
 async def run(command: RunTool, deps: Deps) -> ToolResult:
-    """As a template with these arguments as literals would."""
-    tool = await _get(command.organisation, command.id, deps)
-    written = (f'"{given}"' if isinstance(given, str) else str(given) for given in command.arguments)
-    arguments = tuple(str(given) for given in command.arguments)
-    return await deps.tool_runner.run(tool, arguments, f"{tool.name}({', '.join(written) or ' '})")
+    """Return what a template would get from the tool with these arguments. Raises NotFound if there is no such tool."""
+    tool = await _get_tool(command.organisation, command.id, deps)
+    literals = (f'"{argument}"' if isinstance(argument, str) else str(argument) for argument in command.arguments)
+    arguments = tuple(str(argument) for argument in command.arguments)
+    return await deps.tool_runner.run(tool, arguments, f"{tool.name}({', '.join(literals) or ' '})")
 
 
-async def _get(organisation: str, tool_id: str, deps: Deps) -> StoredTool:
+async def _get_tool(organisation: str, tool_id: str, deps: Deps) -> StoredTool:
     if tool := await deps.stores.tools.get(organisation, tool_id):
         return tool
     raise NotFound(f"There is no tool {tool_id!r}.")
 
 
-def _changed(settings: ToolSettings, changes: dict[str, Any]) -> ToolSettings:
-    """Errors: Invalid (a field this kind does not have, a value it cannot have)."""
+def _updated_settings(settings: ToolSettings, changes: dict[str, Any]) -> ToolSettings:
+    """Return `settings` with the changes. Raises Invalid if the kind has no such field or the value does not fit."""
     for field in changes:
         if field not in type(settings).model_fields:
             raise Invalid(f"A {settings.kind} tool has no {field}.")
@@ -121,12 +127,12 @@ def _changed(settings: ToolSettings, changes: dict[str, Any]) -> ToolSettings:
         raise Invalid(f"{'.'.join(str(part) for part in problem['loc'][1:])}: {problem['msg']}.") from None
 
 
-def _stay_where_they_belong(kept: Iterable[str], before: ToolSettings, after: ToolSettings) -> None:
-    """A secret was given for one server; who may change the tool shall not have it sent to a server of their own.
+def _check_secret_destinations(kept_secrets: Iterable[str], before: ToolSettings, after: ToolSettings) -> None:
+    """Raise Invalid if one of the secrets that stay, by name, would be sent to another origin than before.
 
-    Errors: Invalid (one of the `kept` secrets would go elsewhere).
+    Who may change a tool must not be able to send its secrets to a server of their own.
     """
-    for name in sorted(kept):
+    for name in sorted(kept_secrets):
         field = after.sent_to.get(name)
         if field is None or same_origin(getattr(before, field), getattr(after, field)):
             continue
@@ -137,7 +143,10 @@ def _stay_where_they_belong(kept: Iterable[str], before: ToolSettings, after: To
 
 
 def _with_secrets(tool: StoredTool, secrets: dict[str, str], deps: Deps) -> StoredTool:
-    """An empty secret is none. Errors: Invalid (one is missing, or the kind has none of that name)."""
+    """Return the tool with its secrets encrypted; an empty one counts as absent.
+
+    Raises Invalid if one is missing, or the kind has none of that name.
+    """
     secrets = {name: secret for name, secret in secrets.items() if secret}
     for name in secrets:
         if name not in tool.settings.secret_names:
@@ -145,11 +154,13 @@ def _with_secrets(tool: StoredTool, secrets: dict[str, str], deps: Deps) -> Stor
     for name in tool.settings.secret_names:
         if name not in secrets and name not in _OPTIONAL_SECRETS:
             raise Invalid(f"A {tool.settings.kind} tool needs {name}.")
-    tails = {name: secret[-_SHOWN:] if len(secret) >= 3 * _SHOWN else "" for name, secret in secrets.items()}
+    tails = {
+        name: secret[-_TAIL_LENGTH:] if len(secret) >= 3 * _TAIL_LENGTH else "" for name, secret in secrets.items()
+    }
     return replace(tool, sealed=deps.secret_box.encrypt(secrets) if secrets else None, tails=tails)
 
 
-def _told(tool: StoredTool) -> Tool:
+def _contract_of(tool: StoredTool) -> Tool:
     return Tool(
         id=tool.id,
         name=tool.name,

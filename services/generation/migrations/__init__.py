@@ -1,4 +1,4 @@
-"""What changes an existing database of generation, once (shared/migrations.py). One is appended, none is changed."""
+"""Migrations of generation's database, each run once (shared/migrations.py). Append new ones; never change one."""
 
 from services.generation.migrations import m0001_drop_superseded_indexes
 from shared.migrations import Migration

@@ -1,7 +1,7 @@
-"""Drop two unique indexes that others have taken the place of: they forbid what is allowed now.
+"""Drops two unique indexes that others have replaced, because they forbid what is allowed now.
 
-Names of `projects` were unique even of projects being deleted; `deployments` had one document a place, and has one a
-change now.
+`projects`: two projects may have one name if one is being deleted. `deployments`: an environment of a project has one
+document for each change, not one in all.
 """
 
 from pymongo.errors import OperationFailure
@@ -13,7 +13,7 @@ _COLLECTION_NOT_FOUND = 26
 
 
 async def run(database: Database) -> None:
-    """Drop them where they are; a new database does not have them."""
+    """Drop the indexes if they exist; a new database does not have them."""
     for collection, index in (
         ("projects", "organisation_1_name_1"),
         ("deployments", "organisation_1_project_id_1_environment_id_1"),

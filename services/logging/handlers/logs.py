@@ -24,7 +24,7 @@ router = Router[Deps]()
 
 @router.answers(GetLog)
 async def get_log(query: GetLog, deps: Deps) -> StoredLog:
-    """Return one log. Raises NotFound."""
+    """Return one log. Raises NotFound if there is none with this id, or its project is deleted."""
     await deps.read_barrier.wait_until_stored()
     log = await deps.logs.get_log(query.organisation, query.id)
     if log is None or log.project_id in await deps.deletions.list_hidden_project_ids(query.organisation):

@@ -12,7 +12,7 @@ router = Router[Deps]()
 
 @router.answers(GetSession)
 async def get_session(query: GetSession, deps: Deps) -> Session:
-    """Return one session with its totals. Raises NotFound."""
+    """Return one session with its totals. Raises NotFound if there is no such session."""
     await deps.read_barrier.wait_until_stored()
     hidden = await deps.deletions.list_hidden_project_ids(query.organisation)
     record = await _visible_session(query.organisation, query.id, hidden, deps)
