@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -46,12 +47,14 @@ async def closed(upstream: FakeServer, *, left: int) -> None:
 async def test_what_nobody_took_for_long_is_closed_whomever_it_leads_to(
     kept: Connections, upstreams: list[FakeServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "_IDLE_SECONDS", 0.2)
+    now = 1000.0
+    monkeypatch.setattr(connections, "time", SimpleNamespace(monotonic=lambda: now))
     first, second, third = upstreams
     await asyncio.gather(ask(kept, first), ask(kept, first), ask(kept, second))
-    await asyncio.sleep(0.15)
+    now += connections._IDLE_SECONDS - 1
     await ask(kept, second)
-    await asyncio.sleep(0.1)
+    assert first.open_connections == 2
+    now += 2
     await ask(kept, third)
     await closed(first, left=0)
     assert second.open_connections == 1
