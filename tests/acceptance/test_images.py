@@ -72,9 +72,9 @@ def test_row_65_the_log_has_the_parts(api: httpx.Client, openai: FakeOpenAI, pro
         part("https://example.org/a.png", "auto"),
     ]
     answer = chat(api, project, [{"role": "user", "content": sent}])
-    (listed,) = ok(api.get("/logs", params={"project_id": answer["project_id"]}))["records"]
+    (log_in_list,) = ok(api.get("/logs", params={"project_id": answer["project_id"]}))["records"]
     single = ok(api.get(f"/logs/{answer['data'][0]['id']}"))
-    for log in (listed, single):
+    for log in (log_in_list, single):
         assert log["messages"][0]["content"] == sent
         assert log["provider_request"] == openai.last.body
     assert answer["data"][0]["messages"][0]["content"] == sent

@@ -19,8 +19,8 @@ def test_row_73_both_are_set_and_shown_in_the_details_of_the_version(api: httpx.
     config = {"model": "gpt-4-1106-preview", "endpoint": "chat", "seed": 7, "response_format": response_format}
     made = ok(api.post("/model-configs", json={**config, "project": f"row-73-{reference()}"}))
     details = ok(api.get(f"/model-configs/{made['config']['id']}"))
-    (listed,) = ok(api.get(f"/projects/{made['project_id']}/configs"))
-    for shown in (made["config"], details, listed["config"]):
+    (config_in_list,) = ok(api.get(f"/projects/{made['project_id']}/configs"))
+    for shown in (made["config"], details, config_in_list["config"]):
         assert shown["seed"] == 7
         given = {key: value for key, value in shown["response_format"].items() if value is not None}
         assert given == response_format

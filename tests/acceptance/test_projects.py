@@ -45,10 +45,10 @@ def test_row_72_a_seed_or_a_response_format_makes_a_version(api: httpx.Client) -
     assert len(set(first)) == len(variants)
     assert again == first
     project_id = registered(api, project=project)["project_id"]
-    listed = ok(api.get(f"/projects/{project_id}/configs"))
-    assert [one["config"]["id"] for one in listed] == first[::-1]
-    assert listed[-2]["config"]["seed"] == 1
-    assert listed[2]["config"]["response_format"]["type"] == "json_object"
+    configs = ok(api.get(f"/projects/{project_id}/configs"))
+    assert [one["config"]["id"] for one in configs] == first[::-1]
+    assert configs[-2]["config"]["seed"] == 1
+    assert configs[2]["config"]["response_format"]["type"] == "json_object"
 
 
 @pytest.mark.parametrize("given", ["name", "id"])
@@ -123,16 +123,16 @@ def test_row_125_the_logs_of_a_project_have_all_its_generations(api: httpx.Clien
     ):
         openai.reply(content=f"from {path}")
         sent[ok(api.post(path, json=common | extra))["data"][0]["id"]] = f"from {path}"
-    listed = ok(api.get("/logs", params={"project_id": made["project_id"]}))
+    log_page = ok(api.get("/logs", params={"project_id": made["project_id"]}))
     exported = ok(api.post(f"/projects/{made['project_id']}/export"))
-    assert listed["total"] == exported["total"] == 3
-    assert listed["records"] == exported["records"]
-    assert [log["id"] for log in listed["records"]] == list(sent)[::-1]
-    for log in listed["records"]:
+    assert log_page["total"] == exported["total"] == 3
+    assert log_page["records"] == exported["records"]
+    assert [log["id"] for log in log_page["records"]] == list(sent)[::-1]
+    for log in log_page["records"]:
         assert log["config"]["id"] == made["config"]["id"]
         assert log["inputs"] == inputs
         assert log["output"] == sent[log["id"]]
         assert log["provider_response"]["choices"][0]["message"]["content"] == sent[log["id"]]
         assert log["messages"][0]["content"] == "Be brief."
     (version,) = ok(api.get(f"/projects/{made['project_id']}/configs"))
-    assert (version["num_datapoints"], version["last_used"][:19]) == (3, listed["records"][0]["created_at"][:19])
+    assert (version["num_datapoints"], version["last_used"][:19]) == (3, log_page["records"][0]["created_at"][:19])

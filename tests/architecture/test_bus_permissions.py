@@ -86,8 +86,8 @@ def allowed(service: str, verb: str) -> set[str]:
     """The subjects of `deploy/nats.conf` on which the service may `publish` or `subscribe`."""
     text = re.sub(r"#.*", "", (ROOT / "deploy" / "nats.conf").read_text())
     (block,) = re.findall(rf"user: {service}\b(.*?)(?=user:|\Z)", text, re.DOTALL)
-    (listed,) = re.findall(rf"{verb}: \[(.*?)\]", block, re.DOTALL)
-    return set(re.findall(r'"([^"]+)"', listed))
+    (subjects,) = re.findall(rf"{verb}: \[(.*?)\]", block, re.DOTALL)
+    return set(re.findall(r'"([^"]+)"', subjects))
 
 
 def expected_requests(service: str) -> set[str]:
@@ -111,17 +111,17 @@ def test_the_code_is_read() -> None:
 @pytest.mark.parametrize("service", NAMES)
 def test_a_service_may_send_the_requests_of_its_code_and_no_others(service: str) -> None:
     owners = tuple(f"{name}." for name in NAMES)
-    listed = {subject for subject in allowed(service, "publish") if subject.startswith(owners)}
+    permitted = {subject for subject in allowed(service, "publish") if subject.startswith(owners)}
     wanted = expected_requests(service)
-    assert wanted - listed == set(), f"deploy/nats.conf: {service} sends them, so it must be allowed to publish them"
-    assert listed - wanted == set(), f"deploy/nats.conf: nothing in services/{service} sends them; take them away"
+    assert wanted - permitted == set(), f"deploy/nats.conf: {service} sends them, so it must be allowed to publish them"
+    assert permitted - wanted == set(), f"deploy/nats.conf: nothing in services/{service} sends them; take them away"
 
 
 @pytest.mark.parametrize("service", NAMES)
 def test_a_service_may_announce_and_hear_the_events_of_its_code_and_no_others(service: str) -> None:
     for verb, wanted in (("publish", code()[service].announced), ("subscribe", code()[service].heard)):
-        listed = {subject for subject in allowed(service, verb) if subject.startswith("events.")}
-        assert listed == wanted, f"deploy/nats.conf: {service} {verb}es {sorted(wanted)}"
+        permitted = {subject for subject in allowed(service, verb) if subject.startswith("events.")}
+        assert permitted == wanted, f"deploy/nats.conf: {service} {verb}es {sorted(wanted)}"
 
 
 @pytest.mark.parametrize("service", NAMES)

@@ -11,7 +11,7 @@ from tests.architecture.tree import ROOT
 FOLDERS = sorted((ROOT / "services").glob("*/migrations"))
 
 
-def listed(folder: Path) -> tuple[Migration, ...]:
+def migrations_of(folder: Path) -> tuple[Migration, ...]:
     module = importlib.import_module(f"services.{folder.parent.name}.migrations")
     migrations: tuple[Migration, ...] = module.MIGRATIONS
     return migrations
@@ -24,5 +24,5 @@ def test_services_with_a_database_have_a_place_for_migrations() -> None:
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.parent.name)
 def test_migrations_are_listed_as_their_files_are_named(folder: Path) -> None:
     files = [path.stem for path in sorted(folder.glob("m*.py"))]
-    assert files == [f"m{one.number:04}_{one.name.replace(' ', '_')}" for one in listed(folder)]
-    assert [one.number for one in listed(folder)] == list(range(1, len(files) + 1))
+    assert files == [f"m{one.number:04}_{one.name.replace(' ', '_')}" for one in migrations_of(folder)]
+    assert [one.number for one in migrations_of(folder)] == list(range(1, len(files) + 1))

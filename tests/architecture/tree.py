@@ -11,15 +11,15 @@ _SKIPPED = {"__pycache__", "node_modules", "dist", "results"}
 @cache
 def files() -> tuple[Path, ...]:
     """Paths below the root; from the folders themselves where there is no git (an unpacked archive)."""
-    listed = subprocess.run(
+    git_ls_files = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    if listed.returncode == 0:
-        paths = [ROOT / line for line in listed.stdout.splitlines()]
+    if git_ls_files.returncode == 0:
+        paths = [ROOT / line for line in git_ls_files.stdout.splitlines()]
     else:
         paths = [path for path in ROOT.rglob("*") if not _skipped(path.relative_to(ROOT))]
     return tuple(sorted(path for path in paths if path.is_file()))

@@ -35,12 +35,12 @@ async def _reader(client: httpx.AsyncClient, number: int) -> list[str]:
         created = await client.post("/logs", json=body(f"reader-{number}", output=output, session_reference_id=session))
         log = created.json()
         by_id = await client.get(f"/logs/{log['id']}")
-        listed = await client.get("/logs", params={"project_id": log["project_id"], "size": 1})
+        response = await client.get("/logs", params={"project_id": log["project_id"], "size": 1})
         in_session = await client.get(f"/sessions/{log['session_id']}")
         if by_id.status_code != 200 or by_id.json()["output"] != output:
             misses.append(f"get, turn {turn}: {by_id.status_code}")
-        if listed.status_code != 200 or [record["id"] for record in listed.json()["records"]] != [log["id"]]:
-            misses.append(f"list, turn {turn}: {listed.status_code}")
+        if response.status_code != 200 or [record["id"] for record in response.json()["records"]] != [log["id"]]:
+            misses.append(f"list, turn {turn}: {response.status_code}")
         if in_session.status_code != 200 or in_session.json()["last_output"] != output:
             misses.append(f"session, turn {turn}: {in_session.status_code}")
     return misses

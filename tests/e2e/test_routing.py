@@ -158,9 +158,9 @@ def test_keys_of_the_call_win_over_the_organisations_and_those_over_the_environm
 
 def test_a_kept_key_is_never_told(console: httpx.Client) -> None:
     ok(console.put("/provider-keys/groq", json={"key": "gsk_short"}))
-    listed = console.get("/provider-keys")
-    assert "gsk_short" not in listed.text
-    assert [(key["name"], key["tail"]) for key in ok(listed)] == [("groq", "")]
+    response = console.get("/provider-keys")
+    assert "gsk_short" not in response.text
+    assert [(key["name"], key["tail"]) for key in ok(response)] == [("groq", "")]
     answer = console.put("/provider-keys/nobody", json={"key": "a-key-for-nobody"})
     assert answer.status_code == 422
     assert "nobody" in answer.json()["detail"]["message"]

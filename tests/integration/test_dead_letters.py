@@ -76,15 +76,15 @@ async def test_a_job_that_killed_its_workers_runs_when_it_is_replayed(nats: Nats
     mended = Worker(nats, tmp_path, JOB_WORKER_KILLS_NOT="1")
     with running(mended):
         await until(lambda: is_empty(bus))
-        (listed,) = json.loads((await everloop(nats, "list", "--json")).stdout)
-        assert [listed[name] for name in ("subject", "organisation", "error", "tries")] == [
+        (letter,) = json.loads((await everloop(nats, "list", "--json")).stdout)
+        assert [letter[name] for name in ("subject", "organisation", "error", "tries")] == [
             "jobs.probe.errand",
             ORGANISATION,
             "Exhausted",
             TRIES,
         ]
-        sent = await everloop(nats, "replay", str(listed["sequence"]))
-        assert (sent.returncode, sent.stdout) == (0, f"{listed['sequence']} -> jobs.probe.errand\n")
+        sent = await everloop(nats, "replay", str(letter["sequence"]))
+        assert (sent.returncode, sent.stdout) == (0, f"{letter['sequence']} -> jobs.probe.errand\n")
         await until(lambda: mended.noted("end job_1"))
         await until(lambda: is_empty(bus))
     assert mended.noted("end job_1") == 1
@@ -127,8 +127,8 @@ async def test_a_letter_of_logging_from_before_is_read_and_sent_to_logs(nats: Na
     await bus.append(
         "dead.logs", b"[]", message_id="old", headers={"Everloop-Reason": "a reason", "Everloop-Recorded": "7"}
     )
-    (listed,) = json.loads((await everloop(nats, "list", "--json", "--subject", "logs.intake")).stdout)
-    assert [listed[name] for name in COLUMNS] == ["logs.intake", None, "Invalid", "a reason", 1]
+    (letter,) = json.loads((await everloop(nats, "list", "--json", "--subject", "logs.intake")).stdout)
+    assert [letter[name] for name in COLUMNS] == ["logs.intake", None, "Invalid", "a reason", 1]
     assert (await everloop(nats, "replay", "1")).returncode == 0
     assert (await bus.client.jetstream().get_msg("LOGS", 1)).data == b"[]"
 
@@ -155,8 +155,8 @@ async def test_what_cannot_be_sent_again_stays(nats: Nats, bus: Bus) -> None:
 async def test_the_list_is_filtered_and_its_newest_are_last(nats: Nats, bus: Bus) -> None:
     for number in range(5):
         await put_letter(bus, number, organisation=f"tm_{number % 2}")
-    listed = json.loads((await everloop(nats, "list", "--json", "--organisation", "tm_0", "--limit", "2")).stdout)
-    assert [each["sequence"] for each in listed] == [3, 5]
+    letters = json.loads((await everloop(nats, "list", "--json", "--organisation", "tm_0", "--limit", "2")).stdout)
+    assert [each["sequence"] for each in letters] == [3, 5]
     shown = await everloop(nats, "list", "--limit", "2")
     assert [line.split()[0] for line in shown.stdout.splitlines()] == ["SEQ", "4", "5"]
     assert "Größe ungültig" in shown.stdout

@@ -314,8 +314,8 @@ async def test_storing_does_not_wait_for_the_purge_and_reads_hide_what_is_left(u
         await log_handlers.get_config_use(GetConfigUse(organisation=ORGANISATION, config_id="config_1"), unpurged),
     )
     assert use.logs == 0
-    listed = ListSessions(organisation=ORGANISATION, project_id="pr_gone")
-    assert (checked(Sessions, await session_handlers.list_sessions(listed, unpurged))).total == 0
+    list_sessions = ListSessions(organisation=ORGANISATION, project_id="pr_gone")
+    assert (checked(Sessions, await session_handlers.list_sessions(list_sessions, unpurged))).total == 0
     for query in ("sesh_alone", "sesh_unknown"):
         with pytest.raises(NotFound):
             await session_handlers.get_session(GetSession(organisation=ORGANISATION, id=query), unpurged)

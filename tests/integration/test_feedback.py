@@ -136,8 +136,8 @@ async def test_feedback_that_comes_before_its_log_waits_for_it(started: LoggingC
     stored = await started.bus.request(GetLog(organisation=ORGANISATION, id="data_1"))
     assert (stored.output, [one.value for one in stored.feedback]) == ("later", ["good"])
     assert stored.updated_at == update().at
-    listed = await started.bus.request(SearchLogs(organisation=ORGANISATION, project_id="pr_1"))
-    assert [one.id for one in listed.logs] == ["data_1"]
+    page = await started.bus.request(SearchLogs(organisation=ORGANISATION, project_id="pr_1"))
+    assert [one.id for one in page.logs] == ["data_1"]
     (shown,) = (await started.bus.request(asked)).logs
     assert (shown.log_id, shown.project_id, [one.id for one in shown.feedback]) == ("data_1", "pr_1", ["ann_2"])
 

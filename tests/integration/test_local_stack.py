@@ -83,9 +83,9 @@ def test_up_returns_when_every_service_is_ready(everloop: Everloop) -> None:
 
 
 def test_status_for_programs(everloop: Everloop) -> None:
-    listed = json.loads(everloop("status", "--json").stdout)
-    assert [each["name"] for each in listed] == RUNNING
-    for each in listed:
+    components = json.loads(everloop("status", "--json").stdout)
+    assert [each["name"] for each in components] == RUNNING
+    for each in components:
         assert set(each) == {"name", "pid", "port", "state", "restarts"}
         assert (each["state"], each["restarts"]) == ("ready", 0)
         assert psutil.pid_exists(each["pid"])
@@ -136,9 +136,9 @@ def test_what_failed_for_good_can_be_sent_again(everloop: Everloop) -> None:
     folder = Folder(everloop.data)
     address = f"nats://{ports.HOST}:{everloop.components()['nats-server']['port']}"
     asyncio.run(put_into_dead(address, folder.secrets["bus_passwords"]["operator"]))
-    (listed,) = json.loads(everloop("dead", "list", "--json").stdout)
+    (letter,) = json.loads(everloop("dead", "list", "--json").stdout)
     assert json.loads(everloop("dead", "show", "1").stdout)["payload"] == []
-    sent = everloop("dead", "replay", str(listed["sequence"]))
+    sent = everloop("dead", "replay", str(letter["sequence"]))
     assert (sent.returncode, sent.stdout) == (0, "1 -> logs.intake\n")
     assert json.loads(everloop("dead", "list", "--json").stdout) == []
 

@@ -206,9 +206,9 @@ async def test_three_projects_share_a_session(started: LoggingClient) -> None:
             )
         )
     for project_id in ("pr_moderator", "pr_google", "pr_assistant"):
-        listed = await started.bus.request(ListSessions(organisation=ORGANISATION, project_id=project_id))
-        assert listed.total == 1
-        (session,) = listed.sessions
+        page = await started.bus.request(ListSessions(organisation=ORGANISATION, project_id=project_id))
+        assert page.total == 1
+        (session,) = page.sessions
         assert session.project_ids == ["pr_moderator", "pr_google", "pr_assistant"]
         assert (session.datapoints_count, session.first_inputs, session.last_output) == (3, {"n": 0}, "out 2")
         assert session.reference_id == "ref"
@@ -218,9 +218,9 @@ async def test_sessions_are_listed_newest_first_and_in_pages(started: LoggingCli
     await started.accept(*(log(f"data_{n}", seconds=n, session_id=f"sesh_{n}") for n in range(5)))
     await started.accept(SessionOpened(id="sesh_empty", organisation=ORGANISATION, created_at=START))
     asked = ListSessions(organisation=ORGANISATION, project_id="pr_1", page=Page(number=1, size=2))
-    listed = await started.bus.request(asked)
-    assert listed.total == 5
-    assert [session.id for session in listed.sessions] == ["sesh_2", "sesh_1"]
+    page = await started.bus.request(asked)
+    assert page.total == 5
+    assert [session.id for session in page.sessions] == ["sesh_2", "sesh_1"]
     assert (await started.session("sesh_empty")).datapoints_count == 0
     assert (await started.bus.request(GetTree(organisation=ORGANISATION, session_id="sesh_empty"))).roots == []
 

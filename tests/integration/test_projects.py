@@ -180,8 +180,8 @@ class TestDeploying:
         )
         answer = await here.bus.request(deploy)
         assert {(one.config_id, one.config_name) for one in answer.deployed} == {(made.id, "Large")}
-        listed = await here.bus.request(ListDeployed(organisation=org, project_id=made.project_id))
-        assert [one.config_name for one in listed.deployed] == ["Large"] * 11
+        deployed_configs = await here.bus.request(ListDeployed(organisation=org, project_id=made.project_id))
+        assert [one.config_name for one in deployed_configs.deployed] == ["Large"] * 11
 
     async def test_what_was_removed_stays_removed_for_later_configs(self, here: Place) -> None:
         org = organisation()
@@ -298,8 +298,8 @@ class TestEnvironments:
         assert (removal.environment, removal.config_id, removal.previous_config_id) == (None, None, made.id)
         assert removal.by == BOB
         again = await here.bus.request(CreateEnvironment(organisation=org, name="staging"))
-        listed = await here.bus.request(ListDeployed(organisation=org, project_id=made.project_id))
-        assert [(one.environment.id, one.config_id) for one in listed.deployed][1] == (again.id, None)
+        deployed_configs = await here.bus.request(ListDeployed(organisation=org, project_id=made.project_id))
+        assert [(one.environment.id, one.config_id) for one in deployed_configs.deployed][1] == (again.id, None)
 
     async def test_the_default_one_cannot_be_deleted(self, here: Place) -> None:
         org = organisation()

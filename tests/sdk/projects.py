@@ -32,8 +32,8 @@ said["added"] = [added.type, [[label.value, label.sentiment] for label in added.
 
 first, second = register(name="brave", temperature=0.5), register(temperature=0)
 said["configs"] = [first, second]
-listed = projects.list_configs(id=created.id, evaluation_aggregates=True)
-said["list_configs"] = [[one.config.id, one.config.model, one.num_datapoints, one.project_name] for one in listed]
+configs = projects.list_configs(id=created.id, evaluation_aggregates=True)
+said["list_configs"] = [[one.config.id, one.config.model, one.num_datapoints, one.project_name] for one in configs]
 active = projects.get_active_config(id=created.id)
 said["get_active_config"] = [active.config.id, active.config.temperature, active.environment_id]
 

@@ -130,12 +130,12 @@ async def test_unsetting_feedback_adds_no_types_and_no_labels() -> None:
 
 async def test_feedback_on_a_log_of_unknown_project_is_validated_by_the_standard_types() -> None:
     project_cache = FakeProjectCache()
-    several = [
+    items = [
         feedback(type="action", value="a"),
         feedback(type="rating", value="super"),
         feedback(type="mood", value=2),
     ]
-    assert await labels(project_cache, *several, projects={}) == [["a"], [], []]
+    assert await labels(project_cache, *items, projects={}) == [["a"], [], []]
     assert project_cache.defined == []
     with pytest.raises(Invalid):
         await labels(project_cache, feedback(type="comment", value=2), projects={})
@@ -158,7 +158,7 @@ def test_the_response_to_unset_has_the_value_that_was_unset() -> None:
     rating = Feedback(id="ann_0", type="rating", value="good", created_at=START)
     before = FeedbackOfLogs(logs=[LogFeedback(log_id="data_1", project_id="pr_1", feedback=[rating])])
     unset = feedback("ann_1", unset=True)
-    several = [
+    items = [
         unset,
         unset,
         feedback("ann_2", value="bad"),
@@ -166,6 +166,6 @@ def test_the_response_to_unset_has_the_value_that_was_unset() -> None:
         feedback(type="action", value="a", labels=["a"], unset=True),
         feedback(log_id="data_2", unset=True),
     ]
-    answers = feedback_responses(several, before)
+    answers = feedback_responses(items, before)
     assert [one.value for one in answers] == ["good", None, "bad", "bad", "a", None]
     assert (answers[2].id, answers[2].data_id) == ("ann_2", "data_1")

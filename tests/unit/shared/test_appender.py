@@ -127,7 +127,7 @@ async def test_those_behind_a_bus_that_is_away_are_told_with_the_first(
     started = asyncio.get_running_loop().time()
     results = await asyncio.gather(*tell(appender, *([number] for number in range(20))), return_exceptions=True)
     assert all(isinstance(result, Unavailable) for result in results)
-    assert asyncio.get_running_loop().time() - started < 1, "not one patience after the other"
+    assert asyncio.get_running_loop().time() - started < 1, "not one timeout after the other"
 
 
 async def test_it_goes_on_after_a_failure(bus: FakeBus, appender: Appender) -> None:

@@ -26,7 +26,7 @@ class Recorder:
         self.problem: Exception | None = None
         self.actor: Actor | None = None
         """Of the last message."""
-        self.listed, self.deleted = asyncio.Event(), asyncio.Event()
+        self.list_called, self.deleted = asyncio.Event(), asyncio.Event()
         stores = SimpleNamespace(
             versions=SimpleNamespace(delete_by_project=self._record("versions.delete_by_project")),
             deployments=SimpleNamespace(delete_by_project=self._record("deployments.delete_by_project")),
@@ -58,7 +58,7 @@ class Recorder:
 
     async def _list_marked_deleted(self, before: datetime) -> list[tuple[str, str]]:
         self.marked_before.append(before)
-        self.listed.set()
+        self.list_called.set()
         if self.problem:
             raise self.problem
         return list(self.marked_deleted)
@@ -104,7 +104,7 @@ async def test_the_sweep_goes_on_after_an_error_and_logs_it(
     recorder.problem = problem
     running = asyncio.create_task(recorder.deletion.run())
     async with asyncio.timeout(2):
-        await recorder.listed.wait()
+        await recorder.list_called.wait()
         recorder.problem, recorder.marked_deleted = None, [("tm_1", "pr_1")]
         await recorder.deleted.wait()
     running.cancel()

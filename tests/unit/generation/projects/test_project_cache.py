@@ -24,7 +24,7 @@ DESK = ProjectRef(name="desk")
 ADA = Actor(user_id="usr_1", email="ada@example.org")
 
 
-class Memory:
+class InMemoryStores:
     """The stores, environments, deployer and invalidation of one organisation, in dictionaries.
 
     `reads` counts the reads of projects, versions and deployments; `steps` has what is written and published.
@@ -149,101 +149,105 @@ class Memory:
 
 
 @pytest.fixture
-def memory() -> Memory:
-    return Memory()
+def stores() -> InMemoryStores:
+    return InMemoryStores()
 
 
-async def test_the_first_config_creates_the_project_and_is_deployed_to_the_default_environment(memory: Memory) -> None:
-    resolved = await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=True, actor=ADA)
+async def test_the_first_config_creates_the_project_and_is_deployed_to_the_default_environment(
+    stores: InMemoryStores,
+) -> None:
+    resolved = await stores.cache.register("tm_1", DESK, CONFIG, may_deploy=True, actor=ADA)
     assert (resolved.project.id, resolved.project.config_type) == ("pr_desk", "model")
     assert resolved.version.id == version_id("pr_desk", CONFIG)
-    assert memory.steps == [
+    assert stores.steps == [
         "published created",
         "deployed to production by ada@example.org",
         "first config of pr_desk",
         "published configured",
     ]
-    assert memory.actors[-1] == ADA
+    assert stores.actors[-1] == ADA
 
 
-async def test_the_first_config_of_an_author_who_may_not_deploy_is_not_deployed(memory: Memory) -> None:
-    await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=False)
-    assert memory.deployed == {}
-    assert memory.steps == ["published created", "first config of pr_desk", "published configured"]
+async def test_the_first_config_of_an_author_who_may_not_deploy_is_not_deployed(stores: InMemoryStores) -> None:
+    await stores.cache.register("tm_1", DESK, CONFIG, may_deploy=False)
+    assert stores.deployed == {}
+    assert stores.steps == ["published created", "first config of pr_desk", "published configured"]
 
 
-async def test_a_second_config_is_not_deployed(memory: Memory) -> None:
-    await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=True)
-    memory.steps.clear()
-    second = await memory.cache.register("tm_1", DESK, OTHER_CONFIG, may_deploy=True)
+async def test_a_second_config_is_not_deployed(stores: InMemoryStores) -> None:
+    await stores.cache.register("tm_1", DESK, CONFIG, may_deploy=True)
+    stores.steps.clear()
+    second = await stores.cache.register("tm_1", DESK, OTHER_CONFIG, may_deploy=True)
     assert second.version.config == OTHER_CONFIG
-    assert memory.steps == []
+    assert stores.steps == []
 
 
-async def test_a_known_config_reads_nothing(memory: Memory) -> None:
-    first = await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=True)
-    memory.reads = 0
-    assert await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=True) == first
-    assert memory.reads == 0
+async def test_a_known_config_reads_nothing(stores: InMemoryStores) -> None:
+    first = await stores.cache.register("tm_1", DESK, CONFIG, may_deploy=True)
+    stores.reads = 0
+    assert await stores.cache.register("tm_1", DESK, CONFIG, may_deploy=True) == first
+    assert stores.reads == 0
 
 
-async def test_a_crash_before_the_first_config_is_saved_is_made_good_by_the_next_registration(memory: Memory) -> None:
-    await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=True)
-    memory.projects["pr_desk"] = memory.projects["pr_desk"].model_copy(update={"config_type": None})
-    memory.invalidate(ProjectChanged(organisation="tm_1", project_id="pr_desk", what="renamed"))
-    memory.steps.clear()
-    resolved = await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=True, actor=ADA)
+async def test_a_crash_before_the_first_config_is_saved_is_made_good_by_the_next_registration(
+    stores: InMemoryStores,
+) -> None:
+    await stores.cache.register("tm_1", DESK, CONFIG, may_deploy=True)
+    stores.projects["pr_desk"] = stores.projects["pr_desk"].model_copy(update={"config_type": None})
+    stores.invalidate(ProjectChanged(organisation="tm_1", project_id="pr_desk", what="renamed"))
+    stores.steps.clear()
+    resolved = await stores.cache.register("tm_1", DESK, CONFIG, may_deploy=True, actor=ADA)
     assert resolved.project.config_type == "model"
-    assert "first config of pr_desk" in memory.steps
+    assert "first config of pr_desk" in stores.steps
 
 
-async def test_a_version_inserted_while_its_project_is_deleted_is_deleted_again(memory: Memory) -> None:
-    memory.add_project("desk")
-    memory.marked_deleted.add("pr_desk")
+async def test_a_version_inserted_while_its_project_is_deleted_is_deleted_again(stores: InMemoryStores) -> None:
+    stores.add_project("desk")
+    stores.marked_deleted.add("pr_desk")
     with pytest.raises(NotFound, match="'pr_desk' was deleted at this moment"):
-        await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=True)
-    assert memory.versions == {}
+        await stores.cache.register("tm_1", DESK, CONFIG, may_deploy=True)
+    assert stores.versions == {}
 
 
-async def test_registering_a_config_does_not_share_a_read_that_finds_nothing(memory: Memory) -> None:
-    memory.add_project("desk", config_type="model")
-    release = memory.block_next_read = asyncio.Event()
+async def test_registering_a_config_does_not_share_a_read_that_finds_nothing(stores: InMemoryStores) -> None:
+    stores.add_project("desk", config_type="model")
+    release = stores.block_next_read = asyncio.Event()
     config_id = version_id("pr_desk", CONFIG)
-    asking = asyncio.create_task(memory.cache.resolve("tm_1", ProjectRef(), config_id))
-    await memory.reading.wait()
+    asking = asyncio.create_task(stores.cache.resolve("tm_1", ProjectRef(), config_id))
+    await stores.reading.wait()
     async with asyncio.timeout(2):
-        registered = await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=False)
+        registered = await stores.cache.register("tm_1", DESK, CONFIG, may_deploy=False)
     assert registered.version.id == config_id
-    memory.versions.clear()
+    stores.versions.clear()
     release.set()
     with pytest.raises(NotFound, match=config_id):
         await asking
 
 
-async def test_registering_a_project_does_not_share_a_read_that_finds_nothing(memory: Memory) -> None:
-    release = memory.block_next_read = asyncio.Event()
-    asking = asyncio.create_task(memory.cache.resolve_deployed("tm_1", DESK, None))
-    await memory.reading.wait()
+async def test_registering_a_project_does_not_share_a_read_that_finds_nothing(stores: InMemoryStores) -> None:
+    release = stores.block_next_read = asyncio.Event()
+    asking = asyncio.create_task(stores.cache.resolve_deployed("tm_1", DESK, None))
+    await stores.reading.wait()
     async with asyncio.timeout(2):
-        registered = await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=False)
+        registered = await stores.cache.register("tm_1", DESK, CONFIG, may_deploy=False)
     assert registered.project.name == "desk"
-    memory.projects.clear()
+    stores.projects.clear()
     release.set()
     with pytest.raises(NotFound, match="'desk'"):
         await asking
 
 
-async def test_a_config_is_resolved_with_its_project_whichever_way_the_project_is_named(memory: Memory) -> None:
-    registered = await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=False)
+async def test_a_config_is_resolved_with_its_project_whichever_way_the_project_is_named(stores: InMemoryStores) -> None:
+    registered = await stores.cache.register("tm_1", DESK, CONFIG, may_deploy=False)
     for ref in (ProjectRef(), DESK, ProjectRef(id="pr_desk"), ProjectRef(id="pr_desk", name="desk")):
-        assert await memory.cache.resolve("tm_1", ref, registered.version.id) == registered
+        assert await stores.cache.resolve("tm_1", ref, registered.version.id) == registered
 
 
-async def test_a_config_of_another_project_is_refused(memory: Memory) -> None:
-    registered = await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=False)
-    memory.add_project("shop")
+async def test_a_config_of_another_project_is_refused(stores: InMemoryStores) -> None:
+    registered = await stores.cache.register("tm_1", DESK, CONFIG, may_deploy=False)
+    stores.add_project("shop")
     with pytest.raises(Invalid, match=r"does not belong to the project 'shop' \(pr_shop\)"):
-        await memory.cache.resolve("tm_1", ProjectRef(name="shop"), registered.version.id)
+        await stores.cache.resolve("tm_1", ProjectRef(name="shop"), registered.version.id)
 
 
 @pytest.mark.parametrize(
@@ -256,52 +260,52 @@ async def test_a_config_of_another_project_is_refused(memory: Memory) -> None:
     ],
 )
 async def test_a_project_that_cannot_be_found_or_created_is_refused(
-    memory: Memory, ref: ProjectRef, problem: type[Exception], message: str
+    stores: InMemoryStores, ref: ProjectRef, problem: type[Exception], message: str
 ) -> None:
-    memory.add_project("desk")
+    stores.add_project("desk")
     with pytest.raises(problem, match=message):
-        await memory.cache.register("tm_1", ref, CONFIG, may_deploy=False)
-    assert list(memory.projects) == ["pr_desk"]
+        await stores.cache.register("tm_1", ref, CONFIG, may_deploy=False)
+    assert list(stores.projects) == ["pr_desk"]
 
 
-async def test_an_existing_project_with_a_long_name_stays_usable(memory: Memory) -> None:
-    memory.add_project("x" * 256)
-    resolved = await memory.cache.register("tm_1", ProjectRef(name="x" * 256), CONFIG, may_deploy=False)
+async def test_an_existing_project_with_a_long_name_stays_usable(stores: InMemoryStores) -> None:
+    stores.add_project("x" * 256)
+    resolved = await stores.cache.register("tm_1", ProjectRef(name="x" * 256), CONFIG, may_deploy=False)
     assert resolved.project.name == "x" * 256
 
 
-async def test_only_registering_creates_a_project(memory: Memory) -> None:
+async def test_only_registering_creates_a_project(stores: InMemoryStores) -> None:
     with pytest.raises(NotFound, match="no project 'desk'"):
-        await memory.cache.resolve_deployed("tm_1", DESK, None)
-    assert memory.projects == {}
+        await stores.cache.resolve_deployed("tm_1", DESK, None)
+    assert stores.projects == {}
 
 
 @pytest.mark.parametrize(("environment", "name"), [(None, "production"), ("staging", "staging")])
 async def test_what_is_deployed_is_resolved_with_the_environments_name_and_cached(
-    memory: Memory, environment: str | None, name: str
+    stores: InMemoryStores, environment: str | None, name: str
 ) -> None:
-    registered = await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=False)
-    memory.deploy("pr_desk", memory.environments.get_by_name(name).id, registered.version.id)
-    assert await memory.cache.resolve_deployed("tm_1", DESK, environment) == (registered, name)
-    memory.reads = 0
-    assert await memory.cache.resolve_deployed("tm_1", DESK, environment) == (registered, name)
-    assert memory.reads == 0
+    registered = await stores.cache.register("tm_1", DESK, CONFIG, may_deploy=False)
+    stores.deploy("pr_desk", stores.environments.get_by_name(name).id, registered.version.id)
+    assert await stores.cache.resolve_deployed("tm_1", DESK, environment) == (registered, name)
+    stores.reads = 0
+    assert await stores.cache.resolve_deployed("tm_1", DESK, environment) == (registered, name)
+    assert stores.reads == 0
 
 
-async def test_each_environment_has_its_own_deployment(memory: Memory) -> None:
-    first = await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=True)
-    second = await memory.cache.register("tm_1", DESK, OTHER_CONFIG, may_deploy=False)
-    memory.deploy("pr_desk", "env_staging", second.version.id)
-    assert await memory.cache.resolve_deployed("tm_1", DESK, None) == (first, "production")
-    assert await memory.cache.resolve_deployed("tm_1", DESK, "staging") == (second, "staging")
+async def test_each_environment_has_its_own_deployment(stores: InMemoryStores) -> None:
+    first = await stores.cache.register("tm_1", DESK, CONFIG, may_deploy=True)
+    second = await stores.cache.register("tm_1", DESK, OTHER_CONFIG, may_deploy=False)
+    stores.deploy("pr_desk", "env_staging", second.version.id)
+    assert await stores.cache.resolve_deployed("tm_1", DESK, None) == (first, "production")
+    assert await stores.cache.resolve_deployed("tm_1", DESK, "staging") == (second, "staging")
 
 
-async def test_nothing_deployed_is_not_found_with_the_names(memory: Memory) -> None:
-    memory.add_project("desk")
-    memory.deploy("pr_desk", "env_staging", None)
+async def test_nothing_deployed_is_not_found_with_the_names(stores: InMemoryStores) -> None:
+    stores.add_project("desk")
+    stores.deploy("pr_desk", "env_staging", None)
     for environment, name in ((None, "production"), ("staging", "staging")):
         with pytest.raises(NotFound, match=f"'desk' has nothing deployed in '{name}'"):
-            await memory.cache.resolve_deployed("tm_1", DESK, environment)
+            await stores.cache.resolve_deployed("tm_1", DESK, environment)
 
 
 @pytest.mark.parametrize(
@@ -318,26 +322,26 @@ async def test_nothing_deployed_is_not_found_with_the_names(memory: Memory) -> N
     ],
 )
 async def test_a_change_invalidates_what_it_concerns(
-    memory: Memory, change: tuple[str, str | None, str] | None, reads: set[str]
+    stores: InMemoryStores, change: tuple[str, str | None, str] | None, reads: set[str]
 ) -> None:
-    registered = await memory.cache.register("tm_1", DESK, CONFIG, may_deploy=True)
+    registered = await stores.cache.register("tm_1", DESK, CONFIG, may_deploy=True)
 
     async def read() -> set[str]:
         """Read everything through the cache; return what was read from the stores."""
         read: set[str] = set()
-        memory.reads = 0
-        await memory.cache.get_version("tm_1", registered.version.id)
-        read |= {"version"} if memory.reads else set()
-        memory.reads = 0
-        await memory.cache.resolve("tm_1", DESK, registered.version.id)
-        read |= {"project"} if memory.reads else set()
-        memory.reads = 0
-        await memory.cache.resolve_deployed("tm_1", DESK, None)
-        return read | ({"deployed"} if memory.reads else set())
+        stores.reads = 0
+        await stores.cache.get_version("tm_1", registered.version.id)
+        read |= {"version"} if stores.reads else set()
+        stores.reads = 0
+        await stores.cache.resolve("tm_1", DESK, registered.version.id)
+        read |= {"project"} if stores.reads else set()
+        stores.reads = 0
+        await stores.cache.resolve_deployed("tm_1", DESK, None)
+        return read | ({"deployed"} if stores.reads else set())
 
     await read()
     assert await read() == set()
-    memory.invalidate(
+    stores.invalidate(
         change
         and ProjectChanged.model_validate({"organisation": change[0], "project_id": change[1], "what": change[2]})
     )

@@ -120,9 +120,9 @@ class TestStoring:
     async def test_keys_are_listed_by_name_without_the_key(self, credentials: Credentials) -> None:
         await keep(credentials, "openai", "sk-0123456789")
         await keep(credentials, "groq", "gsk-0123456789")
-        listed = await credentials.list_keys("tm_1")
-        assert [key.name for key in listed] == ["groq", "openai"]
-        assert "0123456789" not in str(listed)
+        keys = await credentials.list_keys("tm_1")
+        assert [key.name for key in keys] == ["groq", "openai"]
+        assert "0123456789" not in str(keys)
         assert await credentials.list_keys("tm_2") == []
 
     async def test_deleting_an_unknown_key_is_not_found(self, credentials: Credentials) -> None:
