@@ -1,5 +1,5 @@
-"""Seed rows 73 and 74: JSON mode and seed (behaviour.md §23 J). 70 and 71 are in `test_rows_models.py`, 72 in
-`test_rows_projects.py`. How an editor draws the controls is the console's to test."""
+"""Seed rows 73 and 74: JSON mode and seed (behaviour.md §23 J). 70 and 71 are in `test_models.py`, 72 in
+`test_projects.py`. How an editor draws the controls is the console's to test."""
 
 import httpx
 import pytest

@@ -14,10 +14,12 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def _object_or_array(value: Any) -> str:  # noqa: ANN401 - anything may arrive
-    return "several" if isinstance(value, list) else "one"
+    return "an array" if isinstance(value, list) else "an object"
 
 
-OneOrMany = Annotated[Annotated[T, Tag("one")] | Annotated[list[T], Tag("several")], Discriminator(_object_or_array)]
+OneOrMany = Annotated[
+    Annotated[T, Tag("an object")] | Annotated[list[T], Tag("an array")], Discriminator(_object_or_array)
+]
 """An object or an array of them. The tags keep validation from also reporting that an object is no array."""
 
 
