@@ -10,7 +10,7 @@ import uuid
 import psutil
 
 _VARIABLE = "STARTED_BY_TEST_RUN"
-_TERMINATE_TIMEOUT_SECONDS = 15.0
+_PATIENCE_SECONDS = 15.0
 
 
 def mark() -> bool:
@@ -43,7 +43,7 @@ def end_all() -> list[str]:
             if process.status() != psutil.STATUS_ZOMBIE:
                 lines.append(" ".join(process.cmdline()))
                 process.terminate()
-    for process in psutil.wait_procs(found, timeout=_TERMINATE_TIMEOUT_SECONDS)[1]:
+    for process in psutil.wait_procs(found, timeout=_PATIENCE_SECONDS)[1]:
         with contextlib.suppress(psutil.Error):
             process.kill()
     return lines

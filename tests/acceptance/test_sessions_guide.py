@@ -119,16 +119,16 @@ def test_row_111_one_reference_is_one_session(api: httpx.Client, openai: FakeOpe
     ]
     (session_id,) = {answer["session_id"] for answer in answers}
     for answer in answers:
-        session_in_list = sessions_of(api, answer["project_id"])[session_id]
-        assert session_in_list["reference_id"] == session
-        assert session_in_list["datapoints_count"] == 3
-        assert {(project["name"], project["type"]) for project in session_in_list["projects"]} == {
+        listed = sessions_of(api, answer["project_id"])[session_id]
+        assert listed["reference_id"] == session
+        assert listed["datapoints_count"] == 3
+        assert {(project["name"], project["type"]) for project in listed["projects"]} == {
             ("sessions_example_moderator", "prompt"),
             ("sessions_example_google", "tool"),
             ("sessions_example_assistant", "prompt"),
         }
-        assert session_in_list["first_inputs"] == {"user_request": "Which country won Eurovision 2023?"}
-        assert session_in_list["last_output"] == "Sweden won."
+        assert listed["first_inputs"] == {"user_request": "Which country won Eurovision 2023?"}
+        assert listed["last_output"] == "Sweden won."
 
 
 def test_row_112_a_reference_is_reusable_across_processes(sdk735: SdkRun) -> None:

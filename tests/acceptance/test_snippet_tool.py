@@ -58,8 +58,8 @@ def test_row_31_a_snippet_tool_is_saved_and_listed_with_its_signature(api: httpx
     tool = new_tool(api)
     assert tool["id"].startswith("oc_")
     assert tool["settings"]["pairs"] == snippet(PASSAGES)["pairs"]
-    tools = {item["id"]: item for item in ok(api.get(console(api, "/tools")))}
-    assert tools[tool["id"]] == tool
+    listed = {item["id"]: item for item in ok(api.get(console(api, "/tools")))}
+    assert listed[tool["id"]] == tool
     assert tool["signature"] == f"{tool['name']}(key)"
     assert ok(api.get(console(api, f"/tools/{tool['id']}"))) == tool
 

@@ -20,7 +20,7 @@ from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage, Usage
 from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, UpstreamFailed
-from tests.fake_servers.web import Answer, ReceivedRequest, Web, as_json, serving
+from tests.fake_servers.web import Answer, Asked, Web, as_json, serving
 
 CHAT = "/v1/chat/completions"
 CHOICE: dict[str, Any] = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "half an"}}
@@ -68,8 +68,8 @@ async def test_a_compressed_response_is_not_decompressed(dispatch: Dispatch, web
     web.paths[CHAT] = Answer(bomb, headers={"Content-Encoding": "gzip"})
     with pytest.raises(UpstreamFailed, match="compressed"):
         await ask(dispatch, call(web, stream=stream))
-    assert web.received[-1].headers["accept-encoding"] == "identity"
-    assert len(web.received) == 1
+    assert web.asked[-1].headers["accept-encoding"] == "identity"
+    assert len(web.asked) == 1
 
 
 @both
@@ -110,7 +110,7 @@ async def test_an_error_beside_an_answer_is_raised(
     web.paths[CHAT] = Answer(b"data: " + body + b"\n\ndata: [DONE]\n\n" if stream else body)
     with pytest.raises(UpstreamFailed, match="it broke") as caught:
         await ask(dispatch, call(web, stream=stream))
-    assert len(web.received) == 1
+    assert len(web.asked) == 1
     sent = errors.partial_response(caught.value)
     assert sent
     assert sent.usage == Usage(prompt_tokens=9, generation_tokens=4, total_tokens=13)
@@ -181,8 +181,8 @@ async def test_a_prediction_is_never_created_twice(
     web.paths["/v1/models/a/b/predictions"] = as_json({"id": "p", "status": "starting", "urls": urls}, 201)
     web.paths["/cancel"] = as_json({})
 
-    def told(_: ReceivedRequest) -> Answer:
-        polls = sum(one.path == "/get" for one in web.received)
+    def told(_: Asked) -> Answer:
+        polls = sum(one.path == "/get" for one in web.asked)
         if polls <= refusals:
             return as_json({"detail": "busy"}, status)
         return as_json({"id": "p", "status": "succeeded", "output": ["done"], "urls": urls})
@@ -191,12 +191,12 @@ async def test_a_prediction_is_never_created_twice(
     prepared_call = call(web, provider="replicate", model="a/b")
     if refusals == 2:
         assert await ask(dispatch, prepared_call) == "done"
-        assert web.received[-1].path == "/get"
+        assert web.asked[-1].path == "/get"
     else:
         with pytest.raises(UpstreamFailed, match="could not be fetched"):
             await ask(dispatch, prepared_call)
-        assert web.received[-1].path == "/cancel"
-    assert sum(one.path.endswith("/predictions") for one in web.received) == 1
+        assert web.asked[-1].path == "/cancel"
+    assert sum(one.path.endswith("/predictions") for one in web.asked) == 1
 
 
 @pytest.mark.parametrize("which", ["get", "cancel"])
@@ -215,7 +215,7 @@ async def test_a_prediction_with_an_invalid_url_is_never_created_twice(
     with pytest.raises(asyncio.CancelledError if which == "cancel" else UpstreamFailed):
         await asking
     assert progress.may_have_cost
-    assert sum(one.path.endswith("/predictions") for one in web.received) == 1
+    assert sum(one.path.endswith("/predictions") for one in web.asked) == 1
 
 
 @pytest.mark.parametrize("answer", [b"[" * 190 + b"]" * 190, b"[" + b"[]," * 2_000_000 + b"[]]"])
@@ -234,7 +234,7 @@ async def test_a_prediction_is_polled_with_pauses(dispatch: Dispatch, web: Web) 
     stream = dispatch.stream("tm_1", call(web, stream=True, provider="replicate", model="a/b"), CallProgress())
     started = time.monotonic()
 
-    def ended(_: ReceivedRequest) -> Answer:
+    def ended(_: Asked) -> Answer:
         if time.monotonic() - started < 2.5:
             return as_json(pending)
         return as_json(pending | {"status": "failed", "error": "gave up"})
@@ -242,7 +242,7 @@ async def test_a_prediction_is_polled_with_pauses(dispatch: Dispatch, web: Web) 
     web.paths["/stream"] = ended
     with pytest.raises(Problem, match="gave up"):
         await anext(stream)
-    assert len(web.received) < 10
+    assert len(web.asked) < 10
 
 
 async def test_an_invalid_host_is_refused_as_invalid(dispatch: Dispatch) -> None:

@@ -73,8 +73,8 @@ def test_one_feedback(api: httpx.Client) -> None:
     log = ok(api.get(f"/logs/{log_id}"))
     assert log["feedback"] == [given]
     assert datetime.fromisoformat(log["updated_at"]) > datetime.fromisoformat(log["created_at"])
-    (stored_log,) = ok(api.get("/logs", params={"project_id": log["project_id"]}))["records"]
-    assert stored_log["feedback"] == [given]
+    (listed,) = ok(api.get("/logs", params={"project_id": log["project_id"]}))["records"]
+    assert listed["feedback"] == [given]
 
 
 def test_a_new_rating_replaces_the_old_one_and_a_new_label_does_not(api: httpx.Client) -> None:
@@ -304,7 +304,7 @@ def test_the_sdks_give_feedback(
     assert ids.is_id("ann", seen["id"])
     assert seen["good"] == ["rating", "good", seen["log_id"], "ada"]
     assert (seen["bad"], seen["back"], seen["nothing"]) == ("bad", "bad", None)
-    assert seen["array"] == ["copied", "saved", "copied", "two"]
+    assert seen["several"] == ["copied", "saved", "copied", "two"]
     assert said(api, seen["log_id"]) == [("action", "saved"), ("correction", "two")]
     assert seen["stream"]["value"] == "good"
     assert seen["stream"]["rest"] > 2

@@ -46,7 +46,7 @@ def test_nothing_is_fetched_beside_an_image_that_is_not_there(api: httpx.Client,
     content = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
     refused = ask(api, "google", "", messages=[{"role": "user", "content": content}])
     assert (refused.status_code, "There is no data" in refused.text) == (422, True)
-    assert web.received == []
+    assert web.asked == []
 
 
 def test_data_may_be_written_in_capitals(api: httpx.Client, elsewhere: dict[str, FakeServer]) -> None:
@@ -105,7 +105,7 @@ def test_for_what_is_refused_anyway_nothing_is_fetched(
     refused = ask(api, model["provider"], "", model_config=model, messages=messages)
     assert refused.status_code == 422
     assert words in refused.json()["detail"]["message"]
-    assert web.received == []
+    assert web.asked == []
     assert elsewhere[model["provider"]].requests == []
 
 
@@ -118,7 +118,7 @@ def test_images_that_are_too_much_together_are_refused(
     refused = ask(api, "google", "", messages=[{"role": "user", "content": images}])
     assert refused.status_code == 413
     assert "name fewer, or smaller ones" in refused.json()["detail"]["message"]
-    assert len(web.received) < 10
+    assert len(web.asked) < 10
     assert elsewhere["google"].requests == []
 
 
@@ -138,4 +138,4 @@ def test_a_model_that_is_asked_instead_gets_what_was_fetched_before(
             console.delete("/redirects", params=asked)
     assert "gemini-2.5-pro" in google.last.path
     assert base64.b64encode(PNG).decode() in str(google.last.body)
-    assert [seen.path for seen in web.received] == ["/cat.png"]
+    assert [seen.path for seen in web.asked] == ["/cat.png"]

@@ -71,8 +71,8 @@ def test_every_project_method_of_the_sdk(api: httpx.Client, stack: Stack, sdk735
 def test_a_member_changes_no_deployment_and_no_environment(api: httpx.Client, stack: Stack) -> None:
     project_id, first, second = project_with_two_versions(api)
     before = ok(api.get(f"/projects/{project_id}"))
-    environments = ok(api.get(f"{stack.base}/api/environments"))
-    production = next(one["id"] for one in environments if one["default"])
+    listed = ok(api.get(f"{stack.base}/api/environments"))
+    production = next(one["id"] for one in listed if one["default"])
     with acting_as("Member", api, stack) as member:
         console = f"{stack.base}/api/environments"
         refused = [
@@ -87,7 +87,7 @@ def test_a_member_changes_no_deployment_and_no_environment(api: httpx.Client, st
         ]
         assert [answer.status_code for answer in refused] == [403] * 8
         assert {answer.json()["detail"]["type"] for answer in refused} == {"permission_error"}
-        assert ok(member.get(console)) == environments
+        assert ok(member.get(console)) == listed
         assert ok(member.get(f"/projects/{project_id}")) == before
         assert before["active_config"]["config"]["id"] == first
         mine = ok(member.post("/projects", json={"name": reference()}), 201)

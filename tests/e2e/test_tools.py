@@ -150,8 +150,8 @@ class TestSecrets:
         assert tool["secrets"] == {"key": KEY[-4:]}
         assert KEY not in str([tool, answers])
         assert sent(openai) == "wet"
-        assert [request.headers["x-api-key"] for request in web.received] == [KEY, KEY]
-        assert [request.query for request in web.received] == [{"city": "Oslo"}] * 2
+        assert [asked.headers["x-api-key"] for asked in web.asked] == [KEY, KEY]
+        assert [asked.query for asked in web.asked] == [{"city": "Oslo"}] * 2
 
     def test_an_update_without_a_secret_keeps_it_and_an_empty_one_takes_it_away(
         self, api: httpx.Client, web: Web
@@ -167,12 +167,7 @@ class TestSecrets:
         ):
             assert ok(api.patch(path, json=changes))["secrets"] == tails
             ok(api.post(f"{path}/run", json={}))
-        assert [request.headers.get("x-weather") for request in web.received] == [
-            KEY,
-            "another-key-of-mine",
-            "short",
-            None,
-        ]
+        assert [asked.headers.get("x-weather") for asked in web.asked] == [KEY, "another-key-of-mine", "short", None]
 
     def test_a_stored_secret_does_not_follow_the_tool_to_another_server(self, api: httpx.Client, web: Web) -> None:
         with serving() as other:
@@ -187,7 +182,7 @@ class TestSecrets:
             for secret in ("a-key-for-there", ""):
                 ok(api.patch(path, json=moved | {"secrets": {"key": secret}}))
                 ok(api.post(f"{path}/run", json={}))
-            assert [request.headers.get("x-api-key") for request in other.received] == ["a-key-for-there", None]
+            assert [asked.headers.get("x-api-key") for asked in other.asked] == ["a-key-for-there", None]
 
     def test_a_stored_secret_does_not_follow_an_index_to_another_host(self, api: httpx.Client) -> None:
         settings = {"kind": "pinecone", "index": "docs", "host": "docs.svc.pinecone.io"}
@@ -201,7 +196,7 @@ class TestSecrets:
         ok(api.patch(path, json={"settings": {"host": "docs.evil.org"}, "secrets": {"pinecone_key": "p" * 12}}))
 
 
-class TestSsrfGuard:
+class TestFence:
     @pytest.mark.parametrize(
         "url",
         [
@@ -219,7 +214,7 @@ class TestSsrfGuard:
             assert refused.status_code == 422
             assert tool["name"] in refused.json()["detail"]["message"]
             assert "public internet" in refused.json()["detail"]["message"]
-        assert web.received == []
+        assert web.asked == []
         assert openai.requests == []
 
     @pytest.mark.parametrize(
@@ -231,7 +226,7 @@ class TestSsrfGuard:
         tool = get_api(api, web.url)
         refused = api.post(console(api, f"/tools/{tool['id']}/run"), json={})
         assert refused.status_code == 422
-        assert [request.path for request in web.received] == ["/"]
+        assert [asked.path for asked in web.asked] == ["/"]
 
 
 class TestTemplates:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 
 @dataclass(frozen=True)
-class ReceivedRequest:
+class Asked:
     """A request as it arrived."""
 
     method: str
@@ -51,8 +51,8 @@ class Web:
     """The server. `paths` says what each path gives; others are 404."""
 
     port: int = 0
-    paths: dict[str, Answer | Callable[[ReceivedRequest], Answer]] = field(default_factory=dict)
-    received: list[ReceivedRequest] = field(default_factory=list)
+    paths: dict[str, Answer | Callable[[Asked], Answer]] = field(default_factory=dict)
+    asked: list[Asked] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -62,13 +62,13 @@ class Web:
     def clear(self) -> None:
         """Forget requests and paths."""
         self.paths.clear()
-        self.received.clear()
+        self.asked.clear()
 
-    def answer(self, request: ReceivedRequest) -> Answer:
+    def answer(self, asked: Asked) -> Answer:
         """What this request gets."""
-        self.received.append(request)
-        answer = self.paths.get(request.path, Answer(b"nothing here", 404))
-        return answer(request) if callable(answer) else answer
+        self.asked.append(asked)
+        found = self.paths.get(asked.path, Answer(b"nothing here", 404))
+        return found(asked) if callable(found) else found
 
 
 @contextmanager
@@ -90,7 +90,7 @@ def serving() -> Iterator[Web]:
             parts = urlsplit(self.path)
             headers = {name.lower(): value for name, value in self.headers.items()}
             query = dict(parse_qsl(parts.query, keep_blank_values=True))
-            answer = web.answer(ReceivedRequest(self.command, parts.path, query, headers, body))
+            answer = web.answer(Asked(self.command, parts.path, query, headers, body))
             time.sleep(answer.delay_seconds)
             self.send_response(answer.status)
             for name, value in (answer.headers | {"Content-Length": str(len(answer.content))}).items():

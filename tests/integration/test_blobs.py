@@ -77,11 +77,11 @@ async def test_what_is_kept_is_read_by_another_process(bus: Bus, parts: float) -
 
 async def test_it_is_stored_once_however_often_and_by_however_many(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     ((digest, content),) = image().items()
-    replicas = [Blobs(bus) for _ in range(3)]
-    await asyncio.gather(*(each.keep(ORGANISATION, {digest: content}) for each in replicas * 2))
+    several = [Blobs(bus) for _ in range(3)]
+    await asyncio.gather(*(each.keep(ORGANISATION, {digest: content}) for each in several * 2))
     monkeypatch.setattr(bus, "append", None)  # from now on nothing is sent
     await Blobs(bus).keep(ORGANISATION, {digest: content})
-    await replicas[0].keep(ORGANISATION, {digest: content})
+    await several[0].keep(ORGANISATION, {digest: content})
     assert await places(bus, digest) == {"0": 1, "1": 1, "2": 1, "head": 1}
 
 

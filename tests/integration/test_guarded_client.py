@@ -24,7 +24,7 @@ from services.generation.tools.base import Invocation, ToolServices
 from services.generation.tools.registry import KINDS
 from shared.contracts.generation.tools import TOOL_SETTINGS
 from shared.errors import Invalid, RateLimited, TooLarge, Unauthenticated, UpstreamFailed
-from tests.fake_servers.web import Answer, ReceivedRequest, Web, as_json, redirect, serving
+from tests.fake_servers.web import Answer, Asked, Web, as_json, redirect, serving
 from tests.integration.servers import ROOT
 
 EMBEDDING = {
@@ -54,11 +54,11 @@ class TestRequests:
         web.paths["/a%20b/%C3%BC"] = Answer("schön".encode(), 203, {"Content-Type": "text/plain; charset=utf-8"})
         fetched = await guarded_client.get(f"{web.url}/a b/ü?q=x y&r=%20#part", headers={"X-Key": "s"})
         assert (fetched.status, fetched.content_type, fetched.text) == (203, "text/plain; charset=utf-8", "schön")
-        (request,) = web.received
-        assert request.query == {"q": "x y", "r": " "}
-        assert request.headers["host"] == f"127.0.0.1:{web.port}"
-        assert request.headers["x-key"] == "s"
-        assert request.headers["accept-encoding"] == "identity"
+        (asked,) = web.asked
+        assert asked.query == {"q": "x y", "r": " "}
+        assert asked.headers["host"] == f"127.0.0.1:{web.port}"
+        assert asked.headers["x-key"] == "s"
+        assert asked.headers["accept-encoding"] == "identity"
 
     async def test_json_is_posted(self, web: Web, guarded_client: GuardedClient) -> None:
         web.paths["/in"] = as_json({"ok": True}, 201)
@@ -66,8 +66,8 @@ class TestRequests:
             f"{web.url}/in", {"a": [1, None]}, headers={"Authorization": "Bearer k"}
         )
         assert (fetched.status, fetched.text) == (201, '{"ok": true}')
-        assert web.received[0].body == {"a": [1, None]}
-        assert web.received[0].headers["authorization"] == "Bearer k"
+        assert web.asked[0].body == {"a": [1, None]}
+        assert web.asked[0].headers["authorization"] == "Bearer k"
 
     @pytest.mark.parametrize(
         "target",
@@ -84,20 +84,20 @@ class TestRequests:
         web.paths["/x"] = Answer(b"secret of the inside")
         with pytest.raises(Invalid):
             await guarded_client.get(f"{web.url}/start")
-        assert [request.path for request in web.received] == ["/start"]
+        assert [asked.path for asked in web.asked] == ["/start"]
 
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
     async def test_three_redirects_are_followed(self, web: Web, guarded_client: GuardedClient, status: int) -> None:
         web.paths |= {"/1": redirect("2", status), "/2": redirect("/3", status), "/3": redirect("/4?q=1", status)}
         web.paths["/4"] = Answer(b"there")
         assert (await guarded_client.get(f"{web.url}/1", headers={"X-Key": "s"})).text == "there"
-        assert [request.headers.get("x-key") for request in web.received] == ["s"] * 4
+        assert [asked.headers.get("x-key") for asked in web.asked] == ["s"] * 4
 
     async def test_a_fourth_redirect_is_not_followed(self, web: Web, guarded_client: GuardedClient) -> None:
         web.paths["/loop"] = redirect("/loop")
         with pytest.raises(UpstreamFailed, match="more than 3"):
             await guarded_client.get(f"{web.url}/loop")
-        assert len(web.received) == 4
+        assert len(web.asked) == 4
 
     async def test_headers_stay_with_the_first_host(self, web: Web, guarded_client: GuardedClient) -> None:
         with serving() as other:
@@ -105,8 +105,8 @@ class TestRequests:
             other.paths["/back"] = redirect(f"{web.url}/end")
             web.paths["/end"] = Answer(b"there")
             assert (await guarded_client.get(f"{web.url}/start", headers={"X-Key": "s"})).text == "there"
-            (elsewhere,) = other.received
-        assert [request.headers.get("x-key") for request in web.received] == ["s", None]
+            (elsewhere,) = other.asked
+        assert [asked.headers.get("x-key") for asked in web.asked] == ["s", None]
         assert "x-key" not in elsewhere.headers
 
     async def test_a_redirect_of_a_post_is_returned_and_not_followed(
@@ -114,7 +114,7 @@ class TestRequests:
     ) -> None:
         web.paths["/in"] = redirect("/elsewhere", 307)
         assert (await guarded_client.post_json(f"{web.url}/in", {})).status == 307
-        assert len(web.received) == 1
+        assert len(web.asked) == 1
 
     async def test_a_response_over_the_limit_of_bytes_is_refused(self, web: Web, guarded_client: GuardedClient) -> None:
         web.paths |= {"/fits": Answer(b"x" * 1000), "/large": Answer(b"x" * 1001)}
@@ -172,7 +172,7 @@ class TestRequests:
     async def test_a_header_cannot_begin_another(self, web: Web, guarded_client: GuardedClient, value: str) -> None:
         with pytest.raises(UpstreamFailed):
             await guarded_client.get(f"{web.url}/", headers={"X-Key": value})
-        assert web.received == []
+        assert web.asked == []
 
 
 def certificate(folder: Path, name: str) -> Path:
@@ -296,13 +296,13 @@ class TestTools:
         tool = {"kind": "get_api", "url": f"{web.url}/v1/rain?unit=mm", "query_parameters": ["city", "a&b"]}
         text = await self.run(services, tool | {"key_header": "X-Weather"}, "Århus & Oslo", "{{x}}=1", key="k-1")
         assert text == '{"wet": true}'
-        assert web.received[0].query == {"unit": "mm", "city": "Århus & Oslo", "a&b": "{{x}}=1"}
-        assert web.received[0].headers["x-weather"] == "k-1"
+        assert web.asked[0].query == {"unit": "mm", "city": "Århus & Oslo", "a&b": "{{x}}=1"}
+        assert web.asked[0].headers["x-weather"] == "k-1"
 
     async def test_without_a_key_no_header_is_sent(self, web: Web, services: ToolServices) -> None:
         web.paths["/"] = Answer(b"ok")
         assert await self.run(services, {"kind": "get_api", "url": web.url}) == "ok"
-        assert "x-api-key" not in web.received[0].headers
+        assert "x-api-key" not in web.asked[0].headers
 
     @pytest.mark.parametrize(
         ("status", "problem"), [(401, Unauthenticated), (404, Invalid), (429, RateLimited), (500, UpstreamFailed)]
@@ -319,7 +319,7 @@ class TestTools:
         web.paths["/search"] = as_json({"answer_box": {"type": "organic_result", "answer": "Sweden"}})
         text = await self.run(services, {"kind": "google"}, "who won & why?", serpapi_key="s-1")
         assert text == "Sweden"
-        assert web.received[0].query == {"engine": "google", "q": "who won & why?", "api_key": "s-1"}
+        assert web.asked[0].query == {"engine": "google", "q": "who won & why?", "api_key": "s-1"}
 
     async def test_an_unexpected_response_is_an_upstream_failure(self, web: Web, services: ToolServices) -> None:
         web.paths["/search"] = as_json({"organic_results": {"a": 1}, "answer_box": "x"})
@@ -336,7 +336,7 @@ class TestTools:
             web.paths["/search"] = redirect(f"{other.url}/search?api_key=s")
             with pytest.raises(Invalid, match="302"):
                 await self.run(services, {"kind": "google"}, "rain", serpapi_key="s")
-            assert other.received == []
+            assert other.asked == []
         web.paths |= {"/search": redirect("/there"), "/there": as_json({"answer_box": {"answer": "wet"}})}
         assert await self.run(services, {"kind": "google"}, "rain", serpapi_key="s") == "wet"
 
@@ -361,12 +361,12 @@ class TestTools:
             services, tool | ({"host": web.url} if host else {}), "how?", "2", pinecone_key="p-1", openai_key="o-1"
         )
         assert text == "near\n\nfar"
-        embedded, *looked_up, queried = web.received
+        embedded, *looked_up, queried = web.asked
         assert embedded.body == {"model": "ada", "input": "how?", "encoding_format": "float"}
         assert embedded.headers["authorization"] == "Bearer o-1"
         assert queried.body == {"vector": [0.25, -1.0], "topK": 2, "includeMetadata": True}
         assert queried.headers["api-key"] == "p-1"
-        assert [request.path for request in looked_up] == ([] if host else ["/indexes/docs"])
+        assert [asked.path for asked in looked_up] == ([] if host else ["/indexes/docs"])
 
     @pytest.mark.parametrize(
         ("index", "problem", "said"),
@@ -385,10 +385,10 @@ class TestTools:
             await self.run(services, tool, "how?", "2", pinecone_key="p", openai_key="o")
 
     async def test_the_fake_embeddings_answer_as_openais_client_expects(self, web: Web) -> None:
-        seen: list[ReceivedRequest] = []
+        seen: list[Asked] = []
 
-        def embed(request: ReceivedRequest) -> Answer:
-            seen.append(request)
+        def embed(asked: Asked) -> Answer:
+            seen.append(asked)
             return as_json(EMBEDDING)
 
         web.paths["/v1/embeddings"] = embed

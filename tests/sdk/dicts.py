@@ -44,7 +44,7 @@ log = humanloop.log(
 )
 session = humanloop.sessions.get(chat.body["session_id"])
 rating = humanloop.feedback(type="rating", value="good", data_id=log.body["id"])
-array = humanloop.feedback(
+several = humanloop.feedback(
     body=[
         {"type": "action", "value": "copied", "data_id": log.body["id"]},
         {"type": "rating", "unset": True, "data_id": log.body["id"]},
@@ -70,7 +70,7 @@ print(
             "rating": rating.body["value"],
             "rating_id": rating.body["id"],
             "nothing": nothing.body["value"],
-            "array": [[one["type"], one["value"]] for one in array.body],
+            "several": [[one["type"], one["value"]] for one in several.body],
             "datapoints": session.body["datapoints_count"],
             "projects": len(session.body["projects"]),
             "chunks": asyncio.run(stream()),

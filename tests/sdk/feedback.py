@@ -15,7 +15,7 @@ good = humanloop.feedback(type="rating", value="good", data_id=log.id, user="ada
 bad = humanloop.feedback(type="rating", value="bad", data_id=log.id)
 back = humanloop.feedback(type="rating", unset=True, data_id=log.id)
 nothing = humanloop.feedback(type="rating", unset=True, data_id=log.id)
-array = humanloop.feedback(
+several = humanloop.feedback(
     body=[
         {"type": "action", "value": "copied", "data_id": log.id},
         {"type": "action", "value": "saved", "data_id": log.id},
@@ -54,9 +54,9 @@ print(
             "bad": bad.value,
             "back": back["value"] if isinstance(back, dict) else back.value,
             "nothing": nothing["value"] if isinstance(nothing, dict) else nothing.value,
-            "array": [
+            "several": [
                 one["value"] if isinstance(one, dict) else one.value
-                for one in (array if isinstance(array, list) else array.__root__)
+                for one in (several if isinstance(several, list) else several.__root__)
             ],
             "stream": asyncio.run(stream()),
         }

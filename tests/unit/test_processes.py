@@ -15,7 +15,7 @@ PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {STUBBO
 
 def test_what_is_marked_is_ended_with_its_descendants(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also what ignores to be asked, and what was started without the mark by something that has it."""
-    monkeypatch.setattr(processes, "_TERMINATE_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(processes, "_PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(processes, "_VARIABLE", "STARTED_BY_THIS_TEST")
     monkeypatch.setenv("STARTED_BY_THIS_TEST", "me")
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, start_new_session=True) as parent:
