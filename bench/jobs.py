@@ -46,7 +46,7 @@ async def _round(stack: Stack, number: int) -> tuple[float, float, float]:
     done: asyncio.Queue[str] = asyncio.Queue()
     router = Router[None]()
 
-    @router.works(Nothing, workers=WORKERS)
+    @router.job_handler(Nothing, workers=WORKERS)
     async def work(job: Nothing, _: None) -> None:
         done.put_nowait(job.id)
 

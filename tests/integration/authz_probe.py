@@ -69,21 +69,21 @@ class Seen:
 router = Router[Seen]()
 
 
-@router.answers(Say, workers=4)
+@router.request_handler(Say, workers=4)
 async def say(query: Say, seen: Seen) -> Said:
     seen.said.append(query.text)
     await asyncio.sleep(query.after_seconds)
     return Said(text=query.text * query.times)
 
 
-@router.answers(Refuse)
+@router.request_handler(Refuse)
 async def refuse(query: Refuse, _: Seen) -> Said:
     if query.how == "conflict":
         raise Conflict("The name is taken.", origin="Probe", retry_after_seconds=7)
     raise ZeroDivisionError("the secret is 42")
 
 
-@router.streams(Count)
+@router.stream_handler(Count)
 async def count(command: Count, seen: Seen) -> AsyncIterator[Value]:
     try:
         for value in range(command.to):

@@ -50,7 +50,7 @@ def job_of(cls: type[Job], job_id: str | None = None) -> Job:
 async def working(nats: Nats, job: type[Job], handler: Handler, **options: int) -> AsyncIterator[Bus]:
     """A replica of the service in this process."""
     router = Router[None]()
-    router.works(job, **options)(handler)  # type: ignore[arg-type]
+    router.job_handler(job, **options)(handler)  # type: ignore[arg-type]
     async with connected(nats, "probe") as bus:
         router.attach(bus, None)
         yield bus

@@ -51,7 +51,7 @@ class Deps:
 router = Router[Deps]()
 
 
-@router.works(Errand, workers=4, tries=TRIES)
+@router.job_handler(Errand, workers=4, tries=TRIES)
 async def run_errand(job: Errand, deps: Deps) -> None:
     deps.note(f"begin {job.id}")
     await asyncio.sleep(job.seconds)
@@ -64,7 +64,7 @@ async def run_errand(job: Errand, deps: Deps) -> None:
     deps.note(f"end {job.id}")
 
 
-@router.works(Count, workers=COUNT_WORKERS, tries=20)
+@router.job_handler(Count, workers=COUNT_WORKERS, tries=20)
 async def count(job: Count, deps: Deps) -> None:
     await deps.counts.update_one({"_id": job.id}, {"$inc": {"executions": 1}}, upsert=True)
     await asyncio.sleep(job.seconds)

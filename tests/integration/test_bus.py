@@ -181,7 +181,7 @@ async def test_a_service_that_is_stopped_answers_what_it_has_in_hand(nats: Nats,
 
 
 async def test_what_is_not_finished_in_time_is_told(nats: Nats, bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "FINISH_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "SHUTDOWN_SECONDS", 0.2)
     seen = Seen()
     service = await start(nats, seen)
     asked = asyncio.create_task(bus.request(Say(text="long", after_seconds=4)))
@@ -433,7 +433,7 @@ async def test_a_stream_is_read_in_order_and_in_batches(nats: Nats, bus: Bus, st
     await append(bus, stream, range(300))
     reader = Reader()
     async with connected(nats, "logging") as service:
-        await consume(service, stream, "reader", reader, most=100)
+        await consume(service, stream, "reader", reader, max_messages=100)
         await until(lambda: len(reader.got) == 300)
         started = time.monotonic()
         await append(bus, stream, range(300, 310))
@@ -460,12 +460,12 @@ async def test_while_a_batch_waits_nothing_is_sent_again_and_nothing_piles_up(
     nats: Nats, bus: Bus, stream: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer, "ACK_WAIT_SECONDS", 0.5)
-    monkeypatch.setattr(consumer, "_BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(consumer, "_PROGRESS_SECONDS", 0.1)
     await append(bus, stream, range(100))
     reader = Reader()
     reader.pause_seconds = 1.5
     async with connected(nats, "logging") as service:
-        await consume(service, stream, "reader", reader, most=10)
+        await consume(service, stream, "reader", reader, max_messages=10)
         await asyncio.sleep(1.2)
         info = await service.client.jetstream().consumer_info(stream, "reader")
         assert info.num_ack_pending == 10
@@ -480,7 +480,7 @@ async def test_what_a_stopped_reader_held_is_given_back(
 ) -> None:
     """At once, and not after the time in which it might have gone on with it."""
     monkeypatch.setattr(consumer, "ACK_WAIT_SECONDS", 60.0)
-    monkeypatch.setattr(consumer, "FINISH_SECONDS", 0.1)
+    monkeypatch.setattr(consumer, "SHUTDOWN_SECONDS", 0.1)
     begun, another = asyncio.Event(), Reader()
 
     async def stuck(_: Batch) -> None:
@@ -517,8 +517,8 @@ async def test_replicas_share_a_stream(nats: Nats, bus: Bus, stream: str) -> Non
     one, other = Reader(), Reader()
     one.pause_seconds = other.pause_seconds = 0.01
     async with connected(nats, "logging") as first, connected(nats, "logging") as second:
-        await consume(first, stream, "reader", one, most=5)
-        await consume(second, stream, "reader", other, most=5)
+        await consume(first, stream, "reader", one, max_messages=5)
+        await consume(second, stream, "reader", other, max_messages=5)
         await append(bus, stream, range(200))
         await until(lambda: len(one.got) + len(other.got) == 200)
     assert sorted(one.got + other.got) == list(range(200))
@@ -542,7 +542,7 @@ async def test_a_reader_that_is_stopped_finishes_its_batch(nats: Nats, bus: Bus,
     reader = Reader()
     reader.pause_seconds = 0.3
     async with connected(nats, "logging") as service:
-        await consume(service, stream, "reader", reader, most=10)
+        await consume(service, stream, "reader", reader, max_messages=10)
         await asyncio.sleep(0.1)
     assert reader.got == list(range(10))
     info = await bus.client.jetstream().consumer_info(stream, "reader")
@@ -586,9 +586,9 @@ async def test_everything_goes_on_after_the_server_was_killed(tmp_path: Path) ->
             )
             assert all(isinstance(result, Unavailable) for result in results), results
             assert time.monotonic() - started < connection.RECONNECT_WAIT_SECONDS + 0.5
-            assert not bus.is_online
+            assert not bus.is_connected
             server.start()
-            await until(lambda: bus.is_online and service.is_online and logging.is_online)
+            await until(lambda: bus.is_connected and service.is_connected and logging.is_connected)
             await until(lambda: bool(hooks))
             assert (await bus.request(Say(text="again"))).text == "again"
             accepted += [number for number in range(20, 40) if await appender.append([str(number).encode()])]
@@ -610,7 +610,7 @@ async def test_an_append_in_flight_when_the_server_dies_is_stored_once(tmp_path:
                     server.kill()
                     server.start()
             results = await asyncio.gather(*appends, return_exceptions=True)
-            await until(lambda: bus.is_online)
+            await until(lambda: bus.is_connected)
             stored = await stored_numbers(bus)
     assert len(stored) == len(set(stored)), "a try repeated after the crash is the same message"
     confirmed = {number for number, result in enumerate(results) if isinstance(result, int)}

@@ -292,7 +292,7 @@ async def test_a_service_enqueues_its_jobs_works_on_them_and_dead_letters_them(
         done.append(job.id)
 
     router = Router[None]()
-    router.works(Chore)(work)
+    router.job_handler(Chore)(work)
     router.attach(evaluation, None)
     for job_id in ("job_good", "job_bad", "job_again"):
         await evaluation.enqueue(Chore(id=job_id, organisation="tm_1"))

@@ -8,7 +8,7 @@ from shared.contracts.principal import Principal
 router = Router[Deps]()
 
 
-@router.answers(Authenticate)
+@router.request_handler(Authenticate)
 async def authenticate(query: Authenticate, deps: Deps) -> Principal:
     """Return the principal behind a key."""
     return await deps.callers.who(query.key_hash)

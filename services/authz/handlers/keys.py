@@ -14,7 +14,7 @@ from shared.permissions import MANAGE_KEYS
 router = Router[Deps]()
 
 
-@router.answers(CreateKey)
+@router.request_handler(CreateKey)
 async def create_key(command: CreateKey, deps: Deps) -> NewKey:
     """Make a key; its secret leaves in this answer and is not kept."""
     member = authorize_now(command.principal, await deps.store.get_organisation(command.organisation), MANAGE_KEYS)
@@ -38,7 +38,7 @@ async def create_key(command: CreateKey, deps: Deps) -> NewKey:
     return NewKey(id=key.id, name=key.name, secret=secret, tail=key.tail, role=key.role)
 
 
-@router.answers(ListKeys)
+@router.request_handler(ListKeys)
 async def list_keys(query: ListKeys, deps: Deps) -> Keys:
     """Every key of the organisation, without what would let one use it."""
     organisation = await deps.store.get_organisation(query.organisation)
@@ -62,7 +62,7 @@ async def list_keys(query: ListKeys, deps: Deps) -> Keys:
     )
 
 
-@router.answers(RevokeKey)
+@router.request_handler(RevokeKey)
 async def revoke_key(command: RevokeKey, deps: Deps) -> Done:
     """Make a key useless; revoking it again changes nothing."""
     authorize_now(command.principal, await deps.store.get_organisation(command.organisation), MANAGE_KEYS)

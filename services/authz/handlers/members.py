@@ -14,13 +14,13 @@ _TRIES = 5
 """Two Admins changing roles in the same millisecond: one decides again on what the other saved."""
 
 
-@router.answers(ListMembers)
+@router.request_handler(ListMembers)
 async def list_members(query: ListMembers, deps: Deps) -> Members:
     """Everyone: all of them reach every project."""
     return Members(members=await deps.store.get_members(query.organisation))
 
 
-@router.answers(ChangeRole)
+@router.request_handler(ChangeRole)
 async def change_role(command: ChangeRole, deps: Deps) -> Member:
     """Give a member another role; decided and saved on one revision of the organisation."""
     for _ in range(_TRIES):

@@ -22,7 +22,7 @@ from shared.errors import NotFound
 router: Router[Deps] = Router()
 
 
-@router.answers(ListDeployed)
+@router.request_handler(ListDeployed)
 async def list_deployed(query: ListDeployed, deps: Deps) -> DeployedConfigs:
     """Every environment of a project."""
     project = await _project(query.organisation, query.project_id, deps)
@@ -30,7 +30,7 @@ async def list_deployed(query: ListDeployed, deps: Deps) -> DeployedConfigs:
     return await _deployed(query.organisation, project, environments, deps)
 
 
-@router.answers(GetActive)
+@router.request_handler(GetActive)
 async def get_active(query: GetActive, deps: Deps) -> Active:
     """What calls in an environment use."""
     project = await _project(query.organisation, query.project_id, deps)
@@ -42,7 +42,7 @@ async def get_active(query: GetActive, deps: Deps) -> Active:
     return Active(project=project, environment=environment, version=versions[0])
 
 
-@router.answers(Deploy)
+@router.request_handler(Deploy)
 async def deploy(command: Deploy, deps: Deps) -> DeployedConfigs:
     """Deploy to the environments, or to none if something about the command is wrong."""
     organisation, project_id = command.organisation, command.project_id
@@ -57,7 +57,7 @@ async def deploy(command: Deploy, deps: Deps) -> DeployedConfigs:
     return await _deployed(organisation, project, wanted, deps)
 
 
-@router.answers(Undeploy)
+@router.request_handler(Undeploy)
 async def undeploy(command: Undeploy, deps: Deps) -> Done:
     """Leave an environment without a config."""
     await _project(command.organisation, command.project_id, deps)
@@ -70,7 +70,7 @@ async def undeploy(command: Undeploy, deps: Deps) -> Done:
     return Done()
 
 
-@router.answers(ListDeployments)
+@router.request_handler(ListDeployments)
 async def list_deployments(query: ListDeployments, deps: Deps) -> Deployments:
     """The history of a project."""
     await _project(query.organisation, query.project_id, deps)

@@ -25,13 +25,13 @@ _TRIES = 20
 """Others may change an environment in the same millisecond: then this is decided again on what they saved."""
 
 
-@router.answers(ListEnvironments)
+@router.request_handler(ListEnvironments)
 async def list_environments(query: ListEnvironments, deps: Deps) -> deployments.Environments:
     """All of the organisation."""
     return deployments.Environments(environments=list(await deps.environments.get(query.organisation)))
 
 
-@router.answers(CreateEnvironment)
+@router.request_handler(CreateEnvironment)
 async def create_environment(command: CreateEnvironment, deps: Deps) -> Environment:
     """Make one."""
     now = datetime.now(UTC)
@@ -39,7 +39,7 @@ async def create_environment(command: CreateEnvironment, deps: Deps) -> Environm
     return after.get(command.id)
 
 
-@router.answers(UpdateEnvironment)
+@router.request_handler(UpdateEnvironment)
 async def update_environment(command: UpdateEnvironment, deps: Deps) -> Environment:
     """Rename it, make it the default one."""
 
@@ -55,7 +55,7 @@ async def update_environment(command: UpdateEnvironment, deps: Deps) -> Environm
     return (await _changed(command, decide, deps)).get(command.id)
 
 
-@router.answers(DeleteEnvironment)
+@router.request_handler(DeleteEnvironment)
 async def delete_environment(command: DeleteEnvironment, deps: Deps) -> Done:
     """Delete it, then note in every project that nothing is deployed there; a repeat finds what is left to note.
 

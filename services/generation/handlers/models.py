@@ -8,7 +8,7 @@ from shared.contracts.generation.providers import ListModels, ModelInfo, Models
 router: Router[Deps] = Router()
 
 
-@router.answers(ListModels)
+@router.request_handler(ListModels)
 async def list_models(_query: ListModels, _deps: Deps) -> Models:
     """Each row once."""
     rows = [dict.fromkeys(rows.values()) for rows in models.MODELS.values()]

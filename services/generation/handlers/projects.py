@@ -45,7 +45,7 @@ _STEP_ASIDE_SECONDS = 0.005
 """The next try comes after up to so long, times the number of tries: 2 s in all on average, within a question's 5 s."""
 
 
-@router.answers(Resolve)
+@router.request_handler(Resolve)
 async def resolve(command: Resolve, deps: Deps) -> Resolved:
     """Find or make the project and the version."""
     if command.config is not None:
@@ -61,7 +61,7 @@ async def resolve(command: Resolve, deps: Deps) -> Resolved:
     return await deps.project_cache.resolve(command.organisation, command.project, command.config_id)
 
 
-@router.answers(GetVersions)
+@router.request_handler(GetVersions)
 async def get_versions(query: GetVersions, deps: Deps) -> Versions:
     """Versions by id; those of a project that is being deleted are not there any more."""
     found = await deps.stores.versions.get_many(query.organisation, query.ids)
@@ -70,7 +70,7 @@ async def get_versions(query: GetVersions, deps: Deps) -> Versions:
     return Versions(versions=[version for version in found if version.project_id in living])
 
 
-@router.answers(ListVersions)
+@router.request_handler(ListVersions)
 async def list_versions(query: ListVersions, deps: Deps) -> VersionPage:
     """A page of the versions of a project."""
     await _existing(query.organisation, query.project_id, deps)
@@ -78,26 +78,26 @@ async def list_versions(query: ListVersions, deps: Deps) -> VersionPage:
     return VersionPage(versions=found, total=total)
 
 
-@router.answers(GetProjects)
+@router.request_handler(GetProjects)
 async def get_projects(query: GetProjects, deps: Deps) -> Projects:
     """Projects by id."""
     return Projects(projects=await deps.stores.projects.get_many(query.organisation, query.ids))
 
 
-@router.answers(GetProject)
+@router.request_handler(GetProject)
 async def get_project(query: GetProject, deps: Deps) -> ProjectDetails:
     """One project with what is set in it."""
     return await _details(query.organisation, await _existing(query.organisation, query.id, deps), deps)
 
 
-@router.answers(ListProjects)
+@router.request_handler(ListProjects)
 async def list_projects(query: ListProjects, deps: Deps) -> ProjectPage:
     """A page of projects."""
     found, total = await deps.stores.projects.list_page(query.organisation, query)
     return ProjectPage(projects=await _with_active(query.organisation, found, deps), total=total)
 
 
-@router.answers(CreateProject)
+@router.request_handler(CreateProject)
 async def create_project(command: CreateProject, deps: Deps) -> ProjectDetails:
     """Make an empty project."""
     types = feedback_types.merge_definitions(STANDARD_FEEDBACK, command.feedback_types)
@@ -106,7 +106,7 @@ async def create_project(command: CreateProject, deps: Deps) -> ProjectDetails:
     return await _details(command.organisation, stored, deps)
 
 
-@router.answers(UpdateProject)
+@router.request_handler(UpdateProject)
 async def update_project(command: UpdateProject, deps: Deps) -> ProjectDetails:
     """Rename, deploy. The config is looked at before the name is changed, the name can be refused before deploying."""
     organisation, config_id = command.organisation, command.active_config_id
@@ -124,7 +124,7 @@ async def update_project(command: UpdateProject, deps: Deps) -> ProjectDetails:
     return await _details(organisation, stored, deps)
 
 
-@router.answers(DeleteProject)
+@router.request_handler(DeleteProject)
 async def delete_project(command: DeleteProject, deps: Deps) -> Done:
     """Hide it, then remove what it had. What stays undone is finished by a repeat, or a minute later by itself."""
     may_undeploy = command.may_undeploy or allows(command.principal, CHANGE_DEPLOYMENTS)
@@ -139,7 +139,7 @@ async def delete_project(command: DeleteProject, deps: Deps) -> Done:
     return Done()
 
 
-@router.answers(DefineFeedbackTypes)
+@router.request_handler(DefineFeedbackTypes)
 async def define_feedback_types(command: DefineFeedbackTypes, deps: Deps) -> FeedbackTypes:
     """Add or change types of feedback; decided and saved on one revision of them."""
     for tries in range(_TRIES):

@@ -15,13 +15,13 @@ from shared.contracts.generation.prompts import DeserializePrompt, PromptFile, S
 router: Router[Deps] = Router()
 
 
-@router.answers(SerializePrompt)
+@router.request_handler(SerializePrompt)
 async def serialize(query: SerializePrompt, _: Deps) -> PromptFile:
     """The file of a config."""
     return PromptFile(text=await asyncio.to_thread(promptfile.serialize, query.config))
 
 
-@router.answers(DeserializePrompt, workers=8)
+@router.request_handler(DeserializePrompt, workers=8)
 async def deserialize(query: DeserializePrompt, _: Deps) -> UnsavedConfig:
     """The config of a file."""
     config = await asyncio.to_thread(promptfile.deserialize, query.text)

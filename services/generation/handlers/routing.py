@@ -24,13 +24,13 @@ from shared.errors import Invalid
 router: Router[Deps] = Router()
 
 
-@router.answers(ListRedirects)
+@router.request_handler(ListRedirects)
 async def list_redirects(query: ListRedirects, deps: Deps) -> Redirects:
     """By provider and model."""
     return Redirects(redirects=await deps.redirects.list_all(query.organisation))
 
 
-@router.answers(SetRedirect)
+@router.request_handler(SetRedirect)
 async def set_redirect(command: SetRedirect, deps: Deps) -> Redirect:
     """From the next call on."""
     redirect = await deps.redirects.set(command, sorted(deps.providers.names))
@@ -38,7 +38,7 @@ async def set_redirect(command: SetRedirect, deps: Deps) -> Redirect:
     return redirect
 
 
-@router.answers(DeleteRedirect)
+@router.request_handler(DeleteRedirect)
 async def delete_redirect(command: DeleteRedirect, deps: Deps) -> Done:
     """From the next call on."""
     await deps.redirects.delete(command.organisation, command.asked)
@@ -46,13 +46,13 @@ async def delete_redirect(command: DeleteRedirect, deps: Deps) -> Done:
     return Done()
 
 
-@router.answers(ListProviderKeys)
+@router.request_handler(ListProviderKeys)
 async def list_provider_keys(query: ListProviderKeys, deps: Deps) -> ProviderKeys:
     """Without the keys."""
     return ProviderKeys(keys=await deps.credentials.list_keys(query.organisation))
 
 
-@router.answers(SetProviderKey)
+@router.request_handler(SetProviderKey)
 async def set_provider_key(command: SetProviderKey, deps: Deps) -> ProviderKey:
     """From the next call on."""
     known = deps.providers.key_names
@@ -65,7 +65,7 @@ async def set_provider_key(command: SetProviderKey, deps: Deps) -> ProviderKey:
     return key
 
 
-@router.answers(DeleteProviderKey)
+@router.request_handler(DeleteProviderKey)
 async def delete_provider_key(command: DeleteProviderKey, deps: Deps) -> Done:
     """From the next call on."""
     await deps.credentials.delete_key(command.organisation, command.name)

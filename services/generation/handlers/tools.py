@@ -37,7 +37,7 @@ _SHOWN = 4
 _TRIES = 5
 
 
-@router.answers(CreateTool)
+@router.request_handler(CreateTool)
 async def create(command: CreateTool, deps: Deps) -> Tool:
     """Store it with its secrets encrypted."""
     new = StoredTool(id=command.id, name=command.name, settings=command.settings)
@@ -47,7 +47,7 @@ async def create(command: CreateTool, deps: Deps) -> Tool:
     return _told(stored)
 
 
-@router.answers(UpdateTool)
+@router.request_handler(UpdateTool)
 async def update(command: UpdateTool, deps: Deps) -> Tool:
     """Change what is named; the rest stays, whoever else changes the tool at the same moment."""
     given = deps.secret_box.decrypt(command.sealed_secrets) if command.sealed_secrets else {}
@@ -70,7 +70,7 @@ async def update(command: UpdateTool, deps: Deps) -> Tool:
     raise Conflict("Others change this tool all the time; try again.")
 
 
-@router.answers(DeleteTool)
+@router.request_handler(DeleteTool)
 async def delete(command: DeleteTool, deps: Deps) -> Done:
     """What names it fails from the next call on."""
     tool = await _get(command.organisation, command.id, deps)
@@ -79,20 +79,20 @@ async def delete(command: DeleteTool, deps: Deps) -> Done:
     return Done()
 
 
-@router.answers(GetTools)
+@router.request_handler(GetTools)
 async def get_tools(query: GetTools, deps: Deps) -> Tools:
     """Tools by id."""
     return Tools(tools=[_told(tool) for tool in await deps.stores.tools.get_many(query.organisation, query.ids)])
 
 
-@router.answers(ListTools)
+@router.request_handler(ListTools)
 async def list_tools(query: ListTools, deps: Deps) -> ToolPage:
     """Those of the page."""
     tools, total = await deps.stores.tools.list_page(query.organisation, query.page)
     return ToolPage(tools=[_told(tool) for tool in tools], total=total)
 
 
-@router.answers(RunTool)
+@router.request_handler(RunTool)
 async def run(command: RunTool, deps: Deps) -> ToolResult:
     """As a template with these arguments as literals would."""
     tool = await _get(command.organisation, command.id, deps)

@@ -22,7 +22,7 @@ from shared.errors import NotFound
 router = Router[Deps]()
 
 
-@router.answers(GetLog)
+@router.request_handler(GetLog)
 async def get_log(query: GetLog, deps: Deps) -> StoredLog:
     """Return one log. Raises NotFound."""
     await deps.read_barrier.wait_until_stored()
@@ -32,7 +32,7 @@ async def get_log(query: GetLog, deps: Deps) -> StoredLog:
     return log
 
 
-@router.answers(SearchLogs)
+@router.request_handler(SearchLogs)
 async def search_logs(query: SearchLogs, deps: Deps) -> Logs:
     """Return a page of the logs of a project that match the search."""
     await deps.read_barrier.wait_until_stored()
@@ -41,7 +41,7 @@ async def search_logs(query: SearchLogs, deps: Deps) -> Logs:
     return await deps.logs.search_logs(query.organisation, query)
 
 
-@router.answers(GetFeedback)
+@router.request_handler(GetFeedback)
 async def get_feedback(query: GetFeedback, deps: Deps) -> FeedbackOfLogs:
     """Return the projects of logs, and their feedback in effect of the types asked for."""
     complete = await deps.read_barrier.wait_until_stored()
@@ -50,7 +50,7 @@ async def get_feedback(query: GetFeedback, deps: Deps) -> FeedbackOfLogs:
     return FeedbackOfLogs(logs=[log for log in logs if log.project_id not in hidden], complete=complete)
 
 
-@router.answers(GetSessionsOfLogs)
+@router.request_handler(GetSessionsOfLogs)
 async def get_sessions_of_logs(query: GetSessionsOfLogs, deps: Deps) -> SessionsOfLogs:
     """Return the sessions of stored logs: those a child stored now would inherit, so logs of deleted projects count."""
     await deps.read_barrier.wait_until_stored()
@@ -58,7 +58,7 @@ async def get_sessions_of_logs(query: GetSessionsOfLogs, deps: Deps) -> Sessions
     return SessionsOfLogs(sessions={key.id: assignment.session_id for key, assignment in assignments.items()})
 
 
-@router.answers(GetConfigUse)
+@router.request_handler(GetConfigUse)
 async def get_config_use(query: GetConfigUse, deps: Deps) -> ConfigUse:
     """Return log count and last use of a config version."""
     await deps.read_barrier.wait_until_stored()
@@ -66,7 +66,7 @@ async def get_config_use(query: GetConfigUse, deps: Deps) -> ConfigUse:
     return await deps.logs.get_config_use(query.organisation, query.config_id, hidden)
 
 
-@router.answers(GetUses)
+@router.request_handler(GetUses)
 async def get_uses(query: GetUses, deps: Deps) -> Uses:
     """Return log counts and last uses of projects and config versions."""
     await deps.read_barrier.wait_until_stored()

@@ -10,7 +10,7 @@ from shared.errors import NotFound
 router = Router[Deps]()
 
 
-@router.answers(GetSession)
+@router.request_handler(GetSession)
 async def get_session(query: GetSession, deps: Deps) -> Session:
     """Return one session with its totals. Raises NotFound."""
     await deps.read_barrier.wait_until_stored()
@@ -19,7 +19,7 @@ async def get_session(query: GetSession, deps: Deps) -> Session:
     return session_summary(record, await deps.logs.list_session_stats(query.organisation, [query.id], hidden))
 
 
-@router.answers(ListSessions)
+@router.request_handler(ListSessions)
 async def list_sessions(query: ListSessions, deps: Deps) -> Sessions:
     """Return a page of the sessions of a project, newest first."""
     await deps.read_barrier.wait_until_stored()
@@ -33,7 +33,7 @@ async def list_sessions(query: ListSessions, deps: Deps) -> Sessions:
     return Sessions(sessions=[session_summary(record, stats[record.id]) for record in records], total=total)
 
 
-@router.answers(GetTree)
+@router.request_handler(GetTree)
 async def get_tree(query: GetTree, deps: Deps) -> Tree:
     """Return the logs of a session under their parents. Raises NotFound if there is no such session."""
     await deps.read_barrier.wait_until_stored()

@@ -23,7 +23,7 @@ class FakeBus:
         self.gate.set()
         self.is_away = False
 
-    async def online(self) -> None:
+    async def connected_client(self) -> None:
         if self.is_away:
             raise Unavailable("The message bus is away; nothing was stored. Try again.")
 
@@ -85,7 +85,7 @@ async def test_nobody_is_answered_before_the_append_is(bus: FakeBus, appender: A
 async def test_records_given_together_stay_together(
     bus: FakeBus, appender: Appender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MESSAGE_BYTES", 20)
+    monkeypatch.setattr(module, "MAX_JOINED_BYTES", 20)
     bus.gate.clear()
     tasks = tell(appender, [1], [1001, 1002, 1003], [2001, 2002], [2003, 2004], [3000 + number for number in range(9)])
     await settle()
@@ -122,7 +122,7 @@ async def test_those_behind_a_bus_that_is_away_are_told_with_the_first(
         raise Unavailable("away")
 
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.2)
-    monkeypatch.setattr(module, "MESSAGE_BYTES", 1)
+    monkeypatch.setattr(module, "MAX_JOINED_BYTES", 1)
     bus.fail = away
     started = asyncio.get_running_loop().time()
     results = await asyncio.gather(*tell(appender, *([number] for number in range(20))), return_exceptions=True)
@@ -170,14 +170,14 @@ async def test_a_caller_who_leaves_does_not_take_the_others_along(bus: FakeBus, 
 
 async def test_a_group_too_large_is_refused_at_once(bus: FakeBus, appender: Appender) -> None:
     with pytest.raises(TooLarge):
-        await appender.append([b"1" * module.LARGEST_BYTES])
+        await appender.append([b"1" * module.MAX_CALL_BYTES])
     assert bus.message_ids == []
 
 
 async def test_more_than_may_wait_is_refused_and_leaves_no_trace(
     bus: FakeBus, appender: Appender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "WAITING_BYTES", 100)
+    monkeypatch.setattr(module, "MAX_WAITING_BYTES", 100)
     bus.gate.clear()
     first = tell(appender, [1])
     await settle()

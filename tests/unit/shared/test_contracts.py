@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from shared.contracts.access import Authenticate, CreateKey, ListKeys, NewKey
-from shared.contracts.health import GetHealth, Health, health_of
+from shared.contracts.health import GetHealth, Health, health_query
 from shared.contracts.logs import INTAKE, Intake
 from shared.contracts.message import Command, Envelope, Event, Job, Query, Request, SystemQuery
 from shared.contracts.principal import Actor, Principal
@@ -85,12 +85,12 @@ def test_every_request_is_answered_by_a_service(name: str) -> None:
 @pytest.mark.parametrize("name", EVENTS)
 def test_every_event_names_a_thing_and_what_happened_to_it(name: str) -> None:
     event = EVENTS[name].model_validate(golden(name)["message"])
-    assert event.subject == f"events.{event.organisation}.{event.noun}.{event.happened}"
-    assert event.happened.endswith("ed")
+    assert event.subject == f"events.{event.organisation}.{event.noun}.{event.past_participle}"
+    assert event.past_participle.endswith("ed")
 
 
 def test_subjects_are_unique() -> None:
-    subjects = [cls.everywhere() if issubclass(cls, Event) else cls.subject for cls in CLASSES.values()]  # type: ignore[attr-defined]
+    subjects = [cls.wildcard_subject() if issubclass(cls, Event) else cls.subject for cls in CLASSES.values()]  # type: ignore[attr-defined]
     assert [subject for subject, count in Counter(subjects).items() if count > 1] == []
 
 
@@ -178,7 +178,7 @@ def test_a_message_is_of_one_organisation(values: dict[str, Any]) -> None:
 
 def test_an_actor_is_what_is_kept_of_a_principal() -> None:
     assert ListKeys(principal=PRINCIPAL).actor == Actor(user_id="usr_1", email="ada@example.org", key_id="key_1")
-    assert Principal.of_service("evaluation", "tm_1").actor == Actor(kind="service", service="evaluation")
+    assert Principal.for_service("evaluation", "tm_1").actor == Actor(kind="service", service="evaluation")
     assert ListKeys(organisation="tm_1").actor is None
 
 
@@ -190,8 +190,8 @@ def test_no_golden_sample_is_of_a_message_that_is_gone() -> None:
 
 def test_a_request_knows_its_answer() -> None:
     assert CreateKey.reply_type() is NewKey
-    assert health_of("logging").reply_type() is Health
-    assert health_of("logging").subject == "logging.health"
+    assert health_query("logging").reply_type() is Health
+    assert health_query("logging").subject == "logging.health"
 
 
 def test_a_request_without_an_answer_is_a_mistake() -> None:

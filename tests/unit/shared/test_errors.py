@@ -24,7 +24,7 @@ PUBLISHED = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_crosses_the_bus_unchanged(kind: type[Problem]) -> None:
     sent = kind("A sentence, with ümlauts.", origin="OpenAI", retry_after_seconds=2.5)
-    received = from_failure(Failure.model_validate_json(sent.failure().model_dump_json()))
+    received = from_failure(Failure.model_validate_json(sent.to_failure().model_dump_json()))
     assert type(received) is kind
     assert (received.message, received.origin, received.retry_after_seconds) == (
         "A sentence, with ümlauts.",
@@ -68,7 +68,7 @@ def test_who_is_away_says_when_to_come_back() -> None:
 
 
 def test_a_failure_is_small_json() -> None:
-    assert json.loads(RateLimited("Slower.", retry_after_seconds=3).failure().model_dump_json()) == {
+    assert json.loads(RateLimited("Slower.", retry_after_seconds=3).to_failure().model_dump_json()) == {
         "status": 429,
         "message": "Slower.",
         "origin": "Humanloop",

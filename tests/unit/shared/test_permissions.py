@@ -42,7 +42,7 @@ def test_a_principal_has_the_permissions_of_its_role(name: str, role: Role, allo
     if allowed:
         authorize(principal, PERMISSIONS[name])
     else:
-        with pytest.raises(Denied, match=f"^Your role {role} may not {PERMISSIONS[name].lets}; ask an Admin"):
+        with pytest.raises(Denied, match=f"^Your role {role} may not {PERMISSIONS[name].action}; ask an Admin"):
             authorize(principal, PERMISSIONS[name])
 
 
@@ -56,12 +56,12 @@ def test_a_refusal_names_the_least_role_that_may() -> None:
 
 @pytest.mark.parametrize("name", PERMISSIONS)
 def test_a_service_has_what_its_row_says_and_who_has_no_role_nothing(name: str) -> None:
-    evaluation = Principal.of_service("evaluation", "tm_1")
+    evaluation = Principal.for_service("evaluation", "tm_1")
     assert allows(evaluation, PERMISSIONS[name]) is (name in {"prompts.edit", "logs.view"})
     for nobody in (
         None,
         Principal(organisation="tm_1", email="ada@example.org"),
-        Principal.of_service("authz", "tm_1"),
+        Principal.for_service("authz", "tm_1"),
     ):
         assert not allows(nobody, PERMISSIONS[name])
         with pytest.raises(Denied, match="no role"):
@@ -77,7 +77,7 @@ def test_there_are_three_roles_the_mightiest_first() -> None:
 
 @pytest.mark.parametrize("permission", PERMISSIONS.values())
 def test_every_permission_completes_its_sentence(permission: object) -> None:
-    lets = permission.lets  # type: ignore[attr-defined]
-    assert lets
-    assert lets[0].islower()
-    assert not lets.endswith(".")
+    action = permission.action  # type: ignore[attr-defined]
+    assert action
+    assert action[0].islower()
+    assert not action.endswith(".")

@@ -61,14 +61,14 @@ def test_a_line_within_a_span_names_it() -> None:
 
 def test_a_trace_goes_on_in_the_next_process() -> None:
     with TracerProvider().get_tracer("test").start_as_current_span("ask") as span:
-        headers = telemetry.outgoing()
-    received = telemetry.links([headers["traceparent"]])[0].context
+        headers = telemetry.trace_headers()
+    received = telemetry.span_links([headers["traceparent"]])[0].context
     assert received.trace_id == span.get_span_context().trace_id
 
 
 def test_links_name_every_cause_once() -> None:
     other = TRACEPARENT.replace("0af7", "1af7")
-    assert len(telemetry.links([TRACEPARENT, None, TRACEPARENT, other, "", "nonsense"])) == 2
+    assert len(telemetry.span_links([TRACEPARENT, None, TRACEPARENT, other, "", "nonsense"])) == 2
 
 
 @pytest.mark.parametrize(
@@ -76,4 +76,4 @@ def test_links_name_every_cause_once() -> None:
 )
 def test_message_text_is_shown_only_when_asked_for(monkeypatch: pytest.MonkeyPatch, value: str, wanted: bool) -> None:
     monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", value)
-    assert telemetry.content_wanted() is wanted
+    assert telemetry.captures_message_content() is wanted
