@@ -65,8 +65,8 @@ class Appender:
     async def _write(self) -> None:
         while self._waiting:
             calls = self._take()
-            payload = b"[" + b",".join(record for call in calls for record in call.records) + b"]"
             try:
+                payload = b"[" + b",".join(record for call in calls for record in call.records) + b"]"
                 sequence = await self._retry(payload, ids.mint("app"))
             except Exception as error:  # noqa: BLE001 - raised in every waiting caller
                 problem = error if isinstance(error, Problem) else Unavailable(f"Not stored: {error}")

@@ -8,6 +8,7 @@ and an entry is valid only if it was requested after the last invalidation of ea
 """
 
 import asyncio
+import logging
 import math
 import time
 from collections import OrderedDict
@@ -17,7 +18,9 @@ from typing import Generic, TypeVar
 
 from pydantic_core import to_json
 
-from shared.errors import Unavailable
+from shared.errors import Problem, Unavailable
+
+logger = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -179,6 +182,9 @@ class Cache(Generic[K, V]):
 
 
 def _retrieve_exception(task: "asyncio.Task[V]") -> None:
-    """Retrieve the error of a failed refresh: asyncio would log it if every caller got the old entry."""
-    if not task.cancelled():
-        task.exception()
+    """Log a defect: its callers may all have got the old entry, or left. A problem is for them alone."""
+    if task.cancelled():
+        return
+    error = task.exception()
+    if error is not None and not isinstance(error, Problem):
+        logger.error("a refresh failed", exc_info=error)

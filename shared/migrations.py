@@ -17,6 +17,7 @@ from functools import partial
 from pymongo.errors import DuplicateKeyError
 
 from shared import ids, mongo
+from shared.errors import Unavailable
 from shared.mongo import Database
 
 logger = logging.getLogger(__name__)
@@ -111,10 +112,13 @@ class _Log:
         return True
 
     async def keep_locked(self) -> None:
-        """Renew the lock until cancelled."""
+        """Renew the lock until cancelled, also after a moment in which the database was away."""
         while True:
             await asyncio.sleep(_LOCK_SECONDS / 3)
-            await self.lock()
+            try:
+                await self.lock()
+            except Unavailable as error:
+                logger.warning("the lock of the migrations is not renewed for now", extra={"error": error.message})
 
     async def unlock(self) -> None:
         """Release the lock."""

@@ -45,7 +45,7 @@ class Connection:
         self._supervised: set[asyncio.Task[None]] = set()
         self._closing = False
         self.failed = asyncio.Event()
-        """Set when a supervised task has ended before `close`: the process cannot do its work and has to stop."""
+        """Set when a supervised task has ended before `close`, or a reconnect hook failed: the process has to stop."""
         self.broker = NatsBroker(
             [url.strip() for url in settings.nats_url.split(",")],
             name=f"everloop-{service}",
@@ -160,6 +160,10 @@ class Connection:
         self._reconnect_hooks.append(hook)
 
     async def _on_error(self, error: Exception) -> None:
+        """Log an error of the connection, or of a callback of a subscription: that is a defect."""
+        if not isinstance(error, NatsError | OSError | TimeoutError):
+            logger.error("a message was not handled", exc_info=error)
+            return
         level = logging.ERROR if _PERMISSIONS_VIOLATION in str(error).lower() else logging.WARNING
         logger.log(level, "NATS: %r", error)
 
@@ -169,7 +173,13 @@ class Connection:
     async def _on_reconnected(self) -> None:
         self._connected.set()
         for hook in self._reconnect_hooks:
-            hook()
+            try:
+                hook()
+            except Exception:  # nats-py would never reconnect again
+                logger.critical(
+                    "a hook failed after a reconnect; what it should have dropped may be void", exc_info=True
+                )
+                self.failed.set()
 
 
 def _credentials(settings: ServiceSettings) -> BaseSecurity | None:

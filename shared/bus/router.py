@@ -49,6 +49,9 @@ _MAX_CANCELLED = 4096
 """Bounds the cancelled calls remembered because they were not taken up here: every replica gets all cancellations."""
 
 
+_DEFECT_MESSAGE = "Something went wrong on our side; the service's log has the details."
+
+
 class _Route(NamedTuple):
     message: type[Request[Any]]
     function: Callable[..., Any]
@@ -175,7 +178,7 @@ def _problem(error: BaseException, subject: str) -> Problem:
         return TooLarge("The answer is more than fits into one message of the bus; ask for less at once.")
     if not isinstance(error, Problem):
         logger.error("%s failed", subject, exc_info=error)
-        return Internal("Something went wrong on our side; the service's log has the details.")
+        return Internal(_DEFECT_MESSAGE)
     if error.level >= logging.WARNING:
         # The message of a provider's error may quote a caller's data, which is kept nowhere.
         reason = error.message if error.origin == PLATFORM else f"{error.origin}: {error.code}"
@@ -190,9 +193,13 @@ async def _reply(bus: Bus, raw: Msg, answer: BaseModel, kind: str | None = None)
 
 
 async def _reply_failure(bus: Bus, raw: Msg, error: BaseException, subject: str) -> None:
-    failure = _problem(error, subject).to_failure()
+    problem = _problem(error, subject)
     try:
-        await _reply(bus, raw, failure, KIND_FAILURE)
+        try:
+            await _reply(bus, raw, problem.to_failure(), KIND_FAILURE)
+        except ValueError as unsendable:  # a provider's text may have half of a surrogate pair, which is no Unicode
+            logger.warning("%s: its problem cannot be sent: %s", subject, unsendable)
+            await _reply(bus, raw, Internal(_DEFECT_MESSAGE).to_failure(), KIND_FAILURE)
     except NatsError as lost:
         logger.warning("%s: its caller could not be told: %r", subject, lost)
 

@@ -44,7 +44,7 @@ async def probe(nats: Nats, **fields: float) -> AsyncIterator[tuple[Bus, Seen]]:
     seen = Seen()
     async with connected(nats, "probe", **fields) as service:
         router.attach(service, seen)
-        await service.serve()
+        await service.start_subscribers()
         await service.client.flush()
         yield service, seen
 
@@ -93,6 +93,16 @@ async def test_a_defect_is_told_without_its_details(bus: Bus) -> None:
     with pytest.raises(Internal) as caught:
         await bus.request(Refuse(how="defect"))
     assert "42" not in caught.value.message
+
+
+@pytest.mark.usefixtures("seen")
+async def test_a_problem_that_cannot_be_encoded_is_answered_as_a_defect(
+    bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A provider's text may have half of a surrogate pair."""
+    with pytest.raises(Internal):
+        await bus.request(Refuse(how="surrogate"))
+    assert "probe.refuse: its problem cannot be sent" in caplog.text
 
 
 @pytest.mark.usefixtures("seen")
@@ -201,7 +211,7 @@ async def start(nats: Nats, seen: Seen) -> Bus:
     service = Bus(settings(nats), "probe")
     await service.open()
     router.attach(service, seen)
-    await service.serve()
+    await service.start_subscribers()
     await service.client.flush()
     return service
 
@@ -255,7 +265,7 @@ async def test_background_work_that_is_cancelled_or_ends_with_its_process_is_non
 async def test_a_call_gives_its_chunks_in_order_and_then_the_answer(bus: Bus) -> None:
     answers = await collect(bus, Count(to=500))
     assert answers == [*(Number(value=value) for value in range(500)), Said(text="done")]
-    assert not bus._calls, "nothing is kept of a call that is over"
+    assert not bus._reply_queues, "nothing is kept of a call that is over"
 
 
 async def test_heartbeats_carry_a_call_over_a_long_silence(nats: Nats) -> None:
@@ -295,7 +305,7 @@ async def test_a_caller_who_leaves_ends_the_work(bus: Bus, seen: Seen) -> None:
         await seen.ended.wait()
     assert seen.cleaned, "what the generator does at its end was not cut short"
     assert len(seen.counted) < 10
-    assert not bus._calls
+    assert not bus._reply_queues
 
 
 async def test_a_caller_who_leaves_at_once_starts_no_work(bus: Bus, seen: Seen) -> None:
@@ -311,7 +321,7 @@ async def test_a_caller_who_leaves_at_once_starts_no_work(bus: Bus, seen: Seen) 
     counted = len(seen.counted)
     await asyncio.sleep(0.6)
     assert len(seen.counted) == counted, "nothing goes on"
-    assert not bus._calls
+    assert not bus._reply_queues
 
 
 async def test_a_service_killed_midway_is_noticed(nats: Nats, tmp_path: Path) -> None:
@@ -329,7 +339,7 @@ async def test_a_service_killed_midway_is_noticed(nats: Nats, tmp_path: Path) ->
                     started = time.monotonic()
         assert received >= 3
         assert time.monotonic() - started < 1.5
-        assert not bus._calls
+        assert not bus._reply_queues
 
 
 # --- streams ----------------------------------------------------------------------------------------------------
@@ -627,6 +637,46 @@ async def stored_numbers(bus: Bus) -> list[int]:
         message = await manager.get_msg("LOGS", sequence)
         numbers.extend(json.loads(message.data or b"[]"))
     return numbers
+
+
+async def test_a_callback_that_fails_is_logged_and_called_again(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    received: list[AccessChanged | None] = []
+
+    def fail(event: AccessChanged | None) -> None:
+        received.append(event)
+        raise ZeroDivisionError
+
+    await ensure_stream(bus, StreamSpec(name="EVENTS", subjects=("events.>",)))
+    await bus.subscribe(AccessChanged, fail)
+    for number in range(2):
+        event = AccessChanged(organisation="tm_callback", what="key created")
+        await bus.publish_event(event, message_id=f"callback.{number}")
+    await until(lambda: len(received) == 2)
+    errors = [record for record in caplog.records if record.message == "a message was not handled"]
+    assert [record.exc_info and record.exc_info[0] for record in errors] == [ZeroDivisionError, ZeroDivisionError]
+
+
+async def test_a_reconnect_hook_that_fails_ends_the_process_and_not_the_connection(tmp_path: Path) -> None:
+    server, reconnects = Nats(tmp_path), 0
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    def count() -> None:
+        nonlocal reconnects
+        reconnects += 1
+
+    with running(server):
+        async with connected(server) as bus:
+            bus.on_reconnect(fail)
+            bus.on_reconnect(count)
+            for number in (1, 2):
+                server.kill()
+                await until(lambda: not bus.is_connected)
+                server.start()
+                await until(lambda number=number: reconnects == number)  # type: ignore[misc]
+            assert bus.is_connected
+            assert bus.failed.is_set(), "what the hook should have dropped may be void: the process starts anew"
 
 
 async def test_a_service_is_stopped_though_the_server_is_away(tmp_path: Path) -> None:

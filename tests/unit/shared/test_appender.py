@@ -130,6 +130,16 @@ async def test_those_behind_a_bus_that_is_away_are_told_with_the_first(
     assert asyncio.get_running_loop().time() - started < 1, "not one patience after the other"
 
 
+async def test_records_that_cannot_be_joined_fail_their_callers_and_nobody_waits_for_ever(
+    bus: FakeBus, appender: Appender
+) -> None:
+    async with asyncio.timeout(1):
+        with pytest.raises(Unavailable):
+            await appender.append(["text"])  # type: ignore[list-item]
+        assert await appender.append([b"2"]) == 1
+    assert bus.messages == [[2]]
+
+
 async def test_it_goes_on_after_a_failure(bus: FakeBus, appender: Appender) -> None:
     def broken() -> None:
         raise RuntimeError("broken")

@@ -242,3 +242,21 @@ async def test_what_is_larger_than_all_may_be_drives_nothing_out() -> None:
     assert await cache.get("b", said(LARGE * 4)) == LARGE * 4
     assert await cache.get("a", asked) == LARGE
     assert await cache.get("b", said("again")) == "again"
+
+
+async def test_a_defect_of_a_refresh_nobody_waits_for_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(shared.cache, "_REFRESH_TIMEOUT_SECONDS", 0.01)
+    cache, source = make_cache(fresh_seconds=0), Source()
+    await cache.get("a", source)
+    source.error = ZeroDivisionError()
+    source.gate.clear()
+    assert await cache.get("a", source) == 1, "the old entry"
+    source.gate.set()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    (record,) = caplog.records
+    assert record.message == "a refresh failed"
+    assert record.exc_info
+    assert record.exc_info[0] is ZeroDivisionError
