@@ -1,1 +1,1 @@
-"""What every service needs: the messages between them and the wiring under them."""
+"""Used by every service: the contracts (messages between services), the bus, and what else a process is built on."""

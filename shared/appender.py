@@ -1,7 +1,8 @@
-"""Group commit: what arrives while an append is in flight goes into the next one, so a sync is shared.
+"""Appends records to a stream with group commit: what arrives while an append is in flight goes into the next one.
 
-One append at a time keeps the order of the stream the order of acceptance. A caller waits until its own records are
-durable; records given together stay together in one message, so they are stored all or not at all.
+So concurrent callers share one sync. One append at a time keeps the order of the stream the order of acceptance. A
+caller waits until its own records are durable; the records of one call are in one message, so all of them are stored or
+none.
 """
 
 import asyncio
@@ -17,17 +18,17 @@ from shared.errors import Problem, TooLarge, Unavailable
 
 logger = logging.getLogger(__name__)
 
-MESSAGE_BYTES = 1024 * 1024
-"""Groups are joined up to this size; a larger group goes alone."""
-LARGEST_BYTES = 7 * 1024 * 1024
-"""Under the server's `max_payload` of 8 MB (deploy/nats.conf), with room for headers."""
-WAITING_BYTES = 64 * 1024 * 1024
+MAX_JOINED_BYTES = 1024 * 1024
+"""The records of several calls are joined into one message up to this size; more of one call go alone."""
+MAX_CALL_BYTES = 7 * 1024 * 1024
+"""Of the records of one call. Under the server's `max_payload` of 8 MB (deploy/nats.conf), with room for headers."""
+MAX_WAITING_BYTES = 64 * 1024 * 1024
 """More than this waiting for the server means it is away or far behind: refuse rather than run out of memory."""
 RETRY_SECONDS = 5.0
 """How long one append is tried, with the same message id, before its callers are told 503."""
 
 
-class _Group(NamedTuple):
+class _Call(NamedTuple):
     records: list[bytes]
     size: int
     durable: "asyncio.Future[int]"
@@ -39,20 +40,23 @@ class Appender:
     def __init__(self, bus: Bus, subject: str) -> None:
         self._bus = bus
         self._subject = subject
-        self._waiting: deque[_Group] = deque()
+        self._waiting: deque[_Call] = deque()
         self._waiting_bytes = 0
         self._writer: asyncio.Task[None] | None = None
 
     async def append(self, records: list[bytes]) -> int:
-        """Returns the stream sequence once every record is durable. Unavailable: it is not known to be stored."""
+        """Append JSON records ; return the stream sequence of their message once it is durable.
+
+        Raises Unavailable if they may not be stored, TooLarge over `MAX_CALL_BYTES`.
+        """
         size = sum(map(len, records)) + len(records) + 1
-        if size > LARGEST_BYTES:
-            raise TooLarge(f"These logs take {size:,} bytes together; at most {LARGEST_BYTES:,} fit into one request.")
-        await self._bus.online()
-        if self._waiting_bytes + size > WAITING_BYTES:
+        if size > MAX_CALL_BYTES:
+            raise TooLarge(f"These logs take {size:,} bytes together; at most {MAX_CALL_BYTES:,} fit into one request.")
+        await self._bus.connected_client()
+        if self._waiting_bytes + size > MAX_WAITING_BYTES:
             raise Unavailable("Too many logs are waiting to be stored; nothing of this request was. Try again.")
         durable: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Group(records, size, durable))
+        self._waiting.append(_Call(records, size, durable))
         self._waiting_bytes += size
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write(), name=f"append {self._subject}")
@@ -60,34 +64,35 @@ class Appender:
 
     async def _write(self) -> None:
         while self._waiting:
-            groups = self._take()
-            payload = b"[" + b",".join(record for group in groups for record in group.records) + b"]"
+            calls = self._take()
             try:
+                payload = b"[" + b",".join(record for call in calls for record in call.records) + b"]"
                 sequence = await self._retry(payload, ids.mint("app"))
-            except Exception as error:  # noqa: BLE001 - every waiting caller must hear of it
+            except Exception as error:  # noqa: BLE001 - raised in every waiting caller
                 problem = error if isinstance(error, Problem) else Unavailable(f"Not stored: {error}")
-                _refuse(groups, problem)
+                _fail(calls, problem)
                 if isinstance(problem, Unavailable):  # those behind would wait as long, one batch after the other
-                    _refuse(self._waiting, Unavailable("Nothing of this request was stored. Try again."))
+                    _fail(self._waiting, Unavailable("Nothing of this request was stored. Try again."))
                     self._waiting.clear()
                     self._waiting_bytes = 0
             else:
-                for group in groups:
-                    if not group.durable.done():
-                        group.durable.set_result(sequence)
+                for call in calls:
+                    if not call.durable.done():
+                        call.durable.set_result(sequence)
 
-    def _take(self) -> list[_Group]:
-        groups: list[_Group] = []
+    def _take(self) -> list[_Call]:
+        """Return the calls whose records go into the next message."""
+        calls: list[_Call] = []
         size = 0
-        while self._waiting and (not groups or size + self._waiting[0].size <= MESSAGE_BYTES):
-            group = self._waiting.popleft()
-            groups.append(group)
-            size += group.size
+        while self._waiting and (not calls or size + self._waiting[0].size <= MAX_JOINED_BYTES):
+            call = self._waiting.popleft()
+            calls.append(call)
+            size += call.size
         self._waiting_bytes -= size
-        return groups
+        return calls
 
     async def _retry(self, payload: bytes, message_id: str) -> int:
-        """Append, again if it is unclear whether the first try was stored: the message id makes repeats harmless."""
+        """Append, and repeat while it is unclear whether that was stored: the message id makes repeats harmless."""
         deadline = time.monotonic() + RETRY_SECONDS
         while True:
             try:
@@ -98,8 +103,8 @@ class Appender:
                 await asyncio.sleep(0.05)
 
 
-def _refuse(groups: Iterable[_Group], problem: Problem) -> None:
-    for group in groups:
-        if not group.durable.done():
-            group.durable.set_exception(problem)
-            group.durable.exception()  # a caller that left does not hear it: that is no warning
+def _fail(calls: Iterable[_Call], problem: Problem) -> None:
+    for call in calls:
+        if not call.durable.done():
+            call.durable.set_exception(problem)
+            call.durable.exception()  # retrieved: asyncio would warn if the caller was cancelled

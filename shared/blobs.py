@@ -1,10 +1,10 @@
-"""Large data beside the bus: a message says a token of it, the data itself stands once in the stream `BLOBS`.
+"""Stores large data (images) once in the stream `BLOBS`, and inlines it where JSON text has its token (claim check).
 
-A blob is found by its organisation and the sha256 of its content, so organisations share nothing and whatever is said
-twice is stored once. Its parts are messages with fixed places; the head, which tells how many there are, is written
-after all of them. So a blob that has a head is whole, and writing it again puts the same bytes into the same places.
+A blob is named by its organisation and the sha256 of its content: organisations share nothing, and equal content is
+stored once. Its parts are messages on fixed subjects; the head, which has their number, is appended after all of them.
+So a blob that has a head is complete, and storing it again writes the same bytes to the same subjects.
 
-What nobody wants kept is stored briefly, in places of its own: it goes by itself. The same content may also stand there
+A temporary blob has subjects of its own and is deleted by the server after an hour. The same content may also be stored
 for good.
 """
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 
 from pydantic_core import from_json, to_json
 
-from shared.bus import Bus, newest
+from shared.bus import Bus, get_last_message
 from shared.cache import Cache
 from shared.errors import Internal, NotFound
 
@@ -27,212 +27,232 @@ logger = logging.getLogger(__name__)
 
 STREAM = "BLOBS"
 SUBJECTS = "blobs.>"
-TOKEN = "everloop-blob:"  # noqa: S105 - a word, no secret
-"""What stands in place of the data, followed by its sha256 in hex."""
-LEAST_BYTES = 64 * 1024
-"""Data of fewer characters stays where it is: it is no burden to a message."""
+TOKEN = "everloop-blob:"  # noqa: S105 - a prefix, no secret
+"""Followed by the sha256 of the data in hex, it stands in place of the data."""
+MIN_BYTES = 64 * 1024
+"""Shorter data (base64 characters) is not offloaded: a message carries it easily."""
 PART_BYTES = 1024 * 1024
-BRIEF_SECONDS = 3600
-"""How long a head stands that is kept briefly."""
-_MARGIN_SECONDS = 600
-"""How much longer its parts stand: who found the head has this long to read them."""
-_FOUND = re.compile(TOKEN.encode() + rb"([0-9a-f]{64})")
-_LEADS = (b'"', b";base64,")
-_REMEMBERED_BYTES = 64 * 1024 * 1024
-_REMEMBERED_NAMES = 20_000
-_FOR_EVER = 10.0**9
-_AT_ONCE = 8
-"""Parts on their way at the same time, each way: what the connection holds in memory, and what others wait behind."""
-_PART_SECONDS = 10.0
+TEMPORARY_SECONDS = 3600
+"""How long the head of a temporary blob is kept."""
+_PART_MARGIN_SECONDS = 600
+"""How much longer its parts are kept: who has read the head has this long to read them."""
+_TOKEN_PATTERN = re.compile(TOKEN.encode() + rb"([0-9a-f]{64})")
+_DATA_PREFIXES = (b'"', b";base64,")
+"""Before a token that is a whole JSON string or the data of a data URL."""
+_CACHED_CONTENT_BYTES = 64 * 1024 * 1024
+_CACHED_HEADS = 20_000
+_FOR_EVER_SECONDS = 10.0**9
+_MAX_CONCURRENT_PARTS = 8
+"""Parts being sent, and parts being read, at the same time: bounds memory, and how long other messages wait behind."""
+_APPEND_TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Name:
-    """What a blob is found by."""
+class BlobKey:
+    """Identifies a blob."""
 
     organisation: str
     digest: str
     """sha256 of the content, hex."""
-    brief: bool = field(default=False, compare=False)
-    """Whether it stands there for a while only; the content is the same."""
+    temporary: bool = field(default=False, compare=False)
+    """Whether its temporary copy is meant; the content is the same."""
 
-    def subject(self, place: int | str) -> str:
-        """Where a part, or the head, stands."""
-        return f"blobs.{self.organisation}.{self.digest}.{'brief.' if self.brief else ''}{place}"
+    def subject(self, part: int | str) -> str:
+        """Return the subject of a part (from 0) or of the `head`."""
+        return f"blobs.{self.organisation}.{self.digest}.{'brief.' if self.temporary else ''}{part}"
 
 
 @dataclass(frozen=True)
-class _Head:
+class BlobHead:
+    """What the head of a blob says."""
+
     parts: int
+    """How many parts of `PART_BYTES` it has; the last one may be shorter."""
     size: int
-    brief: bool = False
+    """Bytes of the content."""
+    temporary: bool = False
 
 
 class Blobs:
-    """The blobs of every organisation, and the newest ones in memory: images are sent again and again."""
+    """Stores and reads blobs of every organisation. Contents used last are cached, as images are sent repeatedly."""
 
-    def __init__(self, bus: Bus, *, remembered_bytes: int = _REMEMBERED_BYTES) -> None:
+    def __init__(self, bus: Bus, *, cached_content_bytes: int = _CACHED_CONTENT_BYTES) -> None:
         self._bus = bus
-        self._recent = _Recent(remembered_bytes)
-        self._kept: Cache[Name, _Head] = _names()
-        self._kept_briefly: Cache[Name, _Head] = _names(BRIEF_SECONDS / 2)
-        self._heads: Cache[Name, _Head] = _names()
-        self._sending = asyncio.Semaphore(_AT_ONCE)
-        self._fetching = asyncio.Semaphore(_AT_ONCE)
+        self._contents = _ContentCache(cached_content_bytes)
+        self._stored: Cache[BlobKey, BlobHead] = _head_cache()
+        """Blobs known to be stored for good."""
+        self._stored_temporarily: Cache[BlobKey, BlobHead] = _head_cache(TEMPORARY_SECONDS / 2)
+        self._heads: Cache[BlobKey, BlobHead] = _head_cache()
+        self._send_slots = asyncio.Semaphore(_MAX_CONCURRENT_PARTS)
+        self._read_slots = asyncio.Semaphore(_MAX_CONCURRENT_PARTS)
         # The server that is back may have lost what it had, or be another one.
-        bus.on_reconnect(self._forget)
+        bus.on_reconnect(self._forget_stored)
 
-    def _forget(self) -> None:
-        for kept in (self._kept, self._kept_briefly):
-            kept.clear()
+    def _forget_stored(self) -> None:
+        self._stored.clear()
+        self._stored_temporarily.clear()
 
-    async def keep(self, organisation: str, contents: Mapping[str, bytes], *, brief: bool = False) -> None:
-        """Store contents by their digest; on return they are durable. Unavailable: some may not be.
+    async def store(self, organisation: str, contents: Mapping[str, bytes], *, temporary: bool = False) -> None:
+        """Store contents by digest (sha256, hex); durable on return. Raises Unavailable if some may not be stored.
 
-        What is kept briefly is there for half an hour at least and gone in little more than one.
+        Temporary ones can be read for half an hour at least and are deleted after little more than one hour.
         """
-        kept = self._kept_briefly if brief else self._kept
+        stored = self._stored_temporarily if temporary else self._stored
         for digest, content in contents.items():
-            name = Name(organisation, digest, brief)
-            await kept.get(name, lambda name=name, content=content: self._store(name, content))  # type: ignore[misc]
-            self._recent.add(name, content)
+            key = BlobKey(organisation, digest, temporary)
+            await stored.get(key, lambda key=key, content=content: self._store(key, content))  # type: ignore[misc]
+            self._contents.add(key, content)
 
-    async def filled(self, organisation: str, text: bytes) -> "Filled":
-        """`text` with its tokens to be exchanged for what they stand for; those of nothing stay. Unavailable."""
-        heads: dict[bytes, _Head] = {}
-        for digest in {found[1] for found in _FOUND.finditer(text)}:
-            if head := await self._found(Name(organisation, digest.decode())):
+    async def inline(self, organisation: str, text: bytes) -> "InlinedText":
+        """Return JSON text whose tokens are replaced by the data of this organisation's blobs when it is read.
+
+        Tokens without a blob stay as they are. Raises Unavailable.
+        """
+        heads: dict[bytes, BlobHead] = {}
+        for digest in {match[1] for match in _TOKEN_PATTERN.finditer(text)}:
+            if head := await self._find_head(BlobKey(organisation, digest.decode())):
                 heads[digest] = head
-        return Filled(self, organisation, text, heads)
+        return InlinedText(self, organisation, text, heads)
 
-    async def _found(self, name: Name) -> _Head | None:
+    async def _find_head(self, key: BlobKey) -> BlobHead | None:
+        """Return the head of the blob stored for good, else of the temporary one, else None."""
         with suppress(NotFound):
-            return await self._heads.get(name, lambda: self._head(name))
+            return await self._heads.get(key, lambda: self._read_head(key))
         with suppress(NotFound):
-            return await self._head(replace(name, brief=True))
+            return await self._read_head(replace(key, temporary=True))
         return None
 
-    async def parts(self, name: Name, head: _Head) -> AsyncIterator[bytes]:
-        """The content piece by piece; the last one comes only if the whole is what was stored. Internal: it is not."""
-        if (content := self._recent.get(name)) is not None:
-            for place in range(head.parts):
-                yield content[place * PART_BYTES : (place + 1) * PART_BYTES]
+    async def parts(self, key: BlobKey, head: BlobHead) -> AsyncIterator[bytes]:
+        """Yield the content part by part. Raises Internal before the last one if the content is damaged."""
+        if (content := self._contents.get(key)) is not None:
+            for number in range(head.parts):
+                yield content[number * PART_BYTES : (number + 1) * PART_BYTES]
             return
-        seen = hashlib.sha256()
-        for place in range(head.parts):
-            async with self._fetching:
-                part = await newest(self._bus, STREAM, name.subject(place))
-            seen.update(part or b"")
-            if part is None or (place == head.parts - 1 and seen.hexdigest() != name.digest):
-                logger.error("blob %s is damaged at part %d of %d", name.subject("*"), place, head.parts)
-                raise Internal(f"The stored data {TOKEN}{name.digest} is damaged; the service's log has the details.")
+        sha256 = hashlib.sha256()
+        for number in range(head.parts):
+            async with self._read_slots:
+                part = await get_last_message(self._bus, STREAM, key.subject(number))
+            sha256.update(part or b"")
+            if part is None or (number == head.parts - 1 and sha256.hexdigest() != key.digest):
+                logger.error("blob %s is damaged at part %d of %d", key.subject("*"), number, head.parts)
+                raise Internal(f"The stored data {TOKEN}{key.digest} is damaged; the service's log has the details.")
             yield part
 
-    async def content(self, name: Name, head: _Head) -> bytes:
-        """The whole, remembered."""
-        content = b"".join([part async for part in self.parts(name, head)])
-        self._recent.add(name, content)
+    async def content(self, key: BlobKey, head: BlobHead) -> bytes:
+        """Return the whole content, and cache it. Raises Internal if it is damaged."""
+        content = b"".join([part async for part in self.parts(key, head)])
+        self._contents.add(key, content)
         return content
 
-    async def _head(self, name: Name) -> _Head:
-        said = await newest(self._bus, STREAM, name.subject("head"))
-        if said is None:
-            raise NotFound(f"There is no {TOKEN}{name.digest}.")
-        return _Head(**from_json(said), brief=name.brief)
+    async def _read_head(self, key: BlobKey) -> BlobHead:
+        payload = await get_last_message(self._bus, STREAM, key.subject("head"))
+        if payload is None:
+            raise NotFound(f"There is no {TOKEN}{key.digest}.")
+        return BlobHead(**from_json(payload), temporary=key.temporary)
 
-    async def _store(self, name: Name, content: bytes) -> _Head:
-        """What stands there for good is not stored again; what stands there briefly is, and gets another hour."""
+    async def _store(self, key: BlobKey, content: bytes) -> BlobHead:
+        """Store the blob unless it is stored for good. A temporary one is stored again, for another hour."""
         with suppress(NotFound):
-            return await self._head(replace(name, brief=False))
-        head = _Head(parts=-(-len(content) // PART_BYTES), size=len(content), brief=name.brief)
+            return await self._read_head(replace(key, temporary=False))
+        head = BlobHead(parts=-(-len(content) // PART_BYTES), size=len(content), temporary=key.temporary)
         try:
             async with asyncio.TaskGroup() as group:
-                for place in range(head.parts):
-                    group.create_task(self._send(name, place, content))
-        except ExceptionGroup as several:
-            raise several.exceptions[0] from None
-        told = to_json({"parts": head.parts, "size": head.size})
-        await self._append(name.subject("head"), told, BRIEF_SECONDS if name.brief else None)
+                for number in range(head.parts):
+                    group.create_task(self._send_part(key, number, content))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        payload = to_json({"parts": head.parts, "size": head.size})
+        await self._append(key.subject("head"), payload, TEMPORARY_SECONDS if key.temporary else None)
         return head
 
-    async def _send(self, name: Name, place: int, content: bytes) -> None:
-        async with self._sending:
-            part = content[place * PART_BYTES : (place + 1) * PART_BYTES]
-            await self._append(name.subject(place), part, BRIEF_SECONDS + _MARGIN_SECONDS if name.brief else None)
+    async def _send_part(self, key: BlobKey, number: int, content: bytes) -> None:
+        async with self._send_slots:
+            part = content[number * PART_BYTES : (number + 1) * PART_BYTES]
+            ttl_seconds = TEMPORARY_SECONDS + _PART_MARGIN_SECONDS if key.temporary else None
+            await self._append(key.subject(number), part, ttl_seconds)
 
-    async def _append(self, subject: str, content: bytes, seconds: int | None) -> None:
-        headers = None if seconds is None else {"Nats-TTL": f"{seconds}s"}
-        await self._bus.append(subject, content, message_id=subject, timeout_seconds=_PART_SECONDS, headers=headers)
+    async def _append(self, subject: str, payload: bytes, ttl_seconds: int | None) -> None:
+        await self._bus.append(
+            subject,
+            payload,
+            message_id=subject,
+            timeout_seconds=_APPEND_TIMEOUT_SECONDS,
+            headers=None if ttl_seconds is None else {"Nats-TTL": f"{ttl_seconds}s"},
+        )
 
 
-class Filled:
-    """JSON text whose tokens are exchanged while it is read: contents need no escaping, they are base64 text."""
+class InlinedText:
+    """JSON text whose tokens are replaced while it is read. Contents need no escaping: they are base64."""
 
-    def __init__(self, blobs: Blobs, organisation: str, text: bytes, heads: Mapping[bytes, _Head]) -> None:
+    def __init__(self, blobs: Blobs, organisation: str, text: bytes, heads: Mapping[bytes, BlobHead]) -> None:
+        """`heads` are those of the blobs that exist, by digest."""
         self._blobs = blobs
         self._organisation = organisation
         self._text = text
         self._heads = heads
-        found = list(_FOUND.finditer(text))
-        self._places = [(it.start(), it.end(), it[1]) for it in found if it[1] in heads]
-        self.size = len(text) + sum(heads[digest].size - (end - start) for start, end, digest in self._places)
-        """Bytes of the whole."""
-        self.lost = [it[0].decode() for it in found if it[1] not in heads and _stands_for_data(text, it)]
-        """Tokens of nothing, where data should stand."""
+        matches = list(_TOKEN_PATTERN.finditer(text))
+        self._tokens = [(match.start(), match.end(), match[1]) for match in matches if match[1] in heads]
+        """Start, end and digest of each token that has a blob."""
+        self.size = len(text) + sum(heads[digest].size - (end - start) for start, end, digest in self._tokens)
+        """Bytes of the text with all contents."""
+        self.missing_tokens = [
+            match[0].decode() for match in matches if match[1] not in heads and _is_in_place_of_data(text, match)
+        ]
+        """Tokens in place of data that have no blob."""
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The text from beginning to end; of a blob one part at a time is held."""
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the text from beginning to end, blobs part by part. Raises Internal if a blob is damaged."""
         done = 0
-        for start, end, digest in self._places:
+        for start, end, digest in self._tokens:
             yield self._text[done:start]
-            name, head = self._named(digest)
-            async for part in self._blobs.parts(name, head):
+            key, head = self._blob(digest)
+            async for part in self._blobs.parts(key, head):
                 yield part
             done = end
         yield self._text[done:]
 
-    def _named(self, digest: bytes) -> tuple[Name, _Head]:
+    def _blob(self, digest: bytes) -> tuple[BlobKey, BlobHead]:
         head = self._heads[digest]
-        return Name(self._organisation, digest.decode(), head.brief), head
+        return BlobKey(self._organisation, digest.decode(), head.temporary), head
 
-    async def whole(self) -> bytes:
-        """The text at once, its blobs remembered."""
-        pieces: list[bytes] = []
+    async def read(self) -> bytes:
+        """Return the whole text, and cache the contents of its blobs. Raises Internal if a blob is damaged."""
+        chunks: list[bytes] = []
         done = 0
-        for start, end, digest in self._places:
-            pieces += (self._text[done:start], await self._blobs.content(*self._named(digest)))
+        for start, end, digest in self._tokens:
+            chunks += (self._text[done:start], await self._blobs.content(*self._blob(digest)))
             done = end
-        return b"".join((*pieces, self._text[done:]))
+        return b"".join((*chunks, self._text[done:]))
 
 
-def _stands_for_data(text: bytes, found: "re.Match[bytes]") -> bool:
-    """Whether it ends a string that is nothing else, or a data URL; elsewhere somebody talks about tokens."""
-    before = text[max(0, found.start() - 8) : found.start()]
-    return before.endswith(_LEADS) and text[found.end() : found.end() + 1] == b'"'
+def _is_in_place_of_data(text: bytes, match: "re.Match[bytes]") -> bool:
+    """Return whether the token is a whole JSON string or ends a data URL; elsewhere it is part of somebody's text."""
+    before = text[max(0, match.start() - 8) : match.start()]
+    return before.endswith(_DATA_PREFIXES) and text[match.end() : match.end() + 1] == b'"'
 
 
-def _names(seconds: float = _FOR_EVER) -> Cache[Name, _Head]:
-    return Cache(tags=lambda _, __: (), max_entries=_REMEMBERED_NAMES, fresh_seconds=seconds, stale_seconds=seconds)
+def _head_cache(seconds: float = _FOR_EVER_SECONDS) -> Cache[BlobKey, BlobHead]:
+    return Cache(tags=lambda _, __: (), max_entries=_CACHED_HEADS, fresh_seconds=seconds, stale_seconds=seconds)
 
 
-class _Recent:
-    """The contents used last, up to so many bytes."""
+class _ContentCache:
+    """The contents used last, up to `max_bytes` together."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most = self._free = most_bytes
-        self._contents: OrderedDict[Name, bytes] = OrderedDict()
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = self._free_bytes = max_bytes
+        self._contents: OrderedDict[BlobKey, bytes] = OrderedDict()
 
-    def get(self, name: Name) -> bytes | None:
-        """The content, if it is remembered."""
-        if name in self._contents:
-            self._contents.move_to_end(name)
-        return self._contents.get(name)
+    def get(self, key: BlobKey) -> bytes | None:
+        """Return the content if it is cached."""
+        if key in self._contents:
+            self._contents.move_to_end(key)
+        return self._contents.get(key)
 
-    def add(self, name: Name, content: bytes) -> None:
-        """Remember it, and forget others for it."""
-        if self.get(name) is not None or len(content) > self._most:
+    def add(self, key: BlobKey, content: bytes) -> None:
+        """Cache a content, and evict the least recently used ones for it."""
+        if self.get(key) is not None or len(content) > self._max_bytes:
             return
-        self._contents[name] = content
-        self._free -= len(content)
-        while self._free < 0:
-            self._free += len(self._contents.popitem(last=False)[1])
+        self._contents[key] = content
+        self._free_bytes -= len(content)
+        while self._free_bytes < 0:
+            self._free_bytes += len(self._contents.popitem(last=False)[1])

@@ -1,13 +1,14 @@
-"""A read-through cache of answers of another service or of the database, so that the hot path asks nobody.
+"""A read-through cache of answers of another service or of the database, which keeps them off the hot path.
 
-An entry serves while it is fresh. After that it is refreshed, once for all who wait; while nobody answers, the old
-entry serves on until it is stale: what it says cannot have been changed by a service that is away.
+An entry is returned while it is fresh. After that it is refreshed, by one request for all callers; while that raises
+Unavailable, the old entry is returned until it is stale: a service that is away cannot have changed it.
 
 Entries are invalidated by tag (an organisation, a project of it), in constant time: every invalidation has a number,
-and an entry counts only if it was asked for after the last invalidation of each of its tags.
+and an entry is valid only if it was requested after the last invalidation of each of its tags.
 """
 
 import asyncio
+import logging
 import math
 import time
 from collections import OrderedDict
@@ -17,17 +18,19 @@ from typing import Generic, TypeVar
 
 from pydantic_core import to_json
 
-from shared.errors import Unavailable
+from shared.errors import Problem, Unavailable
+
+logger = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 _REFRESH_TIMEOUT_SECONDS = 0.5
-"""How long a refresh may keep a caller waiting whom the old entry could serve."""
+"""How long a caller waits for a refresh before it gets the old entry."""
 _RETRY_AFTER_SECONDS = 5.0
-"""How long an entry serves after a refresh failed, before the next try."""
+"""How long an entry is returned after a refresh failed, before the next try."""
 _MAX_TAGS = 10_000
-"""Invalidated tags whose number is kept; when the oldest is dropped, so is everything asked for before it."""
+"""Invalidated tags whose number is kept; when the oldest is dropped, so is everything requested before it."""
 
 
 @dataclass
@@ -35,26 +38,26 @@ class _Entry(Generic[V]):
     value: V
     tags: tuple[Hashable, ...]
     number: int
-    """The newest invalidation when it was asked for."""
-    asked_at: float
+    """Of the last invalidation when it was requested."""
+    requested_at: float
     fresh_until: float
     size: int
 
 
 @dataclass
 class _Request(Generic[V]):
-    """A question under way."""
+    """A request under way."""
 
     task: "asyncio.Task[V]"
     number: int
-    """The newest invalidation when it was asked."""
+    """Of the last invalidation when it was sent."""
 
 
 class Cache(Generic[K, V]):
     """At most `max_entries` answers; the least recently used are evicted first.
 
-    `tags` names what may invalidate an answer, from its key and value. Where answers may be large, `max_bytes` bounds
-    them all together: bytes of JSON, of which memory takes a few times as many.
+    `tags` returns the tags that invalidate an answer, from its key and value. Where answers may be large, `max_bytes`
+    bounds them all together, in bytes of JSON (memory takes a few times as many).
     """
 
     def __init__(
@@ -75,21 +78,21 @@ class Cache(Generic[K, V]):
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
         self._requests: dict[K, _Request[V]] = {}
         self._number = 0
-        """Counts the invalidations."""
+        """Number of the last invalidation."""
         self._invalidated: OrderedDict[Hashable, int] = OrderedDict()
         """The number of each tag's last invalidation, the oldest first."""
         self._all_invalidated = 0
-        """What was asked for before this number does not count, whatever its tags."""
+        """What was requested before this invalidation is void, whatever its tags."""
 
-    async def get(self, key: K, ask: Callable[[], Awaitable[V]]) -> V:
-        """Return the answer for `key`; call `ask` if there is none, or none that is fresh. Raises what `ask` raises."""
+    async def get(self, key: K, fetch: Callable[[], Awaitable[V]]) -> V:
+        """Return the answer for `key`; call `fetch` if none is fresh. Raises what `fetch` raises."""
         entry = self._valid_entry(key)
         now = time.monotonic()
         if entry is not None and now < entry.fresh_until:
             self._entries.move_to_end(key)
             return entry.value
-        task = self._request(key, ask)
-        if entry is None or now > entry.asked_at + self._stale_seconds:
+        task = self._request(key, fetch)
+        if entry is None or now > entry.requested_at + self._stale_seconds:
             return await asyncio.shield(task)
         try:
             async with asyncio.timeout(_REFRESH_TIMEOUT_SECONDS):
@@ -99,7 +102,7 @@ class Cache(Generic[K, V]):
             return entry.value
 
     def invalidate(self, tag: Hashable) -> None:
-        """Drop the answers with this tag, those under way too: they are given to who asked, and not kept."""
+        """Drop the answers with this tag. Requests under way still return to their callers, and are not kept."""
         self._number += 1
         self._invalidated[tag] = self._number
         self._invalidated.move_to_end(tag)
@@ -107,7 +110,7 @@ class Cache(Generic[K, V]):
             _, self._all_invalidated = self._invalidated.popitem(last=False)
 
     def discard(self, key: K) -> None:
-        """Drop the answer for one key, one under way too."""
+        """Drop the answer for one key, and do not keep that of a request under way."""
         self._drop(key)
         self._requests.pop(key, None)
 
@@ -121,27 +124,27 @@ class Cache(Generic[K, V]):
 
     def _valid_entry(self, key: K) -> _Entry[V] | None:
         entry = self._entries.get(key)
-        if entry is None or self._counts(entry.tags, entry.number):
+        if entry is None or self._is_valid(entry.tags, entry.number):
             return entry
         self._drop(key)
         return None
 
-    def _counts(self, tags: tuple[Hashable, ...], number: int) -> bool:
-        """Whether what was asked for at `number` is newer than the invalidations of its tags."""
+    def _is_valid(self, tags: tuple[Hashable, ...], number: int) -> bool:
+        """Return whether what was requested at `number` is newer than the invalidations of its tags."""
         return number >= self._all_invalidated and all(self._invalidated.get(tag, 0) <= number for tag in tags)
 
-    def _request(self, key: K, ask: Callable[[], Awaitable[V]]) -> "asyncio.Task[V]":
-        """Ask, or join the question under way unless something was invalidated since: its tags are not known yet."""
+    def _request(self, key: K, fetch: Callable[[], Awaitable[V]]) -> "asyncio.Task[V]":
+        """Return the request under way, or a new one if something was invalidated since: its tags are not known yet."""
         request = self._requests.get(key)
         if request is None or request.number != self._number:
-            task = asyncio.create_task(self._ask(key, ask, self._number))
+            task = asyncio.create_task(self._fetch(key, fetch, self._number))
             task.add_done_callback(_retrieve_exception)
             request = self._requests[key] = _Request(task, self._number)
         return request.task
 
-    async def _ask(self, key: K, ask: Callable[[], Awaitable[V]], number: int) -> V:
+    async def _fetch(self, key: K, fetch: Callable[[], Awaitable[V]], number: int) -> V:
         try:
-            value = await ask()
+            value = await fetch()
         except Unavailable:
             raise
         except Exception:
@@ -150,7 +153,7 @@ class Cache(Generic[K, V]):
             raise
         else:
             tags = tuple(self._tags(key, value))
-            if self._is_newest(key) and self._counts(tags, number):
+            if self._is_newest(key) and self._is_valid(tags, number):
                 self._put(key, value, tags, number)
             return value
         finally:
@@ -158,7 +161,7 @@ class Cache(Generic[K, V]):
                 del self._requests[key]
 
     def _is_newest(self, key: K) -> bool:
-        """Whether the running task is the last that was asked for the key."""
+        """Return whether the running task is the last request for the key."""
         request = self._requests.get(key)
         return request is not None and request.task is asyncio.current_task()
 
@@ -179,6 +182,9 @@ class Cache(Generic[K, V]):
 
 
 def _retrieve_exception(task: "asyncio.Task[V]") -> None:
-    """Mark a failed refresh as seen: who was served the old entry does not want to know, and asyncio would log it."""
-    if not task.cancelled():
-        task.exception()
+    """Log a defect: its callers may all have got the old entry, or left. A problem is for them alone."""
+    if task.cancelled():
+        return
+    error = task.exception()
+    if error is not None and not isinstance(error, Problem):
+        logger.error("a refresh failed", exc_info=error)

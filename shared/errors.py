@@ -1,4 +1,4 @@
-"""Everything that may go wrong on purpose. One class decides the HTTP status, the retry and the log level.
+"""The errors a caller is told about, as exceptions. The class decides the HTTP status, the retry and the log level.
 
 Problem
 ├── BadRequest        400  the request cannot be read
@@ -12,7 +12,7 @@ Problem
 ├── RateLimited       429  try again later (retryable)
 ├── Internal          500  a defect of ours
 ├── UpstreamFailed    502  a provider failed (retryable)
-└── Unavailable       503  a part of Everloop is away (retryable)
+└── Unavailable       503  a service, the bus or a database is away (retryable)
 
 The `code` strings follow the published list of the v4 contract where it has one (behaviour.md §1.5).
 """
@@ -27,21 +27,25 @@ PLATFORM = "Humanloop"
 
 
 class Problem(Exception):  # noqa: N818 - the field's word for an error a caller may see (RFC 9457)
-    """Something a caller can be told about."""
+    """An error whose message the caller may see."""
 
     status: ClassVar[int] = 500
+    """HTTP status."""
     code: ClassVar[str] = "unknown_error"
     retryable: ClassVar[bool] = False
+    """Whether the same request may succeed later."""
     level: ClassVar[int] = logging.INFO
+    """At which a service logs that it answered so."""
 
     def __init__(self, message: str, *, origin: str = PLATFORM, retry_after_seconds: float | None = None) -> None:
+        """`origin` is `PLATFORM`, or the display name of the provider the message comes from."""
         super().__init__(message)
         self.message = message
         self.origin = origin
         self.retry_after_seconds = retry_after_seconds
 
-    def failure(self) -> Failure:
-        """This problem as it travels over the bus."""
+    def to_failure(self) -> Failure:
+        """Return this problem as a reply on the bus."""
         return Failure(
             status=self.status,
             message=self.message,
@@ -132,7 +136,7 @@ class UpstreamFailed(Problem):
 
 
 class Unavailable(Problem):
-    """A part of Everloop is away."""
+    """A service, the bus or a database is away."""
 
     status = 503
     code = "service_unavailable_error"
@@ -147,6 +151,6 @@ _BY_STATUS: dict[int, type[Problem]] = {kind.status: kind for kind in Problem.__
 
 
 def from_failure(failure: Failure) -> Problem:
-    """The problem another service replied with."""
+    """Return the problem that another service replied with."""
     kind = _BY_STATUS.get(failure.status, Internal)
     return kind(failure.message, origin=failure.origin, retry_after_seconds=failure.retry_after_seconds)

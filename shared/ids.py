@@ -1,7 +1,7 @@
-"""Identifiers: a prefix and 21 characters `[0-9A-Za-z]`, as the v4 contract has them.
+"""Creates ids: a prefix, `_`, and 21 characters `[0-9A-Za-z]`, as the v4 contract has them.
 
-Minted ids begin with eight characters of time, so sorting by id is sorting by creation. Derived ids are a hash of
-what they stand for, so the same thing said twice is the same thing; they carry no time.
+Minted ids begin with eight characters of time, so sorting by id is sorting by creation. Derived ids are a hash of the
+parts they identify, so equal parts have the same id; they carry no time.
 """
 
 import hashlib
@@ -27,14 +27,14 @@ def _base62(number: int, length: int) -> str:
 
 
 def mint(prefix: str) -> str:
-    """A new id: `mint("data")` gives `data_` + time + randomness. Ascending in creation order across processes."""
+    """Return a new id: `mint("data")` gives `data_` + time + 80 random bits. Ids of all processes ascend with time."""
     ticks = time.time_ns() // _TICK_NANOSECONDS
     randomness = secrets.randbits(80)
     return f"{prefix}_{_base62(ticks, _TIME_LENGTH)}{_base62(randomness, LENGTH - _TIME_LENGTH)}"
 
 
 def minted_at(identifier: str) -> float:
-    """When a minted id was made, in seconds since 1970. Of a derived id it is any time from 1970 to 2078."""
+    """Return when an id was minted, in seconds since 1970; for a derived id any time from 1970 to 2078."""
     ticks = 0
     for digit in identifier.rpartition("_")[2][:_TIME_LENGTH]:
         ticks = ticks * 62 + ALPHABET.index(digit)
@@ -42,11 +42,11 @@ def minted_at(identifier: str) -> float:
 
 
 def derive(prefix: str, *parts: str) -> str:
-    """The id that stands for `parts`: equal parts, equal id (sha256, so others cannot be aimed at one)."""
+    """Return the id of `parts`: equal parts, equal id (sha256, so nobody can find other parts with the same id)."""
     digest = hashlib.sha256("\x00".join((prefix, *parts)).encode()).digest()
     return f"{prefix}_{_base62(int.from_bytes(digest[:20], 'big'), LENGTH)}"
 
 
 def is_id(prefix: str, text: str) -> bool:
-    """Whether `text` has the form of an id with this prefix."""
+    """Return whether `text` has the form of an id with this prefix."""
     return text.startswith(f"{prefix}_") and _WELL_FORMED.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""Changes of a database that run once: numbered, in order, recorded in its collection `migrations`.
+"""Runs the migrations of a database: numbered, in order, each once, recorded in its collection `migrations`.
 
 A service lists its migrations in `migrations/__init__.py`, one file each, named `m0001_<what it does>.py`. They run
 before the service declares its indexes and takes requests. One replica runs them, the others wait for it; one that is
@@ -17,6 +17,7 @@ from functools import partial
 from pymongo.errors import DuplicateKeyError
 
 from shared import ids, mongo
+from shared.errors import Unavailable
 from shared.mongo import Database
 
 logger = logging.getLogger(__name__)
@@ -40,9 +41,9 @@ class Migration:
 
 
 async def prepare(database: Database, migrations: Sequence[Migration], *steps: Callable[[], Awaitable[None]]) -> None:
-    """Run the migrations of a database, then `steps` (declare indexes, insert first documents), one after the other.
+    """Run the migrations of a database, then `steps` (create indexes, insert first documents), one after the other.
 
-    Waits for the database as long as it takes.
+    Waits for the database as long as it takes. Raises what `migrate` raises but Unavailable.
     """
     await mongo.retry_until_available(partial(migrate, database, migrations))
     for step in steps:
@@ -81,26 +82,26 @@ async def _run(database: Database, log: "_Log", pending: Sequence[Migration]) ->
         await log.unlock()
 
 
-@mongo.store
+@mongo.raises_unavailable
 class _Log:
-    """Which migrations a database has had, and which replica runs some now."""
+    """The collection `migrations`: which have run, and the lock of the replica that runs some now."""
 
     def __init__(self, database: Database) -> None:
         self._collection = database[COLLECTION]
         self._owner = ids.mint("lock")
 
     async def pending(self, migrations: Sequence[Migration]) -> list[Migration]:
-        """Return those that are not recorded."""
+        """Return the migrations that are not recorded, in order."""
         recorded = {document["_id"] async for document in self._collection.find({}, {"_id": 1})}
         return [migration for migration in migrations if migration.number not in recorded]
 
     async def record(self, migration: Migration, seconds: float) -> None:
-        """Note that a migration is done."""
+        """Record that a migration has run."""
         document = {"name": migration.name, "done_at": datetime.now(UTC), "seconds": seconds}
         await self._collection.update_one({"_id": migration.number}, {"$set": document}, upsert=True)
 
     async def lock(self) -> bool:
-        """Return whether this process may run migrations now: nobody does, or who did has not renewed the lock."""
+        """Take or renew the lock; return whether this process has it. An expired lock may be taken from its owner."""
         now = datetime.now(UTC)
         free = {"_id": _LOCK, "$or": [{"owner": self._owner}, {"until": {"$lt": now}}]}
         taken = {"owner": self._owner, "until": now + timedelta(seconds=_LOCK_SECONDS)}
@@ -111,11 +112,14 @@ class _Log:
         return True
 
     async def keep_locked(self) -> None:
-        """Renew the lock until cancelled."""
+        """Renew the lock until cancelled, also after a moment in which the database was away."""
         while True:
             await asyncio.sleep(_LOCK_SECONDS / 3)
-            await self.lock()
+            try:
+                await self.lock()
+            except Unavailable as error:
+                logger.warning("the lock of the migrations is not renewed for now", extra={"error": error.message})
 
     async def unlock(self) -> None:
-        """Let others run migrations."""
+        """Release the lock."""
         await self._collection.delete_one({"_id": _LOCK, "owner": self._owner})

@@ -1,6 +1,7 @@
-"""The one seam to the MongoDB driver; beside it only each service's `store.py` may import it.
+"""Connects to MongoDB, maps the driver's errors, and sets up a one-node replica set with its users.
 
-Only calls that PyMongo's async client has too are used, so that leaving motor stays a change of imports.
+Beside this file only each service's `store` may import the driver (motor), and only calls that PyMongo's async client
+has too are used, so that leaving motor stays a change of imports.
 """
 
 import asyncio
@@ -37,11 +38,15 @@ S = TypeVar("S", bound=type)
 
 SELECTION_MILLISECONDS = 3_000
 """How long an operation looks for a primary before it fails; an election takes less."""
-_NOT_INITIALISED = 94
+_NOT_YET_INITIALIZED = 94
+"""MongoDB's error code of a server that is not in a replica set yet."""
 
 
 def connect(settings: DatabaseSettings, service: str) -> Database:
-    """The service's database. Connects when first used; writes are acknowledged by a majority's journal."""
+    """Return the database of a service, `<mongo_prefix>_<service>`. It connects when first used.
+
+    Reads are from the primary; writes are acknowledged by a majority's journal.
+    """
     name = f"{settings.mongo_prefix}_{service}"
     url = settings.mongo_url.get_secret_value()
     login: dict[str, Any] = {}
@@ -77,8 +82,8 @@ def unavailable_when_away(method: Callable[P, Awaitable[T]]) -> Callable[P, Awai
     return guarded
 
 
-def store(cls: S) -> S:
-    """Class decorator of every `Store`: its methods raise Unavailable while the database is away."""
+def raises_unavailable(cls: S) -> S:
+    """Decorate a class so that its coroutine methods raise Unavailable while the database is away."""
     for name, method in vars(cls).copy().items():
         if inspect.iscoroutinefunction(method):
             setattr(cls, name, unavailable_when_away(method))
@@ -86,7 +91,7 @@ def store(cls: S) -> S:
 
 
 async def ping(database: Database) -> bool:
-    """Whether the database answers, and takes writes."""
+    """Return whether the database answers within 2 s and takes writes."""
     try:
         async with asyncio.timeout(2):
             answer = await database.command("hello")
@@ -96,7 +101,7 @@ async def ping(database: Database) -> bool:
 
 
 async def retry_until_available(prepare: Callable[[], Awaitable[None]]) -> None:
-    """Run `prepare` (indexes, first documents) as soon as the database can, however long that takes."""
+    """Run `prepare` (indexes, first documents) every half second until it does not raise Unavailable."""
     while True:
         try:
             await prepare()
@@ -108,8 +113,8 @@ async def retry_until_available(prepare: Callable[[], Awaitable[None]]) -> None:
 
 
 class User(NamedTuple):
-    """A user of a MongoDB server. It may read and write `database`, make its collections and indexes, and nothing else;
-    a user of `admin` may do everything."""
+    """A user of a MongoDB server. It may read and write `database` and create its collections and indexes, nothing
+    else; a user of `admin` has the role `root`."""
 
     database: str
     name: str
@@ -117,7 +122,7 @@ class User(NamedTuple):
 
 
 async def initiate_replica_set(url: str, host: str, key: str | None = None) -> None:
-    """Make the `mongod` at `url` a one-node replica set reachable as `host` (`127.0.0.1:27017`); wait for its primary.
+    """Make the `mongod` at `url` a one-node replica set with member `host` (`127.0.0.1:27017`); wait for the primary.
 
     Idempotent; a changed `host` (another port than at the last start) is put into the configuration. `key` is the
     content of the server's key file, if it has one.
@@ -133,7 +138,7 @@ async def initiate_replica_set(url: str, host: str, key: str | None = None) -> N
 
 
 async def create_users(url: str, key: str, users: Sequence[User]) -> None:
-    """Make the users, or give those that exist their password and role. `key`: the content of the server's key file."""
+    """Create the users, or set password and role of those that exist. `key` is the content of the server's key file."""
     client = _administrator(url, key)
     try:
         for user in users:
@@ -151,7 +156,7 @@ async def create_users(url: str, key: str, users: Sequence[User]) -> None:
 
 
 def _administrator(url: str, key: str | None) -> "AsyncIOMotorClient[Document]":
-    """As the members of a replica set log in to one another (docs/decisions/0013): this needs no user that exists."""
+    """Return a client logged in as a member of the replica set (docs/decisions/0013), which needs no existing user."""
     login: dict[str, Any] = {}
     if key is not None:
         login = {"username": "__system", "password": key, "authSource": "local", "authMechanism": "SCRAM-SHA-256"}
@@ -162,7 +167,7 @@ async def _initiate(client: "AsyncIOMotorClient[Document]", host: str) -> None:
     try:
         current = (await client.admin.command("replSetGetConfig"))["config"]
     except OperationFailure as error:
-        if error.code != _NOT_INITIALISED:
+        if error.code != _NOT_YET_INITIALIZED:
             raise
         await client.admin.command("replSetInitiate", {"_id": "rs0", "members": [{"_id": 0, "host": host}]})
         return

@@ -1,6 +1,6 @@
-"""One row per permission: its name, what it lets one do, the roles and services that have it (behaviour.md §15.1).
+"""The table of permissions, with the roles and services that have each (behaviour.md §15.1), and the check.
 
-It is decided where it is needed, without asking anybody: the principal brings its role.
+A check needs no request to another service: the principal has its role.
 """
 
 from typing import NamedTuple
@@ -15,14 +15,14 @@ _ADMINS = frozenset[Role]({"Admin"})
 
 
 class Permission(NamedTuple):
-    """A thing one may be allowed to do."""
+    """A row of the table."""
 
     name: str
-    lets: str
-    """Completes the sentence "lets you …"."""
+    action: str
+    """What it allows, as it completes the sentence "You may …"."""
     roles: frozenset[Role]
     services: frozenset[Service] = frozenset()
-    """Our own services that may do it for an organisation when no key or member asks for it."""
+    """Services that have it when they act for an organisation on nobody's request."""
 
 
 _EVALUATION = frozenset[Service]({"evaluation"})
@@ -60,16 +60,16 @@ PERMISSIONS: dict[str, Permission] = {
 
 
 def allows(principal: Principal | None, permission: Permission) -> bool:
-    """Return whether the principal has the permission; one without a role or service has none."""
+    """Return whether the principal has the permission; None, and one without a role or service, has none."""
     if principal is None:
         return False
     return principal.role in permission.roles or principal.service in permission.services
 
 
 def authorize(principal: Principal | None, permission: Permission) -> None:
-    """Raise Denied, with what the role lacks and who has it, unless the principal has the permission."""
+    """Raise Denied unless the principal has the permission; the message names the least role that has it."""
     if allows(principal, permission):
         return
     least = max(permission.roles, key=ROLES.index)
     who = f"Your role {principal.role}" if principal and principal.role else "Whoever has no role"
-    raise Denied(f"{who} may not {permission.lets}; ask an Admin for the role {least}.")
+    raise Denied(f"{who} may not {permission.action}; ask an Admin for the role {least}.")

@@ -1,28 +1,28 @@
-"""What every process needs to know from its environment. Names are `EVERLOOP_` + the field, upper case."""
+"""Settings that services share, read from the environment: `EVERLOOP_` + the field's name in upper case."""
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class ServiceSettings(BaseSettings):
-    """Settings of any service; a service with more inherits this."""
+    """Settings of every service."""
 
     model_config = SettingsConfigDict(env_prefix="EVERLOOP_", extra="ignore", frozen=True)
 
     nats_url: str = "nats://127.0.0.1:4222"
-    """Comma-separated for a cluster."""
+    """Address of nats-server; several, comma-separated, for a cluster."""
     nats_user: str | None = None
     nats_password: SecretStr | None = None
     bus_heartbeat_seconds: float = Field(default=5.0, gt=0)
-    """How often a service says, while it works on a long call, that it still does."""
+    """How often a service sends a heartbeat to the caller of a streamed command."""
     bus_silence_seconds: float = Field(default=15.0, gt=0)
-    """A long call whose service has not even sent a heartbeat for this long is given up. At least twice as long as
+    """After so long without even a heartbeat the caller of a streamed command gives up. At least twice
     `bus_heartbeat_seconds` of any process that answers."""
     log_level: str = "INFO"
 
     @field_validator("bus_silence_seconds")
     @classmethod
-    def _is_several_heartbeats(cls, value: float, info: ValidationInfo) -> float:
+    def _is_at_least_two_heartbeats(cls, value: float, info: ValidationInfo) -> float:
         heartbeat = info.data.get("bus_heartbeat_seconds")
         if heartbeat is not None and value < 2 * heartbeat:
             raise ValueError(
@@ -33,11 +33,11 @@ class ServiceSettings(BaseSettings):
 
 
 class DatabaseSettings(ServiceSettings):
-    """Settings of a service that has a database: all but the gateway."""
+    """Settings of a service with a database: all but the gateway."""
 
     mongo_url: SecretStr = SecretStr("mongodb://127.0.0.1:27017/?replicaSet=rs0")
     mongo_user: str | None = None
-    """In place of a user in the URL; it belongs to the service's own database unless the URL has an `authSource`."""
+    """Instead of a user in the URL; it belongs to the service's own database unless the URL has an `authSource`."""
     mongo_password: SecretStr | None = None
     mongo_prefix: str = "everloop"
     """Each service's database is `<prefix>_<service>`."""

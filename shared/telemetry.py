@@ -1,7 +1,8 @@
-"""Traces and logs. Export is set up by the standard `OTEL_*` environment; without it nothing is sent.
+"""Sets up OpenTelemetry traces and JSON logs of a process, and carries the trace context in message headers.
 
-Log lines are JSON with the trace id. Prompt text appears in neither, unless the standard switch
-`OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true` puts it on provider spans.
+Export is configured by the standard `OTEL_*` environment; without it nothing is sent. Log lines carry the trace id.
+Prompt text appears in neither, unless the standard switch `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true`
+puts it on provider spans.
 """
 
 import json
@@ -23,18 +24,19 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 tracer = trace.get_tracer("everloop")
 _propagator = TraceContextTextMapPropagator()
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_RECORD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+"""Of every `LogRecord`; what a record has beside them was given as `extra=`."""
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line; fields given as `extra=` become keys."""
+    """Formats a record as one line of JSON; fields given as `extra=` become keys."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
         self._service = service
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of one record."""
+        """Return the JSON of one record, without a newline."""
         span = trace.get_current_span().get_span_context()
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -44,14 +46,14 @@ class JsonFormatter(logging.Formatter):
         }
         if span.is_valid:
             line |= {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"}
-        line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        line |= {key: value for key, value in vars(record).items() if key not in _RECORD_ATTRIBUTES}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
-def start(service: str, level: str = "INFO") -> None:
-    """Set up logs and traces of this process."""
+def setup(service: str, level: str = "INFO") -> None:
+    """Set up logs (JSON lines on stdout) and traces of this process, as `service.name` `service`."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter(service))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
@@ -59,7 +61,7 @@ def start(service: str, level: str = "INFO") -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     exporter = _exporter()
     provider = TracerProvider(
-        # Without an exporter spans are only carriers of their ids; recording them would be work for nobody.
+        # Without an exporter spans only carry their ids; recording them would be wasted work.
         sampler=ALWAYS_OFF if exporter is None else None,
         resource=Resource.create({"service.name": service, "service.namespace": "everloop"}),
     )
@@ -69,44 +71,44 @@ def start(service: str, level: str = "INFO") -> None:
 
 
 def _exporter() -> SpanExporter | None:
-    wanted = os.environ.get("OTEL_TRACES_EXPORTER", "")
+    name = os.environ.get("OTEL_TRACES_EXPORTER", "")
     endpoint = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    if wanted == "console":
+    if name == "console":
         return ConsoleSpanExporter()
-    if wanted == "otlp" or (endpoint and wanted != "none"):
+    if name == "otlp" or (endpoint and name != "none"):
         return OTLPSpanExporter()
     return None
 
 
-def stop() -> None:
-    """Send what is left."""
+def shutdown() -> None:
+    """Export the spans that are left, and stop exporting."""
     provider = trace.get_tracer_provider()
     if isinstance(provider, TracerProvider):
         provider.shutdown()
 
 
-def content_wanted() -> bool:
-    """Whether message text may be put on spans."""
+def captures_message_content() -> bool:
+    """Return whether the environment allows the text of messages on spans."""
     return os.environ.get("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "").lower() in {"true", "1"}
 
 
-def outgoing() -> dict[str, str]:
-    """Headers that carry the current span to whom we ask."""
+def trace_headers() -> dict[str, str]:
+    """Return W3C trace context headers (`traceparent`, `tracestate`) of the current span, to send with a message."""
     carrier: dict[str, str] = {}
     _propagator.inject(carrier)
     return carrier
 
 
-def incoming(headers: Mapping[str, str] | None) -> Context:
-    """The context a sender put into `headers`."""
+def context_from_headers(headers: Mapping[str, str] | None) -> Context:
+    """Return the trace context of a sender from the headers of its message."""
     return _propagator.extract(dict(headers or {}))
 
 
-def links(traceparents: Sequence[str | None]) -> list[Link]:
-    """Links to the requests that caused the work done now."""
-    found = []
+def span_links(traceparents: Sequence[str | None]) -> list[Link]:
+    """Return span links to the requests with these W3C `traceparent` values; repeats and invalid ones are left out."""
+    links = []
     for traceparent in {parent for parent in traceparents if parent}:
-        context = trace.get_current_span(incoming({"traceparent": traceparent})).get_span_context()
+        context = trace.get_current_span(context_from_headers({"traceparent": traceparent})).get_span_context()
         if context.is_valid:
-            found.append(Link(context))
-    return found
+            links.append(Link(context))
+    return links

@@ -59,7 +59,7 @@ def keep_for(stack: Stack, organisation: str, url: str) -> str:
     digest = hashlib.sha256(content).hexdigest()
 
     async def keep(bus: Bus) -> None:
-        await Blobs(bus).keep(organisation, {digest: content})
+        await Blobs(bus).store(organisation, {digest: content})
 
     asyncio.run(_as_operator(stack, keep))
     return f"everloop-blob:{digest}"

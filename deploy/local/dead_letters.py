@@ -13,7 +13,7 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from deploy.local.errors import Refused
 from shared import ids
-from shared.contracts.dead_letters import ORGANISATION, STREAM, DeadLetter
+from shared.contracts.dead_letters import ORGANISATION_HEADER, STREAM, DeadLetter
 
 _CONNECT_SECONDS = 3
 _ANSWER_SECONDS = 10
@@ -88,7 +88,7 @@ async def letters(js: JetStreamContext, *, first: int = 1, whole: bool = False) 
             for message in await subscription.fetch(most, timeout=_ANSWER_SECONDS):
                 left -= 1
                 metadata = message.metadata
-                letter = DeadLetter.read(message.headers or {}, message.data, metadata.timestamp)
+                letter = DeadLetter.from_message(message.headers or {}, message.data, metadata.timestamp)
                 yield Stored(metadata.sequence.stream, letter)
     finally:
         with contextlib.suppress(NatsError):
@@ -119,7 +119,7 @@ async def replay(js: JetStreamContext, stored: Stored) -> None:
         )
     headers = {**letter.trace, "Nats-Msg-Id": ids.derive("replay", str(sequence), letter.last_at.isoformat())}
     if letter.organisation is not None:
-        headers[ORGANISATION] = letter.organisation
+        headers[ORGANISATION_HEADER] = letter.organisation
     try:
         await js.publish(letter.subject, letter.payload, headers=headers, timeout=_ANSWER_SECONDS)
     except NoStreamResponseError:

@@ -19,13 +19,13 @@ from shared import ids
 from shared.contracts.access import Member
 from shared.contracts.principal import Principal
 from shared.errors import Conflict, NotFound, Unavailable
-from shared.mongo import Database, store
+from shared.mongo import Database, raises_unavailable
 
 _INSTALLATION = "installation"
 """`_id` of the only document of the collection `installation`."""
 
 
-@store
+@raises_unavailable
 class Store:
     """All collections of authz."""
 

@@ -44,7 +44,7 @@ async def _open(settings: Settings, bus: Bus) -> AsyncIterator[Probes]:
         logs=Appender(bus, LOGS_SUBJECT),
         blobs=Blobs(bus),
         large_bodies=LargeBodyBudget(max(settings.large_bodies_bytes, settings.body_limit_bytes)),
-        secret_box=SecretBox.of(settings),
+        secret_box=SecretBox.from_settings(settings),
     )
     await gateway.authenticator.subscribe()
     await gateway.project_cache.subscribe()

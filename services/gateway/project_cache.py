@@ -217,7 +217,7 @@ class ProjectCache:
 
 def _gateway(organisation: str) -> Principal:
     """Return the principal of the cache's own requests: callers of one organisation share the answers."""
-    return Principal.of_service("gateway", organisation)
+    return Principal.for_service("gateway", organisation)
 
 
 def _digest(config: Config) -> bytes:

@@ -39,7 +39,7 @@ async def inherit_sessions(bus: Bus, organisation: str, records: list[LogRecord]
 async def _get_sessions_of_logs(bus: Bus, organisation: str, log_ids: Iterable[str]) -> Mapping[str, str | None]:
     """Return the session of each stored log by its id; nothing if logging does not answer in time."""
     query = GetSessionsOfLogs(
-        principal=Principal.of_service("gateway", organisation), log_ids=list(dict.fromkeys(log_ids))
+        principal=Principal.for_service("gateway", organisation), log_ids=list(dict.fromkeys(log_ids))
     )
     try:
         return (await bus.request(query, timeout_seconds=LOOKUP_TIMEOUT_SECONDS)).sessions

@@ -48,13 +48,18 @@ class LogWriter:
     def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._discard)
+        task.add_done_callback(self._on_done)
         return task
 
-    def _discard(self, task: "asyncio.Task[None]") -> None:
+    def _on_done(self, task: "asyncio.Task[None]") -> None:
+        """Log the error of a task: a caller that was cancelled never awaits it."""
         self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # retrieved: asyncio would warn if the caller was cancelled and never awaits the task
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, Problem):
+            logger.warning("a generation was not recorded: %s", error.message)
+        else:
+            logger.error("a generation was not recorded", exc_info=error)
 
     async def _append_all(self, records: list[LogRecord]) -> None:
         appends = (self._append(record) for record in records)

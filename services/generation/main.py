@@ -55,7 +55,7 @@ def create_service(settings: Settings) -> Service:
 async def _open(settings: Settings, bus: Bus) -> AsyncIterator[Probes]:
     database = mongo.connect(settings, bus.service)
     stamina.instrumentation.set_on_retry_hooks([log_retry])
-    secret_box, stores = SecretBox.of(settings), create_stores(database)
+    secret_box, stores = SecretBox.from_settings(settings), create_stores(database)
     await prepare(database, MIGRATIONS, stores.prepare, partial(rotate_stored_secrets, stores, secret_box))
     async with AsyncExitStack() as stack:
         stack.callback(database.client.close)

@@ -14,7 +14,7 @@ from services.logging.read_barrier import ReadBarrier
 from services.logging.settings import LoggingSettings
 from services.logging.store import DeletionStore, LogStore, SessionStore
 from shared import blobs, mongo
-from shared.bus import Bus, StreamSpec, consume, ensure_stream, progress, trim
+from shared.bus import Bus, StreamSpec, consume, ensure_stream, get_consumer_progress, purge_through
 from shared.errors import Unavailable
 from shared.migrations import prepare
 from shared.service import Probes, Service
@@ -62,8 +62,8 @@ def streams(settings: LoggingSettings) -> list[StreamSpec]:
             (blobs.SUBJECTS,),
             max_bytes=settings.blobs_max_bytes,
             replicas=replicas,
-            newest_only=True,
-            brief=True,
+            last_per_subject_only=True,
+            allow_message_ttl=True,
         ),
     ]
 
@@ -73,9 +73,9 @@ async def _trim_behind(bus: Bus, every_seconds: float) -> None:
     while True:
         await asyncio.sleep(every_seconds)
         try:
-            reached = await progress(bus, "LOGS", READER)
-            if reached.floor >= reached.first:
-                await trim(bus, "LOGS", reached.floor)
+            reached = await get_consumer_progress(bus, "LOGS", READER)
+            if reached.ack_floor >= reached.first_sequence:
+                await purge_through(bus, "LOGS", reached.ack_floor)
         except Unavailable as error:
             logger.warning("stored entries stay in the stream for now", extra={"error": error.message})
 
@@ -86,7 +86,7 @@ async def _open(settings: LoggingSettings, bus: Bus) -> AsyncIterator[Probes]:
     for spec in streams(settings):
         await ensure_stream(bus, spec)
     database = mongo.connect(settings, bus.service)
-    read_barrier = ReadBarrier(partial(progress, bus, "LOGS", READER), settings.read_wait_seconds)
+    read_barrier = ReadBarrier(partial(get_consumer_progress, bus, "LOGS", READER), settings.read_wait_seconds)
     log_store, session_store, deletion_store = LogStore(database), SessionStore(database), DeletionStore(database)
     await prepare(database, MIGRATIONS, log_store.prepare, session_store.prepare, deletion_store.prepare)
     purge = Purge(deletion_store, log_store, session_store)

@@ -48,7 +48,7 @@ class ReadBarrier:
         """Wait, at most `wait_seconds`, until all that was accepted before is stored; return whether it is."""
         try:
             async with asyncio.timeout(self._wait_seconds):
-                await self._wait_for_sequence((await self._fresh_progress()).last)
+                await self._wait_for_sequence((await self._fresh_progress()).last_sequence)
         except (TimeoutError, Unavailable) as error:
             logger.warning("reading without the newest logs: storing is behind", extra={"error": repr(error)})
             return False
@@ -78,10 +78,10 @@ class ReadBarrier:
         # Callers that come from here on wait for another request.
         self._current_request, self._next_request = self._next_request, None
         progress = await self._get_progress()
-        if progress.last < self._floor:  # the stream was deleted and created again
+        if progress.last_sequence < self._floor:  # the stream was deleted and created again
             self._floor = 0
             self._stored_ahead.clear()
-        self._floor = max(self._floor, progress.floor)
+        self._floor = max(self._floor, progress.ack_floor)
         self._stored_ahead = {sequence for sequence in self._stored_ahead if sequence > self._floor}
         self._advance_floor()
         return progress

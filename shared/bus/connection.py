@@ -1,4 +1,4 @@
-"""One process's connection to NATS: who it is, and how long it waits for a server that is away."""
+"""A process's connection to NATS, and the tasks that run on it: those of requests, and supervised background tasks."""
 
 import asyncio
 import contextlib
@@ -21,15 +21,15 @@ logger = logging.getLogger(__name__)
 
 RECONNECT_WAIT_SECONDS = 2.0
 """How long a request waits for a server that is away before its caller is told 503."""
-FINISH_SECONDS = 8.0
-"""How long a process that is told to stop works on what it has in hand."""
-_LAST_WORDS_SECONDS = 1.0
-"""For work that was not finished by then: time to tell its caller."""
-_ACCESS_VIOLATION = "permissions violation"
+SHUTDOWN_SECONDS = 8.0
+"""How long a process that is told to stop works on the requests and jobs in hand before it cancels them."""
+_CANCEL_SECONDS = 1.0
+"""How long a cancelled request has to tell its caller."""
+_PERMISSIONS_VIOLATION = "permissions violation"
 
 
-async def _undecoded(message: NatsMessage) -> NatsMessage:
-    """Handlers decode with the contract's class; FastStream's own decoding would be work done twice."""
+async def _keep_undecoded(message: NatsMessage) -> NatsMessage:
+    """FastStream decoder that does nothing: handlers decode with the contract's class."""
     return message
 
 
@@ -38,14 +38,14 @@ class Connection:
 
     def __init__(self, settings: ServiceSettings, service: str) -> None:
         self.service = service
-        self._online = asyncio.Event()
-        self._before_close: list[Callable[[], Awaitable[None]]] = []
+        self._connected = asyncio.Event()
+        self._close_hooks: list[Callable[[], Awaitable[None]]] = []
         self._reconnect_hooks: list[Callable[[], None]] = []
         self._tracked: set[asyncio.Task[None]] = set()
         self._supervised: set[asyncio.Task[None]] = set()
         self._closing = False
         self.failed = asyncio.Event()
-        """Set when a supervised task has ended before its time: the process cannot do its work and has to stop."""
+        """Set when a supervised task has ended before `close`, or a reconnect hook failed: the process has to stop."""
         self.broker = NatsBroker(
             [url.strip() for url in settings.nats_url.split(",")],
             name=f"everloop-{service}",
@@ -56,11 +56,11 @@ class Connection:
             ping_interval=20,
             pending_size=64 * 1024 * 1024,
             apply_types=False,
-            decoder=_undecoded,
+            decoder=_keep_undecoded,
             logger=None,
-            error_cb=self._error,
-            disconnected_cb=self._disconnected,
-            reconnected_cb=self._reconnected,
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnected,
+            reconnected_cb=self._on_reconnected,
         )
         self.client: Client
 
@@ -73,36 +73,36 @@ class Connection:
                 logger.warning("NATS is away, trying again", extra={"error": str(error)})
                 await asyncio.sleep(0.5)
             else:
-                self._online.set()
+                self._connected.set()
                 return
 
-    async def serve(self) -> None:
-        """Start every subscriber registered on the broker; when this returns, the server sends them messages."""
+    async def start_subscribers(self) -> None:
+        """Start every subscriber registered on the broker; on return the server sends them messages."""
         await self.broker.start()
         await self.client.flush()
 
-    def on_close(self, finish: Callable[[], Awaitable[None]]) -> None:
-        """Have `finish` awaited when the process stops, while the connection still works."""
-        self._before_close.append(finish)
+    def on_close(self, hook: Callable[[], Awaitable[None]]) -> None:
+        """Have `close` await `hook`, while the connection still works."""
+        self._close_hooks.append(hook)
 
     def track_task(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do `work` beside everything else; `close` waits for it."""
+        """Run `work`, which answers one request, as a task that `close` waits for."""
         task = asyncio.create_task(work)
         self._tracked.add(task)
         task.add_done_callback(self._tracked.discard)
 
     def supervise(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run `work` for as long as the process runs; returns its task, which may be cancelled.
+        """Run `work` for as long as the process runs; return its task, which may be cancelled.
 
         If it ends before `close`, by an exception or by returning, that is logged and `failed` is set: `shared.service`
         then stops the process with exit code 1, and whoever supervises the process starts it again.
         """
         task = asyncio.create_task(work, name=name)
         self._supervised.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_supervised_done)
         return task
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_supervised_done(self, task: asyncio.Task[None]) -> None:
         self._supervised.discard(task)
         if task.cancelled():
             return
@@ -113,63 +113,73 @@ class Connection:
             self.failed.set()
 
     async def close(self) -> None:
-        """Take no more messages, finish those in hand, then leave.
+        """Take no more messages, finish those in hand within `SHUTDOWN_SECONDS`, then disconnect.
 
-        In this order, because a message taken and not handled is a caller without an answer: FastStream's own stop
-        drops what arrives while it waits, so every subscription is drained before.
+        Every subscription is drained first: a message taken and not handled is a caller without an answer, and
+        FastStream's own stop drops what arrives while it waits.
         """
         self._closing = True
-        if self.is_online:
-            await asyncio.gather(*(self._leave(subscriber) for subscriber in self.broker.subscribers))
-        await asyncio.gather(*(finish() for finish in self._before_close))
+        if self.is_connected:
+            await asyncio.gather(*(self._drain(subscriber) for subscriber in self.broker.subscribers))
+        await asyncio.gather(*(hook() for hook in self._close_hooks))
         if self._tracked:
-            _, late = await asyncio.wait(self._tracked, timeout=FINISH_SECONDS)
-            for task in late:
+            _, unfinished = await asyncio.wait(self._tracked, timeout=SHUTDOWN_SECONDS)
+            for task in unfinished:
                 task.cancel()
-            if late:
-                await asyncio.wait(late, timeout=_LAST_WORDS_SECONDS)
+            if unfinished:
+                await asyncio.wait(unfinished, timeout=_CANCEL_SECONDS)
         with contextlib.suppress(NatsError):
-            if self.is_online:
+            if self.is_connected:
                 await self.broker.stop()
             else:  # nothing can be drained
                 await self.client.close()
 
-    async def _leave(self, subscriber: object) -> None:
+    async def _drain(self, subscriber: object) -> None:
         if isinstance(subscriber, LogicSubscriber) and isinstance(subscriber.subscription, Subscription):
             with contextlib.suppress(NatsError):
                 await subscriber.subscription.drain()  # type: ignore[no-untyped-call]
             subscriber.subscription = None
 
-    async def online(self) -> Client:
-        """The client, connected. Unavailable when NATS stays away."""
-        if not self._online.is_set():
+    async def connected_client(self) -> Client:
+        """Return the client once it is connected. Raises Unavailable if NATS is away for `RECONNECT_WAIT_SECONDS`."""
+        if not self._connected.is_set():
             try:
                 async with asyncio.timeout(RECONNECT_WAIT_SECONDS):
-                    await self._online.wait()
+                    await self._connected.wait()
             except TimeoutError:
                 raise Unavailable("The message bus is away; nothing was stored. Try again.") from None
         return self.client
 
     @property
-    def is_online(self) -> bool:
-        """Whether NATS answers at the moment."""
-        return self._online.is_set()
+    def is_connected(self) -> bool:
+        """Whether the connection to NATS is up."""
+        return self._connected.is_set()
 
     def on_reconnect(self, hook: Callable[[], None]) -> None:
         """Call `hook` whenever the connection is back: messages may have been missed meanwhile."""
         self._reconnect_hooks.append(hook)
 
-    async def _error(self, error: Exception) -> None:
-        level = logging.ERROR if _ACCESS_VIOLATION in str(error).lower() else logging.WARNING
+    async def _on_error(self, error: Exception) -> None:
+        """Log an error of the connection, or of a callback of a subscription: that is a defect."""
+        if not isinstance(error, NatsError | OSError | TimeoutError):
+            logger.error("a message was not handled", exc_info=error)
+            return
+        level = logging.ERROR if _PERMISSIONS_VIOLATION in str(error).lower() else logging.WARNING
         logger.log(level, "NATS: %r", error)
 
-    async def _disconnected(self) -> None:
-        self._online.clear()
+    async def _on_disconnected(self) -> None:
+        self._connected.clear()
 
-    async def _reconnected(self) -> None:
-        self._online.set()
+    async def _on_reconnected(self) -> None:
+        self._connected.set()
         for hook in self._reconnect_hooks:
-            hook()
+            try:
+                hook()
+            except Exception:  # nats-py would never reconnect again
+                logger.critical(
+                    "a hook failed after a reconnect; what it should have dropped may be void", exc_info=True
+                )
+                self.failed.set()
 
 
 def _credentials(settings: ServiceSettings) -> BaseSecurity | None:

@@ -1,21 +1,21 @@
-"""Appending to `DEAD`."""
+"""Appends dead letters to the stream `DEAD`."""
 
 from collections.abc import Mapping
 
 from shared.bus.client import Bus
-from shared.contracts.dead_letters import MOST_BYTES, DeadLetter
+from shared.contracts.dead_letters import MAX_PAYLOAD_BYTES, DeadLetter
 
 
 async def append_dead_letter(
     bus: Bus, subject: str, letter: DeadLetter, *, message_id: str, headers: Mapping[str, str] | None = None
 ) -> None:
-    """Append to `DEAD` on `subject`; durable when it returns. Unavailable when it is not known to be.
+    """Append a letter to `DEAD` on `subject`; it is durable on return. Raises Unavailable if it may not be stored.
 
-    A repeat with the same `message_id` within the stream's window (a day) is the same letter.
+    A repeat with the same `message_id` within the stream's duplicate window (a day) stores nothing new.
     """
     await bus.append(
         subject,
-        letter.payload[:MOST_BYTES],
+        letter.payload[:MAX_PAYLOAD_BYTES],
         message_id=message_id,
-        headers={**letter.headers(), **(headers or {})},
+        headers={**letter.to_headers(), **(headers or {})},
     )

@@ -1,4 +1,7 @@
-"""The JetStream streams and what they keep. Each is made by the service that owns it."""
+"""JetStream streams: how they are created, read at one subject, purged, and how far a consumer is in them.
+
+Each stream is created by the service that owns it (docs/architecture/bus.md).
+"""
 
 import asyncio
 import base64
@@ -18,35 +21,37 @@ from shared.bus.client import Bus
 from shared.errors import Unavailable
 
 DUPLICATE_WINDOW_SECONDS = 120.0
-"""For so long a stream remembers message ids, unless its `StreamSpec` says otherwise."""
+"""How long a stream remembers message ids, unless its `StreamSpec` says otherwise."""
 _DAY_SECONDS = 86_400.0
-_ANSWER_SECONDS = 2.0
-_READ_SECONDS = 5.0
-_NONE = "404"
+_API_TIMEOUT_SECONDS = 2.0
+"""How long an operation of the JetStream API may take."""
+_READ_TIMEOUT_SECONDS = 5.0
+"""How long reading a message may take."""
+_NOT_FOUND = "404"
 
 
 @dataclass(frozen=True)
 class StreamSpec:
-    """What a stream holds and for how long. `replicas` is 1 on one node and 3 in a cluster."""
+    """Configuration of a stream. `replicas` is 1 on one node and 3 in a cluster."""
 
     name: str
     subjects: tuple[str, ...]
     retention: RetentionPolicy = RetentionPolicy.LIMITS
     max_age_days: float = 0
-    """0: for ever."""
+    """0: messages are kept for ever."""
     max_bytes: int = -1
-    """-1: as the disk allows. A full stream refuses, it never drops what it has."""
+    """-1: no limit but the disk's. A stream that is full refuses new messages and drops none."""
     replicas: int = 1
-    newest_only: bool = False
-    """Of each subject the newest message is kept, and can be asked for: `newest`."""
+    last_per_subject_only: bool = False
+    """Only the last message of each subject is kept; `get_last_message` reads it."""
     duplicate_window_seconds: float = DUPLICATE_WINDOW_SECONDS
     """A message whose id was appended within this time is dropped. The server keeps these ids in memory."""
-    brief: bool = False
-    """A message may say how many seconds it is kept: header `Nats-TTL`. Needs nats-server 2.11."""
+    allow_message_ttl: bool = False
+    """A message may say in the header `Nats-TTL` how long it is kept. Needs nats-server 2.11."""
 
 
 async def ensure_stream(bus: Bus, spec: StreamSpec) -> None:
-    """Create the stream, or bring it to `spec`."""
+    """Create the stream, or update its configuration to `spec`."""
     max_age_seconds = spec.max_age_days * _DAY_SECONDS
     config = StreamConfig(
         name=spec.name,
@@ -59,11 +64,11 @@ async def ensure_stream(bus: Bus, spec: StreamSpec) -> None:
         num_replicas=spec.replicas,
         # The server refuses a window longer than messages are kept.
         duplicate_window=min(spec.duplicate_window_seconds, max_age_seconds or spec.duplicate_window_seconds),
-        max_msgs_per_subject=1 if spec.newest_only else -1,
-        allow_direct=spec.newest_only,
-        allow_msg_ttl=spec.brief or None,
+        max_msgs_per_subject=1 if spec.last_per_subject_only else -1,
+        allow_direct=spec.last_per_subject_only,
+        allow_msg_ttl=spec.allow_message_ttl or None,
     )
-    manager = (await bus.online()).jetstream()
+    manager = (await bus.connected_client()).jetstream()
     try:
         await manager.stream_info(spec.name)
     except NotFoundError:
@@ -74,70 +79,74 @@ async def ensure_stream(bus: Bus, spec: StreamSpec) -> None:
 
 @dataclass(frozen=True)
 class ConsumerProgress:
-    """How far a durable consumer is in its stream, in sequences."""
+    """Stream sequences that say how far a durable consumer is."""
 
-    first: int
-    """The oldest message kept; one more than `last` when there is none."""
-    last: int
-    """The newest message accepted."""
-    floor: int
-    """Everything up to here was acknowledged, or is no longer kept."""
+    first_sequence: int
+    """Of the oldest message kept; `last_sequence` + 1 when there is none."""
+    last_sequence: int
+    """Of the newest message accepted."""
+    ack_floor: int
+    """Every message up to here was acknowledged, or is no longer kept."""
 
 
-async def progress(bus: Bus, stream: str, durable: str) -> ConsumerProgress:
-    """Where `durable` is. `last` counts every message whose append was confirmed before this was asked."""
+async def get_consumer_progress(bus: Bus, stream: str, durable: str) -> ConsumerProgress:
+    """Return how far the consumer `durable` is; `last_sequence` counts every append confirmed before the call.
+
+    Raises Unavailable.
+    """
     state, consumer = await asyncio.gather(
-        _manage(bus, f"STREAM.INFO.{stream}"), _manage(bus, f"CONSUMER.INFO.{stream}.{durable}")
+        _js_api(bus, f"STREAM.INFO.{stream}"), _js_api(bus, f"CONSUMER.INFO.{stream}.{durable}")
     )
     first, last = int(state["state"]["first_seq"]), int(state["state"]["last_seq"])
     return ConsumerProgress(first, last, max(int(consumer["ack_floor"].get("stream_seq", 0)), first - 1))
 
 
-async def trim(bus: Bus, stream: str, through: int) -> None:
-    """Forget the messages up to and including sequence `through`."""
-    await _manage(bus, f"STREAM.PURGE.{stream}", {"seq": through + 1})
+async def purge_through(bus: Bus, stream: str, sequence: int) -> None:
+    """Delete the messages of a stream up to and including `sequence`. Raises Unavailable."""
+    await _js_api(bus, f"STREAM.PURGE.{stream}", {"seq": sequence + 1})
 
 
-async def newest(bus: Bus, stream: str, subject: str) -> bytes | None:
-    """What the newest message on `subject` says; None if there is none.
+async def get_last_message(bus: Bus, stream: str, subject: str) -> bytes | None:
+    """Return the payload of the last message on `subject`, or None if there is none. Raises Unavailable.
 
-    Any replica answers. One that has nothing may be behind, so the leader is asked then.
+    Any replica answers. One that has none may be behind, so the leader is asked then.
     """
-    found = await _request(bus, f"DIRECT.GET.{stream}.{subject}", timeout_seconds=_READ_SECONDS)
-    status = (found.headers or {}).get("Status")
+    message = await _request(bus, f"DIRECT.GET.{stream}.{subject}", timeout_seconds=_READ_TIMEOUT_SECONDS)
+    status = (message.headers or {}).get("Status")
     if status is None:
-        return found.data
-    if status != _NONE:
+        return message.data
+    if status != _NOT_FOUND:
         raise Unavailable(f"The message bus did not read {stream}: {status}.")
     operation = f"STREAM.MSG.GET.{stream}"
-    told = await _request(bus, operation, {"last_by_subj": subject}, timeout_seconds=_READ_SECONDS)
-    answer = from_json(told.data)
-    if answer.get("error", {}).get("code") == int(_NONE):
+    reply = await _request(bus, operation, {"last_by_subj": subject}, timeout_seconds=_READ_TIMEOUT_SECONDS)
+    response = from_json(reply.data)
+    if response.get("error", {}).get("code") == int(_NOT_FOUND):
         return None
-    return base64.b64decode(_approved(answer, operation)["message"].get("data", ""))
+    return base64.b64decode(_raise_for_error(response, operation)["message"].get("data", ""))
 
 
-async def _manage(bus: Bus, operation: str, question: dict[str, int] | None = None) -> dict[str, Any]:
-    return _approved(from_json((await _request(bus, operation, question)).data), operation)
+async def _js_api(bus: Bus, operation: str, parameters: dict[str, int] | None = None) -> dict[str, Any]:
+    return _raise_for_error(from_json((await _request(bus, operation, parameters)).data), operation)
 
 
-def _approved(answer: dict[str, Any], operation: str) -> dict[str, Any]:
-    if "error" in answer:
-        raise Unavailable(f"The message bus refused {operation}: {answer['error'].get('description')}.")
-    return answer
+def _raise_for_error(response: dict[str, Any], operation: str) -> dict[str, Any]:
+    """Return a response of the JetStream API. Raises Unavailable if it is an error."""
+    if "error" in response:
+        raise Unavailable(f"The message bus refused {operation}: {response['error'].get('description')}.")
+    return response
 
 
 async def _request(
     bus: Bus,
     operation: str,
-    question: Mapping[str, int | str] | None = None,
+    parameters: Mapping[str, int | str] | None = None,
     *,
-    timeout_seconds: float = _ANSWER_SECONDS,
+    timeout_seconds: float = _API_TIMEOUT_SECONDS,
 ) -> Msg:
-    client = await bus.online()
+    client = await bus.connected_client()
     try:
         return await client.request(
-            f"$JS.API.{operation}", json.dumps(question).encode() if question else b"", timeout=timeout_seconds
+            f"$JS.API.{operation}", json.dumps(parameters).encode() if parameters else b"", timeout=timeout_seconds
         )
     except (NatsTimeoutError, NoRespondersError, ConnectionClosedError) as error:
         raise Unavailable(f"The message bus did not answer {operation}.") from error

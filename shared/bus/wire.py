@@ -1,29 +1,36 @@
-"""How answers are told apart on the wire: a header names the kind; an answer without it is an ordinary one."""
+"""Header names and values of requests and replies on core NATS, and how a failure is read from a reply.
+
+A reply without the header `Everloop-Kind` is the answer of a query or command, or one chunk of a stream.
+"""
 
 from nats.aio.msg import Msg
 
 from shared.contracts.message import Failure
 from shared.errors import Problem, Unavailable, from_failure
 
-KIND = "Everloop-Kind"
-FAILURE = "failure"
-DONE = "done"
-"""The reply of a long call. What it promises holds once the call has ended."""
-END = "end"
-BEAT = "beat"
-TIMEOUT = "Everloop-Timeout-Seconds"
-"""Header of a request: how long its caller waits for the answer, from when it was sent."""
+KIND_HEADER = "Everloop-Kind"
+KIND_FAILURE = "failure"
+"""The payload is a `Failure`; nothing follows."""
+KIND_REPLY = "done"
+"""The reply of a streamed command. It may be relied on only after `KIND_END`."""
+KIND_END = "end"
+"""A streamed command has ended without an error. The payload is empty."""
+KIND_HEARTBEAT = "beat"
+"""A streamed command is still being worked on. The payload is empty."""
+TIMEOUT_HEADER = "Everloop-Timeout-Seconds"
+"""Header of a request: how many seconds its caller waits for the answer, from when it was sent."""
 CANCEL = "cancel"
-"""Last token of the subject on which a service hears that a caller has left."""
+"""Last token of `<service>.cancel`: the caller of a streamed command, named by its reply subject, has left."""
 _NO_RESPONDERS = "503"
+"""`Status` of the empty reply that nats-server sends when nobody is subscribed to the subject of a request."""
 
 
-def problem_in(message: Msg) -> Problem | None:
-    """What went wrong, if `message` says that something did."""
+def problem_from_reply(message: Msg) -> Problem | None:
+    """Return the problem that a reply carries, or None if it is an answer."""
     headers = message.headers
     if not headers:
         return None
-    if headers.get(KIND) == FAILURE:
+    if headers.get(KIND_HEADER) == KIND_FAILURE:
         return from_failure(Failure.model_validate_json(message.data))
     if headers.get("Status") == _NO_RESPONDERS and not message.data:
         return Unavailable("The service that should answer is away.")

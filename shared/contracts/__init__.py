@@ -1,4 +1,4 @@
-"""What services say to one another. One file per owner; a class carries its subject.
+"""The messages between services. One file or folder per owning service; a class has its NATS subject.
 
 Messages may be in flight while a newer version starts: fields are only ever added, as optional.
 """

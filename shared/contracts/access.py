@@ -1,4 +1,4 @@
-"""Owned by `authz`: who is calling, and may they."""
+"""Messages and values owned by `authz`: authentication, API keys, members and roles."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -12,7 +12,7 @@ from shared.contracts.value import Value
 
 
 class Authenticate(SystemQuery[Principal]):
-    """Return the principal behind an API key. Raises Unauthenticated if it is unknown or revoked."""
+    """Return the principal of an API key. Raises Unauthenticated if the key is unknown or revoked."""
 
     subject: ClassVar[str] = "authz.authenticate"
 
@@ -21,7 +21,7 @@ class Authenticate(SystemQuery[Principal]):
 
 
 class Key(Value):
-    """An API key as people see it after it was made."""
+    """An API key without its secret."""
 
     id: str
     name: str
@@ -30,15 +30,16 @@ class Key(Value):
     role: Role
     """The effective role: never more than its creator has now."""
     creator_id: str
+    """User id."""
     creator: str
     """Email address."""
     created_at: datetime
     revoked_at: datetime | None = None
-    """None: it works."""
+    """None: it is valid."""
 
 
 class NewKey(Value):
-    """The answer to `CreateKey`, and the only place where the secret ever appears."""
+    """The answer to `CreateKey`, the only message with the secret."""
 
     id: str
     name: str
@@ -48,9 +49,9 @@ class NewKey(Value):
 
 
 class CreateKey(Command[NewKey]):
-    """Make an API key. A repeat with the same `id` is the same key with a new secret: the first was never received.
+    """Create an API key. A repeat with the same `id` is the same key with a new secret: the first was never received.
 
-    Errors: Denied, Invalid (name), Conflict (a key that works has this name).
+    Raises Denied, Invalid (name), Conflict (a valid key has this name).
     """
 
     subject: ClassVar[str] = "authz.create_key"
@@ -59,23 +60,23 @@ class CreateKey(Command[NewKey]):
     name: str
     """1 to 100 characters; cannot be changed later."""
     role: Role | None = None
-    """Cut down to the role of the principal. None: Developer, or the principal's role if that is less."""
+    """Reduced to the role of the principal if that is less. None: Developer, reduced in the same way."""
 
 
 class Keys(Value):
-    """API keys, newest first, the revoked ones too."""
+    """API keys, newest first, revoked ones included."""
 
     keys: list[Key]
 
 
 class ListKeys(Query[Keys]):
-    """The organisation's API keys. Errors: Denied."""
+    """Return the organisation's API keys. Raises Denied."""
 
     subject: ClassVar[str] = "authz.list_keys"
 
 
 class RevokeKey(Command[Done]):
-    """Make an API key useless for good. Errors: Denied, NotFound."""
+    """Revoke an API key for good. Raises Denied, NotFound."""
 
     subject: ClassVar[str] = "authz.revoke_key"
 
@@ -83,7 +84,7 @@ class RevokeKey(Command[Done]):
 
 
 class Member(Value):
-    """Someone who belongs to an organisation."""
+    """A member of an organisation."""
 
     user_id: str
     email: str
@@ -98,15 +99,15 @@ class Members(Value):
 
 
 class ListMembers(Query[Members]):
-    """Everyone in the organisation. Errors: NotFound."""
+    """Return the members of the organisation. Raises NotFound if there is no such organisation."""
 
     subject: ClassVar[str] = "authz.list_members"
 
 
 class ChangeRole(Command[Member]):
-    """Give a member another role. Their keys never have more than it, from the next request on.
+    """Change the role of a member. Their keys never have more than it, from the next request on.
 
-    Errors: Denied, NotFound (no such member), Conflict (the last Admin).
+    Raises Denied, NotFound (no such member), Conflict (the last Admin).
     """
 
     subject: ClassVar[str] = "authz.change_role"
@@ -116,10 +117,10 @@ class ChangeRole(Command[Member]):
 
 
 class AccessChanged(Event):
-    """A key, a role or a membership changed: what was remembered about the organisation's callers is void."""
+    """A key, a role or a membership changed: cached principals of the organisation are void."""
 
     noun: ClassVar[str] = "access"
-    happened: ClassVar[str] = "changed"
+    past_participle: ClassVar[str] = "changed"
 
     what: str
-    """`key created`, `key revoked` or `role changed`. Open: whatever it is, the same is void."""
+    """`key created`, `key revoked` or `role changed`. More may be added: whatever it is, the same is void."""

@@ -1,4 +1,4 @@
-"""Values of a conversation, as the v4 contract has them; other contracts and the HTTP schemas contain these."""
+"""Values of a conversation as in the v4 contract: messages, tool calls, usage. Contracts and HTTP schemas use them."""
 
 from typing import Annotated, Any, Literal
 
@@ -18,7 +18,7 @@ class Text(Value):
 
 
 class ImageUrl(Value):
-    """Where an image is."""
+    """The address of an image."""
 
     url: str
     """`https://…` or a base64 `data:` URL."""
@@ -36,7 +36,7 @@ Part = Annotated[Text | Image, Field(discriminator="type")]
 
 
 class FunctionCall(Value):
-    """What the model wants called."""
+    """The function a model asks to call."""
 
     name: str
     arguments: str | None = None
@@ -44,7 +44,7 @@ class FunctionCall(Value):
 
 
 class ToolCall(Value):
-    """One of the calls in an assistant message."""
+    """A tool call in an assistant message."""
 
     id: str
     type: Literal["function"] = "function"
@@ -70,13 +70,13 @@ class ChatMessage(Value):
 
 
 class FunctionName(Value):
-    """A function chosen by name."""
+    """Names the function of a `FunctionChoice`."""
 
     name: str
 
 
 class FunctionChoice(Value):
-    """`tool_choice` that names one function."""
+    """A `tool_choice` that forces one function."""
 
     type: Literal["function"] = "function"
     function: FunctionName
@@ -86,14 +86,14 @@ ToolChoice = Literal["none", "auto", "required"] | FunctionChoice
 
 
 class ResponseFormat(Value):
-    """JSON mode, or an answer that follows a JSON schema."""
+    """Asks the model for JSON, or for JSON that follows a schema."""
 
     type: Literal["json_object", "json_schema"]
     json_schema: dict[str, Any] | None = None
 
 
 class InlineTool(Value):
-    """A function the model may ask for; part of the config version."""
+    """A function the model may call, defined in the config itself."""
 
     name: str
     description: str | None = None
@@ -107,7 +107,7 @@ class InlineTool(Value):
 
 
 class LinkedTool(Value):
-    """A function the organisation keeps; referenced, so that editing it changes every user of it."""
+    """A reference to a function of the organisation: editing that function changes every config that links to it."""
 
     id: Annotated[str, StringConstraints(min_length=1)]
     source: Literal["organization"]
@@ -117,30 +117,30 @@ class LinkedTool(Value):
     parameters: dict[str, Any] | None = None
 
 
-def _how_a_tool_is_given(value: Any) -> str:  # noqa: ANN401 - anything may arrive
-    """By its id and `source` alone: a link that was read has all the fields of an inline tool beside it."""
+def _tool_tag(value: Any) -> str:  # noqa: ANN401 - anything may arrive
+    """Return `linked` or `inline`, by `id` and `source` alone: a link may have all fields of an inline tool as well."""
     if isinstance(value, dict):
         return "linked" if value.get("source") == "organization" and value.get("id") else "inline"
     return "linked" if isinstance(value, LinkedTool) else "inline"
 
 
 ConfigTool = Annotated[
-    Annotated[LinkedTool, Tag("linked")] | Annotated[InlineTool, Tag("inline")], Discriminator(_how_a_tool_is_given)
+    Annotated[LinkedTool, Tag("linked")] | Annotated[InlineTool, Tag("inline")], Discriminator(_tool_tag)
 ]
 """A tool of a config (behaviour.md §14.3)."""
 
 
 class Usage(Value):
-    """Tokens of a call. `total_tokens` is the sum of the other two."""
+    """Token counts of a call. `total_tokens` is the sum of the other two."""
 
     prompt_tokens: int = 0
     generation_tokens: int = 0
-    """Includes tokens of tool calls and hidden reasoning, as providers count them."""
+    """Tokens of the answer, those of tool calls and hidden reasoning included, as providers count them."""
     total_tokens: int = 0
 
 
 class ToolResult(Value):
-    """What a tool in the template gave."""
+    """The result of a tool called in a template."""
 
     id: str
     name: str

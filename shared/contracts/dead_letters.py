@@ -1,17 +1,16 @@
-"""What failed for good: the message as it was sent, and in its headers why and when. Kept in the stream `DEAD`."""
+"""Dead letters: messages that failed for good, in the stream `DEAD`. The payload is as it was sent; headers say why."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 STREAM = "DEAD"
-MOST_BYTES = 7 * 1024 * 1024
-"""Of a payload that is kept: what is longer is cut, because headers are added and a message may take 8 MB."""
-_MOST_REASON = 500
-"""Characters."""
+MAX_PAYLOAD_BYTES = 7 * 1024 * 1024
+"""A longer payload is cut, because headers are added and a message may have 8 MB."""
+_MAX_REASON_CHARACTERS = 500
 
-ORGANISATION = "Everloop-Organisation"
-"""On jobs, too: whose they are can be told without reading them."""
+ORGANISATION_HEADER = "Everloop-Organisation"
+"""Also on jobs, so that an operator sees whose they are without reading the payload."""
 _REASON = "Everloop-Reason"
 _SUBJECT = "Everloop-Subject"
 _ERROR = "Everloop-Error"
@@ -21,52 +20,53 @@ _LAST_AT = "Everloop-Last-At"
 _SIZE = "Everloop-Size"
 _TRACE = ("traceparent", "tracestate")
 _LOGS = "logs.intake"
-"""Where letters without the header `Everloop-Subject` came from: there was no other sender then."""
+"""The subject of letters without the header `Everloop-Subject`: earlier versions wrote only those of the intake."""
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message that will not be tried again by itself. `payload` and `trace` are as they were sent."""
+    """A message that is not tried again unless an operator replays it."""
 
     subject: str
     """Where the message was sent, and is sent again by `everloop dead replay`."""
     payload: bytes
+    """As it was sent."""
     error: str
     """Name of the class of the error."""
     reason: str
-    """One sentence for an operator. It quotes no content: that stands in the payload or nowhere."""
+    """One sentence for an operator, without content of the message."""
     last_at: datetime
-    """When it was given up."""
+    """When the last try ended."""
     first_at: datetime | None = None
-    """When it was sent first; None if that is not known."""
+    """When it was first sent; None if that is not known."""
     tries: int = 1
     organisation: str | None = None
     trace: Mapping[str, str] = field(default_factory=dict)
-    """W3C trace context of the sender."""
+    """W3C trace context headers of the sender."""
     size: int | None = None
-    """Length of the payload in bytes if it was cut, so that it cannot be sent again; else None."""
+    """Length in bytes of the original payload if it was cut, and so cannot be replayed; else None."""
 
-    def headers(self) -> dict[str, str]:
-        """The letter less its payload, as headers."""
-        found = {
-            _REASON: " ".join(self.reason.split())[:_MOST_REASON],
+    def to_headers(self) -> dict[str, str]:
+        """Return everything but the payload as message headers."""
+        headers = {
+            _REASON: " ".join(self.reason.split())[:_MAX_REASON_CHARACTERS],
             _SUBJECT: self.subject,
             _ERROR: self.error,
             _TRIES: str(self.tries),
             _LAST_AT: self.last_at.isoformat(),
-            **trace_of(self.trace),
+            **trace_headers_of(self.trace),
         }
         if self.first_at is not None:
-            found[_FIRST_AT] = self.first_at.isoformat()
+            headers[_FIRST_AT] = self.first_at.isoformat()
         if self.organisation is not None:
-            found[ORGANISATION] = self.organisation
-        if len(self.payload) > MOST_BYTES:
-            found[_SIZE] = str(len(self.payload))
-        return found
+            headers[ORGANISATION_HEADER] = self.organisation
+        if len(self.payload) > MAX_PAYLOAD_BYTES:
+            headers[_SIZE] = str(len(self.payload))
+        return headers
 
     @classmethod
-    def read(cls, headers: Mapping[str, str], payload: bytes, stored_at: datetime) -> "DeadLetter":
-        """The letter that `headers` and `payload` are; what older senders did not say has its default."""
+    def from_message(cls, headers: Mapping[str, str], payload: bytes, stored_at: datetime) -> "DeadLetter":
+        """Return the letter in a message of `DEAD` stored at `stored_at`; headers that are missing have defaults."""
         first_at, last_at, size = headers.get(_FIRST_AT), headers.get(_LAST_AT), headers.get(_SIZE)
         return cls(
             subject=headers.get(_SUBJECT, _LOGS),
@@ -76,12 +76,12 @@ class DeadLetter:
             last_at=datetime.fromisoformat(last_at) if last_at else stored_at,
             first_at=datetime.fromisoformat(first_at) if first_at else None,
             tries=int(headers.get(_TRIES, "1")),
-            organisation=headers.get(ORGANISATION),
-            trace=trace_of(headers),
+            organisation=headers.get(ORGANISATION_HEADER),
+            trace=trace_headers_of(headers),
             size=int(size) if size else None,
         )
 
 
-def trace_of(headers: Mapping[str, str]) -> dict[str, str]:
-    """The trace context among some headers."""
+def trace_headers_of(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the W3C trace context headers among the headers of a message."""
     return {name: headers[name] for name in _TRACE if name in headers}

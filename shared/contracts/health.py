@@ -1,4 +1,4 @@
-"""Every service tells how it is, on `<service>.health`."""
+"""The health check that every service answers, on `<service>.health`."""
 
 from typing import ClassVar
 
@@ -7,19 +7,20 @@ from shared.contracts.value import Value
 
 
 class Health(Value):
-    """Whether a service can do its work, and which part it misses."""
+    """Result of the health check of a service."""
 
     ready: bool
+    """Whether all parts answer."""
     parts: dict[str, bool]
-    """What it needs (`bus`, `database`, …) and whether that answers."""
+    """Whether each dependency (`bus`, `database`, …) answers."""
 
 
 class GetHealth(SystemQuery[Health]):
-    """How a service is; asked through the subclass that `health_of` gives."""
+    """Return the health of a service. Sent as the subclass that `health_query` returns, which has the subject."""
 
 
-def health_of(service: str) -> type[GetHealth]:
-    """The question for one service."""
+def health_query(service: str) -> type[GetHealth]:
+    """Return the class of the health check of one service."""
 
     class GetHealthOf(GetHealth):
         subject: ClassVar[str] = f"{service}.health"

@@ -1,4 +1,4 @@
-"""Owned by `logging`: what goes into the `LOGS` stream, and what can be asked of logs and sessions."""
+"""Messages and values owned by `logging`: the records of the stream `LOGS`, queries of logs and sessions, events."""
 
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
@@ -13,7 +13,7 @@ FeedbackValue = bool | int | float | str | list[str]
 
 
 class Feedback(Value):
-    """What somebody said about a log."""
+    """One piece of feedback on a log."""
 
     id: str
     type: str
@@ -23,7 +23,7 @@ class Feedback(Value):
 
 
 class LogRecord(Value):
-    """One log as accepted. Its id is minted or derived before the append, so storing it twice is storing it once."""
+    """A log as accepted. Its id is minted or derived before the append, so that storing it is idempotent."""
 
     kind: Literal["log"] = "log"
     id: str
@@ -31,12 +31,12 @@ class LogRecord(Value):
     project_id: str
     config_id: str
     model: str | None = None
-    """Name of the model of the config, for filters; None for tools."""
+    """The model named in the config, for filters; None for tools."""
     served_provider: str | None = None
     served_model: str | None = None
-    """Who was really called: differs from the config after a redirect or a fallback. None: nobody was, or not by us."""
+    """The model called: after a redirect or fallback not the config's. None: none was called, or not by Everloop."""
     created_at: datetime
-    """The caller's time if it gave one."""
+    """As the caller gave it, else when it was accepted."""
     reference_id: str | None = None
     session_id: str | None = None
     session_reference_id: str | None = None
@@ -57,9 +57,9 @@ class LogRecord(Value):
     environment: str | None = None
     user: str | None = None
     duration: float | None = None
-    """Seconds, as the caller measured or as we measured the whole generation."""
+    """Seconds: given by the caller, or measured over the whole generation."""
     provider_latency: float | None = None
-    """Seconds the provider took."""
+    """Seconds until the provider had answered."""
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     tokens: int | None = None
@@ -73,30 +73,31 @@ class LogRecord(Value):
     tools: list[ToolResult] | None = None
     tool_choice: ToolChoice | None = None
     feedback: list[Feedback] = []
-    """Given together with the log: older than any `FeedbackGiven`."""
+    """Sent with the log: counts as older than any `FeedbackGiven`."""
     trace: str | None = None
-    """W3C `traceparent` of the request, so that the later batch write can link to it."""
+    """W3C `traceparent` of the request, to which the span of the batch write links."""
 
     def without_content(self) -> "LogRecord":
-        """What `save: false` leaves: config, metadata, tokens, latency, cost (behaviour.md §4.1)."""
-        gone: dict[str, Any] = dict.fromkeys(
+        """Return a copy with what `save: false` keeps: config, metadata, tokens, latency, cost (behaviour.md §4.1)."""
+        removed: dict[str, Any] = dict.fromkeys(
             (
                 *("messages", "output", "raw_output", "output_message", "stdout"),
                 *("provider_request", "provider_response", "tools"),
             )
         )
-        return self.model_copy(update=gone | {"inputs": {}, "save": False})
+        return self.model_copy(update=removed | {"inputs": {}, "save": False})
 
 
 class LogUpdate(Value):
-    """A later change of a log. Fields that are None stay as they are."""
+    """A later change of a log. Fields that are None are not changed."""
 
     kind: Literal["update"] = "update"
     id: str
     organisation: str
     project_id: str | None = None
-    """Of the log, so that an update which outlives its project leaves nothing. None: sent by an earlier version."""
+    """Of the log: an update of a deleted project is dropped. None only from earlier versions."""
     at: datetime
+    """When it was accepted."""
     output: str | None = None
     error: str | None = None
     duration: float | None = None
@@ -104,7 +105,7 @@ class LogUpdate(Value):
 
 
 class SessionOpened(Value):
-    """A session created before its first log."""
+    """A session was created before its first log."""
 
     kind: Literal["session"] = "session"
     id: str
@@ -114,30 +115,31 @@ class SessionOpened(Value):
 
 
 class FeedbackGiven(Value):
-    """Somebody says something about a log, or takes it back; the log may come later. What was accepted last counts."""
+    """Feedback was given on a log, or taken back; the log may come later. What was accepted last is in effect."""
 
     kind: Literal["feedback"] = "feedback"
     id: str
-    """Of this feedback, `ann_…`: the same again is no second feedback."""
+    """Of this feedback, `ann_…`: a repeat has the same id and is stored once."""
     organisation: str
     log_id: str
     type: str
     value: FeedbackValue | None = None
-    """None when something is taken back."""
+    """None when feedback is taken back."""
     labels: list[str] = []
-    """Of a multi-select: what is added, or taken back, and nothing else is touched. Empty: it replaces, or takes back,
-    whatever the log has of the type."""
+    """Of a multi-select: the labels that are added or taken back; others are not changed. Empty: `value` replaces, or
+    `unset` takes back, all feedback of this type on the log."""
     unset: bool = False
+    """Whether feedback is taken back."""
     user: str | None = None
     created_at: datetime
-    """The caller's time if it gave one."""
+    """As the caller gave it, else when it was accepted."""
     at: datetime
     """When it was accepted."""
     trace: str | None = None
 
 
 class ProjectDeleted(Value):
-    """A project is gone, and with it all its logs, those too that come after this."""
+    """A project was deleted with all its logs; logs of it that come later are dropped."""
 
     kind: Literal["project_deleted"] = "project_deleted"
     organisation: str
@@ -147,35 +149,36 @@ class ProjectDeleted(Value):
 
 
 Intake = Annotated[LogRecord | LogUpdate | SessionOpened | ProjectDeleted | FeedbackGiven, Field(discriminator="kind")]
-"""What the `LOGS` stream carries; one message is a JSON array of these, in order."""
+"""A record of the stream `LOGS`; one message is a JSON array of these, in order of acceptance."""
 
 INTAKE = TypeAdapter[list[Intake]](list[Intake])
 LOGS_SUBJECT = "logs.intake"
 
 
 class StoredLog(LogRecord):
-    """A log as read."""
+    """A stored log, as it is returned."""
 
     updated_at: datetime
 
 
 class Page(Value):
-    """A page of a listing."""
+    """Which page of a listing is requested."""
 
     number: int = 0
     """From 0."""
     size: int = 50
+    """Most entries of a page."""
 
 
 class Logs(Value):
-    """A page of logs and how many there are in all."""
+    """A page of logs, and the total number."""
 
     logs: list[StoredLog]
     total: int
 
 
 class GetLog(Query[StoredLog]):
-    """One log, with every write accepted before this question. Errors: NotFound."""
+    """Return a log, with every write accepted before the query. Raises NotFound."""
 
     subject: ClassVar[str] = "logging.get_log"
 
@@ -183,40 +186,41 @@ class GetLog(Query[StoredLog]):
 
 
 class LogFeedback(Value):
-    """What is said about a log now."""
+    """The feedback in effect on a log."""
 
     log_id: str
     project_id: str
     feedback: list[Feedback] = []
-    """Of the logs and types it was asked for."""
+    """Of the requested types."""
 
 
 class FeedbackOfLogs(Value):
-    """Of those logs that there are, in no particular order."""
+    """Feedback of the logs that exist, in no particular order."""
 
     logs: list[LogFeedback]
     complete: bool = True
-    """False: storing is behind, so what is missing may be there all the same."""
+    """False: some accepted writes are not stored yet, so logs and feedback may be missing."""
 
 
 class GetFeedback(Query[FeedbackOfLogs]):
-    """Where logs belong, and what is said about them, with every write accepted before this question."""
+    """Return the projects of logs and the feedback on them, with every write accepted before the query."""
 
     subject: ClassVar[str] = "logging.get_feedback"
 
     log_ids: list[str]
     types: list[str] = []
-    """The types of feedback wanted; none of the others is told."""
+    """The feedback types to return."""
 
 
 class SessionsOfLogs(Value):
-    """Sessions by log, of those logs that are stored and whose session is settled; None: it has none and never will."""
+    """Session ids by log id. Logs not stored yet, and those whose session is not certain yet, are left out."""
 
     sessions: dict[str, str | None]
+    """None: the log has no session and never will."""
 
 
 class GetSessionsOfLogs(Query[SessionsOfLogs]):
-    """Which sessions logs belong to, with every write accepted before this question."""
+    """Return the sessions of logs, with every write accepted before the query."""
 
     subject: ClassVar[str] = "logging.get_sessions_of_logs"
 
@@ -224,21 +228,21 @@ class GetSessionsOfLogs(Query[SessionsOfLogs]):
 
 
 class Sort(Value):
-    """One column of an order."""
+    """A column to sort by."""
 
     column: Literal["source", "model", "timestamp"]
     descending: bool = False
 
 
 class SearchLogs(Query[Logs]):
-    """Logs of a project, newest first unless `sort` says otherwise."""
+    """Return a page of the logs of a project that match all filters; newest first unless `sort` says otherwise."""
 
     subject: ClassVar[str] = "logging.search_logs"
 
     project_id: str
     page: Page = Page()
     search: str | None = None
-    """Case-insensitive, over inputs and output."""
+    """Only logs whose inputs or output contain this, case-insensitive."""
     metadata_search: str | None = None
     start: datetime | None = None
     """Inclusive, of `created_at`."""
@@ -251,7 +255,7 @@ class SearchLogs(Query[Logs]):
 
 
 class Session(Value):
-    """Logs that belong together, from any number of projects."""
+    """Logs that belong together; they may be of several projects."""
 
     id: str
     reference_id: str | None = None
@@ -260,20 +264,20 @@ class Session(Value):
     datapoints_count: int
     first_inputs: dict[str, Any] | None = None
     last_output: str | None = None
-    """The output that was set last, be it with its log or by a later update."""
+    """The output that was set last, with a log or by a later update."""
     created_at: datetime
     updated_at: datetime
 
 
 class Sessions(Value):
-    """A page of sessions and how many there are in all."""
+    """A page of sessions, and the total number."""
 
     sessions: list[Session]
     total: int
 
 
 class GetSession(Query[Session]):
-    """One session. Errors: NotFound."""
+    """Return a session. Raises NotFound."""
 
     subject: ClassVar[str] = "logging.get_session"
 
@@ -281,7 +285,7 @@ class GetSession(Query[Session]):
 
 
 class ListSessions(Query[Sessions]):
-    """Sessions with at least one log of the project, newest first."""
+    """Return a page of the sessions with at least one log of the project, newest first."""
 
     subject: ClassVar[str] = "logging.list_sessions"
 
@@ -290,15 +294,16 @@ class ListSessions(Query[Sessions]):
 
 
 class ConfigUse(Value):
-    """How much a config version, or a project, was used."""
+    """How much a config version or a project was used."""
 
     logs: int
+    """Number of its logs."""
     last_used: datetime | None = None
     """`created_at` of its newest log."""
 
 
 class GetConfigUse(Query[ConfigUse]):
-    """Use of one config version; a version without logs has none."""
+    """Return the use of a config version; of one without logs, or unknown, it is 0 logs."""
 
     subject: ClassVar[str] = "logging.get_config_use"
 
@@ -306,14 +311,14 @@ class GetConfigUse(Query[ConfigUse]):
 
 
 class Uses(Value):
-    """Use by id; what has no logs is left out."""
+    """Use by id; projects and config versions without logs are left out."""
 
     projects: dict[str, ConfigUse] = {}
     configs: dict[str, ConfigUse] = {}
 
 
 class GetUses(Query[Uses]):
-    """Use of many projects and config versions at once."""
+    """Return the use of many projects and config versions."""
 
     subject: ClassVar[str] = "logging.get_uses"
 
@@ -330,17 +335,17 @@ class Node(Value):
     created_at: datetime
     children: list["Node"] = []
     state: Literal["attached", "orphan", "loop"] = "attached"
-    """`orphan`: its parent has not arrived (yet). `loop`: its ancestors lead back to it, so it is shown at the root."""
+    """`orphan`: its parent is not stored (yet). `loop`: it is among its own ancestors, and so it is shown as a root."""
 
 
 class Tree(Value):
-    """The logs of a session: roots first to last, children under their parents."""
+    """The logs of a session as a tree: roots in order of time, children under their parents."""
 
     roots: list[Node]
 
 
 class GetTree(Query[Tree]):
-    """The tree of a session. Errors: NotFound."""
+    """Return the tree of a session. Raises NotFound."""
 
     subject: ClassVar[str] = "logging.get_tree"
 
@@ -348,7 +353,7 @@ class GetTree(Query[Tree]):
 
 
 class RecordedLog(Value):
-    """What a reader needs to decide whether a new log concerns it."""
+    """What a subscriber needs to decide whether a new log concerns it."""
 
     id: str
     project_id: str
@@ -360,18 +365,18 @@ class RecordedLog(Value):
 
 
 class LogsRecorded(Event):
-    """Logs were stored; one event carries all logs of an organisation that were written together."""
+    """Logs were stored; one event has all logs of an organisation that were written together."""
 
     noun: ClassVar[str] = "log"
-    happened: ClassVar[str] = "recorded"
+    past_participle: ClassVar[str] = "recorded"
 
     logs: list[RecordedLog]
 
 
 class LogsUpdated(Event):
-    """Outputs, errors or durations were set later."""
+    """Outputs, errors or durations of stored logs were set later."""
 
     noun: ClassVar[str] = "log"
-    happened: ClassVar[str] = "updated"
+    past_participle: ClassVar[str] = "updated"
 
     ids: list[str]

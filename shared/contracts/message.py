@@ -1,9 +1,10 @@
-"""The four kinds of message. The base class decides the transport, so nobody chooses twice.
+"""The base classes of messages. The class a message inherits decides its transport.
 
-Query    core request/reply, changes nothing, may be retried
-Command  core request/reply, one handler: save, announce, reply
-Job      JetStream work queue, one worker at a time, safe to run twice
-Event    JetStream `EVENTS`, past tense, any number of readers
+Query        core NATS request/reply; changes nothing, may be repeated
+Command      core NATS request/reply; its handler saves, publishes events, then replies
+SystemQuery  as Query, without an organisation or principal
+Job          JetStream work queue `JOBS`; one worker at a time, safe to run twice
+Event        JetStream stream `EVENTS`; past tense, any number of readers
 """
 
 from datetime import datetime
@@ -17,8 +18,8 @@ from shared.contracts.value import Value
 R = TypeVar("R", bound=BaseModel)
 
 
-def _of_an_email_address(value: object) -> object:
-    """Read what `by` was before principals: an email address, or an object with the fields of `Actor`."""
+def _actor_from_by(value: object) -> object:
+    """Return what `by` held in messages without a principal, an email address or the fields of `Actor`, as fields."""
     return {"email": value} if isinstance(value, str) else value
 
 
@@ -28,14 +29,14 @@ def _organisation_of_principal(validated: dict[str, Any]) -> str | None:
 
 
 class Envelope(Value):
-    """What commands, queries and jobs say beside their content: for which organisation, and who wants it."""
+    """The fields of every query, command and job: the organisation it is for, and the principal it is sent for."""
 
-    principal: Annotated[Principal | None, BeforeValidator(_of_an_email_address)] = Field(
+    principal: Annotated[Principal | None, BeforeValidator(_actor_from_by)] = Field(
         default=None, validation_alias=AliasChoices("principal", "by")
     )
-    """None only from senders that did not know principals; those that named somebody in `by` are still read."""
+    """None only from earlier versions, which had no principals; those that sent `by` are still read."""
     organisation: str = Field(default_factory=_organisation_of_principal, validate_default=True, min_length=1)
-    """Left out by the sender, it is the principal's."""
+    """Defaults to the principal's."""
 
     @model_validator(mode="after")
     def _is_of_one_organisation(self) -> Self:
@@ -45,19 +46,19 @@ class Envelope(Value):
 
     @property
     def actor(self) -> Actor | None:
-        """Return who wants it, for histories and events."""
+        """Return the actor of the principal, for histories and events."""
         return None if self.principal is None else self.principal.actor
 
 
 class Request(Value, Generic[R]):
-    """Asked of one service, answered with `R` or a `Failure`."""
+    """A message that one service answers with `R` or a `Failure`."""
 
     subject: ClassVar[str] = ""
     """`<owner>.<what>`; the owner is the service that answers."""
 
     @classmethod
     def reply_type(cls) -> type[R]:
-        """The class of the answer, as written in `Query[Answer]` or `Command[Answer]`."""
+        """Return the class of the answer, `R`. Raises TypeError if this class inherits no `Query[R]` or the like."""
         for base in cls.__mro__:
             metadata: dict[str, Any] = base.__dict__.get("__pydantic_generic_metadata__", {})
             for argument in metadata.get("args", ()):
@@ -67,63 +68,63 @@ class Request(Value, Generic[R]):
 
 
 class SystemQuery(Request[R], Generic[R]):
-    """A question that concerns no organisation: whose key this is, how a service is."""
+    """A query that belongs to no organisation: who has this key, how is a service."""
 
 
 class Query(Envelope, Request[R], Generic[R]):
-    """A question; asking it twice is harmless."""
+    """A request that changes nothing; it may be repeated."""
 
 
 class Command(Envelope, Request[R], Generic[R]):
-    """A change whose caller waits. Ids are minted by the sender, so a repeat is the same change."""
+    """A request for a change. Ids are minted by the sender, so that a repeat is the same change."""
 
 
 class Job(Envelope):
-    """Work nobody waits for. It names what to work on and does not carry it: 1 MiB at most.
+    """Work that no caller waits for; at most 1 MiB, so it names what to work on and does not carry it.
 
     Its handler must be safe to run twice, at the same time too: a job whose worker was killed, or cut off for a while,
-    is given to another.
+    is redelivered to another.
     """
 
     subject: ClassVar[str] = ""
     """`jobs.<owner>.<what>`; the owner is the service that does the work."""
 
     id: str
-    """Minted or derived by the sender, unique among all jobs: of several jobs with one id, enqueued within 15 minutes,
-    one is kept."""
+    """Minted or derived by the sender, unique among all jobs: of the jobs with one id enqueued within 15 minutes, the
+    first is kept."""
 
 
 class Event(Value):
-    """A fact. Published on `events.<organisation>.<noun>.<past participle>`."""
+    """Something that happened. Published on `events.<organisation>.<noun>.<past participle>`."""
 
     noun: ClassVar[str] = ""
-    happened: ClassVar[str] = ""
+    past_participle: ClassVar[str] = ""
 
     id: str | None = None
-    """The same for every copy of one event; set by `Bus.publish_event`. None only from senders before it was sent."""
+    """The same for every copy of one event; set by `Bus.publish_event`. None only from earlier versions."""
     occurred_at: datetime | None = None
-    """When it happened; set by `Bus.publish_event` if the publisher does not say."""
+    """When it happened; set by `Bus.publish_event` if it is None."""
     organisation: str
     actor: Actor | None = None
-    """Who caused it. None: nobody in particular, or several at once."""
+    """Who caused it. None: nobody, or several at once."""
 
     @property
     def subject(self) -> str:
-        """Where this event is announced."""
-        return f"events.{self.organisation}.{self.noun}.{self.happened}"
+        """Return the subject this event is published on."""
+        return f"events.{self.organisation}.{self.noun}.{self.past_participle}"
 
     @classmethod
-    def everywhere(cls) -> str:
-        """The subject that hears this event of every organisation."""
-        return f"events.*.{cls.noun}.{cls.happened}"
+    def wildcard_subject(cls) -> str:
+        """Return the subject that matches this event of every organisation."""
+        return f"events.*.{cls.noun}.{cls.past_participle}"
 
 
 class Done(Value):
-    """The answer when there is nothing to say."""
+    """The empty answer of a command."""
 
 
 class Failure(Value):
-    """The answer of a handler that raised a `Problem`."""
+    """The answer when the handler raised a `Problem`."""
 
     status: int
     """HTTP status of the problem's kind."""

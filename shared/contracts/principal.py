@@ -1,4 +1,4 @@
-"""Who acts: an API key, a signed-in member, or one of our own services acting for an organisation."""
+"""Who acts: an API key, a signed-in member, or one of Everloop's services acting for an organisation."""
 
 from typing import Literal
 
@@ -9,32 +9,32 @@ Service = Literal["authz", "evaluation", "gateway", "generation", "logging"]
 
 
 class Actor(Value):
-    """Who did something, as histories and events keep it: readable after keys, members and roles are gone."""
+    """Who did something, as histories and events keep it: readable when the key or member has been deleted."""
 
     kind: Literal["api_key", "member", "service"] = "api_key"
     user_id: str | None = None
     """The member, or the member who made the API key; None: a service."""
     email: str | None = None
-    """Their address at that time."""
+    """The member's address at that time."""
     key_id: str | None = None
     """The API key, if one was used."""
     service: Service | None = None
 
 
 class Principal(Actor):
-    """Who acts now, with the rights it has now."""
+    """Who acts now, with the role it has now."""
 
     organisation: str = ""
-    """The organisation it acts for. Empty only in messages of senders that did not know principals."""
+    """Id of the organisation it acts for. Empty only in messages of earlier versions."""
     role: Role | None = None
-    """Of a key: never more than its creator has. None: a service, whose rights `shared/permissions.py` lists."""
+    """Of a key: never more than its creator has. None: a service, whose permissions `shared/permissions.py` lists."""
 
     @classmethod
-    def of_service(cls, service: Service, organisation: str) -> "Principal":
+    def for_service(cls, service: Service, organisation: str) -> "Principal":
         """Return the principal of a service that acts for an organisation on nobody's request."""
         return cls(kind="service", service=service, organisation=organisation)
 
     @property
     def actor(self) -> Actor:
-        """Return what is kept of the principal."""
+        """Return the part of the principal that histories and events keep."""
         return Actor(kind=self.kind, user_id=self.user_id, email=self.email, key_id=self.key_id, service=self.service)

@@ -9,7 +9,7 @@ import pytest
 
 from deploy.local.services import NAMES
 from shared.bus.wire import CANCEL
-from shared.contracts.health import health_of
+from shared.contracts.health import health_query
 from shared.contracts.message import Event, Request
 from tests.architecture.tree import ROOT, sources
 from tests.contract_modules import contract_modules
@@ -51,15 +51,15 @@ class Code:
         for call in (node for node in ast.walk(module) if isinstance(node, ast.Call)):
             first = known.get(call.args[0].id) if call.args and isinstance(call.args[0], ast.Name) else None
             if isinstance(call.func, ast.Name):
-                self.asks_for_health |= call.func.id == health_of.__name__
+                self.asks_for_health |= call.func.id == health_query.__name__
                 made = known.get(call.func.id)
                 if made is not None and issubclass(made, Event):
-                    self.announced.add(made.everywhere())
+                    self.announced.add(made.wildcard_subject())
             elif isinstance(call.func, ast.Attribute) and first is not None:
-                if call.func.attr == "streams" and issubclass(first, Request):
+                if call.func.attr == "stream_handler" and issubclass(first, Request):
                     self.streams.add(first)
                 elif issubclass(first, Event):  # subscribed to, by whatever name the bus has for it
-                    self.heard.add(first.everywhere())
+                    self.heard.add(first.wildcard_subject())
 
 
 def _imported(module: ast.Module) -> Iterator[tuple[str, Message]]:
@@ -95,7 +95,7 @@ def expected_requests(service: str) -> set[str]:
     streamed = {message for other in code().values() for message in other.streams}
     wanted |= {f"{_owner(message)}.{CANCEL}" for message in code()[service].requests & streamed}
     if code()[service].asks_for_health:
-        wanted |= {health_of(other).subject for other in NAMES if other != service}
+        wanted |= {health_query(other).subject for other in NAMES if other != service}
     return wanted
 
 

@@ -34,14 +34,14 @@ def _events() -> list[type[Event]]:
 def test_every_permission_is_explained(permission: Permission) -> None:
     roles = " ".join("yes" if role in permission.roles else "no" for role in ("Member", "Developer", "Admin"))
     row = next((line for line in text(ACCESS).splitlines() if f"`{permission.name}`" in line), "")
-    assert permission.lets in row
+    assert permission.action in row
     assert " ".join(re.findall(r"\b(yes|no)\b", row)) == roles
 
 
 @pytest.mark.parametrize("event", _events(), ids=lambda event: event.__name__)
 def test_every_event_is_explained(event: type[Event]) -> None:
     row = next((line for line in text(BUS).splitlines() if f"`{event.__name__}`" in line), "")
-    assert f"`{event.everywhere()}`" in row
+    assert f"`{event.wildcard_subject()}`" in row
     for field in set(event.model_fields) - set(Event.model_fields):
         assert f"`{field}`" in row, f"docs/architecture/bus.md says nothing about {event.__name__}.{field}"
 

@@ -16,7 +16,7 @@ SHARED = {
     "__init__.py", "appender.py", "blobs.py", "cache.py", "encryption.py", "errors.py", "ids.py", "migrations.py",
     "mongo.py", "permissions.py", "service.py", "settings.py", "telemetry.py",
     "bus/__init__.py", "bus/client.py", "bus/connection.py", "bus/consumer.py", "bus/dead_letters.py",
-    "bus/deliveries.py", "bus/jobs.py", "bus/router.py", "bus/streams.py", "bus/wire.py",
+    "bus/deliveries.py", "bus/jobs.py", "bus/pull_consumer.py", "bus/router.py", "bus/streams.py", "bus/wire.py",
     "contracts/__init__.py", "contracts/access.py", "contracts/chat.py", "contracts/dead_letters.py",
     "contracts/evaluation.py", "contracts/health.py", "contracts/logs.py", "contracts/message.py",
     "contracts/principal.py", "contracts/value.py",

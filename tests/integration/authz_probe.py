@@ -31,7 +31,7 @@ class Say(SystemQuery[Said]):
 
 
 class Refuse(SystemQuery[Said]):
-    """Raises Conflict if `how` is `conflict`, otherwise ZeroDivisionError."""
+    """Raises Conflict if `how` is `conflict` or (not encodable) `surrogate`, otherwise ZeroDivisionError."""
 
     subject: ClassVar[str] = "probe.refuse"
 
@@ -80,6 +80,8 @@ async def say(query: Say, seen: Seen) -> Said:
 async def refuse(query: Refuse, _: Seen) -> Said:
     if query.how == "conflict":
         raise Conflict("The name is taken.", origin="Probe", retry_after_seconds=7)
+    if query.how == "surrogate":
+        raise Conflict("half of a pair: \ud83d")
     raise ZeroDivisionError("the secret is 42")
 
 

@@ -49,7 +49,7 @@ class Place:
 
     async def messages(self, stream: str) -> list[bytes]:
         """Everything a stream has."""
-        jetstream = (await self.bus.online()).jetstream()
+        jetstream = (await self.bus.connected_client()).jetstream()
         state = (await jetstream.stream_info(stream)).state
         return [
             (await jetstream.get_msg(stream, number)).data or b""

@@ -112,7 +112,7 @@ class Stack:
         """Yield a connection to the bus as this NATS user."""
         bus = Bus(self.settings(user, "none"), user)
         await bus.open()
-        await bus.serve()
+        await bus.start_subscribers()
         try:
             yield bus
         finally:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from shared.bus import Bus
-from shared.contracts.health import Health, health_of
+from shared.contracts.health import Health, health_query
 from shared.errors import Unavailable
 from shared.settings import ServiceSettings
 from tests import processes
@@ -176,7 +176,7 @@ async def until_ready(bus: Bus, name: str, seconds: float = 20.0) -> Health:
     deadline = time.monotonic() + seconds
     while True:
         with contextlib.suppress(Unavailable):
-            health = await bus.request(health_of(name)())
+            health = await bus.request(health_query(name)())
             if health.ready:
                 return health
         assert time.monotonic() < deadline, f"{name} is not ready"

@@ -315,7 +315,7 @@ async def test_changes_of_keys_are_published(admin: Admin) -> None:
     async def changed(message: Msg) -> None:
         events.append(AccessChanged.model_validate_json(message.data))
 
-    subscription = await admin.bus.client.subscribe(AccessChanged.everywhere(), cb=changed)
+    subscription = await admin.bus.client.subscribe(AccessChanged.wildcard_subject(), cb=changed)
     await admin.bus.client.flush()
     new = await admin.create("loud")
     await admin.bus.request(RevokeKey(principal=admin.principal, id=new.id))

@@ -44,7 +44,7 @@ async def probe(nats: Nats, **fields: float) -> AsyncIterator[tuple[Bus, Seen]]:
     seen = Seen()
     async with connected(nats, "probe", **fields) as service:
         router.attach(service, seen)
-        await service.serve()
+        await service.start_subscribers()
         await service.client.flush()
         yield service, seen
 
@@ -93,6 +93,16 @@ async def test_a_defect_is_told_without_its_details(bus: Bus) -> None:
     with pytest.raises(Internal) as caught:
         await bus.request(Refuse(how="defect"))
     assert "42" not in caught.value.message
+
+
+@pytest.mark.usefixtures("seen")
+async def test_a_problem_that_cannot_be_encoded_is_answered_as_a_defect(
+    bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A provider's text may have half of a surrogate pair."""
+    with pytest.raises(Internal):
+        await bus.request(Refuse(how="surrogate"))
+    assert "probe.refuse: its problem cannot be sent" in caplog.text
 
 
 @pytest.mark.usefixtures("seen")
@@ -181,7 +191,7 @@ async def test_a_service_that_is_stopped_answers_what_it_has_in_hand(nats: Nats,
 
 
 async def test_what_is_not_finished_in_time_is_told(nats: Nats, bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "FINISH_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "SHUTDOWN_SECONDS", 0.2)
     seen = Seen()
     service = await start(nats, seen)
     asked = asyncio.create_task(bus.request(Say(text="long", after_seconds=4)))
@@ -201,7 +211,7 @@ async def start(nats: Nats, seen: Seen) -> Bus:
     service = Bus(settings(nats), "probe")
     await service.open()
     router.attach(service, seen)
-    await service.serve()
+    await service.start_subscribers()
     await service.client.flush()
     return service
 
@@ -255,7 +265,7 @@ async def test_background_work_that_is_cancelled_or_ends_with_its_process_is_non
 async def test_a_call_gives_its_chunks_in_order_and_then_the_answer(bus: Bus) -> None:
     answers = await collect(bus, Count(to=500))
     assert answers == [*(Number(value=value) for value in range(500)), Said(text="done")]
-    assert not bus._calls, "nothing is kept of a call that is over"
+    assert not bus._reply_queues, "nothing is kept of a call that is over"
 
 
 async def test_heartbeats_carry_a_call_over_a_long_silence(nats: Nats) -> None:
@@ -295,7 +305,7 @@ async def test_a_caller_who_leaves_ends_the_work(bus: Bus, seen: Seen) -> None:
         await seen.ended.wait()
     assert seen.cleaned, "what the generator does at its end was not cut short"
     assert len(seen.counted) < 10
-    assert not bus._calls
+    assert not bus._reply_queues
 
 
 async def test_a_caller_who_leaves_at_once_starts_no_work(bus: Bus, seen: Seen) -> None:
@@ -311,7 +321,7 @@ async def test_a_caller_who_leaves_at_once_starts_no_work(bus: Bus, seen: Seen) 
     counted = len(seen.counted)
     await asyncio.sleep(0.6)
     assert len(seen.counted) == counted, "nothing goes on"
-    assert not bus._calls
+    assert not bus._reply_queues
 
 
 async def test_a_service_killed_midway_is_noticed(nats: Nats, tmp_path: Path) -> None:
@@ -329,7 +339,7 @@ async def test_a_service_killed_midway_is_noticed(nats: Nats, tmp_path: Path) ->
                     started = time.monotonic()
         assert received >= 3
         assert time.monotonic() - started < 1.5
-        assert not bus._calls
+        assert not bus._reply_queues
 
 
 # --- streams ----------------------------------------------------------------------------------------------------
@@ -433,7 +443,7 @@ async def test_a_stream_is_read_in_order_and_in_batches(nats: Nats, bus: Bus, st
     await append(bus, stream, range(300))
     reader = Reader()
     async with connected(nats, "logging") as service:
-        await consume(service, stream, "reader", reader, most=100)
+        await consume(service, stream, "reader", reader, max_messages=100)
         await until(lambda: len(reader.got) == 300)
         started = time.monotonic()
         await append(bus, stream, range(300, 310))
@@ -460,12 +470,12 @@ async def test_while_a_batch_waits_nothing_is_sent_again_and_nothing_piles_up(
     nats: Nats, bus: Bus, stream: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer, "ACK_WAIT_SECONDS", 0.5)
-    monkeypatch.setattr(consumer, "_BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(consumer, "_PROGRESS_SECONDS", 0.1)
     await append(bus, stream, range(100))
     reader = Reader()
     reader.pause_seconds = 1.5
     async with connected(nats, "logging") as service:
-        await consume(service, stream, "reader", reader, most=10)
+        await consume(service, stream, "reader", reader, max_messages=10)
         await asyncio.sleep(1.2)
         info = await service.client.jetstream().consumer_info(stream, "reader")
         assert info.num_ack_pending == 10
@@ -480,7 +490,7 @@ async def test_what_a_stopped_reader_held_is_given_back(
 ) -> None:
     """At once, and not after the time in which it might have gone on with it."""
     monkeypatch.setattr(consumer, "ACK_WAIT_SECONDS", 60.0)
-    monkeypatch.setattr(consumer, "FINISH_SECONDS", 0.1)
+    monkeypatch.setattr(consumer, "SHUTDOWN_SECONDS", 0.1)
     begun, another = asyncio.Event(), Reader()
 
     async def stuck(_: Batch) -> None:
@@ -517,8 +527,8 @@ async def test_replicas_share_a_stream(nats: Nats, bus: Bus, stream: str) -> Non
     one, other = Reader(), Reader()
     one.pause_seconds = other.pause_seconds = 0.01
     async with connected(nats, "logging") as first, connected(nats, "logging") as second:
-        await consume(first, stream, "reader", one, most=5)
-        await consume(second, stream, "reader", other, most=5)
+        await consume(first, stream, "reader", one, max_messages=5)
+        await consume(second, stream, "reader", other, max_messages=5)
         await append(bus, stream, range(200))
         await until(lambda: len(one.got) + len(other.got) == 200)
     assert sorted(one.got + other.got) == list(range(200))
@@ -542,7 +552,7 @@ async def test_a_reader_that_is_stopped_finishes_its_batch(nats: Nats, bus: Bus,
     reader = Reader()
     reader.pause_seconds = 0.3
     async with connected(nats, "logging") as service:
-        await consume(service, stream, "reader", reader, most=10)
+        await consume(service, stream, "reader", reader, max_messages=10)
         await asyncio.sleep(0.1)
     assert reader.got == list(range(10))
     info = await bus.client.jetstream().consumer_info(stream, "reader")
@@ -586,9 +596,9 @@ async def test_everything_goes_on_after_the_server_was_killed(tmp_path: Path) ->
             )
             assert all(isinstance(result, Unavailable) for result in results), results
             assert time.monotonic() - started < connection.RECONNECT_WAIT_SECONDS + 0.5
-            assert not bus.is_online
+            assert not bus.is_connected
             server.start()
-            await until(lambda: bus.is_online and service.is_online and logging.is_online)
+            await until(lambda: bus.is_connected and service.is_connected and logging.is_connected)
             await until(lambda: bool(hooks))
             assert (await bus.request(Say(text="again"))).text == "again"
             accepted += [number for number in range(20, 40) if await appender.append([str(number).encode()])]
@@ -610,7 +620,7 @@ async def test_an_append_in_flight_when_the_server_dies_is_stored_once(tmp_path:
                     server.kill()
                     server.start()
             results = await asyncio.gather(*appends, return_exceptions=True)
-            await until(lambda: bus.is_online)
+            await until(lambda: bus.is_connected)
             stored = await stored_numbers(bus)
     assert len(stored) == len(set(stored)), "a try repeated after the crash is the same message"
     confirmed = {number for number, result in enumerate(results) if isinstance(result, int)}
@@ -627,6 +637,46 @@ async def stored_numbers(bus: Bus) -> list[int]:
         message = await manager.get_msg("LOGS", sequence)
         numbers.extend(json.loads(message.data or b"[]"))
     return numbers
+
+
+async def test_a_callback_that_fails_is_logged_and_called_again(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    received: list[AccessChanged | None] = []
+
+    def fail(event: AccessChanged | None) -> None:
+        received.append(event)
+        raise ZeroDivisionError
+
+    await ensure_stream(bus, StreamSpec(name="EVENTS", subjects=("events.>",)))
+    await bus.subscribe(AccessChanged, fail)
+    for number in range(2):
+        event = AccessChanged(organisation="tm_callback", what="key created")
+        await bus.publish_event(event, message_id=f"callback.{number}")
+    await until(lambda: len(received) == 2)
+    errors = [record for record in caplog.records if record.message == "a message was not handled"]
+    assert [record.exc_info and record.exc_info[0] for record in errors] == [ZeroDivisionError, ZeroDivisionError]
+
+
+async def test_a_reconnect_hook_that_fails_ends_the_process_and_not_the_connection(tmp_path: Path) -> None:
+    server, reconnects = Nats(tmp_path), 0
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    def count() -> None:
+        nonlocal reconnects
+        reconnects += 1
+
+    with running(server):
+        async with connected(server) as bus:
+            bus.on_reconnect(fail)
+            bus.on_reconnect(count)
+            for number in (1, 2):
+                server.kill()
+                await until(lambda: not bus.is_connected)
+                server.start()
+                await until(lambda number=number: reconnects == number)  # type: ignore[misc]
+            assert bus.is_connected
+            assert bus.failed.is_set(), "what the hook should have dropped may be void: the process starts anew"
 
 
 async def test_a_service_is_stopped_though_the_server_is_away(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from deploy.local import dead_letters as operator
 from deploy.local.dead_letters import Server
 from shared.bus import JOBS, Bus, append_dead_letter
-from shared.contracts.dead_letters import MOST_BYTES, DeadLetter
+from shared.contracts.dead_letters import MAX_PAYLOAD_BYTES, DeadLetter
 from tests.integration.job_fixtures import ORGANISATION, Worker, dead_letters, is_empty, make_streams, until, waiting
 from tests.integration.job_worker import TRIES, Errand
 from tests.integration.servers import Nats, connected, free_port, running
@@ -135,7 +135,7 @@ async def test_a_letter_of_logging_from_before_is_read_and_sent_to_logs(nats: Na
 
 async def test_what_cannot_be_sent_again_stays(nats: Nats, bus: Bus) -> None:
     await put_letter(bus, 1, "nobody.listens")
-    await put_letter(bus, 2, payload=b"x" * (MOST_BYTES + 1))
+    await put_letter(bus, 2, payload=b"x" * (MAX_PAYLOAD_BYTES + 1))
     await put_letter(bus, 3)
     sent = await everloop(nats, "replay", "1", "2", "9", "3")
     assert sent.returncode == 1
@@ -143,7 +143,7 @@ async def test_what_cannot_be_sent_again_stays(nats: Nats, bus: Bus) -> None:
     reasons = sent.stderr.splitlines()
     assert [reason.split(".")[0] for reason in reasons] == [
         "everloop: No stream takes nobody",
-        f"everloop: Letter 2 was too large to be kept whole ({MOST_BYTES + 1} bytes); it cannot be sent again",
+        f"everloop: Letter 2 was too large to be kept whole ({MAX_PAYLOAD_BYTES + 1} bytes); it cannot be sent again",
         "everloop: There is no dead letter 9",
     ]
     assert len(await dead_letters(bus)) == 2
@@ -205,7 +205,7 @@ async def test_mistakes_are_told_with_their_remedy(nats: Nats, bus: Bus, tmp_pat
 
 
 async def test_a_letter_of_any_length_is_kept_at_most_in_part(bus: Bus) -> None:
-    await put_letter(bus, 1, payload=b"x" * (MOST_BYTES + 1), reason="long " * 500)
+    await put_letter(bus, 1, payload=b"x" * (MAX_PAYLOAD_BYTES + 1), reason="long " * 500)
     (letter,) = await dead_letters(bus)
-    assert len(letter.data or b"") == MOST_BYTES
+    assert len(letter.data or b"") == MAX_PAYLOAD_BYTES
     assert len((letter.headers or {})["Everloop-Reason"]) <= 500

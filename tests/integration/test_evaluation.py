@@ -9,7 +9,7 @@ from nats.js.api import RetentionPolicy
 
 from services.evaluation.main import JOBS
 from shared.bus import Bus
-from shared.contracts.health import health_of
+from shared.contracts.health import health_query
 from shared.mongo import initiate_replica_set
 from tests.integration.servers import Mongo, Nats, connected, running, service, until_ready
 
@@ -39,6 +39,6 @@ async def test_it_creates_the_jobs_stream_and_reports_its_health(evaluation: tup
     )
 
     await manager.delete_stream(JOBS)
-    assert not (await bus.request(health_of("evaluation")())).parts["jobs"]
+    assert not (await bus.request(health_query("evaluation")())).parts["jobs"]
     await asyncio.to_thread(mongo.kill)
-    assert not (await bus.request(health_of("evaluation")())).parts["database"]
+    assert not (await bus.request(health_query("evaluation")())).parts["database"]

@@ -20,7 +20,7 @@ SEES: dict[str, Any] = {"provider": "openai", "model": "gpt-4-vision-preview"}
 async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
     folder: Path = tmp_path_factory.mktemp("images")
     async with place(folder) as started:
-        await ensure_stream(started.bus, StreamSpec(STREAM, (SUBJECTS,), newest_only=True))
+        await ensure_stream(started.bus, StreamSpec(STREAM, (SUBJECTS,), last_per_subject_only=True))
         yield started
 
 
@@ -28,7 +28,7 @@ async def kept(here: Place, owner: str, size: int = 2_000_000) -> tuple[str, str
     """The token of an image that `owner` has, and its data."""
     content = hashlib.shake_256(owner.encode()).hexdigest(size // 2).encode()
     digest = hashlib.sha256(content).hexdigest()
-    await Blobs(here.bus).keep(owner, {digest: content})
+    await Blobs(here.bus).store(owner, {digest: content})
     return f"everloop-blob:{digest}", content.decode()
 
 

@@ -300,7 +300,7 @@ async def test_a_process_that_stops_finishes_its_jobs_and_takes_no_more(nats: Na
 async def test_a_job_that_is_given_back_at_a_stop_has_lost_no_try(
     nats: Nats, bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "FINISH_SECONDS", 0.2)
+    monkeypatch.setattr(jobs, "SHUTDOWN_SECONDS", 0.2)
     kind, long, short = job_class(), Log(seconds=30), Log()
     job = job_of(kind)
     await bus.enqueue(job)
@@ -400,7 +400,7 @@ async def test_everything_goes_on_after_the_server_was_killed(tmp_path: Path) ->
             server.kill()
             await asyncio.sleep(0.5)
             server.start()
-            await until(lambda: bus.is_online)
+            await until(lambda: bus.is_connected)
             late = job_of(kind, ids.mint("late"))
             await bus.enqueue(late)
             await until(lambda: is_empty(bus), 30)

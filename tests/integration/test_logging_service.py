@@ -19,7 +19,7 @@ from services.logging.session_resolution import LogKey, SessionAssignment
 from services.logging.store import DeletionStore, LogStore, SessionStore
 from shared import ids
 from shared.appender import Appender
-from shared.bus import Bus, progress
+from shared.bus import Bus, get_consumer_progress
 from shared.contracts.dead_letters import DeadLetter
 from shared.contracts.logs import (
     LOGS_SUBJECT,
@@ -94,7 +94,7 @@ class LoggingClient:
     async def until_stored(self, seconds: float = 60) -> None:
         """Wait until every message of `LOGS` is stored and acknowledged."""
         async with self.stack.bus("logging") as bus, asyncio.timeout(seconds):
-            while (reached := await progress(bus, "LOGS", "logging")).floor < reached.last:  # noqa: ASYNC110
+            while (reached := await get_consumer_progress(bus, "LOGS", "logging")).ack_floor < reached.last_sequence:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
 
@@ -311,7 +311,9 @@ async def test_a_record_that_cannot_be_stored_goes_to_dead_alone_with_its_reason
     assert "organisation" in reasons[1]
     assert all("cannot be encoded" in reason for reason in reasons[2:])
     assert json.loads(dead[1].data) == [bad]
-    letters = [DeadLetter.read(message.headers or {}, message.data, message.metadata.timestamp) for message in dead]
+    letters = [
+        DeadLetter.from_message(message.headers or {}, message.data, message.metadata.timestamp) for message in dead
+    ]
     assert {letter.subject for letter in letters} == {LOGS_SUBJECT}
     assert [letter.organisation for letter in letters] == [None, None, ORGANISATION, ORGANISATION]
 
@@ -480,9 +482,9 @@ async def test_a_terminated_process_finishes_the_batch_it_is_storing(client: Log
     await until_ready(client.bus, "logging")
     assert server.terminate() == 0
     async with client.stack.bus("logging") as bus:
-        reached = await progress(bus, "LOGS", "logging")
+        reached = await get_consumer_progress(bus, "LOGS", "logging")
     logs = client.database["logs"]
-    assert await logs.count_documents({}) == reached.floor * 50, "what was begun was finished"
+    assert await logs.count_documents({}) == reached.ack_floor * 50, "what was begun was finished"
     await client.start()
     await _exactly_once(client, accepted)
 
@@ -504,7 +506,7 @@ async def test_stored_messages_are_removed_from_the_stream(client: LoggingClient
     await client.start(EVERLOOP_LOGS_TRIM_SECONDS="0.1")
     await client.accept(log("data_1", output="kept"))
     async with client.stack.bus("logging") as bus, asyncio.timeout(5):
-        while (reached := await progress(bus, "LOGS", "logging")).first <= reached.last:  # noqa: ASYNC110
+        while (reached := await get_consumer_progress(bus, "LOGS", "logging")).first_sequence <= reached.last_sequence:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert await client.output("data_1") == "kept"
     await client.accept(log("data_2", output="also"))

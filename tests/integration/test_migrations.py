@@ -9,7 +9,7 @@ from bson import ObjectId
 from services.generation.migrations import MIGRATIONS
 from services.generation.store import create_stores
 from shared.errors import Unavailable
-from shared.migrations import COLLECTION, Migration, migrate
+from shared.migrations import COLLECTION, Migration, _Log, migrate
 from shared.mongo import Database, connect, initiate_replica_set
 from shared.settings import DatabaseSettings
 from tests.integration.servers import Mongo, running
@@ -100,6 +100,28 @@ async def test_what_a_killed_process_had_begun_runs_again_when_its_lock_has_expi
     async with asyncio.timeout(10):
         await heir
     assert waiting.ran == [1]
+
+
+async def test_the_lock_is_renewed_after_a_moment_in_which_the_database_was_away(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.migrations._LOCK_SECONDS", 0.6)
+    lock, calls = _Log.lock, 0
+
+    async def fail_once(log: _Log) -> bool:
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # the first renewal
+            raise Unavailable("away")
+        return await lock(log)
+
+    monkeypatch.setattr(_Log, "lock", fail_once)
+    running = asyncio.create_task(migrate(database, [Migration(1, "step 1", lambda _: asyncio.sleep(1.5))]))
+    await asyncio.sleep(0.3)
+    waiting = Counting()
+    await migrate(database, [waiting.migration(1)])
+    await running
+    assert waiting.ran == [], "nobody else has run it"
 
 
 async def test_a_gap_in_the_numbers_is_refused_before_anything_runs(database: Database) -> None:

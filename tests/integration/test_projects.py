@@ -481,7 +481,7 @@ class TestGateways:
             assert (await project_cache.get_project(org, project_id)).name == "desk"
             await here.database["projects"].update_one({"_id": project_id}, {"$set": {"name": "changed unheard"}})
             assert (await project_cache.get_project(org, project_id)).name == "desk"
-            await bus._reconnected()
+            await bus._on_reconnected()
             assert (await project_cache.get_project(org, project_id)).name == "changed unheard"
 
 

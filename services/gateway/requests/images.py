@@ -11,7 +11,7 @@ from fastapi import Response
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter, ValidationError
 
-from shared.blobs import LEAST_BYTES, TOKEN, Blobs
+from shared.blobs import MIN_BYTES, TOKEN, Blobs
 
 _FIELDS_STORED_ALWAYS = frozenset({"config", "model_config", "metadata", "feedback"})
 """Fields of a log, or sent with it, that are stored also with `save: false` (behaviour.md §4.1)."""
@@ -36,7 +36,7 @@ class OffloadedImages(NamedTuple):
 
 
 def offload_images(body: Any) -> OffloadedImages:  # noqa: ANN401 - any JSON
-    """Replace the data of every base64 data URL of at least `LEAST_BYTES` in `body`, in place, by its token."""
+    """Replace the data of every base64 data URL of at least `MIN_BYTES` in `body`, in place, by its token."""
     contents: dict[str, bytes] = {}
     unsaved: dict[str, bytes] = {}
     size = 0
@@ -55,9 +55,9 @@ async def store_images(blobs: Blobs, organisation: str, images: OffloadedImages,
     Raises Unavailable if some may not be stored.
     """
     if images.contents:
-        await blobs.keep(organisation, images.contents)
+        await blobs.store(organisation, images.contents)
     if include_unsaved and images.unsaved:
-        await blobs.keep(organisation, images.unsaved, brief=True)
+        await blobs.store(organisation, images.unsaved, temporary=True)
 
 
 def has_image_tokens(response: Response) -> bool:
@@ -67,9 +67,9 @@ def has_image_tokens(response: Response) -> bool:
 
 async def inline_images(blobs: Blobs, organisation: str, response: Response) -> Response:
     """Return `response` with the data its tokens stand for, streamed part by part. Raises Unavailable."""
-    filled = await blobs.filled(organisation, bytes(response.body))
-    headers = {**response.headers, "content-length": str(filled.size)}
-    return StreamingResponse(filled.pieces(), response.status_code, headers, background=response.background)
+    inlined = await blobs.inline(organisation, bytes(response.body))
+    headers = {**response.headers, "content-length": str(inlined.size)}
+    return StreamingResponse(inlined.chunks(), response.status_code, headers, background=response.background)
 
 
 def _is_saved(log: dict[str, Any]) -> bool:
@@ -104,11 +104,11 @@ def _items(container: Any) -> Iterable[tuple[Any, Any]]:  # noqa: ANN401 - any J
 
 
 def _split_data_url(text: str) -> tuple[str, bytes] | None:
-    """Return the prefix including the comma, and the data; None if `text` is no base64 data URL of `LEAST_BYTES`."""
-    if len(text) < LEAST_BYTES or text[:5].lower() != "data:":
+    """Return the prefix including the comma, and the data; None if `text` is no base64 data URL of `MIN_BYTES`."""
+    if len(text) < MIN_BYTES or text[:5].lower() != "data:":
         return None
     start = text.find(",", 0, _MAX_PREFIX_LENGTH) + 1
-    if not text[:start].lower().endswith(";base64,") or len(text) - start < LEAST_BYTES:
+    if not text[:start].lower().endswith(";base64,") or len(text) - start < MIN_BYTES:
         return None
     try:
         content = text[start:].encode("ascii")

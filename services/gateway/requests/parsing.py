@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from services.gateway.requests.images import OffloadedImages, offload_images
 from services.gateway.requests.redaction import get_provider_api_keys, redact
-from shared.blobs import LEAST_BYTES
+from shared.blobs import MIN_BYTES
 from shared.errors import TooLarge
 
 MAX_DEPTH = 128
@@ -49,7 +49,7 @@ def parse_body(raw: bytes) -> ParsedBody:
     if text_bytes > MAX_TEXT_BYTES:
         raise TooLarge(
             f"The text of this request takes {text_bytes:,} bytes, at most {MAX_TEXT_BYTES:,} fit; send less. Images "
-            f"as base64 data URLs of {LEAST_BYTES:,} bytes and more are not counted."
+            f"as base64 data URLs of {MIN_BYTES:,} bytes and more are not counted."
         )
     return ParsedBody(content, provider_api_keys, images)
 
@@ -71,7 +71,7 @@ def _redact_and_check(content: Any, raw: bytes) -> bool:  # noqa: ANN401 - any J
         for item in level:
             kind = type(item)
             if kind is str:
-                has_long_string = has_long_string or len(item) > LEAST_BYTES
+                has_long_string = has_long_string or len(item) > MIN_BYTES
             elif kind is dict:
                 redact(item)
                 next_level.extend(item.values())

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from services.gateway.deps import Gateway, GatewayDep
-from shared.contracts.health import health_of
+from shared.contracts.health import health_query
 from shared.errors import Unavailable
 
 router = APIRouter(tags=["Health"])
@@ -45,7 +45,7 @@ async def readyz(gateway: GatewayDep, response: Response) -> Readiness:
 
 async def _get_state(gateway: Gateway, service: str) -> str:
     try:
-        health = await gateway.bus.request(health_of(service)(), timeout_seconds=3.0)
+        health = await gateway.bus.request(health_query(service)(), timeout_seconds=3.0)
     except Unavailable:
         return "away"
     missing = [part for part, answers in health.parts.items() if not answers]

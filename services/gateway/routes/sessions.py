@@ -55,7 +55,7 @@ async def create_session(
         id=ids.mint("sesh"),
         organisation=caller.organisation,
         created_at=datetime.now(UTC),
-        trace=telemetry.outgoing().get("traceparent"),
+        trace=telemetry.trace_headers().get("traceparent"),
     )
     await gateway.logs.append([opened.model_dump_json().encode()])
     return CreateSessionResponse(id=opened.id)

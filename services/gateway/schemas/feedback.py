@@ -40,7 +40,7 @@ class FeedbackBody(RequestBody):
             user=self.user,
             created_at=to_utc(self.created_at or now),
             at=now,
-            trace=telemetry.outgoing().get("traceparent"),
+            trace=telemetry.trace_headers().get("traceparent"),
         )
 
 

@@ -90,7 +90,7 @@ class LogRequest(LogPlacement, RequestBody):
             parent_id=self.resolve_parent_id(caller),
             user=caller.email,
             tokens=tokens,
-            trace=telemetry.outgoing().get("traceparent"),
+            trace=telemetry.trace_headers().get("traceparent"),
         )
         return record if self.save else record.without_content()
 
@@ -149,7 +149,7 @@ class UpdateLogRequest(RequestBody):
             output=output,
             error=self.error,
             duration=self.duration,
-            trace=telemetry.outgoing().get("traceparent"),
+            trace=telemetry.trace_headers().get("traceparent"),
         )
 
 

@@ -10,9 +10,9 @@ from services.gateway.schemas.configs import ProjectConfigResponse, project_conf
 from shared.contracts.access import Member
 from shared.contracts.generation.deployments import Active
 from shared.contracts.generation.projects import (
-    LONGEST_NAME,
-    MOST_FEEDBACK_LABELS,
-    MOST_FEEDBACK_TYPES,
+    MAX_FEEDBACK_LABELS,
+    MAX_FEEDBACK_TYPES,
+    MAX_NAME_CHARACTERS,
     FeedbackClass,
     FeedbackLabel,
     FeedbackType,
@@ -23,8 +23,8 @@ from shared.contracts.generation.projects import (
 from shared.contracts.logs import ConfigUse, Page, Uses
 from shared.contracts.principal import Principal
 
-ProjectName = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
-DirectoryId = Annotated[str, Field(max_length=LONGEST_NAME)]
+ProjectName = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
+DirectoryId = Annotated[str, Field(max_length=MAX_NAME_CHARACTERS)]
 
 
 class ProjectsQuery(BaseModel):
@@ -58,18 +58,18 @@ class ProjectsQuery(BaseModel):
 class FeedbackLabelRequest(RequestBody):
     """A label of a feedback type."""
 
-    value: str = Field(max_length=LONGEST_NAME)
+    value: str = Field(max_length=MAX_NAME_CHARACTERS)
     sentiment: Sentiment | None = None
 
 
 class FeedbackTypeRequest(RequestBody):
     """A feedback type to add, or to add labels to."""
 
-    type: str = Field(min_length=1, max_length=LONGEST_NAME)
+    type: str = Field(min_length=1, max_length=MAX_NAME_CHARACTERS)
     kind: FeedbackClass | None = Field(
         None, alias="class", description="Absent: unchanged; of a new type, `select` if it has values, else `text`."
     )
-    values: list[FeedbackLabelRequest] = Field([], max_length=MOST_FEEDBACK_LABELS)
+    values: list[FeedbackLabelRequest] = Field([], max_length=MAX_FEEDBACK_LABELS)
 
     def to_feedback_type(self) -> FeedbackType:
         """Return the feedback type as it is sent to generation."""
@@ -83,7 +83,7 @@ class CreateProjectRequest(RequestBody):
     name: ProjectName
     directory_id: DirectoryId | None = Field(None, description="Stored with the project; there are no directories.")
     feedback_types: list[FeedbackTypeRequest] = Field(
-        [], max_length=MOST_FEEDBACK_TYPES, description="In addition to those that every project has."
+        [], max_length=MAX_FEEDBACK_TYPES, description="In addition to those that every project has."
     )
 
 

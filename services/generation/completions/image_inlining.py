@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from services.generation.providers.base import PreparedRequest
-from shared.blobs import TOKEN, Blobs, Filled
+from shared.blobs import TOKEN, Blobs, InlinedText
 from shared.errors import Invalid, TooLarge
 
 _TOKEN = TOKEN.encode()
@@ -32,16 +32,16 @@ async def check_images(requests: list[PreparedRequest], organisation: str, blobs
 
 async def _inline(prepared: PreparedRequest, organisation: str, blobs: Blobs) -> PreparedRequest:
     resolved = await _resolve(prepared, organisation, blobs)
-    return prepared if resolved is None else replace(prepared, content=await resolved.whole())
+    return prepared if resolved is None else replace(prepared, content=await resolved.read())
 
 
-async def _resolve(prepared: PreparedRequest, organisation: str, blobs: Blobs) -> Filled | None:
+async def _resolve(prepared: PreparedRequest, organisation: str, blobs: Blobs) -> InlinedText | None:
     """Return the content with its tokens looked up, or None if it has no tokens."""
     if _TOKEN not in prepared.content:
         return None
-    resolved = await blobs.filled(organisation, prepared.content)
-    if resolved.lost:
-        raise Invalid(f"There is no data for {resolved.lost[0]} in this organisation; send the image itself.")
+    resolved = await blobs.inline(organisation, prepared.content)
+    if resolved.missing_tokens:
+        raise Invalid(f"There is no data for {resolved.missing_tokens[0]} in this organisation; send the image itself.")
     if resolved.size > _MAX_REQUEST_BYTES:
         raise TooLarge(
             f"With its images the request to {prepared.title} takes {resolved.size:,} bytes; at most "

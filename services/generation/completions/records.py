@@ -83,7 +83,7 @@ def _log_record(run: GenerationRun, index: int, result: SampleResult, duration: 
         finish_reason=choice and choice.finish_reason,
         tools=run.tool_results or None,
         tool_choice=command.tool_choice if isinstance(command, Chat) else None,
-        trace=telemetry.outgoing().get("traceparent"),
+        trace=telemetry.trace_headers().get("traceparent"),
     )
     return record if command.save else record.without_content()
 

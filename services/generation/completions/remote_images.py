@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from services.generation.http.guarded_client import GuardedClient, parse_url
 from services.generation.models.request import ModelRequest
-from shared.blobs import LEAST_BYTES, TOKEN
+from shared.blobs import MIN_BYTES, TOKEN
 from shared.contracts.chat import ChatMessage, Image, ImageUrl, Text
 from shared.errors import Invalid, Problem, TooLarge, UpstreamFailed
 
@@ -117,7 +117,7 @@ class _EncodedImage:
     @property
     def is_large(self) -> bool:
         """Whether it is stored as a blob, with a token in its place."""
-        return len(self.data) >= LEAST_BYTES
+        return len(self.data) >= MIN_BYTES
 
     @property
     def data_url(self) -> str:

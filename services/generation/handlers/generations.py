@@ -77,7 +77,7 @@ async def _plan(run: GenerationRun, deps: Deps) -> Plan:
     request = run.request = await _request(run, deps)
     keys = await deps.credentials.get_keys(command.organisation, command.sealed_keys)
     configs = await deps.redirects.resolve(command.organisation, request.config)
-    store_blobs = partial(deps.blobs.keep, command.organisation, brief=not command.save)
+    store_blobs = partial(deps.blobs.store, command.organisation, temporary=not command.save)
     images = RemoteImages(deps.guarded_client, store_blobs)
     return await Planner(command.organisation, keys, deps.providers, deps.blobs, images).plan(request, configs)
 

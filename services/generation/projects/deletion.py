@@ -34,7 +34,7 @@ class ProjectDeletion:
         The project's own document goes last: as long as it is there, `run` finds it. `ProjectChanged` is published
         after the versions are deleted: replicas then drop the versions they have cached and can read none again.
         """
-        now, trace = datetime.now(UTC), telemetry.outgoing().get("traceparent")
+        now, trace = datetime.now(UTC), telemetry.trace_headers().get("traceparent")
         deleted = ProjectDeleted(organisation=organisation, project_id=project_id, at=now, trace=trace)
         await self._log_writer.append_deletion(deleted)
         await self._stores.versions.delete_by_project(organisation, project_id)

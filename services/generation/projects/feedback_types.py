@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from pydantic import TypeAdapter
 
 from shared.contracts.generation.projects import (
-    LONGEST_NAME,
-    MOST_FEEDBACK_LABELS,
-    MOST_FEEDBACK_TYPES,
+    MAX_FEEDBACK_LABELS,
+    MAX_FEEDBACK_TYPES,
+    MAX_NAME_CHARACTERS,
     FeedbackLabel,
     FeedbackType,
 )
@@ -29,8 +29,8 @@ def merge_definitions(existing: Sequence[FeedbackType], definitions: Iterable[Fe
     for definition in definitions:
         _check_lengths(definition)
         types[definition.type] = _merge(types.get(definition.type), definition)
-    if len(types) > max(MOST_FEEDBACK_TYPES, len(existing)):
-        raise Invalid(f"type: a project has at most {MOST_FEEDBACK_TYPES} types of feedback.")
+    if len(types) > max(MAX_FEEDBACK_TYPES, len(existing)):
+        raise Invalid(f"type: a project has at most {MAX_FEEDBACK_TYPES} types of feedback.")
     merged = list(types.values())
     if _json_bytes(merged) > _MAX_BYTES and _json_bytes(merged) > _json_bytes(existing):
         raise Invalid(f"values: the types of feedback of a project have at most {_MAX_BYTES:,} bytes as JSON, in all.")
@@ -42,10 +42,10 @@ def _json_bytes(types: Sequence[FeedbackType]) -> int:
 
 
 def _check_lengths(definition: FeedbackType) -> None:
-    if not 1 <= len(definition.type) <= LONGEST_NAME:
-        raise Invalid(f"type: the name of a type of feedback has 1 to {LONGEST_NAME} characters.")
-    if any(len(label.value) > LONGEST_NAME for label in definition.labels):
-        raise Invalid(f"values: a value has at most {LONGEST_NAME} characters.")
+    if not 1 <= len(definition.type) <= MAX_NAME_CHARACTERS:
+        raise Invalid(f"type: the name of a type of feedback has 1 to {MAX_NAME_CHARACTERS} characters.")
+    if any(len(label.value) > MAX_NAME_CHARACTERS for label in definition.labels):
+        raise Invalid(f"values: a value has at most {MAX_NAME_CHARACTERS} characters.")
 
 
 def _merge(existing: FeedbackType | None, definition: FeedbackType) -> FeedbackType:
@@ -59,6 +59,6 @@ def _merge(existing: FeedbackType | None, definition: FeedbackType) -> FeedbackT
         previous = labels.get(label.value)
         sentiment = label.sentiment or (previous.sentiment if previous else None) or "unset"
         labels[label.value] = FeedbackLabel(value=label.value, sentiment=sentiment)
-    if len(labels) > max(MOST_FEEDBACK_LABELS, len(existing.labels) if existing else 0):
-        raise Invalid(f"values: a feedback type has at most {MOST_FEEDBACK_LABELS} values.")
+    if len(labels) > max(MAX_FEEDBACK_LABELS, len(existing.labels) if existing else 0):
+        raise Invalid(f"values: a feedback type has at most {MAX_FEEDBACK_LABELS} values.")
     return FeedbackType(type=definition.type, kind=kind, labels=list(labels.values()))

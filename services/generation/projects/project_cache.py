@@ -12,7 +12,7 @@ from services.generation.projects.invalidation import Invalidation
 from services.generation.store import DeploymentTarget, Stores
 from shared.cache import Cache
 from shared.contracts.generation.projects import (
-    LONGEST_NAME,
+    MAX_NAME_CHARACTERS,
     Config,
     ConfigVersion,
     Project,
@@ -193,8 +193,8 @@ class ProjectCache:
         return await self._projects.get((organisation, "created" if create else "name", name), load)
 
     async def _find_or_insert_project(self, organisation: str, name: str) -> Project:
-        if len(name) > LONGEST_NAME and await self._stores.projects.find_by_name(organisation, name) is None:
-            raise Invalid(f"project: the name of a new project has at most {LONGEST_NAME} characters.")
+        if len(name) > MAX_NAME_CHARACTERS and await self._stores.projects.find_by_name(organisation, name) is None:
+            raise Invalid(f"project: the name of a new project has at most {MAX_NAME_CHARACTERS} characters.")
         project, inserted = await self._stores.projects.find_or_insert(organisation, name)
         if inserted:
             await self._invalidation.publish(

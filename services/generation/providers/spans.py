@@ -82,7 +82,7 @@ def call_span(prepared: PreparedRequest) -> Iterator[CallSpan]:
     """
     operation = "chat" if prepared.request.messages is not None else "text_completion"
     span = telemetry.tracer.start_span(f"{operation} {prepared.request.config.model}", kind=SpanKind.CLIENT)
-    with_content = prepared.request.save and telemetry.content_wanted()
+    with_content = prepared.request.save and telemetry.captures_message_content()
     if span.is_recording():
         span.set_attributes(_request_attributes(prepared, operation, with_content=with_content))
     wrapped = CallSpan(span, with_content=with_content)

@@ -16,7 +16,7 @@ def _provider_key(document: mongo.Document) -> ProviderKey:
     )
 
 
-@mongo.store
+@mongo.raises_unavailable
 class CredentialStore:
     """Reads and writes provider keys; `_id` is `<organisation>/<name>`."""
 

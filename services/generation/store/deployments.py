@@ -52,7 +52,7 @@ def _deployment(document: mongo.Document) -> Deployment:
     )
 
 
-@mongo.store
+@mongo.raises_unavailable
 class DeploymentStore:
     """Appends and reads deployments, and removals of what is deployed."""
 

@@ -19,7 +19,7 @@ class StoredEnvironments(NamedTuple):
     """Counts the saved changes, from 1."""
 
 
-@mongo.store
+@mongo.raises_unavailable
 class EnvironmentStore:
     """Reads and writes the environments of an organisation; one that never changed them has no document."""
 

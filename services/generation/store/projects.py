@@ -73,7 +73,7 @@ def _name_conflict(name: str) -> Conflict:
     return Conflict(f"There is a project {name!r} already. Choose another name.")
 
 
-@mongo.store
+@mongo.raises_unavailable
 class ProjectStore:
     """Reads and writes projects; names are unique within an organisation."""
 

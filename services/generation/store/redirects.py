@@ -10,7 +10,7 @@ def _redirect(document: mongo.Document) -> Redirect:
     return Redirect.model_validate_json(document["content"])
 
 
-@mongo.store
+@mongo.raises_unavailable
 class RedirectStore:
     """Reads and writes redirects; `_id` is `<organisation>/<provider>/<model>` of the redirected model."""
 

@@ -58,7 +58,7 @@ def _name_conflict(name: str) -> Conflict:
     return Conflict(f"There is a tool named {name!r} already; choose another name.")
 
 
-@mongo.store
+@mongo.raises_unavailable
 class ToolStore:
     """Reads and writes tools; names are unique within an organisation."""
 

@@ -28,7 +28,7 @@ def _version(document: mongo.Document) -> ConfigVersion:
     )
 
 
-@mongo.store
+@mongo.raises_unavailable
 class VersionStore:
     """Inserts and reads versions; the id is derived from the content, so two writers of one config share a document."""
 

@@ -50,7 +50,7 @@ async def store_batch(batch: Batch, deps: Deps) -> None:
 async def _store(decoded: Decoded, deps: Deps) -> None:
     if not decoded.size:
         return
-    links = telemetry.links(list(islice(decoded.traceparents(), _MAX_SPAN_LINKS)))
+    links = telemetry.span_links(list(islice(decoded.traceparents(), _MAX_SPAN_LINKS)))
     with telemetry.tracer.start_as_current_span("store logs", kind=SpanKind.CONSUMER, links=links) as span:
         span.set_attribute("messaging.batch.message_count", decoded.size)
         await _dead_letter(decoded.rejected, deps)

@@ -25,7 +25,7 @@ class Deletion(NamedTuple):
     """How often logs of the project came after its deletion; stored as `late`."""
 
 
-@mongo.store
+@mongo.raises_unavailable
 class DeletionStore:
     """Deletions of projects."""
 

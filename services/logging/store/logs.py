@@ -54,7 +54,7 @@ class UnresolvedLog(NamedTuple):
     created_at: datetime
 
 
-@mongo.store
+@mongo.raises_unavailable
 class LogStore:
     """Logs. Writes may come repeatedly and in any order: a log is one document all the same."""
 

@@ -15,7 +15,7 @@ _MAX_CACHED = 20_000
 """Bounds the session records kept in memory: most logs after a session's first change nothing in its record."""
 
 
-@mongo.store
+@mongo.raises_unavailable
 class SessionStore:
     """Session records. Every write is idempotent and commutes with every other."""
 

@@ -1,4 +1,4 @@
-"""Owned by `generation`: the keys of providers that an organisation keeps here."""
+"""Messages and values owned by `generation`: the provider keys of an organisation."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -10,19 +10,19 @@ from shared.contracts.value import Value
 
 
 class ProviderKey(Value):
-    """A stored key as people see it; the key itself is never told again."""
+    """A stored provider key without the key itself, which no message returns."""
 
     name: str
     """As in `provider_api_keys`: a provider, or `openai_azure_endpoint`."""
     tail: str
-    """The last four characters, or nothing of a short one."""
+    """The last four characters; empty if the key is too short to show any."""
     changed_at: datetime
     changed_by: str
     """Email address."""
 
 
 class SetProviderKey(Command[ProviderKey]):
-    """Keep a key for all calls of the organisation that bring none. Errors: Invalid (no such provider)."""
+    """Store a provider key, used for the organisation's calls that bring none. Raises Invalid (no such provider)."""
 
     subject: ClassVar[str] = "generation.set_provider_key"
 
@@ -32,7 +32,7 @@ class SetProviderKey(Command[ProviderKey]):
 
 
 class DeleteProviderKey(Command[Done]):
-    """Forget a key. Errors: NotFound."""
+    """Delete a provider key. Raises NotFound."""
 
     subject: ClassVar[str] = "generation.delete_provider_key"
 
@@ -40,12 +40,12 @@ class DeleteProviderKey(Command[Done]):
 
 
 class ProviderKeys(Value):
-    """All of them, by name."""
+    """Provider keys, sorted by name."""
 
     keys: list[ProviderKey]
 
 
 class ListProviderKeys(Query[ProviderKeys]):
-    """The keys an organisation keeps."""
+    """Return the provider keys of the organisation."""
 
     subject: ClassVar[str] = "generation.list_provider_keys"

@@ -1,4 +1,4 @@
-"""Owned by `generation`: environments, and which config is deployed where."""
+"""Messages and values owned by `generation`: environments, and which config is deployed in each."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -14,14 +14,14 @@ from shared.contracts.value import Value
 
 
 class Environment(Value):
-    """A place to deploy to, in every project of the organisation."""
+    """An environment of the organisation; each project may have a config deployed in it."""
 
     id: str
     name: str
     default: bool
-    """Meant by calls that name none. Exactly one is."""
+    """Whether calls that name no environment use it; exactly one environment of an organisation does."""
     created_at: datetime | None = None
-    """None: it has been there from the beginning."""
+    """None: it was created with the organisation."""
 
 
 class Environments(Value):
@@ -31,13 +31,13 @@ class Environments(Value):
 
 
 class ListEnvironments(Query[Environments]):
-    """Every organisation has at least one."""
+    """Return the environments of the organisation, at least one."""
 
     subject: ClassVar[str] = "generation.list_environments"
 
 
 class CreateEnvironment(Command[Environment]):
-    """Make an environment. A repeat with the same `id` is the same one. Errors: Conflict (the name is taken)."""
+    """Create an environment. A repeat with the same `id` is the same one. Raises Conflict if the name is taken."""
 
     subject: ClassVar[str] = "generation.create_environment"
 
@@ -46,7 +46,7 @@ class CreateEnvironment(Command[Environment]):
 
 
 class UpdateEnvironment(Command[Environment]):
-    """Rename an environment, make it the default one, or both. Errors: NotFound, Conflict (the name is taken)."""
+    """Rename an environment, make it the default one, or both. Raises NotFound, Conflict (the name is taken)."""
 
     subject: ClassVar[str] = "generation.update_environment"
 
@@ -56,7 +56,7 @@ class UpdateEnvironment(Command[Environment]):
 
 
 class DeleteEnvironment(Command[Done]):
-    """Remove an environment and what is deployed in it. Errors: NotFound, Conflict (it is the default one)."""
+    """Delete an environment and its deployments. Raises NotFound, Conflict (it is the default one)."""
 
     subject: ClassVar[str] = "generation.delete_environment"
 
@@ -64,23 +64,23 @@ class DeleteEnvironment(Command[Done]):
 
 
 class Deployed(Value):
-    """An environment of a project, and what is deployed there; whole configs would be too large for a message."""
+    """An environment and the config deployed there, by id and name: whole configs could be too large for a message."""
 
     environment: Environment
     config_id: str | None = None
-    """None: nothing."""
+    """None: nothing is deployed."""
     config_name: str | None = None
 
 
 class DeployedConfigs(Value):
-    """A project and its environments."""
+    """A project and what is deployed in each environment."""
 
     project: Project
     deployed: list[Deployed]
 
 
 class ListDeployed(Query[DeployedConfigs]):
-    """What is deployed in each environment of a project. Errors: NotFound."""
+    """Return what is deployed in each environment of a project. Raises NotFound."""
 
     subject: ClassVar[str] = "generation.list_deployed"
 
@@ -88,7 +88,7 @@ class ListDeployed(Query[DeployedConfigs]):
 
 
 class Active(Value):
-    """The config that calls in an environment use."""
+    """The config version deployed in an environment of a project."""
 
     project: Project
     environment: Environment
@@ -96,19 +96,22 @@ class Active(Value):
 
 
 class GetActive(Query[Active]):
-    """What is deployed in an environment, the default one if None. Errors: NotFound (project, environment, nothing)."""
+    """Return the config version deployed in an environment.
+
+    Raises NotFound if there is no such project or environment, or nothing is deployed there.
+    """
 
     subject: ClassVar[str] = "generation.get_active"
 
     project_id: str
     environment: str | None = None
-    """Its name."""
+    """Its name. None: the default one."""
 
 
 class Deploy(Command[DeployedConfigs]):
-    """Put a config of the project into environments, in place of what is there. Answers with these environments.
+    """Deploy a config of the project to environments, replacing what is deployed there; return these environments.
 
-    Errors: NotFound (project, config, environment), Invalid (a config of another project).
+    Raises NotFound (project, config, environment), Invalid (a config of another project).
     """
 
     subject: ClassVar[str] = "generation.deploy"
@@ -116,13 +119,13 @@ class Deploy(Command[DeployedConfigs]):
     project_id: str
     config_id: str
     environment_ids: list[str] = []
-    """None of them: the default one."""
+    """Empty: the default one."""
 
 
 class Undeploy(Command[Done]):
-    """Leave an environment of the project without a config; nothing happens if it has none.
+    """Remove what is deployed in an environment of the project, if anything is.
 
-    Errors: NotFound (project, environment).
+    Raises NotFound (project, environment).
     """
 
     subject: ClassVar[str] = "generation.undeploy"
@@ -130,33 +133,33 @@ class Undeploy(Command[Done]):
     project_id: str
     environment_id: str | None = None
     environment: str | None = None
-    """Its name. Neither: the default one."""
+    """Its name, instead of its id. Neither: the default one."""
 
 
 class Deployment(Value):
-    """One change of what is deployed."""
+    """An entry of the deployment history: a deployment or a removal."""
 
     id: str
     environment_id: str
     environment: str | None = None
     """Its name now; None if it was deleted."""
     config_id: str | None = None
-    """None: what was there was removed."""
+    """None: the config was removed."""
     previous_config_id: str | None = None
     by: Actor | None = None
-    """None: nobody was named."""
+    """None: unknown, from before actors were recorded."""
     at: datetime
 
 
 class Deployments(Value):
-    """A page of the history of a project and how many entries there are in all."""
+    """A page of the deployment history of a project, and the total number of entries."""
 
     deployments: list[Deployment]
     total: int
 
 
 class ListDeployments(Query[Deployments]):
-    """Who deployed and removed what in a project, newest first. Errors: NotFound."""
+    """Return a page of the deployment history of a project, newest first. Raises NotFound."""
 
     subject: ClassVar[str] = "generation.list_deployments"
 

@@ -1,4 +1,4 @@
-"""Owned by `generation`: calling a model, whole or as a stream."""
+"""Messages and values owned by `generation`: calling a model, streamed or not."""
 
 from typing import Any, ClassVar, Literal
 
@@ -11,29 +11,29 @@ from shared.contracts.value import Value
 
 
 class Sample(Value):
-    """One generation of the `num_samples` asked for; each is a log of its own."""
+    """One of the `num_samples` generations of a call; each is a log of its own."""
 
     id: str
-    """Of its log."""
+    """Id of its log, `data_…`."""
     index: int
     output: str = ""
-    """`raw_output` without the white space around it."""
+    """`raw_output` without surrounding white space."""
     raw_output: str = ""
     """The provider's text, untouched; `""` when it gave none."""
     finish_reason: FinishReason | None = None
-    """None on every event of a stream but the sample's last."""
+    """In a stream, None but on the last chunk of the sample."""
     tool_calls: list[ToolCall] | None = None
 
 
 class Generation(Value):
-    """What a call gave."""
+    """The result of a call, all samples included."""
 
     project_id: str | None
     session_id: str | None
     config_id: str
     samples: list[Sample]
     messages: list[ChatMessage] | None = None
-    """Chat: everything sent to the model, template first."""
+    """For a chat, everything sent to the model, the template first."""
     tool_results: list[ToolResult] = []
     usage: Usage = Usage()
     provider_responses: list[Any] = []
@@ -41,7 +41,7 @@ class Generation(Value):
 
 
 class Chunk(Value):
-    """One event of a streamed call. `raw_output` of the sample is the increment since its last event."""
+    """One piece of a streamed call. `raw_output` of the sample is the text since its previous chunk."""
 
     project_id: str | None
     session_id: str | None
@@ -51,18 +51,21 @@ class Chunk(Value):
 
 
 class Generate(Command[Generation]):
-    """What chats and completions have in common. Answered with a `Generation`, or with `Chunk`s when `stream`."""
+    """The common fields of `Chat` and `Complete`. Answered with a `Generation`, after `Chunk`s if `stream` is set.
+
+    Raises NotFound, Invalid, and the provider's problem if every sample failed.
+    """
 
     user: str | None = None
-    """The caller's end user: forwarded to the provider and kept on the log."""
+    """The caller's end user, sent to the provider and kept on the log."""
     project: ProjectRef
     config: ModelConfig | None = None
     config_id: str | None = None
     environment: str | None = None
     deployed: bool = False
-    """Use what is deployed in `environment` (None: the default one). Else `config` or `config_id` says it."""
+    """Use the config deployed in `environment` (None: the default one). Else `config` or `config_id` is given."""
     may_deploy: bool = False
-    """From senders that did not know principals: whether theirs may change deployments."""
+    """Only from earlier versions, which sent no principal: whether the caller may change deployments."""
     inputs: dict[str, Any] = {}
     num_samples: int = 1
     stream: bool = False
@@ -74,9 +77,9 @@ class Generate(Command[Generation]):
     session_id: str | None = None
     parent_id: str | None = None
     reference_ids: dict[str, str] = {}
-    """Caller-owned strings the ids above were derived from: `session`, `parent`."""
+    """The caller's references that `session_id` and `parent_id` were derived from, under `session` and `parent`."""
     log_ids: list[str]
-    """One a sample, minted by the sender, so that a repeat writes the same logs."""
+    """One for each sample, minted by the sender, so that a repeat writes the same logs."""
     sealed_keys: str | None = Field(default=None, repr=False)
     """`provider_api_keys` of this request, encrypted (shared/encryption.py)."""
 
@@ -92,7 +95,7 @@ class Chat(Generate):
 
 
 class Complete(Generate):
-    """Call a completion model (or a chat model with the prompt as one user message)."""
+    """Call a completion model, or a chat model with the prompt as one user message."""
 
     subject: ClassVar[str] = "generation.complete"
 
@@ -101,13 +104,15 @@ class Complete(Generate):
 
 
 class GenerationFailed(Event):
-    """A call to a model ended in an error; its log has the details."""
+    """A call to a model ended in an error; its logs have the details."""
 
     noun: ClassVar[str] = "generation"
-    happened: ClassVar[str] = "failed"
+    past_participle: ClassVar[str] = "failed"
 
     project_id: str | None
     log_ids: list[str]
     status: int
+    """HTTP status of the error."""
     origin: str
+    """`Humanloop` for the platform, else the provider's display name."""
     kind: Literal["chat", "complete"]

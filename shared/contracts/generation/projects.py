@@ -1,4 +1,4 @@
-"""Owned by `generation`: projects, their config versions and their feedback types."""
+"""Messages and values owned by `generation`: projects, their config versions and their feedback types."""
 
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
@@ -12,21 +12,21 @@ from shared.contracts.message import Command, Done, Event, Query
 from shared.contracts.value import Value
 
 Provider = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
-"""Name of a provider. Which ones can be called is known to generation alone: one is a row there, and nothing here."""
+"""Name of a provider. Generation alone knows which ones can be called, so a new one needs no change here."""
 
 Endpoint = Literal["complete", "chat", "edit"]
 
-LONGEST_NAME = 255
-"""Characters of the name of a new project, of a type of feedback, of a label. The contract has no limit for them, and
-this one for the names of datasets and evaluators."""
-MOST_FEEDBACK_TYPES = 100
+MAX_NAME_CHARACTERS = 255
+"""Of the name of a new project, a feedback type, a label. The contract has no limit for these; it has this one for the
+names of datasets and evaluators."""
+MAX_FEEDBACK_TYPES = 100
 """Of a project."""
-MOST_FEEDBACK_LABELS = 1000
-"""Of a type."""
+MAX_FEEDBACK_LABELS = 1000
+"""Of a feedback type."""
 
 
 class ModelConfig(Value):
-    """How to call a model. All fields but `name` and `description` make the version."""
+    """How to call a model. All fields but `name` and `description` identify the version."""
 
     type: Literal["model"] = "model"
     name: str | None = None
@@ -34,14 +34,14 @@ class ModelConfig(Value):
     provider: Provider = "openai"
     model: str
     max_tokens: int = -1
-    """-1: what is left of the model's context window."""
+    """Tokens of the answer. -1: what the prompt leaves of the model's context window."""
     temperature: float = 1
     top_p: float = 1
     stop: str | list[str] | None = None
     presence_penalty: float = 0
     frequency_penalty: float = 0
     other: dict[str, Any] = {}
-    """Merged into the provider call as it is."""
+    """Merged into the body of the provider request unchanged."""
     seed: int | None = None
     response_format: ResponseFormat | None = None
     endpoint: Endpoint = "complete"
@@ -51,7 +51,7 @@ class ModelConfig(Value):
 
 
 class ToolConfig(Value):
-    """A tool that was called outside the platform and logged."""
+    """A tool that is called outside the platform, whose calls are logged."""
 
     type: Literal["tool"] = "tool"
     name: str
@@ -68,7 +68,7 @@ Config = Annotated[ModelConfig | ToolConfig, Field(discriminator="type")]
 
 
 class ConfigVersion(Value):
-    """A config as stored: one per distinct set of behaviour-defining fields within a project. Never changes."""
+    """A stored config: one for each distinct set of identifying fields in a project. It never changes."""
 
     id: str
     project_id: str
@@ -77,20 +77,20 @@ class ConfigVersion(Value):
 
 
 class Project(Value):
-    """One task: its versions, its logs."""
+    """A project; config versions and logs belong to it."""
 
     id: str
     name: str
     config_type: Literal["model", "tool"] | None = None
-    """Kind of the first config registered; None while there is none."""
+    """Kind of the first config; None while the project has none."""
     directory_id: str | None = None
-    """As its author named it; Everloop itself has no directories."""
+    """Kept as given; Everloop has no directories."""
     created_at: datetime
     updated_at: datetime
 
 
 class ProjectRef(Value):
-    """How a caller names a project: by `name` (created when unknown), by `id`, or by both, which must agree."""
+    """Names a project by `name` (created if there is none), by `id`, or by both, which must agree."""
 
     name: str | None = None
     id: str | None = None
@@ -104,11 +104,11 @@ class Resolved(Value):
 
 
 class Resolve(Command[Resolved]):
-    """Find the project and config version, creating what does not exist. Repeating it gives the same ids.
+    """Find the project and config version, creating what does not exist. A repeat returns the same ids.
 
     A project's first config is deployed at once if the principal may change deployments.
 
-    Errors: NotFound (unknown project id or config id), Invalid (name and id disagree; neither config nor id).
+    Raises NotFound (project id, config id), Invalid (name and id disagree; neither config nor config id).
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -118,7 +118,7 @@ class Resolve(Command[Resolved]):
     config: Config | None = None
     config_id: str | None = None
     may_deploy: bool = False
-    """From senders that did not know principals: whether theirs may change deployments."""
+    """Only from earlier versions, which sent no principal: whether the caller may change deployments."""
 
 
 class Versions(Value):
@@ -128,7 +128,7 @@ class Versions(Value):
 
 
 class GetVersions(Query[Versions]):
-    """Config versions by id."""
+    """Return config versions by id."""
 
     subject: ClassVar[str] = "generation.get_versions"
 
@@ -142,7 +142,7 @@ class Projects(Value):
 
 
 class GetProjects(Query[Projects]):
-    """Projects by id."""
+    """Return projects by id."""
 
     subject: ClassVar[str] = "generation.get_projects"
 
@@ -150,14 +150,14 @@ class GetProjects(Query[Projects]):
 
 
 class VersionPage(Value):
-    """A page of versions and how many there are in all."""
+    """A page of config versions, and the total number."""
 
     versions: list[ConfigVersion]
     total: int
 
 
 class ListVersions(Query[VersionPage]):
-    """The versions of a project, newest first. Errors: NotFound."""
+    """Return a page of the config versions of a project, newest first. Raises NotFound."""
 
     subject: ClassVar[str] = "generation.list_versions"
 
@@ -170,19 +170,19 @@ FeedbackClass = Literal["select", "multi_select", "text", "number"]
 
 
 class FeedbackLabel(Value):
-    """A value that may be chosen."""
+    """A value of a `select` or `multi_select` feedback type."""
 
     value: str
     sentiment: Sentiment | None = None
-    """In a definition None leaves what it is, and a new label is `unset`; a stored one is never None."""
+    """None in `DefineFeedbackTypes`: the stored one is kept, a new label is `unset`. A stored one is never None."""
 
 
 class FeedbackType(Value):
-    """A kind of feedback that people may give in a project."""
+    """A type of feedback in a project."""
 
     type: str
     kind: FeedbackClass | None = None
-    """In a definition None leaves what it is; a new type is a `select` if it has labels, else `text`."""
+    """None in `DefineFeedbackTypes`: the stored one is kept, a new type is `select` if it has labels, else `text`."""
     labels: list[FeedbackLabel] = []
     """Of `select` and `multi_select`."""
 
@@ -201,26 +201,26 @@ STANDARD_FEEDBACK: tuple[FeedbackType, ...] = (
     FeedbackType(type="correction", kind="text"),
     FeedbackType(type="comment", kind="text"),
 )
-"""What every project has (behaviour.md §7)."""
+"""The feedback types of every project (behaviour.md §7)."""
 
 
 class FeedbackTypes(Value):
-    """The kinds of feedback of a project, in the order of their definition."""
+    """The feedback types of a project, in the order of their definition."""
 
     types: list[FeedbackType]
 
 
 class ProjectDetails(Value):
-    """A project with what is set in it."""
+    """A project with its feedback types and its active config."""
 
     project: Project
     feedback_types: list[FeedbackType]
     active: ConfigVersion | None = None
-    """Deployed in the default environment."""
+    """The config version deployed in the default environment, if any."""
 
 
 class GetProject(Query[ProjectDetails]):
-    """One project. Errors: NotFound."""
+    """Return a project. Raises NotFound."""
 
     subject: ClassVar[str] = "generation.get_project"
 
@@ -228,28 +228,28 @@ class GetProject(Query[ProjectDetails]):
 
 
 class ProjectPage(Value):
-    """A page of projects and how many there are in all."""
+    """A page of projects, and the total number."""
 
     projects: list[ProjectDetails]
     total: int
 
 
 class ListProjects(Query[ProjectPage]):
-    """The organisation's projects."""
+    """Return a page of the organisation's projects."""
 
     subject: ClassVar[str] = "generation.list_projects"
 
     page: Page = Page(size=10)
     name: str | None = None
-    """A part of the name, upper and lower case alike."""
+    """Only projects whose name contains this, case-insensitive."""
     sort_by: Literal["created_at", "updated_at", "name"] = "created_at"
     descending: bool = True
 
 
 class CreateProject(Command[ProjectDetails]):
-    """Make an empty project. A repeat with the same `id` is the same project.
+    """Create an empty project. A repeat with the same `id` is the same project.
 
-    Errors: Conflict (the name is taken), Invalid (feedback types).
+    Raises Conflict (the name is taken), Invalid (feedback types).
     """
 
     subject: ClassVar[str] = "generation.create_project"
@@ -258,13 +258,13 @@ class CreateProject(Command[ProjectDetails]):
     name: str
     directory_id: str | None = None
     feedback_types: list[FeedbackType] = []
-    """Beside those that every project has."""
+    """In addition to `STANDARD_FEEDBACK`."""
 
 
 class UpdateProject(Command[ProjectDetails]):
     """Rename a project, move it, deploy one of its configs to the default environment; all of it or nothing.
 
-    Errors: NotFound (project, config), Conflict (the name is taken), Invalid (a config of another project).
+    Raises NotFound (project, config), Conflict (the name is taken), Invalid (a config of another project).
     """
 
     subject: ClassVar[str] = "generation.update_project"
@@ -278,20 +278,20 @@ class UpdateProject(Command[ProjectDetails]):
 class DeleteProject(Command[Done]):
     """Delete a project with its configs, deployments and logs; its name is free at once.
 
-    Errors: NotFound, Denied (something is deployed in it, and the principal may not change deployments).
+    Raises NotFound, Denied (something is deployed in it, and the principal may not change deployments).
     """
 
     subject: ClassVar[str] = "generation.delete_project"
 
     id: str
     may_undeploy: bool = False
-    """From senders that did not know principals: whether theirs may change deployments."""
+    """Only from earlier versions, which sent no principal: whether the caller may change deployments."""
 
 
 class DefineFeedbackTypes(Command[FeedbackTypes]):
-    """Add kinds of feedback, or labels to those that are there; nothing is removed. Answers with all of the project.
+    """Add feedback types, or labels to existing ones; nothing is removed. Return all feedback types of the project.
 
-    Errors: NotFound, Invalid (labels where there can be none, another class than it has).
+    Raises NotFound, Invalid (labels of a type that has none, another `kind` than the stored one).
     """
 
     subject: ClassVar[str] = "generation.define_feedback_types"
@@ -301,17 +301,17 @@ class DefineFeedbackTypes(Command[FeedbackTypes]):
 
 
 class ProjectChanged(Event):
-    """Something about a project or the environments is different: what was remembered of it is void."""
+    """A project, its configs or deployments, or the environments changed: what is cached of them is void."""
 
     noun: ClassVar[str] = "project"
-    happened: ClassVar[str] = "changed"
+    past_participle: ClassVar[str] = "changed"
 
     what: Literal[
         "created", "renamed", "configured", "feedback types", "deployed", "undeployed", "deleted", "environments"
     ]
-    """`configured`: its first config gave it its kind. `environments` is about all projects of the organisation.
+    """`configured`: the first config set the project's kind. `environments` concerns all projects of the organisation.
 
-    Closed, because it decides what is void: who does not know the word cannot read the event and forgets everything.
+    It decides what is void: a subscriber to which a value is new cannot read the event and drops everything.
     """
     project_id: str | None = None
-    """None when it is about all."""
+    """None: all projects of the organisation."""

@@ -1,4 +1,4 @@
-"""Owned by `generation`: configs as `.prompt` files (docs/architecture/prompt-files.md). Nothing is stored."""
+"""Messages and values owned by `generation`: configs as `.prompt` files (docs/architecture/prompt-files.md)."""
 
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ class PromptFile(Value):
 
 
 class SerializePrompt(SystemQuery[PromptFile]):
-    """A config as a file."""
+    """Return a config as a `.prompt` file."""
 
     subject: ClassVar[str] = "generation.serialize_prompt"
 
@@ -22,7 +22,7 @@ class SerializePrompt(SystemQuery[PromptFile]):
 
 
 class UnsavedConfig(Value):
-    """A config that is in no project."""
+    """A config that belongs to no project."""
 
     id: str
     """`config_…`, derived from the organisation and the content: equal configs have equal ids."""
@@ -30,10 +30,7 @@ class UnsavedConfig(Value):
 
 
 class DeserializePrompt(Query[UnsavedConfig]):
-    """The config a file says.
-
-    Errors: Invalid (names the line of the file and the remedy).
-    """
+    """Return the config in a `.prompt` file; nothing is stored. Raises Invalid with the line and the remedy."""
 
     subject: ClassVar[str] = "generation.deserialize_prompt"
 

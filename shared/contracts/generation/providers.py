@@ -1,4 +1,4 @@
-"""Owned by `generation`: what is known of providers and their models."""
+"""Messages and values owned by `generation`: the model catalogue."""
 
 from datetime import date
 from typing import ClassVar, Literal
@@ -9,44 +9,44 @@ from shared.contracts.value import Value
 
 
 class ModelInfo(Value):
-    """A row of the model catalogue. None stands for what no source we know says."""
+    """A row of the model catalogue. A field is None where the source does not say."""
 
     provider: Provider
     name: str
     aliases: list[str] = []
     kind: Literal["chat", "complete", "any"]
-    """`any`: it chats and completes."""
+    """`any`: both chat and complete."""
     context_tokens: int | None = None
-    """Prompt and answer together."""
+    """Largest number of tokens of prompt and answer together."""
     output_tokens: int | None = None
-    """The longest answer."""
+    """Largest number of tokens of an answer."""
     prompt_usd: float | None = None
-    """USD per million tokens."""
+    """USD per million prompt tokens."""
     output_usd: float | None = None
-    """USD per million tokens."""
+    """USD per million output tokens."""
     long_prompt_tokens: int | None = None
-    """With more tokens than this in the prompt, the two prices below are charged."""
+    """Prompts with more tokens are charged at the two prices below."""
     long_prompt_usd: float | None = None
     long_output_usd: float | None = None
     lacks: list[str] = []
-    """What it cannot do, in words: "tools", "images", "JSON mode" …"""
+    """Features it does not have: "tools", "images", "JSON mode" …"""
     retired: date | None = None
-    """When its provider stops answering; it may lie ahead."""
+    """When its provider retires it; it may lie ahead."""
     replacement: str | None = None
-    """What its provider recommends instead."""
+    """The model its provider recommends instead."""
     source: str
-    """Address of the page the figures are from."""
+    """URL of the page the figures are from."""
     checked: date
-    """When they were last compared with it."""
+    """When the figures were last compared with the page."""
 
 
 class Models(Value):
-    """The catalogue, by provider and in the order of its files: newest first."""
+    """The catalogue, by provider and in the order of its files (newest first)."""
 
     models: list[ModelInfo]
 
 
 class ListModels(SystemQuery[Models]):
-    """Every model something is known of. Others can be called, too."""
+    """Return the catalogue. Models that are not in it can be called, too."""
 
     subject: ClassVar[str] = "generation.list_models"

@@ -1,4 +1,4 @@
-"""Owned by `generation`: who answers in place of a model, and who answers when nobody does."""
+"""Messages and values owned by `generation`: redirects of models, and fallback models."""
 
 from datetime import datetime
 from typing import Annotated, ClassVar
@@ -18,21 +18,24 @@ class Target(Value):
 
 
 class Redirect(Value):
-    """What happens to calls for a model. Configs keep the name they have, so their versions stay the same."""
+    """Replaces a model when it is called, and lists its fallbacks. Configs are not changed, so their versions stay."""
 
     asked: Target
-    """The model that configs name."""
+    """The model named in configs."""
     served: Target | None = None
-    """The one that answers instead; None: the model itself. A redirect of it is not followed."""
+    """The model that is called instead; None: `asked` itself. A redirect of it is not followed."""
     fallbacks: list[Target] = []
-    """Asked in this order when the served one fails for load, a defect of its own, or silence."""
+    """Called in this order when the served model fails: overloaded, server error, or timeout."""
     changed_at: datetime
     changed_by: str
     """Email address."""
 
 
 class SetRedirect(Command[Redirect]):
-    """Make or replace the redirect of a model. Errors: Invalid (to itself; unknown provider; says nothing)."""
+    """Create or replace the redirect of a model.
+
+    Raises Invalid if it leads to itself, names an unknown provider, or has neither `served` nor `fallbacks`.
+    """
 
     subject: ClassVar[str] = "generation.set_redirect"
 
@@ -42,7 +45,7 @@ class SetRedirect(Command[Redirect]):
 
 
 class DeleteRedirect(Command[Done]):
-    """Let the model answer for itself again. Errors: NotFound."""
+    """Delete the redirect of a model. Raises NotFound."""
 
     subject: ClassVar[str] = "generation.delete_redirect"
 
@@ -50,22 +53,22 @@ class DeleteRedirect(Command[Done]):
 
 
 class Redirects(Value):
-    """All of them, by provider and model."""
+    """All redirects, sorted by provider and model."""
 
     redirects: list[Redirect]
 
 
 class ListRedirects(Query[Redirects]):
-    """The redirects of an organisation."""
+    """Return the redirects of the organisation."""
 
     subject: ClassVar[str] = "generation.list_redirects"
 
 
 class RoutingChanged(Event):
-    """A redirect or a provider key of the organisation changed: what was remembered of them is void."""
+    """A redirect or a provider key of the organisation changed: cached ones are void."""
 
     noun: ClassVar[str] = "routing"
-    happened: ClassVar[str] = "changed"
+    past_participle: ClassVar[str] = "changed"
 
     what: str
     """`redirect set`, `redirect deleted`, `key set` or `key deleted`."""

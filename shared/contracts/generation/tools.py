@@ -1,4 +1,4 @@
-"""Owned by `generation`: tools an organisation configures once and uses from every project (behaviour.md §14)."""
+"""Messages and values owned by `generation`: an organisation's tools, used from every project (behaviour.md §14)."""
 
 import json
 from datetime import datetime
@@ -13,35 +13,35 @@ from shared.contracts.logs import Page
 from shared.contracts.message import Command, Done, Event, Query
 from shared.contracts.value import Value
 
-MOST_PAIRS = 10
+MAX_PAIRS = 10
 """Of one snippet tool."""
 
 ToolName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_\-0-9]+$", max_length=64)]
-"""What a template or a model calls. Models take at most 64 characters (OpenAI's limit of function names)."""
+"""The name by which templates and models call a tool. 64 characters are OpenAI's limit of function names."""
 Line = Annotated[str, StringConstraints(pattern=r"^[^\r\n]+$", max_length=200)]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z\-]+$", max_length=100)]
 """A token of RFC 9110 §5.6.2."""
 
 
-MOST_SCHEMA_BYTES = 100_000
+MAX_SCHEMA_BYTES = 100_000
 """Of the JSON of a function's parameters, and characters of its description: every model's context is smaller."""
 
 
 class Pair(Value):
-    """A passage and what it is asked for by."""
+    """A text and its key."""
 
     key: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     value: Annotated[str, StringConstraints(max_length=100_000)]
 
 
-def _distinct(pairs: list[Pair]) -> list[Pair]:
+def _check_distinct(pairs: list[Pair]) -> list[Pair]:
     keys = [pair.key for pair in pairs]
     if repeated := sorted({key for key in keys if keys.count(key) > 1}):
         raise ValueError(f"each key may stand once; these stand more often: {repeated}")
     return pairs
 
 
-def _web_address(url: str) -> str:
+def _check_web_address(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be an address that begins with https:// or http://")
@@ -50,58 +50,58 @@ def _web_address(url: str) -> str:
     return url
 
 
-def _free_header(name: str) -> str:
+def _check_key_header(name: str) -> str:
     if name.lower() in {"host", "connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer"}:
         raise ValueError(f"{name} is not a header that can carry a key")
     return name
 
 
-def _moderate(parameters: dict[str, Any]) -> dict[str, Any]:
+def _check_size(parameters: dict[str, Any]) -> dict[str, Any]:
     written = json.dumps(parameters, ensure_ascii=False, separators=(",", ":"))
-    if (size := len(written.encode(errors="replace"))) > MOST_SCHEMA_BYTES:
-        raise ValueError(f"takes {size:,} bytes as JSON; at most {MOST_SCHEMA_BYTES:,} fit")
+    if (size := len(written.encode(errors="replace"))) > MAX_SCHEMA_BYTES:
+        raise ValueError(f"takes {size:,} bytes as JSON; at most {MAX_SCHEMA_BYTES:,} fit")
     return parameters
 
 
-Pairs = Annotated[list[Pair], Field(min_length=1, max_length=MOST_PAIRS), AfterValidator(_distinct)]
-WebAddress = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_web_address)]
-KeyHeader = Annotated[HeaderName, AfterValidator(_free_header)]
+Pairs = Annotated[list[Pair], Field(min_length=1, max_length=MAX_PAIRS), AfterValidator(_check_distinct)]
+WebAddress = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_check_web_address)]
+KeyHeader = Annotated[HeaderName, AfterValidator(_check_key_header)]
 QueryParameters = Annotated[list[Line], Field(max_length=20)]
 Host = Annotated[str, StringConstraints(pattern=r"^(https?://)?[A-Za-z0-9.\-]+(:\d{1,5})?$", max_length=300)]
 
 
 class Snippet(Value):
-    """Passages by key: `name(key)`."""
+    """Settings of a snippet tool: texts by key, returned by `name(key)`."""
 
     secret_names: ClassVar[tuple[str, ...]] = ()
-    """The secrets a kind has."""
+    """The names of the secrets of this kind of tool."""
     sent_to: ClassVar[dict[str, str]] = {}
-    """Of a secret that goes where a field leads: the field. Others go to servers of the installation's own choice."""
+    """By secret, the field with the server it is sent to. Other secrets go to servers of the installation's choice."""
 
     kind: Literal["snippet"] = "snippet"
     pairs: Pairs
 
 
 class JsonSchema(Value):
-    """A function models may ask for. Configs link to it; the caller runs it."""
+    """Settings of a function that models may call: configs link to it, and the caller runs it."""
 
     secret_names: ClassVar[tuple[str, ...]] = ()
     sent_to: ClassVar[dict[str, str]] = {}
 
     kind: Literal["json_schema"] = "json_schema"
-    description: Annotated[str, StringConstraints(max_length=MOST_SCHEMA_BYTES)] | None = None
-    parameters: Annotated[dict[str, Any], AfterValidator(_moderate)] | None = None
+    description: Annotated[str, StringConstraints(max_length=MAX_SCHEMA_BYTES)] | None = None
+    parameters: Annotated[dict[str, Any], AfterValidator(_check_size)] | None = None
     """JSON schema of the arguments."""
     strict: bool | None = None
 
     def function(self, name: str) -> dict[str, Any]:
-        """What a link to the tool of this name stands for: fields of `InlineTool` and `LinkedTool`."""
+        """Return the fields of an `InlineTool` or `LinkedTool` with this name."""
         fields = {"description": self.description, "parameters": self.parameters, "strict": self.strict}
         return {"name": name, **fields}
 
 
 class GetApi(Value):
-    """A GET request whose answer is the result. The secret `key` is sent in `key_header`; without it there is none."""
+    """Settings of a GET request whose response is the result. The secret `key`, if set, is sent in `key_header`."""
 
     secret_names: ClassVar[tuple[str, ...]] = ("key",)
     sent_to: ClassVar[dict[str, str]] = {"key": "url"}
@@ -110,11 +110,11 @@ class GetApi(Value):
     url: WebAddress
     key_header: KeyHeader = "X-API-KEY"
     query_parameters: QueryParameters = []
-    """Names, in the order of the call's arguments."""
+    """Names of the query parameters, in the order of the call's arguments."""
 
 
 class Google(Value):
-    """Google by SerpAPI: `name(query)`. Needs the secret `serpapi_key`."""
+    """Settings of a Google search by SerpAPI: `name(query)`. Needs the secret `serpapi_key`."""
 
     secret_names: ClassVar[tuple[str, ...]] = ("serpapi_key",)
     sent_to: ClassVar[dict[str, str]] = {}
@@ -123,7 +123,7 @@ class Google(Value):
 
 
 class Pinecone(Value):
-    """Passages near a query: `name(query, top_k)`. Needs the secrets `pinecone_key` and `openai_key`."""
+    """Settings of a search in Pinecone: `name(query, top_k)`. Needs the secrets `pinecone_key` and `openai_key`."""
 
     secret_names: ClassVar[tuple[str, ...]] = ("pinecone_key", "openai_key")
     sent_to: ClassVar[dict[str, str]] = {"pinecone_key": "host"}
@@ -132,13 +132,13 @@ class Pinecone(Value):
     index: Annotated[str, StringConstraints(pattern=r"^[a-z0-9\-]+$", max_length=100)]
     """Name of the index."""
     environment: Line | None = None
-    """Of a pod-based index: it must be there."""
+    """Required for a pod-based index: its environment."""
     host: Host | None = None
-    """Of the index. None: Pinecone is asked for it by the index's name."""
+    """Of the index. None: looked up at Pinecone by the index's name."""
     openai_model: Line = "text-embedding-ada-002"
-    """Embeds the query; the model the index was filled with."""
+    """Embeds the query; must be the model the index was filled with."""
     text_field: Line = "text"
-    """The metadata field that holds a passage."""
+    """The metadata field with the text of a match."""
 
 
 ToolSettings = Annotated[Snippet | JsonSchema | GetApi | Google | Pinecone, Field(discriminator="kind")]
@@ -146,24 +146,24 @@ TOOL_SETTINGS: TypeAdapter[ToolSettings] = TypeAdapter(ToolSettings)
 
 
 class Tool(Value):
-    """A tool as people see it. Secrets never leave; `secrets` tells which there are."""
+    """A tool without its secrets."""
 
     id: str
     """`oc_…`"""
     name: str
     signature: str
-    """How a template calls it, or what a model may fill in."""
+    """How a template calls it, or the arguments a model fills in."""
     settings: ToolSettings
     secrets: dict[str, str] = {}
-    """The last four characters of each secret that is set, by its name; empty if it is too short to show any."""
+    """By name of each secret that is set, its last four characters; empty if it is too short to show any."""
     created_at: datetime
     updated_at: datetime
 
 
 class CreateTool(Command[Tool]):
-    """Make a tool. A repeat with the same `id` is the same tool.
+    """Create a tool. A repeat with the same `id` is the same tool.
 
-    Errors: Invalid (a secret is missing), Conflict (the organisation has a tool of this name).
+    Raises Invalid (a secret is missing), Conflict (the organisation has a tool of this name).
     """
 
     subject: ClassVar[str] = "generation.create_tool"
@@ -176,9 +176,9 @@ class CreateTool(Command[Tool]):
 
 
 class UpdateTool(Command[Tool]):
-    """Change a tool; it stays of its kind.
+    """Change the name, settings or secrets of a tool; its kind cannot change.
 
-    Errors: NotFound, Invalid (a field its kind does not have, a secret that would go to another server than it was
+    Raises NotFound, Invalid (a field its kind does not have, a secret that would go to another server than it was
     given for), Conflict (the name is taken).
     """
 
@@ -187,13 +187,13 @@ class UpdateTool(Command[Tool]):
     id: str
     name: ToolName | None = None
     changes: dict[str, Any] = {}
-    """Fields of the settings, with their new values."""
+    """New values of fields of the settings."""
     sealed_secrets: str | None = Field(default=None, repr=False)
-    """As of `CreateTool`. Secrets not named stay, unless they would go elsewhere; an empty one is taken away."""
+    """As in `CreateTool`. Secrets not named stay, unless they would go to another server; an empty one is deleted."""
 
 
 class DeleteTool(Command[Done]):
-    """Remove a tool. Configs and templates that name it fail when called. Errors: NotFound."""
+    """Delete a tool. Configs and templates that name it fail when called. Raises NotFound."""
 
     subject: ClassVar[str] = "generation.delete_tool"
 
@@ -201,13 +201,13 @@ class DeleteTool(Command[Done]):
 
 
 class Tools(Value):
-    """Tools by name; unknown ids are left out."""
+    """Tools, sorted by name; unknown ids are left out."""
 
     tools: list[Tool]
 
 
 class GetTools(Query[Tools]):
-    """Tools by id."""
+    """Return tools by id."""
 
     subject: ClassVar[str] = "generation.get_tools"
 
@@ -215,14 +215,14 @@ class GetTools(Query[Tools]):
 
 
 class ToolPage(Value):
-    """A page of tools by name, and how many there are in all."""
+    """A page of tools sorted by name, and the total number."""
 
     tools: list[Tool]
     total: int
 
 
 class ListTools(Query[ToolPage]):
-    """The tools of the organisation."""
+    """Return a page of the organisation's tools."""
 
     subject: ClassVar[str] = "generation.list_tools"
 
@@ -230,9 +230,9 @@ class ListTools(Query[ToolPage]):
 
 
 class RunTool(Command[ToolResult]):
-    """Call a tool once, outside any prompt; takes up to `RUN_SECONDS`.
+    """Run a tool once, outside any prompt; takes up to `RUN_SECONDS`.
 
-    Errors: NotFound, Invalid (the arguments, or a kind only models call), and what the tool's own service answers.
+    Raises NotFound, Invalid (the arguments, or a kind that only models call), and the error of the server it calls.
     """
 
     subject: ClassVar[str] = "generation.run_tool"
@@ -243,15 +243,15 @@ class RunTool(Command[ToolResult]):
 
 
 RUN_SECONDS = 35.0
-"""Three requests (the slowest kind makes as many) of ten seconds each, and some."""
+"""Bounds `RunTool`: three requests (as many as the slowest kind makes) of ten seconds each, and five more."""
 
 
 class ToolChanged(Event):
-    """A tool was made, changed or removed: what was remembered about the organisation's tools is void."""
+    """A tool was created, changed or deleted: cached tools of the organisation are void."""
 
     noun: ClassVar[str] = "tool"
-    happened: ClassVar[str] = "changed"
+    past_participle: ClassVar[str] = "changed"
 
     tool_id: str
     what: str
-    """`created`, `updated` or `deleted`. Open: whatever it is, the same is void."""
+    """`created`, `updated` or `deleted`. More may be added: whatever it is, the same is void."""

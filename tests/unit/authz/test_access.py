@@ -57,6 +57,6 @@ def test_a_member_of_one_organisation_is_denied_in_another() -> None:
 
 def test_a_service_or_a_message_without_a_principal_is_denied() -> None:
     organisation = Organisation("tm_1", roles={"usr_1": "Admin"}, revision=1)
-    for principal in (None, Principal.of_service("evaluation", "tm_1")):
+    for principal in (None, Principal.for_service("evaluation", "tm_1")):
         with pytest.raises(Denied, match="Only a member"):
             authorize_now(principal, organisation, SEND_INVITES)

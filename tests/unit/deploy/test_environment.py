@@ -118,8 +118,8 @@ class Recording(type(os.environ)):
 os.environ.__class__ = Recording
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from shared import telemetry
-telemetry.start("everloop-test")
-telemetry.stop()
+telemetry.setup("everloop-test")
+telemetry.shutdown()
 print("\\n".join(sorted(asked)))
 """
     found = subprocess.run(

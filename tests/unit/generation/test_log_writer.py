@@ -23,7 +23,7 @@ class RecordingBus:
         self.published = asyncio.Event()
         self.unavailable = unavailable
 
-    async def online(self) -> None:
+    async def connected_client(self) -> None:
         """At once."""
 
     async def append(self, _: str, payload: bytes, **__: Any) -> int:
@@ -87,6 +87,16 @@ class TestAppending:
     async def test_the_task_raises_when_the_stream_is_unavailable(self) -> None:
         with pytest.raises(Unavailable, match="no bus"):
             await writer(RecordingBus(unavailable=True)).start_append([record()])
+
+    async def test_logs_that_could_not_be_appended_are_reported_although_the_caller_is_cancelled(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        task = writer(RecordingBus(unavailable=True)).start_append([record()])
+        waiting = asyncio.ensure_future(asyncio.shield(task))
+        waiting.cancel()
+        await asyncio.wait({task})
+        await asyncio.sleep(0)
+        assert "a generation was not recorded: no bus" in caplog.text
 
     async def test_a_deletion_is_appended_in_order_after_the_logs(self) -> None:
         bus = RecordingBus()

@@ -1,4 +1,4 @@
-"""Group commit, with a bus written by hand."""
+"""Group commit of the appender, on a fake bus."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from shared.errors import TooLarge, Unavailable
 
 
 class FakeBus:
-    """Keeps what is appended. Each append waits for `let_go`; `fail` may raise in its place."""
+    """Keeps what is appended. Each append waits for `gate`, then calls `fail`, which may raise."""
 
     def __init__(self) -> None:
         self.messages: list[list[int]] = []
@@ -23,7 +23,7 @@ class FakeBus:
         self.gate.set()
         self.is_away = False
 
-    async def online(self) -> None:
+    async def connected_client(self) -> None:
         if self.is_away:
             raise Unavailable("The message bus is away; nothing was stored. Try again.")
 
@@ -47,7 +47,7 @@ def appender(bus: FakeBus) -> Appender:
     return Appender(bus, "logs.intake")  # type: ignore[arg-type]
 
 
-def tell(appender: Appender, *groups: list[int]) -> list["asyncio.Task[int]"]:
+def start_appends(appender: Appender, *groups: list[int]) -> list["asyncio.Task[int]"]:
     return [asyncio.create_task(appender.append([b"%d" % number for number in group])) for group in groups]
 
 
@@ -56,38 +56,40 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_record_is_an_array_of_one(bus: FakeBus, appender: Appender) -> None:
+async def test_a_single_record_is_appended_as_an_array_of_one(bus: FakeBus, appender: Appender) -> None:
     assert await appender.append([b"1"]) == 1
     assert bus.messages == [[1]]
 
 
-async def test_what_arrives_in_flight_shares_the_next_append(bus: FakeBus, appender: Appender) -> None:
+async def test_records_that_arrive_during_an_append_share_the_next_one(bus: FakeBus, appender: Appender) -> None:
     bus.gate.clear()
-    first = tell(appender, [0])
+    first = start_appends(appender, [0])
     await settle()
-    others = tell(appender, *([number] for number in range(1, 100)))
+    others = start_appends(appender, *([number] for number in range(1, 100)))
     await settle()
     bus.gate.set()
     assert await asyncio.gather(*first) == [1]
     assert set(await asyncio.gather(*others)) == {2}
-    assert bus.messages == [[0], list(range(1, 100))], "two syncs for a hundred callers, in the order they came"
+    assert bus.messages == [[0], list(range(1, 100))], "two appends for a hundred callers, in the order of acceptance"
 
 
-async def test_nobody_is_answered_before_the_append_is(bus: FakeBus, appender: Appender) -> None:
+async def test_no_caller_returns_before_its_append_is_acknowledged(bus: FakeBus, appender: Appender) -> None:
     bus.gate.clear()
-    tasks = tell(appender, [1], [2])
+    tasks = start_appends(appender, [1], [2])
     await settle()
     assert not any(task.done() for task in tasks)
     bus.gate.set()
     await asyncio.gather(*tasks)
 
 
-async def test_records_given_together_stay_together(
+async def test_records_of_one_call_are_in_one_message(
     bus: FakeBus, appender: Appender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MESSAGE_BYTES", 20)
+    monkeypatch.setattr(module, "MAX_JOINED_BYTES", 20)
     bus.gate.clear()
-    tasks = tell(appender, [1], [1001, 1002, 1003], [2001, 2002], [2003, 2004], [3000 + number for number in range(9)])
+    tasks = start_appends(
+        appender, [1], [1001, 1002, 1003], [2001, 2002], [2003, 2004], [3000 + number for number in range(9)]
+    )
     await settle()
     bus.gate.set()
     await asyncio.gather(*tasks)
@@ -99,15 +101,15 @@ async def test_records_given_together_stay_together(
     assert all(size <= 21 for size in bus.sizes[:-1]), "only a group that is larger by itself goes alone"
 
 
-async def test_a_failing_append_tells_everyone_who_waits(bus: FakeBus, appender: Appender) -> None:
+async def test_a_failed_append_raises_in_every_waiting_call(bus: FakeBus, appender: Appender) -> None:
     def broken() -> None:
         raise RuntimeError("broken")
 
     bus.gate.clear()
     bus.fail = broken
-    tasks = tell(appender, [1], [2])
+    tasks = start_appends(appender, [1], [2])
     await settle()
-    tasks += tell(appender, [3], [4])
+    tasks += start_appends(appender, [3], [4])
     await settle()
     bus.gate.set()
     for result in await asyncio.gather(*tasks, return_exceptions=True):
@@ -115,22 +117,32 @@ async def test_a_failing_append_tells_everyone_who_waits(bus: FakeBus, appender:
     assert bus.messages == []
 
 
-async def test_those_behind_a_bus_that_is_away_are_told_with_the_first(
+async def test_calls_waiting_behind_a_failed_append_fail_with_it(
     bus: FakeBus, appender: Appender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away() -> None:
         raise Unavailable("away")
 
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.2)
-    monkeypatch.setattr(module, "MESSAGE_BYTES", 1)
+    monkeypatch.setattr(module, "MAX_JOINED_BYTES", 1)
     bus.fail = away
     started = asyncio.get_running_loop().time()
-    results = await asyncio.gather(*tell(appender, *([number] for number in range(20))), return_exceptions=True)
+    results = await asyncio.gather(
+        *start_appends(appender, *([number] for number in range(20))), return_exceptions=True
+    )
     assert all(isinstance(result, Unavailable) for result in results)
-    assert asyncio.get_running_loop().time() - started < 1, "not one timeout after the other"
+    assert asyncio.get_running_loop().time() - started < 1, "callers do not wait for one retry period after the other"
 
 
-async def test_it_goes_on_after_a_failure(bus: FakeBus, appender: Appender) -> None:
+async def test_records_that_cannot_be_joined_raise_in_their_callers(bus: FakeBus, appender: Appender) -> None:
+    async with asyncio.timeout(1):
+        with pytest.raises(Unavailable):
+            await appender.append(["text"])  # type: ignore[list-item]
+        assert await appender.append([b"2"]) == 1
+    assert bus.messages == [[2]]
+
+
+async def test_an_append_after_a_failed_one_succeeds(bus: FakeBus, appender: Appender) -> None:
     def broken() -> None:
         raise RuntimeError("broken")
 
@@ -142,7 +154,7 @@ async def test_it_goes_on_after_a_failure(bus: FakeBus, appender: Appender) -> N
     assert bus.messages == [[2]]
 
 
-async def test_a_repeated_try_has_the_same_message_id(bus: FakeBus, appender: Appender) -> None:
+async def test_retries_of_an_append_have_the_same_message_id(bus: FakeBus, appender: Appender) -> None:
     tries = iter([Unavailable("lost"), Unavailable("lost")])
 
     def twice() -> None:
@@ -157,9 +169,9 @@ async def test_a_repeated_try_has_the_same_message_id(bus: FakeBus, appender: Ap
     assert bus.message_ids[3] != bus.message_ids[0]
 
 
-async def test_a_caller_who_leaves_does_not_take_the_others_along(bus: FakeBus, appender: Appender) -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_append_of_others(bus: FakeBus, appender: Appender) -> None:
     bus.gate.clear()
-    leaves, stays = tell(appender, [1], [2])
+    leaves, stays = start_appends(appender, [1], [2])
     await settle()
     leaves.cancel()
     await settle()
@@ -168,20 +180,20 @@ async def test_a_caller_who_leaves_does_not_take_the_others_along(bus: FakeBus, 
     assert bus.messages in ([[1, 2]], [[1], [2]]), "what was accepted is stored even so"
 
 
-async def test_a_group_too_large_is_refused_at_once(bus: FakeBus, appender: Appender) -> None:
+async def test_records_of_one_call_over_the_limit_are_refused_at_once(bus: FakeBus, appender: Appender) -> None:
     with pytest.raises(TooLarge):
-        await appender.append([b"1" * module.LARGEST_BYTES])
+        await appender.append([b"1" * module.MAX_CALL_BYTES])
     assert bus.message_ids == []
 
 
-async def test_more_than_may_wait_is_refused_and_leaves_no_trace(
+async def test_records_over_the_limit_of_waiting_bytes_are_refused_and_not_counted(
     bus: FakeBus, appender: Appender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "WAITING_BYTES", 100)
+    monkeypatch.setattr(module, "MAX_WAITING_BYTES", 100)
     bus.gate.clear()
-    first = tell(appender, [1])
+    first = start_appends(appender, [1])
     await settle()
-    waiting = tell(appender, [int("2" * 60)])
+    waiting = start_appends(appender, [int("2" * 60)])
     await settle()
     with pytest.raises(Unavailable, match="Too many"):
         await appender.append([b"3" * 60])
@@ -190,7 +202,7 @@ async def test_more_than_may_wait_is_refused_and_leaves_no_trace(
     assert await appender.append([b"3" * 60])
 
 
-async def test_a_bus_that_is_away_is_told_before_anything_waits(bus: FakeBus, appender: Appender) -> None:
+async def test_a_call_fails_at_once_while_the_bus_is_away(bus: FakeBus, appender: Appender) -> None:
     bus.is_away = True
     with pytest.raises(Unavailable):
         await appender.append([b"1"])

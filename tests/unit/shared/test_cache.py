@@ -1,4 +1,4 @@
-"""Cached answers: when they serve, when they are asked for again, how they are invalidated and bounded."""
+"""The read-through cache: when entries are returned, fetched again, invalidated and evicted."""
 
 import asyncio
 import sys
@@ -14,7 +14,7 @@ LARGE = "x" * 100
 
 
 class Source:
-    """Answers with a count of how often it was asked; `error` is raised in its place."""
+    """Returns how often it was called; `error` is raised in its place."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -44,22 +44,22 @@ def make_cache(fresh_seconds: float = 60, max_entries: int = 10) -> Cache[str, i
     return Cache(tags=own_key, max_entries=max_entries, fresh_seconds=fresh_seconds, stale_seconds=60)
 
 
-async def test_what_is_fresh_is_not_asked_again() -> None:
+async def test_a_fresh_entry_is_not_fetched_again() -> None:
     cache, source = make_cache(), Source()
     assert [await cache.get("a", source) for _ in range(3)] == [1, 1, 1]
 
 
-async def test_what_is_old_is_asked_again() -> None:
+async def test_an_entry_that_is_not_fresh_is_fetched_again() -> None:
     cache, source = make_cache(fresh_seconds=0), Source()
     assert [await cache.get("a", source) for _ in range(3)] == [1, 2, 3]
 
 
-async def test_those_who_ask_at_once_share_one_question() -> None:
+async def test_concurrent_callers_share_one_fetch() -> None:
     cache, source = make_cache(), Source()
     assert await asyncio.gather(*(cache.get("a", source) for _ in range(50))) == [1] * 50
 
 
-async def test_what_is_old_serves_on_while_nobody_answers() -> None:
+async def test_the_old_entry_is_returned_while_the_source_is_unavailable() -> None:
     cache, source = make_cache(fresh_seconds=0), Source()
     await cache.get("a", source)
     source.error = Unavailable("away")
@@ -68,7 +68,7 @@ async def test_what_is_old_serves_on_while_nobody_answers() -> None:
     assert source.asked == 2, "a respite between tries"
 
 
-async def test_who_does_not_answer_in_time_does_not_keep_callers_waiting() -> None:
+async def test_the_old_entry_is_returned_when_a_refresh_takes_too_long() -> None:
     cache, source = make_cache(fresh_seconds=0), Source()
     await cache.get("a", source)
     source.gate.clear()
@@ -77,7 +77,7 @@ async def test_who_does_not_answer_in_time_does_not_keep_callers_waiting() -> No
     source.gate.set()
 
 
-async def test_a_refusal_is_not_outlived_by_the_old_answer() -> None:
+async def test_a_problem_of_the_source_is_raised_in_place_of_the_old_entry() -> None:
     cache, source = make_cache(fresh_seconds=0), Source()
     await cache.get("a", source)
     source.error = NotFound("gone")
@@ -86,15 +86,15 @@ async def test_a_refusal_is_not_outlived_by_the_old_answer() -> None:
             await cache.get("a", source)
 
 
-async def test_who_was_never_known_is_not_known_while_nobody_answers() -> None:
+async def test_unavailable_is_raised_when_there_is_no_old_entry() -> None:
     cache, source = make_cache(), Source()
     source.error = Unavailable("away")
     with pytest.raises(Unavailable):
         await cache.get("a", source)
 
 
-async def asked_and_not_answered(cache: Cache[str, int], key: str, source: Source) -> "asyncio.Task[int]":
-    """Return a question under way; it is answered when `source.gate` is set."""
+async def start_request(cache: Cache[str, int], key: str, source: Source) -> "asyncio.Task[int]":
+    """Return a request under way; it ends when `source.gate` is set."""
     source.gate.clear()
     task = asyncio.create_task(cache.get(key, source))
     await asyncio.sleep(0)
@@ -103,11 +103,11 @@ async def asked_and_not_answered(cache: Cache[str, int], key: str, source: Sourc
 
 
 @pytest.mark.parametrize("tag", ["a", "1 is odd", None])
-async def test_an_answer_asked_for_before_its_invalidation_is_given_and_not_kept(tag: str | None) -> None:
+async def test_an_answer_requested_before_its_invalidation_is_returned_and_not_kept(tag: str | None) -> None:
     cache, source = Cache[str, int](tags=key_and_parity, max_entries=10, fresh_seconds=60, stale_seconds=60), Source()
-    early = await asked_and_not_answered(cache, "a", source)
+    early = await start_request(cache, "a", source)
     cache.clear() if tag is None else cache.invalidate(tag)
-    late = await asked_and_not_answered(cache, "a", source)
+    late = await start_request(cache, "a", source)
     source.gate.set()
     assert await late == 2, "who asks after the change is not given what was true before it"
     assert await early == 1
@@ -116,21 +116,21 @@ async def test_an_answer_asked_for_before_its_invalidation_is_given_and_not_kept
 
 async def test_an_answer_is_kept_although_something_else_was_invalidated_meanwhile() -> None:
     cache, source = make_cache(), Source()
-    early = await asked_and_not_answered(cache, "a", source)
+    early = await start_request(cache, "a", source)
     cache.invalidate("b")
     source.gate.set()
     assert [await early, await cache.get("a", source)] == [1, 1]
 
 
-async def test_a_discarded_key_is_asked_for_again_and_others_are_not() -> None:
+async def test_a_discarded_key_is_fetched_again_and_others_are_not() -> None:
     cache, source = make_cache(), Source()
     for key in ("a", "b"):
         await cache.get(key, source)
     cache.discard("a")
     assert [await cache.get("b", source), await cache.get("a", source)] == [2, 3]
-    early = await asked_and_not_answered(cache, "c", source)
+    early = await start_request(cache, "c", source)
     cache.discard("c")
-    late = await asked_and_not_answered(cache, "c", source)
+    late = await start_request(cache, "c", source)
     source.gate.set()
     assert [await early, await late, await cache.get("c", source)] == [4, 5, 5]
 
@@ -144,7 +144,7 @@ async def test_only_answers_with_the_tag_are_dropped() -> None:
     assert await cache.get("a", source) == 3
 
 
-async def test_an_invalidated_answer_does_not_serve_on_while_nobody_answers() -> None:
+async def test_an_invalidated_entry_is_not_returned_while_the_source_is_unavailable() -> None:
     cache, source = make_cache(), Source()
     await cache.get("a", source)
     cache.invalidate("a")
@@ -153,7 +153,7 @@ async def test_an_invalidated_answer_does_not_serve_on_while_nobody_answers() ->
         await cache.get("a", source)
 
 
-async def test_a_tag_whose_invalidation_is_too_long_ago_to_be_kept_still_counts(
+async def test_an_invalidation_stays_in_effect_after_its_number_was_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shared.cache, "_MAX_TAGS", 3)
@@ -168,7 +168,7 @@ async def test_a_tag_whose_invalidation_is_too_long_ago_to_be_kept_still_counts(
     assert await cache.get("c", source) == 4
 
 
-async def test_invalidating_costs_the_same_however_much_is_kept() -> None:
+async def test_invalidating_takes_constant_time() -> None:
     """Counted in steps of the interpreter, not in time."""
 
     def steps(entries: int) -> int:
@@ -192,7 +192,7 @@ async def test_invalidating_costs_the_same_however_much_is_kept() -> None:
     assert steps(20_000) == steps(10)
 
 
-async def test_the_longest_unused_is_forgotten_first() -> None:
+async def test_the_least_recently_used_entry_is_evicted_first() -> None:
     cache, source = make_cache(max_entries=2), Source()
     for key in ("a", "b", "a", "c"):
         await cache.get(key, source)
@@ -222,7 +222,7 @@ async def test_many_large_answers_are_bounded_by_their_size() -> None:
     assert await cache.get("a", said("new")) == "new"
 
 
-async def test_what_is_dropped_makes_room_again() -> None:
+async def test_a_dropped_entry_frees_its_bytes() -> None:
     cache: Cache[str, str] = Cache(tags=own_key, max_entries=1000, fresh_seconds=60, stale_seconds=60, max_bytes=350)
     for _ in range(10):
         for key in "abc":
@@ -236,9 +236,27 @@ async def test_what_is_dropped_makes_room_again() -> None:
     assert aging._bytes == len(LARGE) + 2
 
 
-async def test_what_is_larger_than_all_may_be_drives_nothing_out() -> None:
+async def test_an_answer_over_the_byte_limit_is_not_kept_and_evicts_nothing() -> None:
     cache: Cache[str, str] = Cache(tags=own_key, max_entries=1000, fresh_seconds=60, stale_seconds=60, max_bytes=350)
     await cache.get("a", said(LARGE))
     assert await cache.get("b", said(LARGE * 4)) == LARGE * 4
     assert await cache.get("a", asked) == LARGE
     assert await cache.get("b", said("again")) == "again"
+
+
+async def test_a_defect_of_a_refresh_nobody_waits_for_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(shared.cache, "_REFRESH_TIMEOUT_SECONDS", 0.01)
+    cache, source = make_cache(fresh_seconds=0), Source()
+    await cache.get("a", source)
+    source.error = ZeroDivisionError()
+    source.gate.clear()
+    assert await cache.get("a", source) == 1, "the old entry"
+    source.gate.set()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    (record,) = caplog.records
+    assert record.message == "a refresh failed"
+    assert record.exc_info
+    assert record.exc_info[0] is ZeroDivisionError

@@ -1,4 +1,4 @@
-"""Messages: who answers them, that they are explained, and that what was once sent can still be read."""
+"""Contracts: subjects and docstrings of messages, and that messages of earlier versions can be read."""
 
 import inspect
 import json
@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from shared.contracts.access import Authenticate, CreateKey, ListKeys, NewKey
-from shared.contracts.health import GetHealth, Health, health_of
+from shared.contracts.health import GetHealth, Health, health_query
 from shared.contracts.logs import INTAKE, Intake
 from shared.contracts.message import Command, Envelope, Event, Job, Query, Request, SystemQuery
 from shared.contracts.principal import Actor, Principal
@@ -65,13 +65,13 @@ def still_reads(cls: type[BaseModel], sample: Any) -> None:
     assert contains(read, sample), f"{cls.__name__} lost something of {sample}: {read}"
 
 
-def test_there_are_messages() -> None:
+def test_messages_are_found() -> None:
     assert len(REQUESTS) > 10
     assert EVENTS
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_every_message_says_what_it_is_for(name: str) -> None:
+def test_every_message_has_a_docstring(name: str) -> None:
     assert len(CLASSES[name].__dict__.get("__doc__") or "") > 10
 
 
@@ -83,26 +83,26 @@ def test_every_request_is_answered_by_a_service(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EVENTS)
-def test_every_event_names_a_thing_and_what_happened_to_it(name: str) -> None:
+def test_the_subject_of_an_event_has_its_noun_and_past_participle(name: str) -> None:
     event = EVENTS[name].model_validate(golden(name)["message"])
-    assert event.subject == f"events.{event.organisation}.{event.noun}.{event.happened}"
-    assert event.happened.endswith("ed")
+    assert event.subject == f"events.{event.organisation}.{event.noun}.{event.past_participle}"
+    assert event.past_participle.endswith("ed")
 
 
 def test_subjects_are_unique() -> None:
-    subjects = [cls.everywhere() if issubclass(cls, Event) else cls.subject for cls in CLASSES.values()]  # type: ignore[attr-defined]
+    subjects = [cls.wildcard_subject() if issubclass(cls, Event) else cls.subject for cls in CLASSES.values()]  # type: ignore[attr-defined]
     assert [subject for subject, count in Counter(subjects).items() if count > 1] == []
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_what_was_once_sent_is_still_read(name: str) -> None:
+def test_messages_of_earlier_versions_can_be_read(name: str) -> None:
     sample = golden(name)["message"]
     still_reads(CLASSES[name], sample)
     assert set(sample) == set(CLASSES[name].model_fields), "a sample has every field"
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_what_was_once_answered_is_still_read(name: str) -> None:
+def test_replies_of_earlier_versions_can_be_read(name: str) -> None:
     still_reads(REQUESTS[name].reply_type(), golden(name)["reply"])
 
 
@@ -112,11 +112,11 @@ def test_fields_of_a_newer_sender_are_ignored(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["access.AccessChanged", "routing.RoutingChanged", "tools.ToolChanged"])
-def test_what_voids_the_same_whatever_changed_is_read_whatever_its_word(name: str) -> None:
+def test_an_event_with_an_open_field_what_is_read_with_an_unknown_value(name: str) -> None:
     CLASSES[name].model_validate(golden(name)["message"] | {"what": "added next year"})
 
 
-def test_the_intake_stream_is_still_read() -> None:
+def test_intake_records_of_earlier_versions_can_be_read() -> None:
     sample = json.loads((GOLDEN / "intake.json").read_text())
     read = json.loads(INTAKE.dump_json(INTAKE.validate_json(json.dumps(sample))))
     assert contains(read, sample)
@@ -131,7 +131,7 @@ FORMER: dict[str, dict[str, Any]] = json.loads((GOLDEN / "former.json").read_tex
 
 
 @pytest.mark.parametrize("name", [name for name, sample in FORMER.items() if "by" in sample.get("message", {})])
-def test_who_acts_is_read_of_senders_that_named_them_in_by(name: str) -> None:
+def test_the_principal_of_earlier_versions_is_read_from_by(name: str) -> None:
     sample = FORMER[name]["message"]
     read = CLASSES[name].model_validate_json(json.dumps(sample))
     assert isinstance(read, Envelope)
@@ -148,7 +148,7 @@ def test_who_acts_is_read_of_senders_that_named_them_in_by(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, sample in FORMER.items() if "by" not in sample.get("message", {})])
-def test_what_was_sent_without_an_actor_is_still_read(name: str) -> None:
+def test_messages_of_earlier_versions_without_an_actor_can_be_read(name: str) -> None:
     cls, sample = CLASSES[name], FORMER[name]
     if "message" in sample:
         still_reads(cls, sample["message"])
@@ -171,30 +171,30 @@ def test_the_organisation_of_a_message_is_the_principals() -> None:
     ],
     ids=["no organisation", "an empty one", "another than the principal's", "a principal of none"],
 )
-def test_a_message_is_of_one_organisation(values: dict[str, Any]) -> None:
+def test_a_message_without_exactly_one_organisation_is_invalid(values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"organisation"):
         ListKeys.model_validate(values)
 
 
-def test_an_actor_is_what_is_kept_of_a_principal() -> None:
+def test_the_actor_of_a_principal_has_no_organisation_and_no_role() -> None:
     assert ListKeys(principal=PRINCIPAL).actor == Actor(user_id="usr_1", email="ada@example.org", key_id="key_1")
-    assert Principal.of_service("evaluation", "tm_1").actor == Actor(kind="service", service="evaluation")
+    assert Principal.for_service("evaluation", "tm_1").actor == Actor(kind="service", service="evaluation")
     assert ListKeys(organisation="tm_1").actor is None
 
 
-def test_no_golden_sample_is_of_a_message_that_is_gone() -> None:
+def test_every_golden_sample_belongs_to_a_message() -> None:
     for path in GOLDEN.glob("*.json"):
         if path.stem not in {"intake", "former"}:
             assert {f"{path.stem}.{name}" for name in json.loads(path.read_text())} <= set(CLASSES)
 
 
-def test_a_request_knows_its_answer() -> None:
+def test_a_request_has_the_class_of_its_reply() -> None:
     assert CreateKey.reply_type() is NewKey
-    assert health_of("logging").reply_type() is Health
-    assert health_of("logging").subject == "logging.health"
+    assert health_query("logging").reply_type() is Health
+    assert health_query("logging").subject == "logging.health"
 
 
-def test_a_request_without_an_answer_is_a_mistake() -> None:
+def test_a_request_without_a_reply_class_raises_type_error() -> None:
     class Nothing(Request):  # type: ignore[type-arg]
         subject = "probe.nothing"
 
@@ -202,7 +202,7 @@ def test_a_request_without_an_answer_is_a_mistake() -> None:
         Nothing.reply_type()
 
 
-def test_messages_do_not_change() -> None:
+def test_messages_are_immutable() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Authenticate(key_hash="x").key_hash = "y"  # type: ignore[misc]
 

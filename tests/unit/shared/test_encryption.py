@@ -1,4 +1,4 @@
-"""Provider keys on the bus and at rest."""
+"""Encryption of provider keys and tool secrets."""
 
 import base64
 
@@ -26,7 +26,7 @@ def test_what_was_encrypted_is_decrypted_with_the_same_secret() -> None:
     assert SecretBox(SECRET).decrypt(SecretBox(SECRET).encrypt(KEYS)) == KEYS
 
 
-def test_nothing_shows_and_nothing_repeats() -> None:
+def test_a_ciphertext_shows_no_value_and_never_repeats() -> None:
     box = SecretBox(SECRET)
     ciphertext = box.encrypt(KEYS)
     assert "sk-very-secret" not in ciphertext
@@ -38,7 +38,7 @@ def test_another_secret_does_not_decrypt_it() -> None:
         SecretBox(OTHER).decrypt(SecretBox(SECRET).encrypt(KEYS))
 
 
-def test_what_was_touched_is_not_decrypted() -> None:
+def test_a_changed_ciphertext_is_not_decrypted() -> None:
     ciphertext = SecretBox(SECRET).encrypt(KEYS)
     middle = len(ciphertext) // 2
     touched = ciphertext[:middle] + ("A" if ciphertext[middle] != "A" else "B") + ciphertext[middle + 1 :]
@@ -66,7 +66,7 @@ def test_processes_that_know_both_secrets_in_another_order_understand_each_other
     assert before.decrypt(after.encrypt(KEYS)) == KEYS
 
 
-def test_what_was_rotated_needs_the_old_secret_no_more() -> None:
+def test_a_rotated_ciphertext_is_decrypted_without_the_old_secret() -> None:
     old = SecretBox(SECRET).encrypt(KEYS)
     new = SecretBox(OTHER, SECRET).rotate(old)
     assert new is not None

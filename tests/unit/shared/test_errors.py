@@ -1,4 +1,4 @@
-"""The tree of problems, and its way over the bus."""
+"""Problems: their statuses, codes and retries, and their way over the bus."""
 
 import json
 
@@ -24,7 +24,7 @@ PUBLISHED = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_crosses_the_bus_unchanged(kind: type[Problem]) -> None:
     sent = kind("A sentence, with ümlauts.", origin="OpenAI", retry_after_seconds=2.5)
-    received = from_failure(Failure.model_validate_json(sent.failure().model_dump_json()))
+    received = from_failure(Failure.model_validate_json(sent.to_failure().model_dump_json()))
     assert type(received) is kind
     assert (received.message, received.origin, received.retry_after_seconds) == (
         "A sentence, with ümlauts.",
@@ -34,7 +34,7 @@ def test_every_kind_crosses_the_bus_unchanged(kind: type[Problem]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_decides_for_itself(kind: type[Problem]) -> None:
+def test_every_problem_class_has_its_own_status_and_code(kind: type[Problem]) -> None:
     assert 400 <= kind.__dict__["status"] < 600
     assert kind.__dict__["code"]
     assert kind.__doc__
@@ -44,7 +44,7 @@ def test_no_two_kinds_share_a_status() -> None:
     assert len({kind.status for kind in KINDS}) == len(KINDS)
 
 
-def test_what_may_be_tried_again_is_marked() -> None:
+def test_retryable_problems_are_marked() -> None:
     assert {kind.status for kind in KINDS if kind.retryable} == {429, 502, 503}
 
 
@@ -52,23 +52,23 @@ def test_the_published_codes_are_all_there() -> None:
     assert {kind.code for kind in KINDS} >= PUBLISHED
 
 
-def test_the_tree_is_drawn_whole() -> None:
+def test_the_module_docstring_lists_every_problem() -> None:
     for kind in KINDS:
         assert f"{kind.__name__} " in (errors.__doc__ or "")
         assert f" {kind.status} " in (errors.__doc__ or "")
 
 
-def test_a_status_nobody_knows_is_a_defect_of_ours() -> None:
+def test_a_failure_with_an_unknown_status_becomes_internal() -> None:
     assert isinstance(from_failure(Failure(status=599, message="?", origin="Humanloop")), Internal)
 
 
-def test_who_is_away_says_when_to_come_back() -> None:
+def test_unavailable_has_a_default_retry_after() -> None:
     assert Unavailable("Away.").retry_after_seconds == 1.0
     assert RateLimited("Slower.").retry_after_seconds is None
 
 
 def test_a_failure_is_small_json() -> None:
-    assert json.loads(RateLimited("Slower.", retry_after_seconds=3).failure().model_dump_json()) == {
+    assert json.loads(RateLimited("Slower.", retry_after_seconds=3).to_failure().model_dump_json()) == {
         "status": 429,
         "message": "Slower.",
         "origin": "Humanloop",

@@ -1,4 +1,4 @@
-"""Identifiers."""
+"""Minted and derived ids."""
 
 import hashlib
 import itertools
@@ -34,7 +34,7 @@ def test_ids_of_the_same_instant_differ(monkeypatch: pytest.MonkeyPatch) -> None
     assert len({ids.mint("data") for _ in range(20_000)}) == 20_000
 
 
-def test_the_same_said_twice_has_the_same_id() -> None:
+def test_equal_parts_derive_the_same_id() -> None:
     assert ids.derive("sesh", "tm_1", "visit-9") == ids.derive("sesh", "tm_1", "visit-9")
     assert ids.is_id("sesh", ids.derive("sesh", "tm_1", "visit-9"))
 
@@ -58,7 +58,7 @@ def test_a_derived_id_never_changes_between_releases() -> None:
         (("sesh", "ab", "c"), ("sesh", "a", "bc")),
     ],
 )
-def test_what_differs_has_another_id(one: tuple[str, ...], other: tuple[str, ...]) -> None:
+def test_different_parts_derive_different_ids(one: tuple[str, ...], other: tuple[str, ...]) -> None:
     assert ids.derive(*one).partition("_")[2] != ids.derive(*other).partition("_")[2]
 
 
@@ -74,10 +74,10 @@ def test_what_differs_has_another_id(one: tuple[str, ...], other: tuple[str, ...
         "data_" + "x" * 21 + "\n",
     ],
 )
-def test_what_is_no_id(text: str) -> None:
+def test_malformed_ids_are_not_ids(text: str) -> None:
     assert not ids.is_id("data", text)
 
 
-def test_a_minted_id_tells_when_it_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_minted_id_has_the_time_of_its_creation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.ids.time.time_ns", lambda: 1_700_000_000_123_456_789)
     assert ids.minted_at(ids.mint("data")) == pytest.approx(1_700_000_000.123456, abs=0.001)

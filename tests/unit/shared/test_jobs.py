@@ -1,4 +1,4 @@
-"""Jobs: when they are tried again, and who may work on them."""
+"""Jobs: delays between tries, names of consumers, and whose jobs a service may work on."""
 
 import asyncio
 from typing import ClassVar
@@ -28,11 +28,11 @@ def test_delays_grow_and_are_bounded() -> None:
 
 
 @pytest.mark.parametrize(("wanted", "waited"), [(None, 4), (0.5, 4), (30, 30), (float("inf"), 86_400)])
-def test_who_asks_for_time_is_given_it_within_a_day(wanted: float | None, waited: float) -> None:
+def test_retry_after_makes_a_delay_longer_up_to_a_day(wanted: float | None, waited: float) -> None:
     assert retry_delay_seconds(2, wanted) == waited
 
 
-def test_the_consumer_is_called_after_owner_and_work() -> None:
+def test_the_consumer_is_named_after_owner_and_job() -> None:
     assert route(Chore.subject).durable("probe") == "probe-chore-daily"
 
 

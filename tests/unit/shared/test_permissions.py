@@ -1,4 +1,4 @@
-"""The table of behaviour.md 15.1, cell by cell, written by hand."""
+"""Permissions: the table of behaviour.md 15.1, cell by cell, written by hand."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def test_the_table_has_12_rows_and_36_cells() -> None:
 
 
 @pytest.mark.parametrize(("name", "role", "allowed"), CELLS)
-def test_a_cell(name: str, role: str, allowed: bool) -> None:
+def test_a_role_has_a_permission_or_not_as_published(name: str, role: str, allowed: bool) -> None:
     assert (role in PERMISSIONS[name].roles) is allowed
 
 
@@ -42,11 +42,11 @@ def test_a_principal_has_the_permissions_of_its_role(name: str, role: Role, allo
     if allowed:
         authorize(principal, PERMISSIONS[name])
     else:
-        with pytest.raises(Denied, match=f"^Your role {role} may not {PERMISSIONS[name].lets}; ask an Admin"):
+        with pytest.raises(Denied, match=f"^Your role {role} may not {PERMISSIONS[name].action}; ask an Admin"):
             authorize(principal, PERMISSIONS[name])
 
 
-def test_a_refusal_names_the_least_role_that_may() -> None:
+def test_a_refusal_names_the_least_role_with_the_permission() -> None:
     member = Principal(organisation="tm_1", role="Member")
     with pytest.raises(Denied, match=r"change what is deployed; ask an Admin for the role Developer\."):
         authorize(member, CHANGE_DEPLOYMENTS)
@@ -55,20 +55,20 @@ def test_a_refusal_names_the_least_role_that_may() -> None:
 
 
 @pytest.mark.parametrize("name", PERMISSIONS)
-def test_a_service_has_what_its_row_says_and_who_has_no_role_nothing(name: str) -> None:
-    evaluation = Principal.of_service("evaluation", "tm_1")
+def test_a_service_has_the_permissions_of_its_rows_and_a_principal_without_role_has_none(name: str) -> None:
+    evaluation = Principal.for_service("evaluation", "tm_1")
     assert allows(evaluation, PERMISSIONS[name]) is (name in {"prompts.edit", "logs.view"})
     for nobody in (
         None,
         Principal(organisation="tm_1", email="ada@example.org"),
-        Principal.of_service("authz", "tm_1"),
+        Principal.for_service("authz", "tm_1"),
     ):
         assert not allows(nobody, PERMISSIONS[name])
         with pytest.raises(Denied, match="no role"):
             authorize(nobody, PERMISSIONS[name])
 
 
-def test_there_are_three_roles_the_mightiest_first() -> None:
+def test_roles_are_in_order_of_their_permissions() -> None:
     assert ROLES == ("Admin", "Developer", "Member")
     for permission in PERMISSIONS.values():
         held = [role in permission.roles for role in ROLES]
@@ -76,8 +76,8 @@ def test_there_are_three_roles_the_mightiest_first() -> None:
 
 
 @pytest.mark.parametrize("permission", PERMISSIONS.values())
-def test_every_permission_completes_its_sentence(permission: object) -> None:
-    lets = permission.lets  # type: ignore[attr-defined]
-    assert lets
-    assert lets[0].islower()
-    assert not lets.endswith(".")
+def test_the_action_of_a_permission_completes_a_sentence(permission: object) -> None:
+    action = permission.action  # type: ignore[attr-defined]
+    assert action
+    assert action[0].islower()
+    assert not action.endswith(".")

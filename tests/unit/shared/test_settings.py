@@ -1,4 +1,4 @@
-"""Settings of every service that are more than a word."""
+"""Defaults and validation of the settings that services share."""
 
 import pytest
 from pydantic import ValidationError
@@ -13,12 +13,12 @@ def settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> ServiceSettin
     return ServiceSettings()
 
 
-def test_silence_is_three_heartbeats_of_five_seconds() -> None:
+def test_defaults_are_a_heartbeat_of_five_seconds_and_a_silence_of_fifteen() -> None:
     fields = ServiceSettings.model_fields
     assert (fields["bus_heartbeat_seconds"].default, fields["bus_silence_seconds"].default) == (5, 15)
 
 
-def test_a_fraction_of_a_second_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fractions_of_a_second_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     read = settings(monkeypatch, BUS_HEARTBEAT_SECONDS="0.1", BUS_SILENCE_SECONDS="0.2")
     assert (read.bus_heartbeat_seconds, read.bus_silence_seconds) == (0.1, 0.2)
 

@@ -1,4 +1,4 @@
-"""Log lines, and the way of a trace from one process to the next."""
+"""Log lines, and trace context in message headers."""
 
 import json
 import logging
@@ -36,11 +36,11 @@ def test_extra_fields_become_keys() -> None:
     assert line(messages=3, first=7)["first"] == 7
 
 
-def test_what_is_no_json_is_written_as_text() -> None:
+def test_values_that_are_not_json_are_written_as_text() -> None:
     assert line(error=ValueError("odd"))["error"] == "odd"
 
 
-def test_several_lines_stay_on_one() -> None:
+def test_a_message_of_several_lines_is_one_line() -> None:
     assert line("first\nsecond")["message"] == "first\nsecond"
 
 
@@ -52,28 +52,30 @@ def test_an_exception_is_written_with_its_traceback() -> None:
     assert "ValueError: odd" in str(written["exception"])
 
 
-def test_a_line_within_a_span_names_it() -> None:
+def test_a_line_within_a_span_has_its_ids() -> None:
     with TracerProvider().get_tracer("test").start_as_current_span("work") as span:
         written = line()
     assert written["trace_id"] == f"{span.get_span_context().trace_id:032x}"
     assert written["span_id"] == f"{span.get_span_context().span_id:016x}"
 
 
-def test_a_trace_goes_on_in_the_next_process() -> None:
+def test_trace_headers_carry_the_span_to_another_process() -> None:
     with TracerProvider().get_tracer("test").start_as_current_span("ask") as span:
-        headers = telemetry.outgoing()
-    received = telemetry.links([headers["traceparent"]])[0].context
+        headers = telemetry.trace_headers()
+    received = telemetry.span_links([headers["traceparent"]])[0].context
     assert received.trace_id == span.get_span_context().trace_id
 
 
-def test_links_name_every_cause_once() -> None:
+def test_span_links_are_distinct_and_valid() -> None:
     other = TRACEPARENT.replace("0af7", "1af7")
-    assert len(telemetry.links([TRACEPARENT, None, TRACEPARENT, other, "", "nonsense"])) == 2
+    assert len(telemetry.span_links([TRACEPARENT, None, TRACEPARENT, other, "", "nonsense"])) == 2
 
 
 @pytest.mark.parametrize(
     ("value", "wanted"), [("true", True), ("TRUE", True), ("1", True), ("false", False), ("", False)]
 )
-def test_message_text_is_shown_only_when_asked_for(monkeypatch: pytest.MonkeyPatch, value: str, wanted: bool) -> None:
+def test_message_content_is_captured_only_when_switched_on(
+    monkeypatch: pytest.MonkeyPatch, value: str, wanted: bool
+) -> None:
     monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", value)
-    assert telemetry.content_wanted() is wanted
+    assert telemetry.captures_message_content() is wanted

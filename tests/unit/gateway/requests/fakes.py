@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from services.gateway import errors
 from services.gateway.requests.admission import LargeBodyBudget
 from services.gateway.requests.route import BodyRoute, DeferredImagesRoute, SavedImagesRoute, store_request_images
-from shared.blobs import Blobs, Filled
+from shared.blobs import Blobs, InlinedText
 from shared.errors import Denied, Internal, Unauthenticated, Unavailable
 
 DATA = "QUJD" * 20_000
@@ -40,21 +40,21 @@ class FakeBlobs:
         self.may_finish = asyncio.Event()
         self.may_finish.set()
 
-    async def keep(self, organisation: str, contents: Mapping[str, bytes], *, brief: bool = False) -> None:
-        self.calls.append("store temporarily" if brief else "store")
+    async def store(self, organisation: str, contents: Mapping[str, bytes], *, temporary: bool = False) -> None:
+        self.calls.append("store temporarily" if temporary else "store")
         await self.may_finish.wait()
         if self.away:
             raise Unavailable("The message bus is away.")
         self.contents |= {(organisation, digest): content for digest, content in contents.items()}
 
-    async def filled(self, organisation: str, text: bytes) -> Filled:
+    async def inline(self, organisation: str, text: bytes) -> InlinedText:
         heads: Any = {
-            digest.encode(): SimpleNamespace(size=len(content), parts=1, brief=False)
+            digest.encode(): SimpleNamespace(size=len(content), parts=1, temporary=False)
             for (owner, digest), content in self.contents.items()
             if owner == organisation
         }
         blobs: Blobs = self  # type: ignore[assignment]
-        return Filled(blobs, organisation, text, heads)
+        return InlinedText(blobs, organisation, text, heads)
 
     async def parts(self, name: Any, _: Any) -> AsyncIterator[bytes]:
         if self.damaged:

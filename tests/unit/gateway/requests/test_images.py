@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from services.gateway.requests.images import offload_images
-from shared.blobs import LEAST_BYTES
+from shared.blobs import MIN_BYTES
 
-DATA = "iVBORw0KGgo+/-_=" * (LEAST_BYTES // 16)
+DATA = "iVBORw0KGgo+/-_=" * (MIN_BYTES // 16)
 DIGEST = hashlib.sha256(DATA.encode()).hexdigest()
 URL = f"data:image/png;base64,{DATA}"
 URL_WITH_TOKEN = f"data:image/png;base64,everloop-blob:{DIGEST}"
@@ -47,7 +47,7 @@ def test_the_prefix_stays_as_it_was_sent(prefix: str) -> None:
         f"data:image/png;base64,\\{DATA}",
         "data:" + "x" * 300 + f";base64,{DATA}",
         f"data:image/png;base64{DATA}",
-        "data:image/png;base64," + " " * LEAST_BYTES,
+        "data:image/png;base64," + " " * MIN_BYTES,
     ],
     ids=range(12),
 )
@@ -97,7 +97,7 @@ def test_images_in_fields_that_are_stored_always_are_saved_with_save_false() -> 
         ["config", "model_config", "metadata", "feedback"],
         ["judgment", "response_format", "user", "output"],
     )
-    urls = {name: f"data:image/png;base64,{name.replace('_', '/'):x<{LEAST_BYTES}}" for name in saved + unsaved}
+    urls = {name: f"data:image/png;base64,{name.replace('_', '/'):x<{MIN_BYTES}}" for name in saved + unsaved}
     offloaded = offload_images({"save": False} | {name: [{"its": url}] for name, url in urls.items()})
     assert {content[:6] for content in offloaded.contents.values()} == {b"config", b"model/", b"metada", b"feedba"}
     assert {content[:6] for content in offloaded.unsaved.values()} == {b"judgme", b"respon", b"userxx", b"output"}

@@ -13,7 +13,7 @@ from services.generation.completions.remote_images import RemoteImages
 from services.generation.models.request import ModelRequest
 from services.generation.providers.base import PreparedRequest
 from services.generation.providers.requests import Providers
-from shared.blobs import TOKEN, Blobs, Filled
+from shared.blobs import TOKEN, Blobs, InlinedText
 from shared.contracts.chat import ChatMessage
 from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid, Problem, Unauthenticated, UpstreamFailed
@@ -31,12 +31,12 @@ class StoredBlobs(Blobs):
         self.organisation = organisation
         self.contents = contents
 
-    async def filled(self, organisation: str, text: bytes) -> Filled:
+    async def inline(self, organisation: str, text: bytes) -> InlinedText:
         known = self.contents if organisation == self.organisation else {}
         return Replaced(text, known)
 
 
-class Replaced(Filled):
+class Replaced(InlinedText):
     """A text with its tokens replaced."""
 
     def __init__(self, text: bytes, contents: dict[str, bytes]) -> None:
@@ -44,9 +44,9 @@ class Replaced(Filled):
         for digest, content in contents.items():
             self.text = self.text.replace(TOKEN.encode() + digest.encode(), content)
         self.size = len(self.text)
-        self.lost = [TOKEN] if TOKEN.encode() in self.text else []
+        self.missing_tokens = [TOKEN] if TOKEN.encode() in self.text else []
 
-    async def whole(self) -> bytes:
+    async def read(self) -> bytes:
         return self.text
 
 

@@ -23,7 +23,7 @@ def test_content_is_on_the_span_if_the_setting_and_save_allow_it(
     exported, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exported))
     monkeypatch.setattr(telemetry, "tracer", provider.get_tracer("test"))
-    monkeypatch.setattr(telemetry, "content_wanted", lambda: setting)
+    monkeypatch.setattr(telemetry, "captures_message_content", lambda: setting)
     config = ModelConfig(model="gpt-4", endpoint="chat")
     messages = [ChatMessage(role="user", content="a secret")]
     (call,) = Providers({"OPENAI_API_KEY": "sk-1"}, None).prepare(
