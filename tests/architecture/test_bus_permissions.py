@@ -56,7 +56,7 @@ class Code:
                 if made is not None and issubclass(made, Event):
                     self.announced.add(made.wildcard_subject())
             elif isinstance(call.func, ast.Attribute) and first is not None:
-                if call.func.attr == "stream_handler" and issubclass(first, Request):
+                if call.func.attr == "streams" and issubclass(first, Request):
                     self.streams.add(first)
                 elif issubclass(first, Event):  # subscribed to, by whatever name the bus has for it
                     self.heard.add(first.wildcard_subject())
