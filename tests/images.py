@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from pydantic import SecretStr
 
-from deploy.local import ports
 from deploy.local.folder import Folder
-from deploy.local.secrets import Secrets
+from deploy.local.privileges.secrets import Secrets
+from deploy.local.servers import ports
 from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.settings import ServiceSettings

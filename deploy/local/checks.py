@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from deploy.local import ports, servers
 from deploy.local.folder import Folder
+from deploy.local.servers import components as servers
+from deploy.local.servers import ports
 from deploy.local.stack import Options
 
 WARN_BYTES = 2 * 1024**3

@@ -4,8 +4,8 @@ import sys
 from collections.abc import Mapping
 from functools import partial
 
-from deploy.local import probes
-from deploy.local.component import Component
+from deploy.local.supervisor import probes
+from deploy.local.supervisor.component import Component
 
 NAMES = ("gateway", "generation", "logging", "evaluation", "authz")
 

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.local import ports, servers, services
-from deploy.local.component import Component
+from deploy.local import services
 from deploy.local.errors import Refused
 from deploy.local.folder import Folder
 from deploy.local.privileges import environment
-from deploy.local.secrets import Secrets, keep_credentials
+from deploy.local.privileges.secrets import Secrets, keep_credentials
+from deploy.local.servers import components as servers
+from deploy.local.servers import ports
+from deploy.local.supervisor.component import Component
 
 NAMES = ("mongod", "nats-server", "model", *services.NAMES)
 """Everything a stack may consist of, in the order `status` shows it."""

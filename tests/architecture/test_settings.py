@@ -7,7 +7,7 @@ import re
 import pytest
 
 from deploy.local.privileges import mongo_users
-from deploy.local.secrets import MONGO_USERS
+from deploy.local.privileges.secrets import MONGO_USERS
 from shared.settings import ServiceSettings
 from tests.architecture.tree import ROOT
 

@@ -13,9 +13,10 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
-from deploy.local import ports, servers
 from deploy.local.folder import Folder
-from deploy.local.secrets import Secrets
+from deploy.local.privileges.secrets import Secrets
+from deploy.local.servers import components as servers
+from deploy.local.servers import ports
 from services.evaluation.main import jobs as evaluation_jobs
 from services.evaluation.settings import Settings
 from shared.bus import Bus, Router, StreamSpec, ensure_stream

@@ -42,7 +42,7 @@ async def everloop(nats: Nats | None, *arguments: str, **environment: str) -> "s
     clean = {name: value for name, value in os.environ.items() if not name.startswith("EVERLOOP_")} | environment
     if nats is not None:
         clean["EVERLOOP_NATS_URL"] = nats.url
-    command = [sys.executable, "-P", "-m", "deploy.local.cli", "dead", *arguments]
+    command = [sys.executable, "-P", "-m", "deploy.local.cli.main", "dead", *arguments]
     return await asyncio.to_thread(
         subprocess.run, command, capture_output=True, text=True, timeout=60, check=False, env=clean
     )

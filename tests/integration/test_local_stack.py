@@ -18,10 +18,11 @@ import nats
 import psutil
 import pytest
 
-from deploy.local import ports, servers
 from deploy.local.folder import Folder
+from deploy.local.servers import components as servers
+from deploy.local.servers import ports
 from deploy.local.stack import NAMES
-from deploy.local.supervisor import Supervisor
+from deploy.local.supervisor.supervisor import Supervisor
 
 RUNNING = [name for name in NAMES if name != "model"]
 SERVICES = RUNNING[2:]
@@ -37,7 +38,7 @@ class Everloop:
         self._popen = partial(subprocess.Popen, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean)
 
     def command(self, *verb: str) -> list[str]:
-        return [sys.executable, "-P", "-m", "deploy.local.cli", *verb, "--data", str(self.data)]
+        return [sys.executable, "-P", "-m", "deploy.local.cli.main", *verb, "--data", str(self.data)]
 
     def __call__(self, verb: str, *options: str) -> "subprocess.CompletedProcess[str]":
         return self._run(self.command(verb, *options))

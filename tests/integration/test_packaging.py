@@ -119,8 +119,9 @@ def test_everything_runs_from_the_wheel_alone(built: tuple[Path, Path], tmp_path
 import sys
 sys.path = [entry for entry in sys.path if entry != {str(ROOT)!r}]
 sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
-import {", ".join(f"services.{name}.main" for name in SERVICES)}, deploy.local.cli, deploy.local.replica_set
-from deploy.local import servers
+import {", ".join(f"services.{name}.main" for name in SERVICES)}
+import deploy.local.cli.main, deploy.local.servers.replica_set
+from deploy.local.servers import components as servers
 from services.generation import models
 assert servers.NATS_CONFIG.read_text().startswith("#")
 assert models.find("openai", "gpt-4o") is not None

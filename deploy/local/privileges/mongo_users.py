@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.local.secrets import MONGO_USERS
+from deploy.local.privileges.secrets import MONGO_USERS
 
 _KEY = "EVERLOOP_MONGO_KEY"
 _PREFIX = "EVERLOOP_MONGO_PREFIX"
@@ -19,7 +19,7 @@ def write_key(path: Path, key: str) -> None:
 
 
 def variables(key: str, passwords: Mapping[str, str], prefix: str) -> dict[str, str]:
-    """The environment of `deploy.local.replica_set`."""
+    """The environment of `deploy.local.servers.replica_set`."""
     given = {f"{_PASSWORD}{user.upper()}": passwords[user] for user in MONGO_USERS}
     return given | {_KEY: key} | ({_PREFIX: prefix} if prefix else {})
 

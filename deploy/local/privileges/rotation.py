@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from deploy.local.errors import Refused
 from deploy.local.folder import Folder
-from deploy.local.secrets import Secrets
+from deploy.local.privileges.secrets import Secrets
 
 
 def rotate(folder: Folder, caller: Mapping[str, str]) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import checks, servers
+from deploy.local import checks
 from deploy.local.checks import Level
 from deploy.local.folder import Folder
+from deploy.local.servers import components as servers
 from deploy.local.stack import Options
 
 Usage = namedtuple("Usage", "total used free")

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from deploy.local.privileges import environment, mongo_users
-from deploy.local.secrets import BUS_USERS, MONGO_USERS
+from deploy.local.privileges.secrets import BUS_USERS, MONGO_USERS
 from deploy.local.services import NAMES
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
@@ -90,4 +90,4 @@ def test_users_are_made_by_the_code_of_the_local_stack() -> None:
     given = variables("mongo-users")
     assert given == {name: name for name in given}
     assert given.keys() == mongo_users.variables("", dict.fromkeys(MONGO_USERS, ""), "").keys()
-    assert CONTAINERS["mongo-users"]["command"][:4] == ["python", "-P", "-m", "deploy.local.replica_set"]
+    assert CONTAINERS["mongo-users"]["command"][:4] == ["python", "-P", "-m", "deploy.local.servers.replica_set"]

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.local import ports
 from deploy.local.errors import Refused
+from deploy.local.servers import ports
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import pytest
 from deploy.local.errors import Refused
 from deploy.local.folder import Folder
 from deploy.local.privileges import rotation
-from deploy.local.secrets import Secrets
+from deploy.local.privileges.secrets import Secrets
 
 
 @pytest.fixture

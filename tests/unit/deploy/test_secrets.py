@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.folder import Folder
-from deploy.local.secrets import BUS_USERS, MONGO_USERS, Secrets, keep_credentials
+from deploy.local.privileges.secrets import BUS_USERS, MONGO_USERS, Secrets, keep_credentials
 
 
 @pytest.fixture

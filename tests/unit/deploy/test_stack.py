@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from deploy.local import services
+from deploy.local.cli.ready_message import first_call
 from deploy.local.folder import Folder
-from deploy.local.secrets import BUS_USERS, MONGO_USERS
+from deploy.local.privileges.secrets import BUS_USERS, MONGO_USERS
 from deploy.local.stack import NAMES, Options, assemble
-from deploy.local.welcome import first_call
 
 CALLER = {
     "PATH": "/usr/bin",

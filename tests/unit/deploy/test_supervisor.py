@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.child import State
-from deploy.local.component import Component
 from deploy.local.errors import Refused
 from deploy.local.folder import Folder
-from deploy.local.supervisor import Supervisor
+from deploy.local.supervisor.child import State
+from deploy.local.supervisor.component import Component
+from deploy.local.supervisor.supervisor import Supervisor
 
 SLEEPS = "exec sleep 60"
 

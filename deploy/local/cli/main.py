@@ -13,14 +13,15 @@ from typing import Annotated, Any
 
 import typer
 
-from deploy.local import checks, dead_letters_cli, welcome
-from deploy.local.background import in_background
+from deploy.local import checks
 from deploy.local.checks import Level
+from deploy.local.cli import dead_letters, ready_message
 from deploy.local.errors import Refused
 from deploy.local.folder import Folder
 from deploy.local.privileges import rotation
 from deploy.local.stack import NAMES, Options, Stack, assemble
-from deploy.local.supervisor import Supervisor
+from deploy.local.supervisor.background import in_background
+from deploy.local.supervisor.supervisor import Supervisor
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Everloop on this machine: five services, MongoDB, NATS and a small model, in one folder.",
 )
-app.add_typer(dead_letters_cli.app, name="dead")
+app.add_typer(dead_letters.app, name="dead")
 
 secret = typer.Typer(no_args_is_help=True, help="The secret that provider keys and tool secrets are encrypted with.")
 app.add_typer(secret, name="secret")
@@ -161,7 +162,7 @@ def main() -> None:
 def _run(stack: Stack, folder: Folder, ready: Callable[[], None], how_to_stop: str) -> int:
     def announce() -> None:
         rotation.note_ready(folder, os.environ)
-        _say(welcome.text(stack, folder, how_to_stop))
+        _say(ready_message.text(stack, folder, how_to_stop))
         ready()
 
     try:

@@ -19,7 +19,7 @@ from deploy.local import dead_letters
 from deploy.local.dead_letters import Server, Stored
 from deploy.local.errors import Refused
 from deploy.local.folder import Folder
-from deploy.local.ports import HOST
+from deploy.local.servers.ports import HOST
 
 app = typer.Typer(no_args_is_help=True, help="What failed for good: list it, show it, send it again.")
 

@@ -1,4 +1,4 @@
-"""The small local model behind an OpenAI-compatible API: `python -m deploy.local.model_server WEIGHTS PORT`."""
+"""The small local model behind an OpenAI-compatible API: `python -m deploy.local.servers.model_server WEIGHTS PORT`."""
 
 import os
 import signal
@@ -6,8 +6,8 @@ import sys
 
 import xllamacpp
 
-from deploy.local.ports import HOST
-from deploy.local.servers import MODEL_NAME
+from deploy.local.servers.components import MODEL_NAME
+from deploy.local.servers.ports import HOST
 
 THREADS = max(1, min(4, len(os.sched_getaffinity(0)) // 2))
 """Half of the processors. The threads of a model wait for each other at every step: on two busy cores, measured here,

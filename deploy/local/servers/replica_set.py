@@ -1,4 +1,4 @@
-"""Make a mongod a replica set of one, with a user for each service: `python -m deploy.local.replica_set HOST:PORT`.
+"""Make a mongod a replica set of one, with a user for each service. Run as `-m deploy.local.servers.replica_set ADDRESS`.
 
 Key and passwords are in the environment, for anyone on the machine may read the command lines of others.
 """
@@ -9,8 +9,8 @@ import sys
 from collections.abc import Mapping
 from functools import partial
 
-from deploy.local import probes
 from deploy.local.privileges import mongo_users
+from deploy.local.supervisor import probes
 from shared.mongo import User, create_users, initiate_replica_set
 from shared.settings import DatabaseSettings
 

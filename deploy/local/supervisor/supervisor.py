@@ -6,10 +6,10 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-from deploy.local.child import Child, State
-from deploy.local.component import Component
 from deploy.local.errors import Refused
 from deploy.local.folder import Folder
+from deploy.local.supervisor.child import Child, State
+from deploy.local.supervisor.component import Component
 
 START_SECONDS = 180.0
 """A slow disk or processor is waited for; beyond this something is wrong."""

@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from deploy.local import probes
-from deploy.local.component import Component
 from deploy.local.folder import Folder
-from deploy.local.ports import HOST
 from deploy.local.privileges import environment, mongo_users
-from deploy.local.secrets import BUS_USERS, Secrets
-from deploy.local.spawn import spawn
+from deploy.local.privileges.secrets import BUS_USERS, Secrets
+from deploy.local.servers.ports import HOST
+from deploy.local.supervisor import probes
+from deploy.local.supervisor.component import Component
+from deploy.local.supervisor.spawn import spawn
 
 MODEL_NAME = "smollm2-135m-instruct"
-NATS_CONFIG = Path(__file__).parent.parent / "nats.conf"
+NATS_CONFIG = Path(__file__).parents[2] / "nats.conf"
 _LAST_WAVE = 2
 
 
@@ -79,8 +79,8 @@ def mongod(binary: Path, folder: Folder, port: int, secrets: Secrets, caller: Ma
 
 
 async def _prepared(port: int, variables: Mapping[str, str], log: Path) -> None:
-    """Run `deploy.local.replica_set`. A process of its own loads the driver while mongod is still starting."""
-    command = (sys.executable, "-P", "-m", "deploy.local.replica_set", f"{HOST}:{port}")
+    """Run `deploy.local.servers.replica_set`. A process of its own loads the driver while mongod is still starting."""
+    command = (sys.executable, "-P", "-m", "deploy.local.servers.replica_set", f"{HOST}:{port}")
     while True:
         process = await spawn(command, variables, log)
         try:
@@ -124,7 +124,7 @@ def model(weights: Path, port: int, caller: Mapping[str, str]) -> Component:
 
     return Component(
         name="model",
-        command=(sys.executable, "-P", "-m", "deploy.local.model_server", str(weights), str(port)),
+        command=(sys.executable, "-P", "-m", "deploy.local.servers.model_server", str(weights), str(port)),
         environment=environment.of_python(caller),
         ready=partial(probes.until, healthy),
         port=port,

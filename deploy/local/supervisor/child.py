@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 
-from deploy.local.component import Component
 from deploy.local.errors import Refused
 from deploy.local.folder import Folder
-from deploy.local.spawn import spawn
+from deploy.local.supervisor.component import Component
+from deploy.local.supervisor.spawn import spawn
 
 FIRST_DELAY_SECONDS = 0.2
 LONGEST_DELAY_SECONDS = 10.0
