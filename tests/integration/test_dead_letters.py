@@ -93,8 +93,8 @@ async def test_a_job_that_killed_its_workers_runs_when_it_is_replayed(nats: Nats
 
 async def test_a_replay_that_was_cut_off_and_is_repeated_sends_once(nats: Nats, bus: Bus) -> None:
     await put_letter(bus, 1)
-    async with operator.connected(Server(nats.url)) as js:
-        stored = await operator.letter_at(js, 1)
+    async with operator.connect(Server(nats.url)) as js:
+        stored = await operator.get(js, 1)
 
         async def cut_off(*_: object) -> bool:
             raise ConnectionAbortedError

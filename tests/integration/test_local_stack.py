@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from deploy.local.folder import Folder
-from deploy.local.servers import components as servers
-from deploy.local.servers import ports
+from deploy.local.servers import binaries, ports
+from deploy.local.servers.local_model import MODEL_NAME, local_model
 from deploy.local.stack import NAMES
 from deploy.local.supervisor.supervisor import Supervisor
 
@@ -234,22 +234,22 @@ def test_doctor_sees_a_port_in_use(tmp_path: Path) -> None:
 async def test_the_local_model_answers_and_rests(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.create()
-    weights = servers.model_file()
+    weights = binaries.find_model_file()
     assert weights is not None
     port = ports.free_port(ports.HOST, {})
     ready = asyncio.Event()
-    supervisor = Supervisor([servers.model(weights, port, os.environ)], folder, "", lambda _: None)
+    supervisor = Supervisor([local_model(weights, port, os.environ)], folder, "", lambda _: None)
     work = asyncio.create_task(supervisor.run(ready.set))
     try:
         await asyncio.wait_for(ready.wait(), 30)
-        body = {"model": servers.MODEL_NAME, "max_tokens": 8, "messages": [{"role": "user", "content": "Say hello."}]}
+        body = {"model": MODEL_NAME, "max_tokens": 8, "messages": [{"role": "user", "content": "Say hello."}]}
         request = urllib.request.Request(
             f"http://{ports.HOST}:{port}/v1/chat/completions",
             json.dumps(body).encode(),
             {"Content-Type": "application/json"},
         )
         _, answer = await asyncio.to_thread(get, request)
-        assert answer["model"] == servers.MODEL_NAME
+        assert answer["model"] == MODEL_NAME
         assert answer["choices"][0]["message"]["content"]
         assert 0 < answer["usage"]["completion_tokens"] <= 8
 

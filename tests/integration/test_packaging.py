@@ -121,9 +121,9 @@ sys.path = [entry for entry in sys.path if entry != {str(ROOT)!r}]
 sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
 import {", ".join(f"services.{name}.main" for name in SERVICES)}
 import deploy.local.cli.main, deploy.local.servers.replica_set
-from deploy.local.servers import components as servers
+from deploy.local.servers.nats_server import NATS_CONFIG
 from services.generation import models
-assert servers.NATS_CONFIG.read_text().startswith("#")
+assert NATS_CONFIG.read_text().startswith("#")
 assert models.find("openai", "gpt-4o") is not None
 ours = [module for name, module in sys.modules.items() if name.split(".")[0] in ("services", "shared", "deploy")]
 strangers = {{str(module.__file__) for module in ours if not str(module.__file__).startswith({str(tmp_path)!r})}}

@@ -1,4 +1,4 @@
-"""`everloop`: start, stop and look at a whole stack on one machine."""
+"""The `everloop` command: starts, stops and inspects a stack on one machine."""
 
 import asyncio
 import contextlib
@@ -8,194 +8,196 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from deploy.local import checks
-from deploy.local.checks import Level
+from deploy.local.checks import Severity
 from deploy.local.cli import dead_letters, ready_message
-from deploy.local.errors import Refused
+from deploy.local.cli.options import DEFAULT_FOLDER, DataOption
+from deploy.local.errors import CommandError
 from deploy.local.folder import Folder
-from deploy.local.privileges import rotation
-from deploy.local.stack import NAMES, Options, Stack, assemble
-from deploy.local.supervisor.background import in_background
+from deploy.local.privileges import secret_rotation
+from deploy.local.stack import NAMES, Options, Stack, build_stack
+from deploy.local.supervisor.background import run_in_background
 from deploy.local.supervisor.supervisor import Supervisor
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Everloop on this machine: five services, MongoDB, NATS and a small model, in one folder.",
+    help="Run Everloop on this machine: five services, MongoDB, NATS and a small model, in one data folder.",
 )
 app.add_typer(dead_letters.app, name="dead")
 
-secret = typer.Typer(no_args_is_help=True, help="The secret that provider keys and tool secrets are encrypted with.")
+secret = typer.Typer(
+    no_args_is_help=True, help="Replace the secret that provider keys and tool secrets are encrypted with."
+)
 app.add_typer(secret, name="secret")
 
 
-def _named(text: str | Path) -> Path:
-    if not str(text).strip():
-        raise typer.BadParameter("it is empty; name a folder, or leave --data out")
-    return Path(text)
+STOP_TIMEOUT_SECONDS = 90.0
+"""How long `down` waits; longer than the slowest component's own timeouts together."""
+EXIT_NOT_RUNNING = 3
+"""Exit code of `status`, as that of `systemctl status`, when no stack runs."""
 
 
-DataOption = Annotated[
-    Path, typer.Option("--data", help="Where everything is kept.", show_default="./.everloop", parser=_named)
-]
-HERE = Path(".everloop")
-STOP_SECONDS = 90.0
-NOT_RUNNING = 3
-
-
-def _port(what: str) -> Any:  # noqa: ANN401 - what typer says it returns
-    return typer.Option(min=0, max=65_535, help=f"{what}; 0 takes a free one.", show_default="as at the last start")
+def _port_option(help_text: str) -> Any:  # noqa: ANN401 - what typer says it returns
+    return typer.Option(
+        min=0, max=65_535, help=f"{help_text}; 0 takes a free one.", show_default="as at the last start"
+    )
 
 
 @app.command()
 def up(  # noqa: PLR0913, PLR0917 - one argument per option
     detach: Annotated[bool, typer.Option("--detach", help="Return when ready and go on in the background.")] = False,
-    data: DataOption = HERE,
-    port: Annotated[int | None, _port("Port of the API and the console (at first 8000)")] = None,
-    nats_port: Annotated[int | None, _port("Port of NATS")] = None,
-    mongo_port: Annotated[int | None, _port("Port of MongoDB")] = None,
-    model_port: Annotated[int | None, _port("Port of the local model")] = None,
+    data: DataOption = DEFAULT_FOLDER,
+    port: Annotated[int | None, _port_option("Port of the API and the console (at first 8000)")] = None,
+    nats_port: Annotated[int | None, _port_option("Port of NATS")] = None,
+    mongo_port: Annotated[int | None, _port_option("Port of MongoDB")] = None,
+    model_port: Annotated[int | None, _port_option("Port of the local model")] = None,
     no_model: Annotated[bool, typer.Option("--no-model", help="Do without the small local model.")] = False,
 ) -> None:
-    """Start everything and keep it running; data of the last time is found again."""
+    """Start a stack and keep it running. A later start finds its data again."""
     options = Options(os.environ, port, nats_port, mongo_port, model_port, with_model=not no_model)
     folder = Folder(data)
-    for finding in checks.examine(options, folder):
-        if finding.level is Level.FATAL:
-            raise Refused(finding.text)
-        if finding.level is Level.WARNING:
-            _say(finding.text)
+    for result in checks.run_checks(options, folder):
+        if result.severity is Severity.FATAL:
+            raise CommandError(result.text)
+        if result.severity is Severity.WARNING:
+            _echo(result.text)
     folder.create()
-    if not folder.hold():
-        where = folder.state.get("url", "an address not known yet")
-        raise Refused(f"Everloop already runs on {folder.path}: {where}. To stop it: {_command('down', folder)}")
+    if not folder.acquire_lock():
+        url = folder.state.get("url", "an address not known yet")
+        raise CommandError(
+            f"Everloop already runs on {folder.path}: {url}. To stop it: {_command_line('down', folder)}"
+        )
     folder.rotate_logs()
-    stack = assemble(options, folder)
-    _say("Starting Everloop ...")
+    stack = build_stack(options, folder)
+    _echo("Starting Everloop ...")
     if detach:
-        code = in_background(
-            lambda ready: _run(stack, folder, ready, how_to_stop=f"Stop it: {_command('down', folder)}"),
+        code = run_in_background(
+            lambda ready: _run(stack, folder, ready, how_to_stop=f"Stop it: {_command_line('down', folder)}"),
             folder.log("supervisor"),
         )
-        folder.let_go()
+        folder.release_lock()
     else:
-        code = _run(stack, folder, lambda: None, how_to_stop="Ctrl-C stops.")
+        code = _run(stack, folder, lambda: None, how_to_stop="Ctrl-C stops it.")
     raise typer.Exit(code)
 
 
 @app.command()
-def down(data: DataOption = HERE) -> None:
-    """Stop the stack that runs on the folder, in order, and wait until it is gone."""
+def down(data: DataOption = DEFAULT_FOLDER) -> None:
+    """Stop the stack of a data folder and wait until its processes have ended."""
     folder = Folder(data)
-    if not folder.is_held:
-        _say(f"Nothing runs on {folder.path}.")
+    if not folder.is_locked:
+        _echo(f"Nothing runs on {folder.path}.")
         return
-    if not folder.stop_holder(STOP_SECONDS):
-        raise Refused(f"It has not stopped within {STOP_SECONDS:.0f} seconds. See the logs in {folder.logs}.")
-    _say("Stopped.")
+    if not folder.stop_supervisor(STOP_TIMEOUT_SECONDS):
+        raise CommandError(
+            f"It has not stopped within {STOP_TIMEOUT_SECONDS:.0f} seconds. See the logs in {folder.logs}."
+        )
+    _echo("Stopped.")
 
 
 @app.command()
 def status(
-    data: DataOption = HERE,
-    as_json: Annotated[bool, typer.Option("--json", help="A list for programs.")] = False,
+    data: DataOption = DEFAULT_FOLDER,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """What runs, where, and how often it had to be restarted. Exit code 3 when nothing does."""
+    """Show processes, ports and restarts of a stack. The exit code is 3 if none runs."""
     folder = Folder(data)
-    held = folder.is_held
-    components = _components(folder, held)
+    is_running = folder.is_locked
+    components = _components(folder, is_running)
     if as_json:
         print(json.dumps(components))
-    elif not held:
-        print(f"Nothing runs on {folder.path}. Start it: {_command('up', folder)}")
+    elif not is_running:
+        print(f"Nothing runs on {folder.path}. Start it: {_command_line('up', folder)}")
     else:
         print(folder.state["url"])
         print(f"{'NAME':<12} {'STATE':<10} {'PID':>8} {'PORT':>6} {'RESTARTS':>8}")
         for each in components:
             pid, port = each["pid"] or "-", each["port"] or "-"
             print(f"{each['name']:<12} {each['state']:<10} {pid:>8} {port:>6} {each['restarts']:>8}")
-    raise typer.Exit(0 if held else NOT_RUNNING)
+    raise typer.Exit(0 if is_running else EXIT_NOT_RUNNING)
 
 
 @app.command()
-def doctor(data: DataOption = HERE) -> None:
-    """Look at what a stack needs of this machine. Exit code 1 when something would stop it from starting."""
+def doctor(data: DataOption = DEFAULT_FOLDER) -> None:
+    """Check what a stack needs of this machine. The exit code is 1 if something keeps it from starting."""
     folder = Folder(data)
-    findings = list(checks.examine(Options(), folder))
-    findings.append(checks.running(folder))
-    for finding in findings:
-        print(f"{finding.level:<8} {finding.text}")
-    raise typer.Exit(1 if any(finding.level is Level.FATAL for finding in findings) else 0)
+    results = list(checks.run_checks(Options(), folder))
+    results.append(checks.check_running_stack(folder))
+    for result in results:
+        print(f"{result.severity:<8} {result.text}")
+    raise typer.Exit(1 if any(result.severity is Severity.FATAL for result in results) else 0)
 
 
 @secret.command()
-def rotate(data: DataOption = HERE) -> None:
-    """Draw a new secret. The next start encrypts with it what is stored under the old one, which is kept till then."""
+def rotate(data: DataOption = DEFAULT_FOLDER) -> None:
+    """Generate a new secret. The next start encrypts with it what is stored; until then the old one is kept."""
     folder = Folder(data)
-    rotation.rotate(folder, os.environ)
-    _say(f"A new secret was drawn. Start the stack: {_command('up', folder)}")
-    _say(f"Afterwards the old one can go: {_command('secret drop-old', folder)} (on the stopped stack).")
+    secret_rotation.rotate(folder, os.environ)
+    _echo(f"A new secret is set. Start the stack: {_command_line('up', folder)}")
+    _echo(f"Then stop it and delete the old secret: {_command_line('secret drop-old', folder)}")
 
 
 @secret.command("drop-old")
-def drop_old(data: DataOption = HERE) -> None:
-    """Forget the secrets of before the last rotation. Refused until a stack has come up with the new one."""
-    dropped = rotation.drop_old(Folder(data), os.environ)
-    _say(f"{dropped} old secrets were dropped." if dropped else "There is no old secret.")
+def drop_old(data: DataOption = DEFAULT_FOLDER) -> None:
+    """Delete the old secrets, once a stack has been started with the new one."""
+    dropped = secret_rotation.drop_old(Folder(data), os.environ)
+    _echo(f"Old secrets deleted: {dropped}." if dropped else "There is no old secret.")
 
 
 def main() -> None:
-    """The console script."""
+    """Run the command line; the entry point of the console script."""
     try:
         app()
-    except Refused as refused:
-        print(f"everloop: {refused}", file=sys.stderr)
+    except CommandError as error:
+        print(f"everloop: {error}", file=sys.stderr)
         sys.exit(1)
 
 
-def _run(stack: Stack, folder: Folder, ready: Callable[[], None], how_to_stop: str) -> int:
-    def announce() -> None:
-        rotation.note_ready(folder, os.environ)
-        _say(ready_message.text(stack, folder, how_to_stop))
-        ready()
+def _run(stack: Stack, folder: Folder, when_ready: Callable[[], None], how_to_stop: str) -> int:
+    """Supervise the stack until a stop signal; returns the exit code."""
+
+    def on_ready() -> None:
+        secret_rotation.mark_reencrypted(folder, os.environ)
+        _echo(ready_message.ready_message(stack, folder, how_to_stop))
+        when_ready()
 
     try:
-        asyncio.run(Supervisor(stack.components, folder, stack.url, _say).run(announce))
-    except Refused as refused:
-        print(f"everloop: {refused}", file=sys.stderr, flush=True)
+        asyncio.run(Supervisor(stack.components, folder, stack.url, _echo).run(on_ready))
+    except CommandError as error:
+        print(f"everloop: {error}", file=sys.stderr, flush=True)
         return 1
     return 0
 
 
-def _components(folder: Folder, held: bool) -> list[dict[str, Any]]:
-    """As the supervisor wrote them last, in the order of NAMES."""
-    known = {each["name"]: each for each in folder.state.get("components", [])}
-    if not known:
-        known = {name: {"name": name, "port": None} for name in NAMES}
-    if not held:
-        known = {name: each | {"pid": None, "state": "stopped", "restarts": 0} for name, each in known.items()}
+def _components(folder: Folder, is_running: bool) -> list[dict[str, Any]]:
+    """Return the components as the supervisor wrote them last, in the order of NAMES."""
+    by_name = {each["name"]: each for each in folder.state.get("components", [])}
+    if not by_name:
+        by_name = {name: {"name": name, "port": None} for name in NAMES}
+    if not is_running:
+        by_name = {name: each | {"pid": None, "state": "stopped", "restarts": 0} for name, each in by_name.items()}
     return [
-        {key: known[name][key] for key in ("name", "pid", "port", "state", "restarts")}
+        {key: by_name[name][key] for key in ("name", "pid", "port", "state", "restarts")}
         for name in NAMES
-        if name in known
+        if name in by_name
     ]
 
 
-def _command(verb: str, folder: Folder) -> str:
-    """What to type, from here, for this folder."""
+def _command_line(verb: str, folder: Folder) -> str:
+    """Return the command line for a verb on this folder, to be pasted into the shell that called us."""
     on_path = shutil.which("everloop") or not sys.argv[0].endswith("/everloop")
     program = "everloop" if on_path else os.path.relpath(sys.argv[0])
-    where = "" if folder.path == HERE.absolute() else f" --data {shlex.quote(str(folder.path))}"
-    return f"{program} {verb}{where}"
+    data = "" if folder.path == DEFAULT_FOLDER.absolute() else f" --data {shlex.quote(str(folder.path))}"
+    return f"{program} {verb}{data}"
 
 
-def _say(line: str) -> None:
+def _echo(line: str) -> None:
     with contextlib.suppress(OSError):  # the terminal may be gone; the stack goes on
         print(line, flush=True)
 

@@ -1,4 +1,4 @@
-"""What is drawn at random at the first start and kept from then on."""
+"""The secrets of a stack: generated at its first start and kept in `secrets.json` and `credentials.json`."""
 
 import base64
 import secrets
@@ -15,79 +15,79 @@ _ALPHANUMERIC = string.ascii_letters + string.digits
 
 @dataclass(frozen=True)
 class Secrets:
-    """Known to the supervisor alone; every service is given its own part."""
+    """Content of `secrets.json`. Only the supervisor knows all of it; each process is given its own part."""
 
     secret: str
-    """32 random bytes, URL-safe base64: provider keys are encrypted with it. Losing it loses them."""
+    """32 random bytes, URL-safe base64: encrypts provider keys and tool secrets. Without it they are lost."""
     secret_fallbacks: list[str]
-    """Secrets of before the last rotations; they only decrypt."""
+    """Earlier secrets, the newest first; they only decrypt."""
     fallbacks_in_use: bool
-    """Whether something may still be encrypted with one of them: no stack has come up since the last rotation."""
+    """Whether something stored may be encrypted with one of them: no stack has been ready since the last rotation."""
     bus_passwords: dict[str, str]
     mongo_passwords: dict[str, str]
     mongo_key: str
-    """Content of mongod's key file: with it the stack makes the users."""
+    """Content of mongod's key file, with which `servers.replica_set` logs in to create the users."""
 
     def rotated(self) -> "Secrets":
-        """With a new secret that encrypts from now on; the old one only decrypts."""
+        """Return a copy with a new secret to encrypt with; the present one only decrypts."""
         fallbacks = [self.secret, *self.secret_fallbacks]
-        return replace(self, secret=_secret(), secret_fallbacks=fallbacks, fallbacks_in_use=True)
+        return replace(self, secret=_generate_secret(), secret_fallbacks=fallbacks, fallbacks_in_use=True)
 
     def with_unused_fallbacks(self) -> "Secrets":
-        """When generation has come up: it has encrypted everything anew by then."""
+        """Return a copy for when generation has started: it has encrypted everything with the new secret by then."""
         return replace(self, fallbacks_in_use=False)
 
     def without_fallbacks(self) -> "Secrets":
-        """With the newest secret alone."""
+        """Return a copy with the newest secret alone."""
         return replace(self, secret_fallbacks=[])
 
-    def keep(self, folder: Folder) -> None:
-        """Write them into the folder."""
+    def save(self, folder: Folder) -> None:
+        """Write them to `secrets.json`, unless it holds them already."""
         if asdict(self) != folder.secrets:
             folder.secrets = asdict(self)
 
     @classmethod
-    def of(cls, folder: Folder) -> "Secrets":
-        """Those of the folder, drawn now if it has none."""
-        kept = folder.secrets
-        bus, mongo = kept.get("bus_passwords", {}), kept.get("mongo_passwords", {})
-        found = cls(
-            secret=kept.get("secret") or _secret(),
-            secret_fallbacks=kept.get("secret_fallbacks", []),
-            fallbacks_in_use=kept.get("fallbacks_in_use", False),
-            bus_passwords={user: bus.get(user) or _password() for user in BUS_USERS},
-            mongo_passwords={user: mongo.get(user) or _password() for user in MONGO_USERS},
-            mongo_key=kept.get("mongo_key") or _letters(64),
+    def load_or_create(cls, folder: Folder) -> "Secrets":
+        """Return those of the folder; what it lacks is generated and saved."""
+        stored = folder.secrets
+        bus, mongo = stored.get("bus_passwords", {}), stored.get("mongo_passwords", {})
+        loaded = cls(
+            secret=stored.get("secret") or _generate_secret(),
+            secret_fallbacks=stored.get("secret_fallbacks", []),
+            fallbacks_in_use=stored.get("fallbacks_in_use", False),
+            bus_passwords={user: bus.get(user) or _generate_password() for user in BUS_USERS},
+            mongo_passwords={user: mongo.get(user) or _generate_password() for user in MONGO_USERS},
+            mongo_key=stored.get("mongo_key") or _random_alphanumeric(64),
         )
-        found.keep(folder)
-        return found
+        loaded.save(folder)
+        return loaded
 
 
-def keep_credentials(folder: Folder, url: str) -> str:
-    """See that `credentials.json` exists and names `url`; returns the API key in it.
+def write_credentials(folder: Folder, url: str) -> str:
+    """Create `credentials.json`, or update its URL; returns the API key in it.
 
-    authz makes the first organisation from this file, so what it says is what opens the door.
+    authz creates the first organisation, its administrator and this key from the file when its database is empty.
     """
-    kept = folder.read_credentials()
-    wanted = {
+    stored = folder.read_credentials()
+    credentials = {
         "url": url,
-        "email": kept.get("email") or EMAIL,
-        "password": kept.get("password") or secrets.token_urlsafe(18),
-        "api_key": kept.get("api_key") or "hl_" + _letters(48),
+        "email": stored.get("email") or EMAIL,
+        "password": stored.get("password") or secrets.token_urlsafe(18),
+        "api_key": stored.get("api_key") or "hl_" + _random_alphanumeric(48),
     }
-    if wanted != kept:
-        write_private(folder.credentials, wanted)
-    return wanted["api_key"]
+    if credentials != stored:
+        write_private(folder.credentials, credentials)
+    return credentials["api_key"]
 
 
-def _secret() -> str:
+def _generate_secret() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
-def _password() -> str:
-    """A letter first, then letters and digits: NATS would read anything else as a number or as syntax."""
-    return secrets.choice(string.ascii_letters) + _letters(39)
+def _generate_password() -> str:
+    """Return 40 characters, a letter first: NATS would read anything else in a variable as a number or as syntax."""
+    return secrets.choice(string.ascii_letters) + _random_alphanumeric(39)
 
 
-def _letters(count: int) -> str:
+def _random_alphanumeric(count: int) -> str:
     return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(count))

@@ -1,41 +1,48 @@
-"""Which port each part listens on: the one asked for, else the one of the last start, else a free one."""
+"""Chooses the port of each server: the one the user names, else that of the last start, else a free one."""
 
 import random
 import socket
 import time
 
-from deploy.local.errors import Refused
+from deploy.local.errors import CommandError
 
 HTTP_PORT = 8000
 HOST = "127.0.0.1"
 OPTIONS = {"http": "--port", "nats": "--nats-port", "mongo": "--mongo-port", "model": "--model-port"}
-_FREE = range(20_000, 32_000)
+_RANGE = range(20_000, 32_000)
 """Below Linux's ephemeral ports (32768 and up): one of those could be taken by an outgoing connection meanwhile."""
-_LINGER_SECONDS = 1.0
-"""The processes of a stack that was killed a moment ago hold their ports until the kernel has cleared them away."""
+_RELEASE_SECONDS = 1.0
+"""How long to wait for a port: the kernel takes a moment to release those of processes that were just killed."""
 
 
-def choose(wishes: dict[str, int | None], remembered: dict[str, int], http_host: str = HOST) -> dict[str, int]:
-    """A port for each name in `wishes`: None is no wish, 0 is any free port."""
+def choose(requested: dict[str, int | None], previous: dict[str, int], http_host: str = HOST) -> dict[str, int]:
+    """Return a port for each name in `requested`, whose value is a port, 0 for any free one, or None for no preference.
+
+    Raises CommandError if a requested port, or the previous HTTP port, cannot be used; other previous ports that are in
+    use are replaced.
+    """
     chosen: dict[str, int] = {}
-    for name, wish in wishes.items():
+    for name, port in requested.items():
         host = http_host if name == "http" else HOST
-        before = remembered.get(name)
-        if name == "http" and wish is None:
-            wish = before or HTTP_PORT  # noqa: PLW2901 - the address people know must not wander
-        if wish:
-            _insist(name, wish, host, taken=chosen)
-            chosen[name] = wish
-        elif wish is None and before and before not in chosen.values() and is_free(before, host):
-            chosen[name] = before
+        last = previous.get(name)
+        if name == "http" and port is None:
+            port = last or HTTP_PORT  # noqa: PLW2901 - clients know this address; it must not change by itself
+        if port:
+            _require_free(name, port, host, taken=chosen)
+            chosen[name] = port
+        elif port is None and last and last not in chosen.values() and is_free(last, host):
+            chosen[name] = last
         else:
             chosen[name] = free_port(host, taken=chosen)
     return chosen
 
 
 def is_free(port: int, host: str = HOST) -> bool:
-    """Whether a server could listen there now, or in an instant."""
-    deadline = time.monotonic() + _LINGER_SECONDS
+    """Return whether a server could listen there, now or within _RELEASE_SECONDS.
+
+    Raises PermissionError for a port this user may not listen on.
+    """
+    deadline = time.monotonic() + _RELEASE_SECONDS
     while True:
         try:
             _bind(port, host)
@@ -50,8 +57,8 @@ def is_free(port: int, host: str = HOST) -> bool:
 
 
 def free_port(host: str, taken: dict[str, int]) -> int:
-    """A port nobody listens on."""
-    for port in random.sample(_FREE, k=200):
+    """Return a port nobody listens on and that is none of `taken`. Raises CommandError if there is none."""
+    for port in random.sample(_RANGE, k=200):
         if port in taken.values():
             continue
         try:
@@ -59,19 +66,21 @@ def free_port(host: str, taken: dict[str, int]) -> int:
         except OSError:
             continue
         return port
-    raise Refused(f"No free port was found between {_FREE.start} and {_FREE.stop}. Name some yourself: --nats-port ...")
+    raise CommandError(
+        f"No free port was found between {_RANGE.start} and {_RANGE.stop}. Name some yourself: --nats-port ..."
+    )
 
 
-def _insist(name: str, port: int, host: str, taken: dict[str, int]) -> None:
+def _require_free(name: str, port: int, host: str, taken: dict[str, int]) -> None:
     option = OPTIONS[name]
     if port in taken.values():
-        raise Refused(f"Port {port} is asked for twice. Give {option} another one (0 takes a free one).")
+        raise CommandError(f"Port {port} is asked for twice. Give {option} another one (0 takes a free one).")
     try:
         free = is_free(port, host)
     except PermissionError:
-        raise Refused(f"Port {port} needs rights this user lacks. Choose one above 1023 with {option}.") from None
+        raise CommandError(f"Port {port} needs rights this user lacks. Choose one above 1023 with {option}.") from None
     if not free:
-        raise Refused(
+        raise CommandError(
             f"Port {port} is in use by another program. Stop that program, or choose another port with {option} "
             "(0 takes a free one)."
         )
@@ -79,6 +88,6 @@ def _insist(name: str, port: int, host: str, taken: dict[str, int]) -> None:
 
 def _bind(port: int, host: str) -> None:
     with socket.socket() as probe:
-        # As the servers do: a port that only lingers after a stop counts as free.
+        # As the servers do: a port in TIME_WAIT after a stop counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host, port))

@@ -1,6 +1,6 @@
-"""Make a mongod a replica set of one, with a user for each service. Run as `-m deploy.local.servers.replica_set ADDRESS`.
+"""Makes a mongod a replica set of one, with a user for each service. `-m deploy.local.servers.replica_set HOST:PORT`
 
-Key and passwords are in the environment, for anyone on the machine may read the command lines of others.
+Key and passwords come in the environment, because anyone on the machine may read the command lines of others.
 """
 
 import asyncio
@@ -17,15 +17,15 @@ from shared.settings import DatabaseSettings
 _DEFAULT_PREFIX: str = DatabaseSettings.model_fields["mongo_prefix"].default
 
 
-async def prepare(address: str, environment: Mapping[str, str]) -> None:
-    """Wait until mongod listens, then until it takes writes and knows its users."""
+async def initiate(address: str, environment: Mapping[str, str]) -> None:
+    """Wait until mongod listens on `address` (host:port), then initiate the replica set and create its users."""
     host, _, port = address.rpartition(":")
-    await probes.until(partial(probes.listens, host, int(port)))
+    await probes.wait_until(partial(probes.accepts_connections, host, int(port)))
     url = f"mongodb://{address}/?directConnection=true"
-    key = mongo_users.key_of(environment)
+    key = mongo_users.read_key(environment)
     await initiate_replica_set(url, address, key)
-    await create_users(url, key, [User(*login) for login in mongo_users.logins(environment, _DEFAULT_PREFIX)])
+    await create_users(url, key, [User(*user) for user in mongo_users.read_users(environment, _DEFAULT_PREFIX)])
 
 
 if __name__ == "__main__":
-    asyncio.run(prepare(sys.argv[1], os.environ))
+    asyncio.run(initiate(sys.argv[1], os.environ))

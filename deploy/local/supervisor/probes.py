@@ -1,4 +1,4 @@
-"""Is it there yet? Asked often while something starts, never afterwards."""
+"""Readiness probes, polled while a process starts and not afterwards."""
 
 import asyncio
 import json
@@ -6,15 +6,17 @@ import time
 from collections.abc import Awaitable, Callable
 
 POLL_SECONDS = 0.05
-_ANSWER_SECONDS = 3.0
-_FRESH_SECONDS = 0.1
+_TIMEOUT_SECONDS = 3.0
+"""For one call of a probe."""
+_CACHE_SECONDS = 0.1
+"""How long one answer of `/readyz` serves the probes of all services."""
 
 
-async def until(probe: Callable[[], Awaitable[bool]]) -> None:
-    """Return when `probe` says yes; a refused connection is a no."""
+async def wait_until(probe: Callable[[], Awaitable[bool]]) -> None:
+    """Poll `probe` until it returns True; a refused connection, a timeout or an unreadable answer counts as False."""
     while True:
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
                 if await probe():
                     return
         except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError):
@@ -22,54 +24,54 @@ async def until(probe: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def listens(host: str, port: int) -> bool:
-    """Whether a connection is accepted."""
+async def accepts_connections(host: str, port: int) -> bool:
+    """Return True if a TCP connection is accepted; raises OSError otherwise."""
     _, writer = await asyncio.open_connection(host, port)
     writer.close()
     return True
 
 
-async def nats_greets(port: int) -> bool:
-    """A NATS server speaks first: INFO and what it can do. JetStream has then been restored from disk."""
+async def nats_is_ready(port: int) -> bool:
+    """Return whether the server's INFO offers JetStream; its streams have been restored from disk by then."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        greeting = await reader.readline()
+        info = await reader.readline()
     finally:
         writer.close()
-    return greeting.startswith(b"INFO ") and bool(json.loads(greeting[5:]).get("jetstream"))
+    return info.startswith(b"INFO ") and bool(json.loads(info[5:]).get("jetstream"))
 
 
 async def http_get(host: str, port: int, path: str) -> tuple[int, bytes]:
-    """Status and body. HTTP/1.0, so that the server closes when it has said everything."""
+    """Return status and body of a GET. HTTP/1.0, so that the server closes the connection after the body."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
         writer.write(f"GET {path} HTTP/1.0\r\nHost: {host}:{port}\r\n\r\n".encode())
-        answer = await reader.read()
+        response = await reader.read()
     finally:
         writer.close()
-    head, _, body = answer.partition(b"\r\n\r\n")
+    head, _, body = response.partition(b"\r\n\r\n")
     return int(head.split(b" ", 2)[1]) if head.count(b" ") else 0, body
 
 
 class GatewayProbe:
-    """The gateway asks every service how it is; one such question serves all who wait."""
+    """Reads the gateway's `/readyz`, which reports every service; one answer is shared by the probes of all."""
 
     def __init__(self, host: str, port: int) -> None:
         self._address = (host, port)
-        self._asking = asyncio.Lock()
-        self._asked_at = 0.0
+        self._lock = asyncio.Lock()
+        self._read_at = 0.0
         self._services: dict[str, str] = {}
 
-    async def gateway_answers(self) -> bool:
-        """Whether the gateway speaks HTTP, whatever it has to say about the others."""
+    async def gateway_responds(self) -> bool:
+        """Return whether the gateway answers HTTP, whatever it reports of the other services."""
         status, _ = await http_get(*self._address, "/readyz")
         return status in {200, 503}
 
     async def service_is_ready(self, name: str) -> bool:
-        """What `/readyz` says of one service."""
-        async with self._asking:
-            if time.monotonic() - self._asked_at > _FRESH_SECONDS:
+        """Return whether `/readyz` reports the service as ready."""
+        async with self._lock:
+            if time.monotonic() - self._read_at > _CACHE_SECONDS:
                 _, body = await http_get(*self._address, "/readyz")
                 self._services = json.loads(body).get("services", {})
-                self._asked_at = time.monotonic()
+                self._read_at = time.monotonic()
         return self._services.get(name) == "ready"

@@ -1,4 +1,4 @@
-"""Starts every component when what it needs is ready, keeps all of them alive, stops them in order."""
+"""Starts every component when those it depends on are ready, restarts what ends, and stops all of them in order."""
 
 import asyncio
 import os
@@ -6,48 +6,49 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-from deploy.local.errors import Refused
+from deploy.local.errors import CommandError
 from deploy.local.folder import Folder
 from deploy.local.supervisor.child import Child, State
 from deploy.local.supervisor.component import Component
 
-START_SECONDS = 180.0
-"""A slow disk or processor is waited for; beyond this something is wrong."""
-ECHO_SECONDS = 1.0
-"""Whoever signals a whole process group reaches us twice: directly, and through `make`."""
+START_TIMEOUT_SECONDS = 180.0
+"""For the whole stack, on a slow disk or processor."""
+DUPLICATE_SIGNAL_SECONDS = 1.0
+"""A second signal within this time is ignored: one to a whole process group arrives directly and through `make`."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-Say = Callable[[str], None]
 
 
 class Supervisor:
-    """Runs a stack in this process until it is told to stop."""
+    """Runs the components of a stack as children of this process until it gets a stop signal.
 
-    def __init__(self, components: Sequence[Component], folder: Folder, url: str, say: Say) -> None:
+    `echo` prints one line for the user; the state of every child is kept in `state.json` of the folder.
+    """
+
+    def __init__(self, components: Sequence[Component], folder: Folder, url: str, echo: Callable[[str], None]) -> None:
         self._folder = folder
         self._url = url
-        self._say = say
-        self._began = time.monotonic()
+        self._echo = echo
+        self._started_at = time.monotonic()
         self._stopping_since: float | None = None
         self._children: dict[str, Child] = {}
         for component in components:
-            self._children[component.name] = Child(component, folder, self._changed)
+            self._children[component.name] = Child(component, folder, self._on_state_change)
 
-    async def run(self, announce: Callable[[], None]) -> None:
-        """Returns after SIGTERM, SIGINT or SIGHUP, when every process is gone. `announce` is called when all are ready.
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """Start all, call `on_ready` when all are ready, and return after a stop signal when every process has ended.
 
-        Refused when the stack cannot be started; nothing runs any more by then either.
+        Raises CommandError when the stack cannot be started; every process has ended by then, too.
         """
-        work = asyncio.create_task(self._work(announce))
+        work = asyncio.create_task(self._run_children(on_ready))
         loop = asyncio.get_running_loop()
         for signum in STOP_SIGNALS:
             loop.add_signal_handler(signum, self._stop_or_kill, work)
-        self._folder.sign()
-        self._record()
+        self._folder.write_lock_owner()
+        self._write_state()
         try:
             await work
         except asyncio.CancelledError:
-            self._say("Stopping ...")
+            self._echo("Stopping ...")
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
@@ -55,61 +56,63 @@ class Supervisor:
             for signum in STOP_SIGNALS:
                 loop.remove_signal_handler(signum)
 
-    async def _work(self, announce: Callable[[], None]) -> None:
+    async def _run_children(self, on_ready: Callable[[], None]) -> None:
         async with asyncio.TaskGroup() as tasks:
             for child in self._children.values():
-                tasks.create_task(self._keep(child), name=child.component.name)
+                tasks.create_task(self._run_child(child), name=child.component.name)
             try:
-                async with asyncio.timeout(START_SECONDS):
+                async with asyncio.timeout(START_TIMEOUT_SECONDS):
                     for child in self._children.values():
                         await child.was_ready.wait()
             except TimeoutError:
-                late = [name for name, child in self._children.items() if not child.was_ready.is_set()]
-                raise Refused(
-                    f"{', '.join(late)} did not become ready within {START_SECONDS:.0f} seconds. "
-                    f"What they say is in {self._folder.logs}."
+                raise CommandError(
+                    f"{self._names_not_ready()} did not become ready within {START_TIMEOUT_SECONDS:.0f} seconds. "
+                    f"Their logs are in {self._folder.logs}."
                 ) from None
-            announce()
+            on_ready()
 
-    async def _keep(self, child: Child) -> None:
+    async def _run_child(self, child: Child) -> None:
         for name in child.component.after:
             await self._children[name].was_ready.wait()
-        await child.keep_alive()
+        await child.run()
+
+    def _names_not_ready(self) -> str:
+        return ", ".join(name for name, child in self._children.items() if not child.was_ready.is_set())
 
     def _stop_or_kill(self, work: "asyncio.Task[None]") -> None:
-        """The first signal stops in order; a second one means now, unless it is the echo of the first."""
+        """Signal handler. The first signal stops the children in order; a second one kills them."""
         now = time.monotonic()
         if self._stopping_since is None:
             self._stopping_since = now
             work.cancel()
-        elif now - self._stopping_since > ECHO_SECONDS:
+        elif now - self._stopping_since > DUPLICATE_SIGNAL_SECONDS:
             for child in self._children.values():
                 child.kill()
 
     async def _stop(self) -> None:
         self._stopping_since = self._stopping_since or time.monotonic()
-        for wave in sorted({child.component.stop_wave for child in self._children.values()}):
+        for stop_order in sorted({child.component.stop_order for child in self._children.values()}):
             await asyncio.gather(
-                *(child.stop() for child in self._children.values() if child.component.stop_wave == wave)
+                *(child.stop() for child in self._children.values() if child.component.stop_order == stop_order)
             )
-        self._record()
+        self._write_state()
 
-    def _changed(self, child: Child) -> None:
-        self._record()
-        name, place = child.component.name, child.component.port
+    def _on_state_change(self, child: Child) -> None:
+        self._write_state()
+        name, port = child.component.name, child.component.port
         clock = time.strftime("%Y-%m-%d %H:%M:%S")
         if child.state is State.READY and child.restarts:
-            self._say(f"{clock}  {name} is ready again")
+            self._echo(f"{clock}  {name} is ready again")
         elif child.state is State.READY:
-            seconds = time.monotonic() - self._began
-            self._say(f"  {name:<12} ready  {seconds:5.1f} s" + (f"  port {place}" if place else ""))
+            seconds = time.monotonic() - self._started_at
+            self._echo(f"  {name:<12} ready  {seconds:5.1f} s" + (f"  port {port}" if port else ""))
         elif child.state is State.RESTARTING and child.pid is None:
-            self._say(
-                f"{clock}  {name} stopped (exit code {child.last_exit}), starts again in {child.delay_seconds:.1f} s; "
-                f"see {child.log}"
+            self._echo(
+                f"{clock}  {name} stopped (exit code {child.last_exit_code}), starts again in "
+                f"{child.delay_seconds:.1f} s; see {child.log}"
             )
 
-    def _record(self) -> None:
+    def _write_state(self) -> None:
         self._folder.state = {
             "pid": os.getpid(),
             "url": self._url,
