@@ -59,7 +59,13 @@ def run_checks(options: Options, folder: Folder) -> Iterator[CheckResult]:
 
 def check_running_stack(folder: Folder) -> CheckResult:
     """Return whether a stack runs on the folder; if none does, whether its HTTP port is free."""
-    if folder.is_locked:
+    try:
+        is_locked = folder.is_locked
+    except OSError as error:
+        return CheckResult(
+            Severity.FATAL, f"{error.filename}: {error.strerror}. Choose another data folder: --data DIR"
+        )
+    if is_locked:
         return CheckResult(Severity.OK, f"A stack runs on this folder: {folder.state.get('url', 'it is starting')}")
     port = folder.ports.get("http", ports.HTTP_PORT)
     if not ports.is_free(port):
@@ -122,6 +128,8 @@ def _installed(path: Path | None, name: str, alternative: str) -> CheckResult:
 
 def _writable(path: Path) -> CheckResult:
     existing = _nearest_existing(path)
+    if not existing.is_dir():
+        return CheckResult(Severity.FATAL, f"{existing} is not a folder. Choose another data folder: --data DIR")
     if not os.access(existing, os.W_OK | os.X_OK):
         return CheckResult(
             Severity.FATAL, f"{existing} cannot be written to. Choose another data folder: everloop up --data DIR"

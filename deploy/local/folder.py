@@ -15,6 +15,7 @@ from deploy.local.errors import CommandError
 
 LOG_BYTES = 20 * 1024 * 1024
 """A log larger than this is rotated when a stack starts."""
+_REPAIR = "Repair it, or remove it to have it made anew."
 _LOCK_SECONDS = 0.5
 """How long to try: `status` takes the lock for an instant to see whether it is free."""
 
@@ -97,7 +98,10 @@ class Folder:
     @property
     def state(self) -> dict[str, Any]:
         """What the supervisor wrote last: pid, url and components, each with name, pid, port, state and restarts."""
-        return _read_json(self._state)
+        try:
+            return _read_json(self._state)
+        except CommandError:
+            return {}  # it is written without fsync: after a loss of power it may be empty
 
     @state.setter
     def state(self, value: dict[str, Any]) -> None:
@@ -106,7 +110,10 @@ class Folder:
     @property
     def secrets(self) -> dict[str, Any]:
         """Content of `secrets.json` (`privileges.secrets.Secrets`); empty before the first start."""
-        return _read_json(self._secrets)
+        return _read_json(
+            self._secrets,
+            "Restore it from a backup; if you remove it, new secrets are generated and stored keys are lost.",
+        )
 
     @secrets.setter
     def secrets(self, value: dict[str, Any]) -> None:
@@ -115,7 +122,10 @@ class Folder:
     @property
     def ports(self) -> dict[str, int]:
         """Ports of the last start by name (http, nats, mongo, model), so that the next one has the same addresses."""
-        return _read_json(self._ports)
+        ports = _read_json(self._ports)
+        if not all(type(port) is int and 0 < port < 65_536 for port in ports.values()):
+            raise CommandError(f"{self._ports} holds something else than ports. {_REPAIR}")
+        return ports
 
     @ports.setter
     def ports(self, value: dict[str, int]) -> None:
@@ -156,14 +166,17 @@ def write_private(path: Path, value: object, *, durable: bool = True) -> None:
         raise
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, remedy: str = _REPAIR) -> dict[str, Any]:
+    """Return the JSON object in the file; empty if there is no file. Raises CommandError if it holds anything else."""
     try:
         value = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise CommandError(f"{path} cannot be read ({error}). Repair it, or remove it to have it made anew.") from None
-    return value if isinstance(value, dict) else {}
+    except ValueError as error:
+        raise CommandError(f"{path} cannot be read ({error}). {remedy}") from None
+    if not isinstance(value, dict):
+        raise CommandError(f"{path} holds no JSON object. {remedy}")
+    return value
 
 
 def _try_lock(file: IO[str]) -> bool:

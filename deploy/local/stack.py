@@ -69,7 +69,7 @@ def build_stack(options: Options, folder: Folder) -> Stack:
     chosen = ports.choose(_requested_ports(options), folder.ports, host)
     folder.ports = {**folder.ports, **chosen}
     # A server that listens on every address is reached on this one.
-    client_host = ports.HOST if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
+    client_host = ports.HOST if host == "0.0.0.0" else host  # noqa: S104 - compared, not bound
     url = f"http://{client_host}:{chosen['http']}"
     secrets = Secrets.load_or_create(folder)
     api_key = write_credentials(folder, f"{url}/v4")

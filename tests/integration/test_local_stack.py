@@ -220,6 +220,36 @@ def test_status_where_nothing_ever_ran(tmp_path: Path) -> None:
     assert not (tmp_path / "nothing").exists()
 
 
+@pytest.mark.parametrize("verb", ["up", "status", "down", "doctor", "dead list", "secret rotate"])
+def test_a_file_as_data_folder_is_one_sentence(tmp_path: Path, verb: str) -> None:
+    (tmp_path / "file").touch()
+    refused = Everloop(tmp_path / "file")(*verb.split())
+    assert refused.returncode == 1
+    assert str(tmp_path / "file") in refused.stdout + refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+@pytest.mark.parametrize("verb", ["up", "status", "dead list", "secret rotate"])
+def test_an_empty_data_folder_name_is_refused(verb: str) -> None:
+    command = [sys.executable, "-P", "-m", "deploy.local.cli.main", *verb.split(), "--data", ""]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 2
+    assert "it is empty" in refused.stderr
+
+
+def test_status_before_the_supervisor_wrote_anything(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.create()
+    assert folder.acquire_lock()
+    shown = Everloop(tmp_path)("status")
+    listed = json.loads(Everloop(tmp_path)("status", "--json").stdout)
+    folder.release_lock()
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "It is starting" in shown.stdout
+    assert {each["state"] for each in listed} == {"starting"}
+
+
 def test_doctor_sees_a_port_in_use(tmp_path: Path) -> None:
     with socket.socket() as server:
         server.bind((ports.HOST, 0))

@@ -16,7 +16,8 @@ import typer
 from nats.js import JetStreamContext
 
 from deploy.local import dead_letters
-from deploy.local.cli.options import DEFAULT_FOLDER, parse_folder
+from deploy.local.cli.options import parse_folder
+from deploy.local.command_line import DEFAULT_FOLDER, command_line
 from deploy.local.dead_letters import Server, StoredLetter
 from deploy.local.errors import CommandError
 from deploy.local.folder import Folder
@@ -112,7 +113,7 @@ def show(
 @app.command()
 def replay(  # noqa: PLR0913, PLR0917 - one argument per option
     sequences: Annotated[
-        list[int] | None, typer.Argument(metavar="SEQ...", help="Sequences, as `list` shows them.")
+        list[int] | None, typer.Argument(metavar="SEQ", help="Sequences, as `list` shows them.")
     ] = None,
     replay_all: Annotated[bool, typer.Option("--all", help="All of one --subject.")] = False,
     subject: SubjectOption = None,
@@ -167,7 +168,7 @@ def _server(data: Path | None, nats_url: str | None, nats_user: str) -> Server:
     folder = Folder(data or DEFAULT_FOLDER)
     if not folder.is_locked:
         raise CommandError(
-            f"Nothing runs on {folder.path}. Start it (everloop up), name its folder (--data), "
+            f"Nothing runs on {folder.path}. Start it ({command_line('up', folder)}), name its folder (--data), "
             "or name another NATS (--nats-url)."
         )
     port = next((each["port"] for each in folder.state.get("components", []) if each["name"] == "nats-server"), None)

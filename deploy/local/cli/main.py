@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shlex
-import shutil
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -15,7 +13,8 @@ import typer
 from deploy.local import checks
 from deploy.local.checks import Severity
 from deploy.local.cli import dead_letters, ready_message
-from deploy.local.cli.options import DEFAULT_FOLDER, DataOption
+from deploy.local.cli.options import DataOption
+from deploy.local.command_line import DEFAULT_FOLDER, command_line
 from deploy.local.errors import CommandError
 from deploy.local.folder import Folder
 from deploy.local.privileges import secret_rotation
@@ -70,15 +69,14 @@ def up(  # noqa: PLR0913, PLR0917 - one argument per option
     folder.create()
     if not folder.acquire_lock():
         url = folder.state.get("url", "an address not known yet")
-        raise CommandError(
-            f"Everloop already runs on {folder.path}: {url}. To stop it: {_command_line('down', folder)}"
-        )
+        raise CommandError(f"Everloop already runs on {folder.path}: {url}. To stop it: {command_line('down', folder)}")
+    folder.state = {}
     folder.rotate_logs()
     stack = build_stack(options, folder)
     _echo("Starting Everloop ...")
     if detach:
         code = run_in_background(
-            lambda ready: _run(stack, folder, ready, how_to_stop=f"Stop it: {_command_line('down', folder)}"),
+            lambda ready: _run(stack, folder, ready, how_to_stop=f"Stop it: {command_line('down', folder)}"),
             folder.log("supervisor"),
         )
         folder.release_lock()
@@ -113,9 +111,9 @@ def status(
     if as_json:
         print(json.dumps(components))
     elif not is_running:
-        print(f"Nothing runs on {folder.path}. Start it: {_command_line('up', folder)}")
+        print(f"Nothing runs on {folder.path}. Start it: {command_line('up', folder)}")
     else:
-        print(folder.state["url"])
+        print(folder.state.get("url", "It is starting."))
         print(f"{'NAME':<12} {'STATE':<10} {'PID':>8} {'PORT':>6} {'RESTARTS':>8}")
         for each in components:
             pid, port = each["pid"] or "-", each["port"] or "-"
@@ -139,8 +137,8 @@ def rotate(data: DataOption = DEFAULT_FOLDER) -> None:
     """Generate a new secret. The next start encrypts with it what is stored; until then the old one is kept."""
     folder = Folder(data)
     secret_rotation.rotate(folder, os.environ)
-    _echo(f"A new secret is set. Start the stack: {_command_line('up', folder)}")
-    _echo(f"Then stop it and delete the old secret: {_command_line('secret drop-old', folder)}")
+    _echo(f"A new secret is set. Start the stack: {command_line('up', folder)}")
+    _echo(f"Then stop it and delete the old secret: {command_line('secret drop-old', folder)}")
 
 
 @secret.command("drop-old")
@@ -156,6 +154,11 @@ def main() -> None:
         app()
     except CommandError as error:
         print(f"everloop: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:  # of a data folder that is another user's, no folder at all, or on a full disk
+        if error.filename is None:
+            raise
+        print(f"everloop: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -176,10 +179,12 @@ def _run(stack: Stack, folder: Folder, when_ready: Callable[[], None], how_to_st
 
 
 def _components(folder: Folder, is_running: bool) -> list[dict[str, Any]]:
-    """Return the components as the supervisor wrote them last, in the order of NAMES."""
+    """Return the components as the supervisor wrote them last, in the order of NAMES; all, before it wrote any."""
     by_name = {each["name"]: each for each in folder.state.get("components", [])}
     if not by_name:
-        by_name = {name: {"name": name, "port": None} for name in NAMES}
+        by_name = {
+            name: {"name": name, "pid": None, "port": None, "state": "starting", "restarts": 0} for name in NAMES
+        }
     if not is_running:
         by_name = {name: each | {"pid": None, "state": "stopped", "restarts": 0} for name, each in by_name.items()}
     return [
@@ -187,14 +192,6 @@ def _components(folder: Folder, is_running: bool) -> list[dict[str, Any]]:
         for name in NAMES
         if name in by_name
     ]
-
-
-def _command_line(verb: str, folder: Folder) -> str:
-    """Return the command line for a verb on this folder, to be pasted into the shell that called us."""
-    on_path = shutil.which("everloop") or not sys.argv[0].endswith("/everloop")
-    program = "everloop" if on_path else os.path.relpath(sys.argv[0])
-    data = "" if folder.path == DEFAULT_FOLDER.absolute() else f" --data {shlex.quote(str(folder.path))}"
-    return f"{program} {verb}{data}"
 
 
 def _echo(line: str) -> None:

@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-DEFAULT_FOLDER = Path(".everloop")
-
 
 def parse_folder(text: str | Path) -> Path:
     """Return the path; raises typer.BadParameter if it is empty, as `--data "$UNSET"` makes it."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from deploy.local.command_line import command_line
 from deploy.local.errors import CommandError
 from deploy.local.folder import Folder
 from deploy.local.privileges.secrets import Secrets
@@ -27,7 +28,7 @@ def drop_old(folder: Folder, caller: Mapping[str, str]) -> int:
         if secrets.fallbacks_in_use:
             raise CommandError(
                 "What is stored may still be encrypted with the old secret: no stack has come up since the rotation. "
-                "Start it and stop it first: everloop up, everloop down."
+                f"Start and stop it first: {command_line('up', folder)}, {command_line('down', folder)}"
             )
         secrets.without_fallbacks().save(folder)
         return len(secrets.secret_fallbacks)
@@ -50,9 +51,11 @@ def _locked(folder: Folder, caller: Mapping[str, str]) -> Iterator[None]:
             "as EVERLOOP_SECRET_FALLBACKS."
         )
     if not folder.secrets:
-        raise CommandError(f"{folder.path} holds no stack. Name its folder with --data, or start one: everloop up")
+        raise CommandError(
+            f"{folder.path} holds no stack. Name its folder with --data, or start one: {command_line('up', folder)}"
+        )
     if not folder.acquire_lock():
-        raise CommandError("Everloop runs on this folder. Stop it first: everloop down")
+        raise CommandError(f"Everloop runs on {folder.path}. Stop it first: {command_line('down', folder)}")
     try:
         yield
     finally:

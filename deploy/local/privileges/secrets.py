@@ -5,6 +5,7 @@ import secrets
 import string
 from dataclasses import asdict, dataclass, replace
 
+from deploy.local.errors import CommandError
 from deploy.local.folder import Folder, write_private
 
 BUS_USERS = ("operator", "gateway", "generation", "logging", "evaluation", "authz")
@@ -51,6 +52,8 @@ class Secrets:
         """Return those of the folder; what it lacks is generated and saved."""
         stored = folder.secrets
         bus, mongo = stored.get("bus_passwords", {}), stored.get("mongo_passwords", {})
+        if not (isinstance(bus, dict) and isinstance(mongo, dict) and isinstance(stored.get("secret", ""), str)):
+            raise CommandError(f"secrets.json in {folder.path} is damaged. Restore it from a backup.")
         loaded = cls(
             secret=stored.get("secret") or _generate_secret(),
             secret_fallbacks=stored.get("secret_fallbacks", []),

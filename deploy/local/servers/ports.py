@@ -1,5 +1,6 @@
 """Chooses the port of each server: the one the user names, else that of the last start, else a free one."""
 
+import errno
 import random
 import socket
 import time
@@ -40,15 +41,15 @@ def choose(requested: dict[str, int | None], previous: dict[str, int], http_host
 def is_free(port: int, host: str = HOST) -> bool:
     """Return whether a server could listen there, now or within _RELEASE_SECONDS.
 
-    Raises PermissionError for a port this user may not listen on.
+    Raises PermissionError for a port this user may not listen on, another OSError if `host` is not of this machine.
     """
     deadline = time.monotonic() + _RELEASE_SECONDS
     while True:
         try:
             _bind(port, host)
-        except PermissionError:
-            raise
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.05)
@@ -63,9 +64,13 @@ def free_port(host: str, taken: dict[str, int]) -> int:
             continue
         try:
             _bind(port, host)
-        except OSError:
+        except PermissionError:
             continue
-        return port
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise _host_error(host, error) from None
+        else:
+            return port
     raise CommandError(
         f"No free port was found between {_RANGE.start} and {_RANGE.stop}. Name some yourself: --nats-port ..."
     )
@@ -79,11 +84,20 @@ def _require_free(name: str, port: int, host: str, taken: dict[str, int]) -> Non
         free = is_free(port, host)
     except PermissionError:
         raise CommandError(f"Port {port} needs rights this user lacks. Choose one above 1023 with {option}.") from None
+    except OSError as error:
+        raise _host_error(host, error) from None
     if not free:
         raise CommandError(
             f"Port {port} is in use by another program. Stop that program, or choose another port with {option} "
             "(0 takes a free one)."
         )
+
+
+def _host_error(host: str, error: OSError) -> CommandError:
+    return CommandError(
+        f"{host!r} is not an IPv4 address of this machine ({error.strerror}). Set EVERLOOP_HTTP_HOST to one; "
+        "0.0.0.0 is all of them."
+    )
 
 
 def _bind(port: int, host: str) -> None:

@@ -20,6 +20,9 @@ BACKOFF_RESET_SECONDS = 60.0
 MAX_FAILED_STARTS = 3
 """A process that ends so often before it was ready for the first time is not restarted."""
 
+REPORTED_LINES = 4
+"""Lines of the log in the error; a validation error of pydantic takes four."""
+
 
 class State(StrEnum):
     """State of a child process, as `everloop status` shows it."""
@@ -118,10 +121,10 @@ class Child:
                 self._process.send_signal(signum)
 
     def _exit_report(self) -> str:
-        lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        last_line = f" Its last line: {lines[-1].strip()[:300]}" if lines else ""
+        lines = [line.rstrip()[:300] for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        last_lines = "".join(f"\n  {line}" for line in lines[-REPORTED_LINES:])
         return (
             f"{self.component.name} stopped {MAX_FAILED_STARTS} times while starting "
-            f"(exit code {self.last_exit_code}).{last_line}\n"
-            f"Its whole log: {self.log}. {self.component.remedy}".rstrip()
+            f"(exit code {self.last_exit_code}). The end of its log, {self.log}:{last_lines}\n"
+            f"{self.component.remedy}".rstrip()
         )

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from deploy.local.errors import CommandError
 from deploy.local.folder import Folder
@@ -13,6 +14,8 @@ from deploy.local.supervisor.component import Component
 
 START_TIMEOUT_SECONDS = 180.0
 """For the whole stack, on a slow disk or processor."""
+SLOW_START_SECONDS = 15.0
+"""After so long the user is told what is still starting."""
 DUPLICATE_SIGNAL_SECONDS = 1.0
 """A second signal within this time is ignored: one to a whole process group arrives directly and through `make`."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -60,6 +63,7 @@ class Supervisor:
         async with asyncio.TaskGroup() as tasks:
             for child in self._children.values():
                 tasks.create_task(self._run_child(child), name=child.component.name)
+            slow_start = tasks.create_task(self._report_slow_start())
             try:
                 async with asyncio.timeout(START_TIMEOUT_SECONDS):
                     for child in self._children.values():
@@ -69,12 +73,17 @@ class Supervisor:
                     f"{self._names_not_ready()} did not become ready within {START_TIMEOUT_SECONDS:.0f} seconds. "
                     f"Their logs are in {self._folder.logs}."
                 ) from None
+            slow_start.cancel()
             on_ready()
 
     async def _run_child(self, child: Child) -> None:
         for name in child.component.after:
             await self._children[name].was_ready.wait()
         await child.run()
+
+    async def _report_slow_start(self) -> None:
+        await asyncio.sleep(SLOW_START_SECONDS)
+        self._echo(f"  still starting: {self._names_not_ready()}; logs: {self._folder.logs}")
 
     def _names_not_ready(self) -> str:
         return ", ".join(name for name, child in self._children.items() if not child.was_ready.is_set())
@@ -113,7 +122,13 @@ class Supervisor:
             )
 
     def _write_state(self) -> None:
-        self._folder.state = {
+        try:
+            self._folder.state = self._state()
+        except OSError as error:  # a full disk must not end a stack that runs
+            self._echo(f"state.json cannot be written ({error.strerror}); `everloop status` shows an earlier state")
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "pid": os.getpid(),
             "url": self._url,
             "components": [

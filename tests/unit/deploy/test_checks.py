@@ -62,6 +62,13 @@ def test_a_full_disk_stops_and_a_filling_one_warns(tmp_path: Path, monkeypatch: 
     assert Severity.WARNING in {result.severity for result in checks.run_checks(Options({}), Folder(tmp_path))}
 
 
+def test_a_file_is_no_data_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "data"):
+        assert any("file is not a folder" in text and "--data" in text for text in problems(path))
+        assert checks.check_running_stack(Folder(path)).severity is Severity.FATAL
+
+
 def test_a_missing_wheel_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for finder in ("find_mongod", "find_nats_server", "find_model_file"):
         monkeypatch.setattr(binaries, finder, lambda: None)

@@ -52,6 +52,25 @@ def test_a_broken_file_is_named(folder: Folder) -> None:
         _ = folder.ports
 
 
+def test_a_broken_state_is_as_good_as_none(folder: Folder) -> None:
+    (folder.path / "state.json").write_text("")
+    assert folder.state == {}
+
+
+@pytest.mark.parametrize("content", ['{"http": "x"}', '{"http": true}', '{"http": 0}', "[8000]"])
+def test_ports_that_are_none_are_named(folder: Folder, content: str) -> None:
+    (folder.path / "ports.json").write_text(content)
+    with pytest.raises(CommandError, match=r"ports\.json holds .* remove it"):
+        _ = folder.ports
+
+
+@pytest.mark.parametrize("content", ["[]", "{"])
+def test_nobody_is_told_to_remove_secrets_without_what_is_lost_by_it(folder: Folder, content: str) -> None:
+    (folder.path / "secrets.json").write_text(content)
+    with pytest.raises(CommandError, match=r"secrets\.json .* backup.* stored keys are lost"):
+        _ = folder.secrets
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CommandError, match="--data"):

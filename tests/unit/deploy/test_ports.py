@@ -35,6 +35,14 @@ def test_zero_is_a_free_port_whatever_the_previous_one_was() -> None:
     assert again["http"] not in range(32_768, 61_000)
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "::1"])
+def test_a_host_that_is_not_this_machine_is_named(host: str) -> None:
+    with pytest.raises(CommandError, match=r"is not an IPv4 address of this machine .*EVERLOOP_HTTP_HOST"):
+        ports.choose({"http": 28_123}, {}, host)
+    with pytest.raises(CommandError, match=r"is not an IPv4 address of this machine .*EVERLOOP_HTTP_HOST"):
+        ports.choose({"http": 0}, {}, host)
+
+
 def test_a_requested_port_in_use_is_refused_with_the_option_to_change(busy: int) -> None:
     with pytest.raises(CommandError, match=rf"Port {busy} is in use .*--nats-port"):
         ports.choose({"nats": busy}, {})

@@ -47,7 +47,7 @@ def test_secrets_are_not_changed_while_a_stack_runs(folder: Folder) -> None:
     running = Folder(folder.path)
     assert running.acquire_lock()
     for change in (secret_rotation.rotate, secret_rotation.drop_old):
-        with pytest.raises(CommandError, match="everloop down"):
+        with pytest.raises(CommandError, match=f"everloop down --data {folder.path}"):
             change(folder, {})
     running.release_lock()
     assert folder.secrets == before

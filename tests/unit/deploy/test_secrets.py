@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.errors import CommandError
 from deploy.local.folder import Folder
 from deploy.local.privileges.secrets import BUS_USERS, MONGO_USERS, Secrets, write_credentials
 
@@ -50,6 +51,15 @@ def test_a_folder_from_before_mongodb_had_users_gets_their_passwords(folder: Fol
     assert set(again.mongo_passwords) == set(MONGO_USERS)
     assert len(again.mongo_key) == 64
     assert Secrets.load_or_create(folder) == again
+
+
+@pytest.mark.parametrize("damage", [{"bus_passwords": []}, {"mongo_passwords": "x"}, {"secret": 5}])
+def test_damaged_secrets_are_not_replaced(folder: Folder, damage: dict[str, object]) -> None:
+    Secrets.load_or_create(folder)
+    folder.secrets = damaged = folder.secrets | damage
+    with pytest.raises(CommandError, match="backup"):
+        Secrets.load_or_create(folder)
+    assert folder.secrets == damaged
 
 
 def test_the_first_credentials_follow_the_address_and_keep_the_rest(folder: Folder) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from deploy.local.errors import CommandError
 from deploy.local.folder import Folder
+from deploy.local.supervisor import supervisor
 from deploy.local.supervisor.child import State
 from deploy.local.supervisor.component import Component
 from deploy.local.supervisor.supervisor import Supervisor
@@ -108,14 +109,40 @@ async def test_a_process_that_ends_is_restarted_with_a_growing_delay(folder: Fol
 
 
 async def test_a_process_that_never_gets_ready_ends_the_start_with_the_last_line_of_its_log(folder: Folder) -> None:
-    running = Running(folder, script("good"), script("bad", "echo no such luck; exit 7", ready=never))
+    running = Running(folder, script("good"), script("bad", "echo no such; echo luck; exit 7", ready=never))
     await running.until("good", state=State.READY)
     good = int(str(running.of("good")["pid"]))
-    with pytest.raises(CommandError, match=r"(?s)bad stopped 3 times .*exit code 7.*no such luck.*Try without it"):
+    with pytest.raises(
+        CommandError, match=r"(?s)bad stopped 3 times .*exit code 7.*\n  no such\n  luck\nTry without it"
+    ):
         await asyncio.wait_for(running.work, 10)
     with pytest.raises(ProcessLookupError):
         os.kill(good, 0)
     assert running.of("good")["state"] == State.STOPPED
+
+
+async def test_a_state_that_cannot_be_written_does_not_end_the_stack(folder: Folder) -> None:
+    running = Running(folder, script("one"))
+    await running.until("one", state=State.READY)
+    pid = int(str(running.of("one")["pid"]))
+    (folder.path / "state.json").unlink()
+    (folder.path / "state.json").mkdir()
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(5):
+        while not any("one is ready again" in line for line in running.lines):  # noqa: ASYNC110 - lines are appended
+            await asyncio.sleep(0.01)
+    assert any("state.json cannot be written" in line for line in running.lines)
+    await running.stop()
+
+
+async def test_what_is_still_starting_after_a_while_is_told(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "SLOW_START_SECONDS", 0.2)
+    running = Running(folder, script("good"), script("slow", ready=never), script("later", after=("slow",)))
+    async with asyncio.timeout(5):
+        while len(running.lines) < 2:  # noqa: ASYNC110 - lines are appended
+            await asyncio.sleep(0.01)
+    assert running.lines[1] == f"  still starting: slow, later; logs: {folder.logs}"
+    await running.stop()
 
 
 async def test_a_command_that_does_not_exist_ends_the_start(folder: Folder) -> None:
