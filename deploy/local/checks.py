@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from deploy.local.errors import CommandError
 from deploy.local.folder import Folder
 from deploy.local.servers import binaries, ports
 from deploy.local.stack import Options
@@ -61,13 +62,15 @@ def check_running_stack(folder: Folder) -> CheckResult:
     """Return whether a stack runs on the folder; if none does, whether its HTTP port is free."""
     try:
         is_locked = folder.is_locked
+        port = folder.ports.get("http", ports.HTTP_PORT)
+    except CommandError as error:
+        return CheckResult(Severity.FATAL, str(error))
     except OSError as error:
         return CheckResult(
             Severity.FATAL, f"{error.filename}: {error.strerror}. Choose another data folder: --data DIR"
         )
     if is_locked:
         return CheckResult(Severity.OK, f"A stack runs on this folder: {folder.state.get('url', 'it is starting')}")
-    port = folder.ports.get("http", ports.HTTP_PORT)
     if not ports.is_free(port):
         return CheckResult(
             Severity.FATAL,

@@ -109,7 +109,7 @@ async def get(js: JetStreamContext, sequence: int) -> StoredLetter:
             if stored.sequence == sequence:
                 return stored
             break
-    raise CommandError(f"There is no dead letter {sequence}; `list` shows those there are.")
+    raise CommandError(f"There is no dead letter {sequence}. `everloop dead list` shows those there are.")
 
 
 async def replay(js: JetStreamContext, stored: StoredLetter) -> None:

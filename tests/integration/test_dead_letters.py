@@ -185,13 +185,15 @@ async def test_a_letter_is_shown_whole(nats: Nats, bus: Bus) -> None:
     assert json.loads((await everloop(nats, "show", "2")).stdout)["payload_base64"] == "/w=="
     missing = await everloop(nats, "show", "3")
     assert (missing.returncode, missing.stdout) == (1, "")
-    assert missing.stderr == "everloop: There is no dead letter 3. Those there are: everloop dead list\n"
+    assert missing.stderr == "everloop: There is no dead letter 3. `everloop dead list` shows those there are.\n"
 
 
 async def test_mistakes_are_told_with_their_remedy(nats: Nats, bus: Bus, tmp_path: Path) -> None:
     nothing_runs = await everloop(nats, "list", "--data", str(tmp_path))
     assert nothing_runs.returncode == 1
-    assert nothing_runs.stderr.startswith(f"everloop: Nothing runs on {tmp_path}. Start it (everloop up)")
+    assert nothing_runs.stderr.startswith(
+        f"everloop: Nothing runs on {tmp_path}. Start it (everloop up --data {tmp_path})"
+    )
     nobody = await everloop(None, "list", "--nats-url", f"nats://127.0.0.1:{free_port()}")
     assert nobody.returncode == 1
     assert "NATS at nats://127.0.0.1" in nobody.stderr

@@ -124,7 +124,7 @@ import deploy.local.cli.main, deploy.local.servers.replica_set
 from deploy.local.servers.nats_server import NATS_CONFIG
 from services.generation import models
 assert NATS_CONFIG.read_text().startswith("#")
-assert models.find("openai", "gpt-4o") is not None
+assert models.find_model("openai", "gpt-4o") is not None
 ours = [module for name, module in sys.modules.items() if name.split(".")[0] in ("services", "shared", "deploy")]
 strangers = {{str(module.__file__) for module in ours if not str(module.__file__).startswith({str(tmp_path)!r})}}
 assert not strangers, strangers

@@ -69,6 +69,13 @@ def test_a_file_is_no_data_folder(tmp_path: Path) -> None:
         assert checks.check_running_stack(Folder(path)).severity is Severity.FATAL
 
 
+def test_a_broken_file_of_the_folder_is_one_of_the_problems(tmp_path: Path) -> None:
+    (tmp_path / "ports.json").write_text('{"http": "x"}')
+    result = checks.check_running_stack(Folder(tmp_path))
+    assert result.severity is Severity.FATAL
+    assert "ports.json" in result.text
+
+
 def test_a_missing_wheel_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for finder in ("find_mongod", "find_nats_server", "find_model_file"):
         monkeypatch.setattr(binaries, finder, lambda: None)
