@@ -1,6 +1,6 @@
-"""Draw the secrets of a compose installation: `deploy/.env`, `deploy/mongo.key` and `deploy/credentials.json`.
+"""Generates the secrets of a compose installation: `deploy/.env`, `deploy/mongo.key` and `deploy/credentials.json`.
 
-Needs nothing but Python. Run again it draws only what is missing: losing `EVERLOOP_SECRET` would lose the stored
+Needs nothing but Python. Run again it generates only what is missing: losing `EVERLOOP_SECRET` would lose the stored
 provider keys.
 """
 
@@ -12,64 +12,64 @@ import string
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 NATS_USERS = ("OPERATOR", "GATEWAY", "GENERATION", "LOGGING", "EVALUATION", "AUTHZ")
 MONGO_USERS = ("OPERATOR", "GENERATION", "LOGGING", "EVALUATION", "AUTHZ")
 
 
-def letters(count: int) -> str:
-    """Letters and digits, a letter first: NATS would read anything else as a number or as syntax."""
+def random_alphanumeric(count: int) -> str:
+    """Return letters and digits, a letter first: NATS would read anything else as a number or as syntax."""
     rest = "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(count - 1))
     return secrets.choice(string.ascii_letters) + rest
 
 
-def drawn() -> dict[str, str]:
-    """A value for every variable of `deploy/.env`."""
+def generate_variables() -> dict[str, str]:
+    """Return a value for every variable of `deploy/.env`."""
     return {
         "EVERLOOP_SECRET": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-        **{f"EVERLOOP_NATS_PASSWORD_{user}": letters(40) for user in NATS_USERS},
-        "EVERLOOP_MONGO_KEY": letters(64),
-        **{f"EVERLOOP_MONGO_PASSWORD_{user}": letters(40) for user in MONGO_USERS},
+        **{f"EVERLOOP_NATS_PASSWORD_{user}": random_alphanumeric(40) for user in NATS_USERS},
+        "EVERLOOP_MONGO_KEY": random_alphanumeric(64),
+        **{f"EVERLOOP_MONGO_PASSWORD_{user}": random_alphanumeric(40) for user in MONGO_USERS},
     }
 
 
 def write_variables(path: Path) -> dict[str, str]:
-    """Add to the file what it lacks; returns all of its variables."""
+    """Add to the file the variables it lacks; returns all of its variables."""
     text = path.read_text() if path.exists() else ""
-    kept = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    missing = {name: value for name, value in drawn().items() if name not in kept}
+    existing = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    missing = {name: value for name, value in generate_variables().items() if name not in existing}
     if missing:
         lines = [*text.splitlines(), *(f"{name}={value}" for name, value in missing.items()), ""]
-        replace(path, "\n".join(lines), 0o600)
-    return kept | missing
+        write_atomically(path, "\n".join(lines), 0o600)
+    return existing | missing
 
 
-def replace(path: Path, text: str, mode: int) -> None:
-    """Write `path` with `mode`; whoever reads it sees the old text or the new one."""
-    beside = path.with_name(f"{path.name}.new")
-    beside.unlink(missing_ok=True)
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+def write_atomically(path: Path, text: str, mode: int) -> None:
+    """Write `path` with `mode`; a reader sees the old text or the new one."""
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
         os.fchmod(file.fileno(), mode)
         file.write(text)
-    beside.replace(path)
+    temporary.replace(path)
     sys.stdout.write(f"{path} written\n")
 
 
 def main() -> None:
-    """Write the files."""
-    variables = write_variables(HERE / ".env")
-    key = HERE / "mongo.key"
+    """Write the three files, each if it is missing or incomplete."""
+    variables = write_variables(FOLDER / ".env")
+    key = FOLDER / "mongo.key"
     if not key.exists() or key.read_text() != variables["EVERLOOP_MONGO_KEY"]:
-        replace(key, variables["EVERLOOP_MONGO_KEY"], 0o600)
-    if not (HERE / "credentials.json").exists():
+        write_atomically(key, variables["EVERLOOP_MONGO_KEY"], 0o600)
+    if not (FOLDER / "credentials.json").exists():
         credentials = {
             "url": "http://127.0.0.1:8000/v4",
             "email": "admin@everloop.local",
             "password": secrets.token_urlsafe(18),
-            "api_key": f"hl_{letters(48)}",
+            "api_key": f"hl_{random_alphanumeric(48)}",
         }
         # The container reads it as another user; the folder it lies in is what keeps others of this machine out.
-        replace(HERE / "credentials.json", json.dumps(credentials, indent=2) + "\n", 0o644)
+        write_atomically(FOLDER / "credentials.json", json.dumps(credentials, indent=2) + "\n", 0o644)
 
 
 if __name__ == "__main__":

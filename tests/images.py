@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from pydantic import SecretStr
 
-from deploy.local import ports
 from deploy.local.folder import Folder
-from deploy.local.secrets import Secrets
+from deploy.local.privileges.secrets import Secrets
+from deploy.local.servers import ports
 from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.settings import ServiceSettings
@@ -69,7 +69,7 @@ async def _as_operator(stack: Stack, work: Callable[[Bus], Awaitable[T]]) -> T:
     settings = ServiceSettings(
         nats_url=f"nats://{ports.HOST}:{stack.status()['nats-server']['port']}",
         nats_user="operator",
-        nats_password=SecretStr(Secrets.of(Folder(stack.folder)).bus_passwords["operator"]),
+        nats_password=SecretStr(Secrets.load_or_create(Folder(stack.folder)).bus_passwords["operator"]),
     )
     bus = Bus(settings, "operator")
     await bus.open()

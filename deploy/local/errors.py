@@ -1,5 +1,5 @@
-"""What stops a stack from starting, told to the person at the terminal."""
+"""The error that the `everloop` command prints for the person at the terminal."""
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer: one plain sentence and the way out
-    """Its message is printed as it is; the exit code is 1."""
+class CommandError(Exception):
+    """Says why a verb cannot do its work, and what to do. Printed as it is; the exit code is 1."""

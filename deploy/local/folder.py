@@ -1,4 +1,4 @@
-"""The data folder of one stack: what is kept where, and who holds it."""
+"""The data folder of one stack: its files, and the lock that keeps a second supervisor out."""
 
 import contextlib
 import fcntl
@@ -11,16 +11,17 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from deploy.local.errors import Refused
+from deploy.local.errors import CommandError
 
 LOG_BYTES = 20 * 1024 * 1024
-"""A log larger than this is put aside when its process is started for the first time."""
-_HOLD_SECONDS = 0.5
-"""`status` holds the lock for an instant while it looks; that must not pass for a running stack."""
+"""A log larger than this is rotated when a stack starts."""
+_REPAIR = "Repair it, or remove it to have it made anew."
+_LOCK_SECONDS = 0.5
+"""How long to try: `status` takes the lock for an instant to see whether it is free."""
 
 
 class Folder:
-    """Everything a stack keeps lies below `path`."""
+    """Paths below `path`, which hold everything that a stack stores."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser().absolute()
@@ -36,68 +37,71 @@ class Folder:
         self._lock: IO[str] | None = None
 
     def create(self) -> None:
-        """Make the folder, readable by its owner only."""
+        """Create the folder and its parts with mode 0700. Raises CommandError if that is impossible."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             for part in (self.logs, self.mongod, self.nats):
                 part.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            raise Refused(
+            raise CommandError(
                 f"The data folder {self.path} cannot be made ({error.strerror}). Choose another: everloop up --data DIR"
             ) from None
 
-    def hold(self) -> bool:
-        """Take the folder for this process and its forks; False if a running stack has it."""
+    def acquire_lock(self) -> bool:
+        """Lock the folder for this process and its forks; returns False if another process has locked it."""
         file = self._lock_path.open("a+")
-        deadline = time.monotonic() + _HOLD_SECONDS
-        while not _locked(file):
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while not _try_lock(file):
             if time.monotonic() > deadline:
                 file.close()
                 return False
             time.sleep(0.05)
         self._lock = file
-        self.sign()
+        self.write_lock_owner()
         return True
 
-    def sign(self) -> None:
-        """Write who holds the folder into the lock, for `down`."""
+    def write_lock_owner(self) -> None:
+        """Write this process's id into the lock file, for `down`. A fork calls it again."""
         if self._lock is not None:
             self._lock.truncate(0)
             self._lock.write(str(os.getpid()))
             self._lock.flush()
 
-    def let_go(self) -> None:
-        """Forget the hold without ending it for a fork that has it too."""
+    def release_lock(self) -> None:
+        """Close the lock file. A fork that has it open keeps the lock."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     @property
-    def is_held(self) -> bool:
-        """Whether a stack runs on this folder."""
+    def is_locked(self) -> bool:
+        """Whether a stack runs on this folder, or is starting or stopping."""
         try:
             with self._lock_path.open() as file:
-                return not _locked(file)
+                return not _try_lock(file)
         except FileNotFoundError:
             return False
 
-    def stop_holder(self, seconds: float) -> bool:
-        """Ask the process that holds the folder to stop and wait until it is gone; False if it still runs."""
+    def stop_supervisor(self, timeout_seconds: float) -> bool:
+        """Send SIGTERM to the process that locked the folder; returns whether it has ended within the timeout."""
         try:
             handle = os.pidfd_open(int(self._lock_path.read_text()))
         except (OSError, ValueError):
-            return not self.is_held
+            return not self.is_locked
         try:
             signal.pidfd_send_signal(handle, signal.SIGTERM)
-            gone, _, _ = select.select([handle], [], [], seconds)
+            gone, _, _ = select.select([handle], [], [], timeout_seconds)
         finally:
             os.close(handle)
         return bool(gone)
 
     @property
     def state(self) -> dict[str, Any]:
-        """What the supervisor wrote last: its pid, the URL, and every component."""
-        return _read(self._state)
+        """What the supervisor wrote last: pid, url and components, each with name, pid, port, state and restarts."""
+        try:
+            return _read_json(self._state)
+        except CommandError:
+            return {}  # it is written without fsync: after a loss of power it may be empty
 
     @state.setter
     def state(self, value: dict[str, Any]) -> None:
@@ -105,8 +109,11 @@ class Folder:
 
     @property
     def secrets(self) -> dict[str, Any]:
-        """What `Secrets` keeps."""
-        return _read(self._secrets)
+        """Content of `secrets.json` (`privileges.secrets.Secrets`); empty before the first start."""
+        return _read_json(
+            self._secrets,
+            "Restore it from a backup; if you remove it, new secrets are generated and stored keys are lost.",
+        )
 
     @secrets.setter
     def secrets(self, value: dict[str, Any]) -> None:
@@ -114,32 +121,35 @@ class Folder:
 
     @property
     def ports(self) -> dict[str, int]:
-        """The ports of the last start, so that the next one has the same addresses."""
-        return _read(self._ports)
+        """Ports of the last start by name (http, nats, mongo, model), so that the next one has the same addresses."""
+        ports = _read_json(self._ports)
+        if not all(type(port) is int and 0 < port < 65_536 for port in ports.values()):
+            raise CommandError(f"{self._ports} holds something else than ports. {_REPAIR}")
+        return ports
 
     @ports.setter
     def ports(self, value: dict[str, int]) -> None:
         write_private(self._ports, value)
 
     def read_credentials(self) -> dict[str, Any]:
-        """The first administrator and API key; empty before the first start."""
-        return _read(self.credentials)
+        """Return URL, email, password and API key of the first administrator; empty before the first start."""
+        return _read_json(self.credentials)
 
     def log(self, name: str) -> Path:
-        """Where a component's output goes."""
+        """Return the path of a component's log."""
         return self.logs / f"{name}.log"
 
     def rotate_logs(self) -> None:
-        """Put large logs aside as `<name>.log.1`."""
+        """Rename every log larger than LOG_BYTES to `<name>.log.1`, replacing an earlier one."""
         for log in self.logs.glob("*.log"):
             if log.stat().st_size > LOG_BYTES:
                 log.replace(log.with_suffix(".log.1"))
 
 
 def write_private(path: Path, value: object, *, durable: bool = True) -> None:
-    """Write JSON that only its owner may read; a reader sees the old file or the new one, never half of it.
+    """Write JSON with mode 0600, atomically: a reader sees the old file or the new one.
 
-    Not `durable` is quicker, for what a restart makes anew.
+    Without `durable` there is no fsync; for what a restart writes again.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -156,17 +166,20 @@ def write_private(path: Path, value: object, *, durable: bool = True) -> None:
         raise
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, remedy: str = _REPAIR) -> dict[str, Any]:
+    """Return the JSON object in the file; empty if there is no file. Raises CommandError if it holds anything else."""
     try:
         value = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise Refused(f"{path} cannot be read ({error}). Repair it, or remove it to have it made anew.") from None
-    return value if isinstance(value, dict) else {}
+    except ValueError as error:
+        raise CommandError(f"{path} cannot be read ({error}). {remedy}") from None
+    if not isinstance(value, dict):
+        raise CommandError(f"{path} holds no JSON object. {remedy}")
+    return value
 
 
-def _locked(file: IO[str]) -> bool:
+def _try_lock(file: IO[str]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,11 +1,11 @@
-"""Everloop's own five processes, each with its own passwords and no other's."""
+"""The components that run Everloop's five services."""
 
 import sys
 from collections.abc import Mapping
 from functools import partial
 
-from deploy.local import probes
-from deploy.local.component import Component
+from deploy.local.supervisor import probes
+from deploy.local.supervisor.component import STOPPED_FIRST, STOPPED_SECOND, Component
 
 NAMES = ("gateway", "generation", "logging", "evaluation", "authz")
 
@@ -15,7 +15,7 @@ def services(
     http: tuple[str, int],
     after: tuple[str, ...],
 ) -> list[Component]:
-    """All five, each with its environment and no variable beside it."""
+    """Return all five. `environments` is by name, `http` the gateway's host and port, `after` what they need first."""
     gateway = probes.GatewayProbe(*http)
     return [
         Component(
@@ -23,21 +23,22 @@ def services(
             # -P keeps the current folder off the path: in services/, `logging` would hide the standard library's.
             command=(sys.executable, "-P", "-m", f"services.{name}.main"),
             environment=environments[name],
-            ready=partial(
-                probes.until,
-                gateway.gateway_answers if name == "gateway" else partial(gateway.service_is_ready, name),
+            wait_ready=partial(
+                probes.wait_until,
+                gateway.gateway_responds if name == "gateway" else partial(gateway.service_is_ready, name),
             ),
             port=http[1] if name == "gateway" else None,
             after=after,
-            # The gateway leaves first: its requests in hand still need the others.
-            stop_wave=0 if name == "gateway" else 1,
+            stop_order=STOPPED_FIRST if name == "gateway" else STOPPED_SECOND,
         )
         for name in NAMES
     ]
 
 
 def login(server: str, name: str, caller: Mapping[str, str], passwords: Mapping[str, str]) -> dict[str, str]:
-    """User and password of one service on `NATS` or `MONGO`: our own server's, or what the caller gave for theirs, or
-    none."""
+    """Return the variables with user and password of one service on `NATS` or `MONGO`.
+
+    The password is that of `passwords` (our own server's), else the caller's; without one nothing is returned.
+    """
     password = passwords.get(name) or caller.get(f"EVERLOOP_{server}_PASSWORD_{name.upper()}")
     return {f"EVERLOOP_{server}_USER": name, f"EVERLOOP_{server}_PASSWORD": password} if password else {}

@@ -1,27 +1,31 @@
-"""From the options of `everloop up` to the components of a stack."""
+"""Turns the options of `everloop up` and the data folder into the components of a stack."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.local import ports, servers, services
-from deploy.local.component import Component
-from deploy.local.errors import Refused
+from deploy.local import services
+from deploy.local.errors import CommandError
 from deploy.local.folder import Folder
 from deploy.local.privileges import environment
-from deploy.local.secrets import Secrets, keep_credentials
+from deploy.local.privileges.secrets import Secrets, write_credentials
+from deploy.local.servers import binaries, ports
+from deploy.local.servers.local_model import MODEL_NAME, local_model
+from deploy.local.servers.mongod import mongo_url, mongod
+from deploy.local.servers.nats_server import nats_server
+from deploy.local.supervisor.component import Component
 
 NAMES = ("mongod", "nats-server", "model", *services.NAMES)
-"""Everything a stack may consist of, in the order `status` shows it."""
+"""Every component a stack may have, in the order `status` shows them."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller of `up` wishes; a port of None is no wish, 0 is any free port."""
+    """Options of `up`; a port of None is no preference, 0 is any free port."""
 
     caller: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    """The environment `up` was called in."""
+    """The environment `up` was called with."""
     http_port: int | None = None
     nats_port: int | None = None
     mongo_port: int | None = None
@@ -29,103 +33,110 @@ class Options:
     with_model: bool = True
 
     @property
-    def own_mongo(self) -> bool:
-        """Whether we bring MongoDB, or the caller does."""
+    def starts_mongod(self) -> bool:
+        """Whether the stack starts its own MongoDB: EVERLOOP_MONGO_URL is not set."""
         return not self.caller.get("EVERLOOP_MONGO_URL")
 
     @property
-    def own_nats(self) -> bool:
-        """Whether we bring NATS, or the caller does."""
+    def starts_nats_server(self) -> bool:
+        """Whether the stack starts its own NATS: EVERLOOP_NATS_URL is not set."""
         return not self.caller.get("EVERLOOP_NATS_URL")
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack that can be started: every address and password is known."""
+    """The components of a stack, ready to be started, and what a client needs to know."""
 
     components: list[Component]
     url: str
     api_key: str
     model: str
-    """A model that answers without an account."""
+    """Name of a model that answers without an account."""
 
     @property
     def api(self) -> str:
-        """The base URL for a v4 client."""
+        """Base URL for a v4 client."""
         return f"{self.url}/v4"
 
 
-def assemble(options: Options, folder: Folder) -> Stack:
-    """Choose the ports, draw or read the secrets, and describe every process. The folder is held by now."""
+def build_stack(options: Options, folder: Folder) -> Stack:
+    """Choose the ports, load or create the secrets, and return the components. The caller has locked the folder.
+
+    Raises CommandError if a port cannot be used or a program is not installed.
+    """
     caller = options.caller
     host = caller.get("EVERLOOP_HTTP_HOST") or ports.HOST
-    chosen = ports.choose(_wishes(options), folder.ports, host)
+    chosen = ports.choose(_requested_ports(options), folder.ports, host)
     folder.ports = {**folder.ports, **chosen}
-    # Whoever listens on every address is reached on this one.
-    reached = ports.HOST if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
-    url = f"http://{reached}:{chosen['http']}"
-    secrets = Secrets.of(folder)
-    api_key = keep_credentials(folder, f"{url}/v4")
+    # A server that listens on every address is reached on this one.
+    client_host = ports.HOST if host == "0.0.0.0" else host  # noqa: S104 - compared, not bound
+    url = f"http://{client_host}:{chosen['http']}"
+    secrets = Secrets.load_or_create(folder)
+    api_key = write_credentials(folder, f"{url}/v4")
 
-    brought = _servers(options, folder, chosen, secrets)
+    servers = _servers(options, folder, chosen, secrets)
     environments = {name: _environment(name, options, chosen, secrets) for name in services.NAMES}
     environments["gateway"] |= {"EVERLOOP_HTTP_HOST": host, "EVERLOOP_HTTP_PORT": str(chosen["http"])}
     environments["authz"]["EVERLOOP_BOOTSTRAP_FILE"] = str(folder.credentials)
     if options.with_model:
         environments["generation"]["EVERLOOP_LOCAL_MODEL_URL"] = f"http://{ports.HOST}:{chosen['model']}/v1"
-    needed = tuple(component.name for component in brought if component.name != "model")
+    after = tuple(component.name for component in servers if component.name != "model")
     return Stack(
-        components=[*brought, *services.services(environments, (reached, chosen["http"]), after=needed)],
+        components=[*servers, *services.services(environments, (client_host, chosen["http"]), after=after)],
         url=url,
         api_key=api_key,
-        model=servers.MODEL_NAME if options.with_model else "mock",
+        model=MODEL_NAME if options.with_model else "mock",
     )
 
 
 def _environment(name: str, options: Options, chosen: Mapping[str, int], secrets: Secrets) -> dict[str, str]:
-    """What a service may know of the caller's environment, and its part of the secrets."""
+    """Return a service's environment: what it may have of the caller's, and its part of the secrets."""
     caller = options.caller
-    given = environment.of_service(name, caller)
-    given |= services.login("NATS", name, caller, secrets.bus_passwords if options.own_nats else {})
-    if options.own_nats:
-        given["EVERLOOP_NATS_URL"] = f"nats://{ports.HOST}:{chosen['nats']}"
+    variables = environment.service_environment(name, caller)
+    variables |= services.login("NATS", name, caller, secrets.bus_passwords if options.starts_nats_server else {})
+    if options.starts_nats_server:
+        variables["EVERLOOP_NATS_URL"] = f"nats://{ports.HOST}:{chosen['nats']}"
     if name in environment.DATABASES:
-        given |= services.login("MONGO", name, caller, secrets.mongo_passwords if options.own_mongo else {})
-        if options.own_mongo:
-            given["EVERLOOP_MONGO_URL"] = servers.mongo_url(chosen["mongo"])
-    if name in environment.ENCRYPTING and not given.get("EVERLOOP_SECRET"):
+        variables |= services.login("MONGO", name, caller, secrets.mongo_passwords if options.starts_mongod else {})
+        if options.starts_mongod:
+            variables["EVERLOOP_MONGO_URL"] = mongo_url(chosen["mongo"])
+    if name in environment.ENCRYPTING and not variables.get("EVERLOOP_SECRET"):
         fallbacks = [caller.get("EVERLOOP_SECRET_FALLBACKS"), *secrets.secret_fallbacks]
-        given["EVERLOOP_SECRET"] = secrets.secret
-        given["EVERLOOP_SECRET_FALLBACKS"] = ",".join(filter(None, fallbacks))
-    return given
+        variables["EVERLOOP_SECRET"] = secrets.secret
+        variables["EVERLOOP_SECRET_FALLBACKS"] = ",".join(filter(None, fallbacks))
+    return variables
 
 
-def _wishes(options: Options) -> dict[str, int | None]:
-    wishes = {"http": options.http_port}
-    if options.own_mongo:
-        wishes["mongo"] = options.mongo_port
-    if options.own_nats:
-        wishes["nats"] = options.nats_port
+def _requested_ports(options: Options) -> dict[str, int | None]:
+    requested = {"http": options.http_port}
+    if options.starts_mongod:
+        requested["mongo"] = options.mongo_port
+    if options.starts_nats_server:
+        requested["nats"] = options.nats_port
     if options.with_model:
-        wishes["model"] = options.model_port
-    return wishes
+        requested["model"] = options.model_port
+    return requested
 
 
 def _servers(options: Options, folder: Folder, chosen: Mapping[str, int], secrets: Secrets) -> list[Component]:
-    brought = []
-    if options.own_mongo:
-        binary = _found(servers.mongod_binary(), "mongod", "set EVERLOOP_MONGO_URL to a MongoDB of your own")
-        brought.append(servers.mongod(binary, folder, chosen["mongo"], secrets, options.caller))
-    if options.own_nats:
-        binary = _found(servers.nats_binary(), "nats-server", "set EVERLOOP_NATS_URL to a NATS server of your own")
-        brought.append(servers.nats_server(binary, folder, chosen["nats"], secrets.bus_passwords, options.caller))
+    servers = []
+    if options.starts_mongod:
+        binary = _require_installed(binaries.find_mongod(), "mongod", "set EVERLOOP_MONGO_URL to a MongoDB of your own")
+        servers.append(mongod(binary, folder, chosen["mongo"], secrets, options.caller))
+    if options.starts_nats_server:
+        binary = _require_installed(
+            binaries.find_nats_server(), "nats-server", "set EVERLOOP_NATS_URL to a NATS server of your own"
+        )
+        servers.append(nats_server(binary, folder, chosen["nats"], secrets.bus_passwords, options.caller))
     if options.with_model:
-        weights = _found(servers.model_file(), "the local model", "start without it: everloop up --no-model")
-        brought.append(servers.model(weights, chosen["model"], options.caller))
-    return brought
+        weights = _require_installed(
+            binaries.find_model_file(), "the local model", "start without it: everloop up --no-model"
+        )
+        servers.append(local_model(weights, chosen["model"], options.caller))
+    return servers
 
 
-def _found(path: Path | None, what: str, otherwise: str) -> Path:
+def _require_installed(path: Path | None, name: str, alternative: str) -> Path:
     if path is None:
-        raise Refused(f"{what} is not installed. Run `make setup`, or {otherwise}.")
+        raise CommandError(f"{name} is not installed. Run `make setup`, or {alternative}.")
     return path

@@ -14,7 +14,6 @@ MAX_FILES = 15
 """Source files directly in one folder, without `__init__.py` and `conftest.py`."""
 NOT_COUNTED = {"__init__.py", "conftest.py"}
 FOLDERS_WITH_MORE_FILES = {
-    "deploy/local": "the servers, the services and the supervisor of the local stack are not packages yet",
     "tests/integration": "modules of five services share servers.py; they are not grouped by service yet",
     "tests/sdk": "scripts that are run one by one in the environments of old SDKs, and import nothing of one another",
 }

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from deploy.local.privileges import mongo_users
-from deploy.local.secrets import MONGO_USERS
+from deploy.local.privileges.secrets import MONGO_USERS
 from shared.settings import ServiceSettings
 from tests.architecture.tree import ROOT
 
@@ -58,5 +58,5 @@ def test_nothing_is_in_the_example_that_nobody_reads() -> None:
     read |= {
         f"EVERLOOP_{rest}" for rest in re.findall(r"\$EVERLOOP_([A-Z_]+)", (ROOT / "deploy/nats.conf").read_text())
     }
-    read |= mongo_users.variables("", dict.fromkeys(MONGO_USERS, ""), "").keys()
+    read |= mongo_users.to_environment("", dict.fromkeys(MONGO_USERS, ""), "").keys()
     assert {setting for setting in LISTED if setting.startswith("EVERLOOP_")} <= read

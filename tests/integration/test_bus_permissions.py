@@ -13,9 +13,10 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
-from deploy.local import ports, servers
 from deploy.local.folder import Folder
-from deploy.local.secrets import Secrets
+from deploy.local.privileges.secrets import Secrets
+from deploy.local.servers import binaries, ports
+from deploy.local.servers.nats_server import nats_server
 from services.evaluation.main import jobs as evaluation_jobs
 from services.evaluation.settings import Settings
 from shared.bus import Bus, Router, StreamSpec, ensure_stream
@@ -65,11 +66,11 @@ class Login:
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     folder = Folder(tmp_path_factory.mktemp("a folder with spaces"))
     folder.create()
-    passwords = Secrets.of(folder).bus_passwords
+    passwords = Secrets.load_or_create(folder).bus_passwords
     port = ports.free_port(ports.HOST, {})
-    binary = servers.nats_binary()
+    binary = binaries.find_nats_server()
     assert binary is not None
-    component = servers.nats_server(binary, folder, port, passwords, {})
+    component = nats_server(binary, folder, port, passwords, {})
     process = await asyncio.create_subprocess_exec(
         *component.command, env=component.environment, stderr=asyncio.subprocess.DEVNULL
     )

@@ -42,7 +42,7 @@ async def everloop(nats: Nats | None, *arguments: str, **environment: str) -> "s
     clean = {name: value for name, value in os.environ.items() if not name.startswith("EVERLOOP_")} | environment
     if nats is not None:
         clean["EVERLOOP_NATS_URL"] = nats.url
-    command = [sys.executable, "-P", "-m", "deploy.local.cli", "dead", *arguments]
+    command = [sys.executable, "-P", "-m", "deploy.local.cli.main", "dead", *arguments]
     return await asyncio.to_thread(
         subprocess.run, command, capture_output=True, text=True, timeout=60, check=False, env=clean
     )
@@ -93,8 +93,8 @@ async def test_a_job_that_killed_its_workers_runs_when_it_is_replayed(nats: Nats
 
 async def test_a_replay_that_was_cut_off_and_is_repeated_sends_once(nats: Nats, bus: Bus) -> None:
     await put_letter(bus, 1)
-    async with operator.connected(Server(nats.url)) as js:
-        stored = await operator.letter_at(js, 1)
+    async with operator.connect(Server(nats.url)) as js:
+        stored = await operator.get(js, 1)
 
         async def cut_off(*_: object) -> bool:
             raise ConnectionAbortedError
@@ -185,13 +185,15 @@ async def test_a_letter_is_shown_whole(nats: Nats, bus: Bus) -> None:
     assert json.loads((await everloop(nats, "show", "2")).stdout)["payload_base64"] == "/w=="
     missing = await everloop(nats, "show", "3")
     assert (missing.returncode, missing.stdout) == (1, "")
-    assert missing.stderr == "everloop: There is no dead letter 3. Those there are: everloop dead list\n"
+    assert missing.stderr == "everloop: There is no dead letter 3. `everloop dead list` shows those there are.\n"
 
 
 async def test_mistakes_are_told_with_their_remedy(nats: Nats, bus: Bus, tmp_path: Path) -> None:
     nothing_runs = await everloop(nats, "list", "--data", str(tmp_path))
     assert nothing_runs.returncode == 1
-    assert nothing_runs.stderr.startswith(f"everloop: Nothing runs on {tmp_path}. Start it (everloop up)")
+    assert nothing_runs.stderr.startswith(
+        f"everloop: Nothing runs on {tmp_path}. Start it (everloop up --data {tmp_path})"
+    )
     nobody = await everloop(None, "list", "--nats-url", f"nats://127.0.0.1:{free_port()}")
     assert nobody.returncode == 1
     assert "NATS at nats://127.0.0.1" in nobody.stderr

@@ -14,7 +14,7 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure
 
 from deploy.local.folder import Folder
-from deploy.local.secrets import MONGO_USERS
+from deploy.local.privileges.secrets import MONGO_USERS
 from shared.mongo import initiate_replica_set
 from tests.fake_servers import openai
 from tests.integration.servers import Mongo, running

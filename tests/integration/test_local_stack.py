@@ -18,10 +18,11 @@ import nats
 import psutil
 import pytest
 
-from deploy.local import ports, servers
 from deploy.local.folder import Folder
+from deploy.local.servers import binaries, ports
+from deploy.local.servers.local_model import MODEL_NAME, local_model
 from deploy.local.stack import NAMES
-from deploy.local.supervisor import Supervisor
+from deploy.local.supervisor.supervisor import Supervisor
 
 RUNNING = [name for name in NAMES if name != "model"]
 SERVICES = RUNNING[2:]
@@ -37,7 +38,7 @@ class Everloop:
         self._popen = partial(subprocess.Popen, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean)
 
     def command(self, *verb: str) -> list[str]:
-        return [sys.executable, "-P", "-m", "deploy.local.cli", *verb, "--data", str(self.data)]
+        return [sys.executable, "-P", "-m", "deploy.local.cli.main", *verb, "--data", str(self.data)]
 
     def __call__(self, verb: str, *options: str) -> "subprocess.CompletedProcess[str]":
         return self._run(self.command(verb, *options))
@@ -219,6 +220,36 @@ def test_status_where_nothing_ever_ran(tmp_path: Path) -> None:
     assert not (tmp_path / "nothing").exists()
 
 
+@pytest.mark.parametrize("verb", ["up", "status", "down", "doctor", "dead list", "secret rotate"])
+def test_a_file_as_data_folder_is_one_sentence(tmp_path: Path, verb: str) -> None:
+    (tmp_path / "file").touch()
+    refused = Everloop(tmp_path / "file")(*verb.split())
+    assert refused.returncode == 1
+    assert str(tmp_path / "file") in refused.stdout + refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+@pytest.mark.parametrize("verb", ["up", "status", "dead list", "secret rotate"])
+def test_an_empty_data_folder_name_is_refused(verb: str) -> None:
+    command = [sys.executable, "-P", "-m", "deploy.local.cli.main", *verb.split(), "--data", ""]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 2
+    assert "it is empty" in refused.stderr
+
+
+def test_status_before_the_supervisor_wrote_anything(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.create()
+    assert folder.acquire_lock()
+    shown = Everloop(tmp_path)("status")
+    listed = json.loads(Everloop(tmp_path)("status", "--json").stdout)
+    folder.release_lock()
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "It is starting" in shown.stdout
+    assert {each["state"] for each in listed} == {"starting"}
+
+
 def test_doctor_sees_a_port_in_use(tmp_path: Path) -> None:
     with socket.socket() as server:
         server.bind((ports.HOST, 0))
@@ -233,22 +264,22 @@ def test_doctor_sees_a_port_in_use(tmp_path: Path) -> None:
 async def test_the_local_model_answers_and_rests(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.create()
-    weights = servers.model_file()
+    weights = binaries.find_model_file()
     assert weights is not None
     port = ports.free_port(ports.HOST, {})
     ready = asyncio.Event()
-    supervisor = Supervisor([servers.model(weights, port, os.environ)], folder, "", lambda _: None)
+    supervisor = Supervisor([local_model(weights, port, os.environ)], folder, "", lambda _: None)
     work = asyncio.create_task(supervisor.run(ready.set))
     try:
         await asyncio.wait_for(ready.wait(), 30)
-        body = {"model": servers.MODEL_NAME, "max_tokens": 8, "messages": [{"role": "user", "content": "Say hello."}]}
+        body = {"model": MODEL_NAME, "max_tokens": 8, "messages": [{"role": "user", "content": "Say hello."}]}
         request = urllib.request.Request(
             f"http://{ports.HOST}:{port}/v1/chat/completions",
             json.dumps(body).encode(),
             {"Content-Type": "application/json"},
         )
         _, answer = await asyncio.to_thread(get, request)
-        assert answer["model"] == servers.MODEL_NAME
+        assert answer["model"] == MODEL_NAME
         assert answer["choices"][0]["message"]["content"]
         assert 0 < answer["usage"]["completion_tokens"] <= 8
 

@@ -119,11 +119,12 @@ def test_everything_runs_from_the_wheel_alone(built: tuple[Path, Path], tmp_path
 import sys
 sys.path = [entry for entry in sys.path if entry != {str(ROOT)!r}]
 sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
-import {", ".join(f"services.{name}.main" for name in SERVICES)}, deploy.local.cli, deploy.local.replica_set
-from deploy.local import servers
+import {", ".join(f"services.{name}.main" for name in SERVICES)}
+import deploy.local.cli.main, deploy.local.servers.replica_set
+from deploy.local.servers.nats_server import NATS_CONFIG
 from services.generation import models
-assert servers.NATS_CONFIG.read_text().startswith("#")
-assert models.find("openai", "gpt-4o") is not None
+assert NATS_CONFIG.read_text().startswith("#")
+assert models.find_model("openai", "gpt-4o") is not None
 ours = [module for name, module in sys.modules.items() if name.split(".")[0] in ("services", "shared", "deploy")]
 strangers = {{str(module.__file__) for module in ours if not str(module.__file__).startswith({str(tmp_path)!r})}}
 assert not strangers, strangers

@@ -1,1 +1,1 @@
-"""What each process of the stack is given: environment variables, and its user of MongoDB."""
+"""What each process of the stack is given: its environment variables, its passwords, and its user of MongoDB."""

@@ -1,4 +1,4 @@
-"""Which variables of the caller's environment each process is given. What is not named here stays with the caller."""
+"""Selects the variables of the caller's environment that each process is given. No other variable is passed on."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -18,11 +18,11 @@ SETTINGS: dict[str, type[ServiceSettings]] = {
     "evaluation": EvaluationSettings,
     "authz": AuthzSettings,
 }
-"""By service. A service is given the settings it declares, and no other service's."""
+"""Settings class by service. A service is given the variables of its own."""
 DATABASES = tuple(name for name, settings in SETTINGS.items() if issubclass(settings, DatabaseSettings))
-"""The services that have a database."""
+"""Services that have a database."""
 ENCRYPTING = tuple(name for name, settings in SETTINGS.items() if issubclass(settings, EncryptionSettings))
-"""The services that know EVERLOOP_SECRET."""
+"""Services that are given EVERLOOP_SECRET."""
 
 _PROCESS = frozenset(
     {"PATH", "LANG", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "MALLOC_ARENA_MAX"}
@@ -34,7 +34,7 @@ _PROXIES = frozenset(
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
     for spelled in (name, name.lower())
 )  # fmt: skip
-"""Their addresses may hold a password: only who calls out is given them."""
+"""Their URLs may hold a password: only processes that make requests to the internet are given them."""
 _TRACE_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _TRACES = frozenset({
     *_TRACE_ENDPOINTS,
@@ -52,45 +52,45 @@ _TRACES = frozenset({
     ),
     "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
 })  # fmt: skip
-"""What the OpenTelemetry SDK and the OTLP exporter read for traces; every service sends some."""
+"""What the OpenTelemetry SDK and the OTLP exporter read for traces; every service exports traces."""
 
 
-def of_program(caller: Mapping[str, str]) -> dict[str, str]:
-    """For a server that is not ours: nothing that could be secret."""
-    return _given(_PROCESS, caller)
+def program_environment(caller: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables for a server that is not ours: none that could be secret."""
+    return _select(_PROCESS, caller)
 
 
-def of_python(caller: Mapping[str, str]) -> dict[str, str]:
-    """For a Python process that is no service."""
-    return _given(_PROCESS | _PYTHON, caller)
+def python_environment(caller: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables for a Python process that is not a service."""
+    return _select(_PROCESS | _PYTHON, caller)
 
 
-def of_service(name: str, caller: Mapping[str, str]) -> dict[str, str]:
-    """For one of our services: its settings, how to trace, and for generation the addresses and keys of providers."""
-    names = _PROCESS | _PYTHON | _TLS | _TRACES | declared(SETTINGS[name])
+def service_environment(name: str, caller: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables for a service: its settings, those for traces, and for generation those of providers."""
+    names = _PROCESS | _PYTHON | _TLS | _TRACES | settings_variables(SETTINGS[name])
     if any(caller.get(endpoint) for endpoint in _TRACE_ENDPOINTS):
         names |= _PROXIES
     if name == "generation":
-        names |= _PROXIES | environment_variables(PROVIDER_SPECS.values()) | _key_variables(caller)
-    return _given(names, caller)
+        names |= _PROXIES | environment_variables(PROVIDER_SPECS.values()) | _compatible_key_variables(caller)
+    return _select(names, caller)
 
 
-def declared(settings: type[ServiceSettings]) -> frozenset[str]:
-    """The variables that a class of settings reads."""
+def settings_variables(settings: type[ServiceSettings]) -> frozenset[str]:
+    """Return the names of the variables that a settings class reads."""
     prefix = settings.model_config.get("env_prefix", "")
     return frozenset(f"{prefix}{field}".upper() for field in settings.model_fields)
 
 
-def _key_variables(caller: Mapping[str, str]) -> frozenset[str]:
-    """Those that EVERLOOP_COMPATIBLE_PROVIDERS names. If that setting is wrong, generation says so when it starts."""
+def _compatible_key_variables(caller: Mapping[str, str]) -> frozenset[str]:
+    """Return each `key_variable` in EVERLOOP_COMPATIBLE_PROVIDERS; none if it is invalid, which generation reports."""
     try:
         providers = json.loads(caller.get("EVERLOOP_COMPATIBLE_PROVIDERS") or "{}")
     except ValueError:
         return frozenset()
     rows = providers.values() if isinstance(providers, dict) else ()
-    named = (row.get("key_variable") for row in rows if isinstance(row, dict))
-    return frozenset(name for name in named if isinstance(name, str))
+    names = (row.get("key_variable") for row in rows if isinstance(row, dict))
+    return frozenset(name for name in names if isinstance(name, str))
 
 
-def _given(names: Iterable[str], caller: Mapping[str, str]) -> dict[str, str]:
+def _select(names: Iterable[str], caller: Mapping[str, str]) -> dict[str, str]:
     return {name: caller[name] for name in sorted(names) if name in caller}

@@ -1,4 +1,4 @@
-"""What a machine may lack, and the sentence it is told in."""
+"""Checks of the machine, and what they tell the user to do."""
 
 import shutil
 import subprocess
@@ -7,24 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import checks, servers
-from deploy.local.checks import Level
+from deploy.local import checks
+from deploy.local.checks import Severity
 from deploy.local.folder import Folder
+from deploy.local.servers import binaries
 from deploy.local.stack import Options
 
 Usage = namedtuple("Usage", "total used free")
 
 
 def problems(data: Path, caller: dict[str, str] | None = None, *, with_model: bool = True) -> list[str]:
-    found = checks.examine(Options(caller or {}, with_model=with_model), Folder(data))
-    return [finding.text for finding in found if finding.level is Level.FATAL]
+    results = checks.run_checks(Options(caller or {}, with_model=with_model), Folder(data))
+    return [result.text for result in results if result.severity is Severity.FATAL]
 
 
-def test_this_machine_will_do(tmp_path: Path) -> None:
+def test_this_machine_has_no_problem(tmp_path: Path) -> None:
     assert problems(tmp_path / "not" / "there" / "yet") == []
 
 
-def test_another_system_is_sent_to_containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_system_is_told_to_use_containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.system", lambda: "Darwin")
     assert any("Darwin" in text and "deploy/compose.yaml" in text for text in problems(tmp_path))
 
@@ -58,12 +59,26 @@ def test_a_full_disk_stops_and_a_filling_one_warns(tmp_path: Path, monkeypatch: 
     assert any("100 MiB free" in text and "--data" in text for text in problems(tmp_path))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 0, 1024**3))
     assert problems(tmp_path) == []
-    assert Level.WARNING in {finding.level for finding in checks.examine(Options({}), Folder(tmp_path))}
+    assert Severity.WARNING in {result.severity for result in checks.run_checks(Options({}), Folder(tmp_path))}
 
 
-def test_a_missing_wheel_names_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for binary in ("mongod_binary", "nats_binary", "model_file"):
-        monkeypatch.setattr(servers, binary, lambda: None)
+def test_a_file_is_no_data_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "data"):
+        assert any("file is not a folder" in text and "--data" in text for text in problems(path))
+        assert checks.check_running_stack(Folder(path)).severity is Severity.FATAL
+
+
+def test_a_broken_file_of_the_folder_is_one_of_the_problems(tmp_path: Path) -> None:
+    (tmp_path / "ports.json").write_text('{"http": "x"}')
+    result = checks.check_running_stack(Folder(tmp_path))
+    assert result.severity is Severity.FATAL
+    assert "ports.json" in result.text
+
+
+def test_a_missing_wheel_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for finder in ("find_mongod", "find_nats_server", "find_model_file"):
+        monkeypatch.setattr(binaries, finder, lambda: None)
     texts = problems(tmp_path)
     assert [text.split()[0] for text in texts] == ["mongod", "nats-server", "the"]
     assert all("make setup" in text for text in texts)

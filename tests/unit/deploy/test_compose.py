@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from deploy.local.privileges import environment, mongo_users
-from deploy.local.secrets import BUS_USERS, MONGO_USERS
+from deploy.local.privileges.secrets import BUS_USERS, MONGO_USERS
 from deploy.local.services import NAMES
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
@@ -78,7 +78,7 @@ def test_a_service_is_given_its_own_secrets_and_settings(name: str) -> None:
     assert secrets_of(name) == wanted
     given = CONTAINERS[name]["environment"]
     assert given["EVERLOOP_NATS_USER"] == given.get("EVERLOOP_MONGO_USER", name) == given["SERVICE"] == name
-    assert given.keys() - _NOT_SETTINGS <= environment.declared(environment.SETTINGS[name])
+    assert given.keys() - _NOT_SETTINGS <= environment.settings_variables(environment.SETTINGS[name])
 
 
 def test_the_servers_are_given_no_more_than_they_need() -> None:
@@ -89,5 +89,5 @@ def test_the_servers_are_given_no_more_than_they_need() -> None:
 def test_users_are_made_by_the_code_of_the_local_stack() -> None:
     given = variables("mongo-users")
     assert given == {name: name for name in given}
-    assert given.keys() == mongo_users.variables("", dict.fromkeys(MONGO_USERS, ""), "").keys()
-    assert CONTAINERS["mongo-users"]["command"][:4] == ["python", "-P", "-m", "deploy.local.replica_set"]
+    assert given.keys() == mongo_users.to_environment("", dict.fromkeys(MONGO_USERS, ""), "").keys()
+    assert CONTAINERS["mongo-users"]["command"][:4] == ["python", "-P", "-m", "deploy.local.servers.replica_set"]

@@ -1,4 +1,4 @@
-"""Which variables of the caller reach which process."""
+"""Which variables of the caller each process is given."""
 
 import json
 import re
@@ -47,20 +47,20 @@ def test_every_service_is_known() -> None:
 
 @pytest.mark.parametrize("name", services.NAMES)
 def test_what_nobody_declared_reaches_no_service(name: str) -> None:
-    assert environment.of_service(name, STRAY | HARMLESS) == HARMLESS
+    assert environment.service_environment(name, STRAY | HARMLESS) == HARMLESS
 
 
 def test_servers_are_given_nothing_but_the_harmless() -> None:
     caller = STRAY | HARMLESS | _PROXY | {"OPENAI_API_KEY": "sk", "OTEL_EXPORTER_OTLP_HEADERS": "key=secret"}
-    assert environment.of_program(caller) == HARMLESS
-    assert environment.of_python(caller | {"PYTHONPATH": "here"}) == HARMLESS | {"PYTHONPATH": "here"}
+    assert environment.program_environment(caller) == HARMLESS
+    assert environment.python_environment(caller | {"PYTHONPATH": "here"}) == HARMLESS | {"PYTHONPATH": "here"}
 
 
 @pytest.mark.parametrize("name", services.NAMES)
 def test_a_service_is_given_its_own_settings_and_not_anothers(name: str) -> None:
-    every = set[str]().union(*(environment.declared(settings) for settings in environment.SETTINGS.values()))
-    given = environment.of_service(name, dict.fromkeys(every, "value"))
-    assert given.keys() == environment.declared(environment.SETTINGS[name]) | (
+    every = set[str]().union(*(environment.settings_variables(settings) for settings in environment.SETTINGS.values()))
+    given = environment.service_environment(name, dict.fromkeys(every, "value"))
+    assert given.keys() == environment.settings_variables(environment.SETTINGS[name]) | (
         {"EVERLOOP_AZURE_HOSTS"} if name == "generation" else set()
     )
 
@@ -86,23 +86,23 @@ def test_the_variables_of_providers_reach_generation_alone() -> None:
         "HOUSE_TOKEN": "sk-house",
     }
     assert {"OPENAI_API_KEY", "REPLICATE_API_TOKEN", "AWS_SESSION_TOKEN", "CO_API_KEY", "GOOGLE_API_KEY"} < set(caller)
-    assert environment.of_service("generation", caller) == caller
+    assert environment.service_environment("generation", caller) == caller
     for name in services.NAMES:
         if name != "generation":
-            assert environment.of_service(name, caller) == {}
+            assert environment.service_environment(name, caller) == {}
 
 
 @pytest.mark.parametrize("setting", ["", "{", "[]", '"x"', '{"a": 1}', '{"a": {"key_variable": 7}}'])
 def test_a_wrong_setting_is_left_to_generation_to_report(setting: str) -> None:
     caller = {"EVERLOOP_COMPATIBLE_PROVIDERS": setting}
-    assert environment.of_service("generation", caller) == caller
+    assert environment.service_environment("generation", caller) == caller
 
 
 def test_proxies_reach_who_calls_out() -> None:
     traced = _PROXY | {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector"}
     for name in services.NAMES:
-        assert (environment.of_service(name, _PROXY) == _PROXY) == (name == "generation")
-        assert environment.of_service(name, traced) == traced
+        assert (environment.service_environment(name, _PROXY) == _PROXY) == (name == "generation")
+        assert environment.service_environment(name, traced) == traced
 
 
 def test_what_tracing_reads_reaches_every_service() -> None:
@@ -129,7 +129,7 @@ print("\\n".join(sorted(asked)))
     )  # fmt: skip
     asked = set(re.findall(r"^OTEL_\w+$", found.stdout, re.MULTILINE))
     assert {"OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_TRACES_SAMPLER_ARG"} < asked
-    given = environment.of_service("logging", dict.fromkeys(asked, "value"))
+    given = environment.service_environment("logging", dict.fromkeys(asked, "value"))
     assert asked - given.keys() <= {
         "OTEL_PYTHON_CONTEXT", "OTEL_PYTHON_TRACER_PROVIDER", "OTEL_PYTHON_METER_PROVIDER",
         "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",

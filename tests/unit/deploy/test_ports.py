@@ -1,17 +1,17 @@
-"""Which port is taken when."""
+"""Which port each server gets."""
 
 import socket
 from collections.abc import Iterator
 
 import pytest
 
-from deploy.local import ports
-from deploy.local.errors import Refused
+from deploy.local.errors import CommandError
+from deploy.local.servers import ports
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "_LINGER_SECONDS", 0.0)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_RELEASE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -28,28 +28,36 @@ def test_the_port_of_the_last_start_is_taken_again() -> None:
     assert ports.choose({"http": None, "nats": None}, first) == first
 
 
-def test_zero_is_a_free_port_even_when_one_is_remembered() -> None:
+def test_zero_is_a_free_port_whatever_the_previous_one_was() -> None:
     first = ports.choose({"http": 0}, {})
     again = ports.choose({"http": 0}, first)
     assert ports.is_free(again["http"])
     assert again["http"] not in range(32_768, 61_000)
 
 
-def test_a_wished_port_in_use_is_refused_with_the_option_to_change(busy: int) -> None:
-    with pytest.raises(Refused, match=rf"Port {busy} is in use .*--nats-port"):
+@pytest.mark.parametrize("host", ["192.0.2.1", "::1"])
+def test_a_host_that_is_not_this_machine_is_named(host: str) -> None:
+    with pytest.raises(CommandError, match=r"is not an IPv4 address of this machine .*EVERLOOP_HTTP_HOST"):
+        ports.choose({"http": 28_123}, {}, host)
+    with pytest.raises(CommandError, match=r"is not an IPv4 address of this machine .*EVERLOOP_HTTP_HOST"):
+        ports.choose({"http": 0}, {}, host)
+
+
+def test_a_requested_port_in_use_is_refused_with_the_option_to_change(busy: int) -> None:
+    with pytest.raises(CommandError, match=rf"Port {busy} is in use .*--nats-port"):
         ports.choose({"nats": busy}, {})
 
 
-def test_the_remembered_http_port_in_use_is_refused_for_clients_know_it(busy: int) -> None:
-    with pytest.raises(Refused, match="--port"):
+def test_the_previous_http_port_in_use_is_an_error(busy: int) -> None:
+    with pytest.raises(CommandError, match="--port"):
         ports.choose({"http": None}, {"http": busy})
 
 
-def test_a_remembered_inner_port_in_use_is_replaced(busy: int) -> None:
+def test_a_previous_internal_port_in_use_is_replaced(busy: int) -> None:
     assert ports.choose({"mongo": None}, {"mongo": busy})["mongo"] != busy
 
 
-def test_one_port_cannot_be_wished_twice() -> None:
+def test_one_port_cannot_be_requested_twice() -> None:
     port = ports.choose({"http": 0}, {})["http"]
-    with pytest.raises(Refused, match="asked for twice"):
+    with pytest.raises(CommandError, match="asked for twice"):
         ports.choose({"http": port, "nats": port}, {})

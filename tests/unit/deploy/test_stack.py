@@ -1,14 +1,14 @@
-"""Which process is given what."""
+"""Commands, environments and addresses of the components of a stack."""
 
 from pathlib import Path
 
 import pytest
 
 from deploy.local import services
+from deploy.local.cli.ready_message import example_request
 from deploy.local.folder import Folder
-from deploy.local.secrets import BUS_USERS, MONGO_USERS
-from deploy.local.stack import NAMES, Options, assemble
-from deploy.local.welcome import first_call
+from deploy.local.privileges.secrets import BUS_USERS, MONGO_USERS
+from deploy.local.stack import NAMES, Options, build_stack
 
 CALLER = {
     "PATH": "/usr/bin",
@@ -35,7 +35,7 @@ def options() -> Options:
 
 
 def environments(options: Options, folder: Folder) -> dict[str, dict[str, str]]:
-    return {component.name: dict(component.environment) for component in assemble(options, folder).components}
+    return {component.name: dict(component.environment) for component in build_stack(options, folder).components}
 
 
 def test_a_whole_stack_in_the_order_status_shows(options: Options, folder: Folder) -> None:
@@ -43,17 +43,17 @@ def test_a_whole_stack_in_the_order_status_shows(options: Options, folder: Folde
 
 
 def test_a_service_knows_its_own_password_only(options: Options, folder: Folder) -> None:
-    found = environments(options, folder)
+    variables = environments(options, folder)
     passwords = folder.secrets["bus_passwords"]
     for name in services.NAMES:
-        assert found[name]["EVERLOOP_NATS_USER"] == name
-        assert {user for user in BUS_USERS if passwords[user] in found[name].values()} == {name}
-        assert "from-the-caller" not in found[name].values()
+        assert variables[name]["EVERLOOP_NATS_USER"] == name
+        assert {user for user in BUS_USERS if passwords[user] in variables[name].values()} == {name}
+        assert "from-the-caller" not in variables[name].values()
 
 
 def test_only_generation_has_provider_keys_and_only_two_the_secret(options: Options, folder: Folder) -> None:
-    found = environments(options, folder)
-    for name, environment in found.items():
+    variables = environments(options, folder)
+    for name, environment in variables.items():
         keys = [key for key in CALLER if key.startswith(("AWS_", "OPENAI_"))]
         assert [key for key in keys if key in environment] == (keys if name == "generation" else [])
         assert ("OTEL_EXPORTER_OTLP_ENDPOINT" in environment) == (name in services.NAMES)
@@ -61,9 +61,9 @@ def test_only_generation_has_provider_keys_and_only_two_the_secret(options: Opti
 
 
 def test_a_service_has_its_own_user_of_mongodb(options: Options, folder: Folder) -> None:
-    found = environments(options, folder)
+    variables = environments(options, folder)
     passwords = folder.secrets["mongo_passwords"]
-    for name, environment in found.items():
+    for name, environment in variables.items():
         own = [name] if name in MONGO_USERS else []
         assert [user for user in MONGO_USERS if passwords[user] in environment.values()] == own
         assert ("EVERLOOP_MONGO_URL" in environment) == bool(own)
@@ -71,7 +71,7 @@ def test_a_service_has_its_own_user_of_mongodb(options: Options, folder: Folder)
 
 
 def test_no_secret_is_in_a_command_line(options: Options, folder: Folder) -> None:
-    commands = [" ".join(component.command) for component in assemble(options, folder).components]
+    commands = [" ".join(component.command) for component in build_stack(options, folder).components]
     kept = folder.secrets
     secrets = [kept["secret"], kept["mongo_key"], *kept["bus_passwords"].values(), *kept["mongo_passwords"].values()]
     assert not any(secret in command for command in commands for secret in secrets)
@@ -84,20 +84,20 @@ def test_the_callers_own_secret_goes_before_the_folders(folder: Folder) -> None:
 
 
 def test_what_only_one_service_needs(options: Options, folder: Folder) -> None:
-    found = environments(options, folder)
+    variables = environments(options, folder)
     for variable, owner in [
         ("EVERLOOP_HTTP_PORT", "gateway"),
         ("EVERLOOP_BOOTSTRAP_FILE", "authz"),
         ("EVERLOOP_LOCAL_MODEL_URL", "generation"),
     ]:
-        assert [name for name, environment in found.items() if variable in environment] == [owner]
+        assert [name for name, environment in variables.items() if variable in environment] == [owner]
 
 
 def test_without_the_model(folder: Folder) -> None:
-    stack = assemble(Options(CALLER, http_port=0, with_model=False), folder)
+    stack = build_stack(Options(CALLER, http_port=0, with_model=False), folder)
     assert "model" not in {component.name for component in stack.components}
     assert all("EVERLOOP_LOCAL_MODEL_URL" not in component.environment for component in stack.components)
-    assert '"provider": "mock"' in first_call(stack)
+    assert '"provider": "mock"' in example_request(stack)
 
 
 def test_servers_of_the_caller_replace_ours(folder: Folder) -> None:
@@ -106,7 +106,7 @@ def test_servers_of_the_caller_replace_ours(folder: Folder) -> None:
         "EVERLOOP_MONGO_PASSWORD_AUTHZ": "of-their-mongodb",
         "EVERLOOP_NATS_URL": "nats://bus.example",
     }
-    stack = assemble(Options(caller, http_port=0), folder)
+    stack = build_stack(Options(caller, http_port=0), folder)
     components = {component.name: component for component in stack.components}
     assert set(components) == {"model", *services.NAMES}
     logging = components["logging"]
@@ -122,8 +122,8 @@ def test_servers_of_the_caller_replace_ours(folder: Folder) -> None:
 
 
 def test_the_second_start_has_the_same_addresses(options: Options, folder: Folder) -> None:
-    first = assemble(options, folder)
-    second = assemble(Options(CALLER), folder)
+    first = build_stack(options, folder)
+    second = build_stack(Options(CALLER), folder)
     assert second.url == first.url
     assert second.api_key == first.api_key
     assert [component.port for component in second.components] == [component.port for component in first.components]

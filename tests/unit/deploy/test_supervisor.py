@@ -1,4 +1,4 @@
-"""Keeping processes alive, tried on small shell scripts."""
+"""The supervisor, with shell scripts as components."""
 
 import asyncio
 import os
@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.child import State
-from deploy.local.component import Component
-from deploy.local.errors import Refused
+from deploy.local.errors import CommandError
 from deploy.local.folder import Folder
-from deploy.local.supervisor import Supervisor
+from deploy.local.supervisor import supervisor
+from deploy.local.supervisor.child import State
+from deploy.local.supervisor.component import Component
+from deploy.local.supervisor.supervisor import Supervisor
 
 SLEEPS = "exec sleep 60"
 
@@ -26,11 +27,11 @@ def folder(tmp_path: Path) -> Folder:
 
 
 async def at_once() -> None:
-    """Ready as soon as it runs."""
+    """Ready at once."""
 
 
 async def never() -> None:
-    """Not ready, however long one waits."""
+    """Never ready."""
     await asyncio.Event().wait()
 
 
@@ -40,30 +41,30 @@ def script(
     *,
     ready: Callable[[], Awaitable[None]] = at_once,
     after: tuple[str, ...] = (),
-    wave: int = 0,
-    patience: float = 5.0,
+    stop_order: int = 0,
+    stop_timeout_seconds: float = 5.0,
 ) -> Component:
     return Component(
         name=name,
         command=("/bin/sh", "-c", text),
         environment={"PATH": os.environ["PATH"]},
-        ready=ready,
+        wait_ready=ready,
         after=after,
-        stop_wave=wave,
-        start_timeout_seconds=patience,
-        hint="Try without it.",
+        stop_order=stop_order,
+        stop_timeout_seconds=stop_timeout_seconds,
+        remedy="Try without it.",
     )
 
 
 class Running:
-    """A supervisor at work, and what it said."""
+    """A supervisor in a task, and the lines it printed."""
 
     def __init__(self, folder: Folder, *components: Component) -> None:
         self.folder = folder
-        self.said: list[str] = []
+        self.lines: list[str] = []
         self.ready = asyncio.Event()
         self.work = asyncio.create_task(
-            Supervisor(components, folder, "http://here", self.said.append).run(self.ready.set)
+            Supervisor(components, folder, "http://here", self.lines.append).run(self.ready.set)
         )
 
     def of(self, name: str) -> dict[str, object]:
@@ -80,7 +81,7 @@ class Running:
         await asyncio.wait_for(self.work, 10)
 
 
-async def test_what_is_needed_first_is_ready_first(folder: Folder) -> None:
+async def test_a_component_is_started_when_those_it_depends_on_are_ready(folder: Folder) -> None:
     gate = asyncio.Event()
 
     async def opened() -> None:
@@ -92,53 +93,87 @@ async def test_what_is_needed_first_is_ready_first(folder: Folder) -> None:
     assert not running.ready.is_set()
     gate.set()
     await asyncio.wait_for(running.ready.wait(), 5)
-    assert [line.split()[0] for line in running.said] == ["first", "later"]
+    assert [line.split()[0] for line in running.lines] == ["first", "later"]
     await running.stop()
 
 
-async def test_a_dead_process_is_started_again_ever_more_slowly(folder: Folder) -> None:
+async def test_a_process_that_ends_is_restarted_with_a_growing_delay(folder: Folder) -> None:
     running = Running(folder, script("one"))
-    for deaths in (1, 2):
-        await running.until("one", state=State.READY, restarts=deaths - 1)
+    for restarts in (1, 2):
+        await running.until("one", state=State.READY, restarts=restarts - 1)
         os.kill(int(str(running.of("one")["pid"])), signal.SIGKILL)
-        await running.until("one", state=State.READY, restarts=deaths)
-    deaths_told = [line for line in running.said if "exit code -9" in line]
-    assert ["0.2 s" in deaths_told[0], "0.4 s" in deaths_told[1]] == [True, True]
+        await running.until("one", state=State.READY, restarts=restarts)
+    exits = [line for line in running.lines if "exit code -9" in line]
+    assert ["0.2 s" in exits[0], "0.4 s" in exits[1]] == [True, True]
     await running.stop()
 
 
-async def test_what_never_comes_up_is_refused_with_its_last_words(folder: Folder) -> None:
-    running = Running(folder, script("good"), script("bad", "echo no such luck; exit 7", ready=never))
+async def test_a_process_that_never_gets_ready_ends_the_start_with_the_last_line_of_its_log(folder: Folder) -> None:
+    running = Running(folder, script("good"), script("bad", "echo no such; echo luck; exit 7", ready=never))
     await running.until("good", state=State.READY)
     good = int(str(running.of("good")["pid"]))
-    with pytest.raises(Refused, match=r"(?s)bad stopped 3 times .*exit code 7.*no such luck.*Try without it"):
+    with pytest.raises(
+        CommandError, match=r"(?s)bad stopped 3 times .*exit code 7.*\n  no such\n  luck\nTry without it"
+    ):
         await asyncio.wait_for(running.work, 10)
     with pytest.raises(ProcessLookupError):
         os.kill(good, 0)
     assert running.of("good")["state"] == State.STOPPED
 
 
-async def test_a_command_that_is_not_there_is_refused(folder: Folder) -> None:
-    missing = Component(name="ghost", command=("/nowhere/ghost",), environment={}, ready=at_once, hint="Install it.")
-    with pytest.raises(Refused, match=r"ghost cannot be run: .* Install it\."):
+async def test_a_state_that_cannot_be_written_does_not_end_the_stack(folder: Folder) -> None:
+    running = Running(folder, script("one"))
+    await running.until("one", state=State.READY)
+    pid = int(str(running.of("one")["pid"]))
+    (folder.path / "state.json").unlink()
+    (folder.path / "state.json").mkdir()
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(5):
+        while not any("one is ready again" in line for line in running.lines):  # noqa: ASYNC110 - lines are appended
+            await asyncio.sleep(0.01)
+    assert any("state.json cannot be written" in line for line in running.lines)
+    await running.stop()
+
+
+async def test_what_is_still_starting_after_a_while_is_told(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "SLOW_START_SECONDS", 0.2)
+    running = Running(folder, script("good"), script("slow", ready=never), script("later", after=("slow",)))
+    async with asyncio.timeout(5):
+        while len(running.lines) < 2:  # noqa: ASYNC110 - lines are appended
+            await asyncio.sleep(0.01)
+    assert running.lines[1] == f"  still starting: slow, later; logs: {folder.logs}"
+    await running.stop()
+
+
+async def test_a_command_that_does_not_exist_ends_the_start(folder: Folder) -> None:
+    missing = Component(
+        name="ghost", command=("/nowhere/ghost",), environment={}, wait_ready=at_once, remedy="Install it."
+    )
+    with pytest.raises(CommandError, match=r"ghost cannot be run: .* Install it\."):
         await asyncio.wait_for(Running(folder, missing).work, 10)
 
 
-async def test_waves_stop_one_after_the_other(folder: Folder) -> None:
+async def test_components_are_stopped_in_order(folder: Folder) -> None:
     order = folder.path / "order"
 
-    def says_goodbye(name: str, wave: int) -> Component:
-        return script(name, f"trap 'sleep 0.2; echo {name} >> {order}; exit 0' TERM; sleep 60 & wait", wave=wave)
+    def writes_its_name(name: str, stop_order: int) -> Component:
+        return script(
+            name, f"trap 'sleep 0.2; echo {name} >> {order}; exit 0' TERM; sleep 60 & wait", stop_order=stop_order
+        )
 
-    running = Running(folder, says_goodbye("database", 2), says_goodbye("service", 1), says_goodbye("gateway", 0))
+    running = Running(
+        folder, writes_its_name("database", 2), writes_its_name("service", 1), writes_its_name("gateway", 0)
+    )
     await asyncio.wait_for(running.ready.wait(), 5)
     await asyncio.sleep(0.2)  # the shells set their traps
     await running.stop()
     assert order.read_text().split() == ["gateway", "service", "database"]
 
 
-async def test_what_will_not_stop_is_killed(folder: Folder) -> None:
-    running = Running(folder, script("stubborn", "trap '' TERM; while :; do sleep 0.05; done", patience=0.3))
+async def test_a_process_that_ignores_sigterm_is_killed(folder: Folder) -> None:
+    running = Running(
+        folder, script("stubborn", "trap '' TERM; while :; do sleep 0.05; done", stop_timeout_seconds=0.3)
+    )
     await asyncio.wait_for(running.ready.wait(), 5)
     await asyncio.sleep(0.1)
     began = time.monotonic()
@@ -147,8 +182,8 @@ async def test_what_will_not_stop_is_killed(folder: Folder) -> None:
     assert running.of("stubborn") | {"pid": None, "state": "stopped"} == running.of("stubborn")
 
 
-async def test_a_second_signal_does_not_wait(folder: Folder) -> None:
-    running = Running(folder, script("stubborn", "trap '' TERM; while :; do sleep 0.05; done", patience=60))
+async def test_a_second_signal_kills_at_once(folder: Folder) -> None:
+    running = Running(folder, script("stubborn", "trap '' TERM; while :; do sleep 0.05; done", stop_timeout_seconds=60))
     await asyncio.wait_for(running.ready.wait(), 5)
     await asyncio.sleep(0.1)
     for _ in range(2):  # one signal and its echo

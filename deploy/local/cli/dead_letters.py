@@ -1,4 +1,4 @@
-"""`everloop dead`: look at what failed for good, and have it tried again."""
+"""`everloop dead`: lists and shows dead letters (messages that failed for good), and publishes them again."""
 
 import asyncio
 import base64
@@ -16,18 +16,28 @@ import typer
 from nats.js import JetStreamContext
 
 from deploy.local import dead_letters
-from deploy.local.dead_letters import Server, Stored
-from deploy.local.errors import Refused
+from deploy.local.cli.options import parse_folder
+from deploy.local.command_line import DEFAULT_FOLDER, command_line
+from deploy.local.dead_letters import Server, StoredLetter
+from deploy.local.errors import CommandError
 from deploy.local.folder import Folder
-from deploy.local.ports import HOST
+from deploy.local.servers.ports import HOST
 
-app = typer.Typer(no_args_is_help=True, help="What failed for good: list it, show it, send it again.")
+app = typer.Typer(
+    no_args_is_help=True, help="Dead letters, the messages that failed for good: list, show, publish again."
+)
 
-HERE = Path(".everloop")
 _OPERATOR = "operator"
 
 DataOption = Annotated[
-    Path | None, typer.Option("--data", help="The folder of a stack that runs.", show_default="./.everloop")
+    Path | None,
+    typer.Option(
+        "--data",
+        help="The data folder of a running stack.",
+        show_default="./.everloop",
+        parser=parse_folder,
+        metavar="DIR",
+    ),
 ]
 UrlOption = Annotated[
     str | None,
@@ -39,36 +49,36 @@ UrlOption = Annotated[
 ]
 UserOption = Annotated[str, typer.Option("--nats-user", envvar="EVERLOOP_NATS_USER", help="With --nats-url.")]
 SubjectOption = Annotated[
-    str | None, typer.Option("--subject", help="Where it was sent: jobs.evaluation.x, logs.intake, or 'jobs.*'.")
+    str | None, typer.Option("--subject", help="Subject it was published on: logs.intake, or 'jobs.*'.")
 ]
-OrganisationOption = Annotated[str | None, typer.Option("--organisation", help="Id of the organisation it is of.")]
+OrganisationOption = Annotated[str | None, typer.Option("--organisation", help="Id of its organisation.")]
 
 
 @app.command("list")
 def list_(  # noqa: PLR0913, PLR0917 - one argument per option
     subject: SubjectOption = None,
     organisation: OrganisationOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many: the newest.")] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="A list for programs.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="How many to list, the newest.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     data: DataOption = None,
     nats_url: UrlOption = None,
     nats_user: UserOption = _OPERATOR,
 ) -> None:
-    """The dead letters, the newest last."""
-    wanted = _filter(subject, organisation)
+    """List dead letters, the newest last."""
+    matches = _filter(subject, organisation)
 
-    async def collect(js: JetStreamContext) -> tuple[deque[Stored], int]:
-        newest: deque[Stored] = deque(maxlen=limit)
+    async def collect(js: JetStreamContext) -> tuple[deque[StoredLetter], int]:
+        newest: deque[StoredLetter] = deque(maxlen=limit)
         count = 0
-        async for stored in dead_letters.letters(js):
-            if wanted(stored):
+        async for stored in dead_letters.iterate(js):
+            if matches(stored):
                 newest.append(stored)
                 count += 1
         return newest, count
 
     newest, count = _run(_server(data, nats_url, nats_user), collect)
     if as_json:
-        print(json.dumps([_described(each) for each in newest]))
+        print(json.dumps([_to_json(each) for each in newest]))
         return
     if count > len(newest):
         print(f"The newest {len(newest)} of {count}; more with --limit.", file=sys.stderr)
@@ -85,95 +95,100 @@ def list_(  # noqa: PLR0913, PLR0917 - one argument per option
 
 @app.command()
 def show(
-    sequence: Annotated[int, typer.Argument(metavar="SEQ", min=1, help="As `list` shows it.")],
+    sequence: Annotated[int, typer.Argument(metavar="SEQ", min=1, help="Sequence, as `list` shows it.")],
     data: DataOption = None,
     nats_url: UrlOption = None,
     nats_user: UserOption = _OPERATOR,
 ) -> None:
-    """One dead letter as JSON, with the message as it was sent."""
-    stored = _run(_server(data, nats_url, nats_user), lambda js: dead_letters.letter_at(js, sequence))
+    """Print one dead letter as JSON, with the message as it was sent."""
+    stored = _run(_server(data, nats_url, nats_user), lambda js: dead_letters.get(js, sequence))
     payload = stored.letter.payload
     try:
         content: dict[str, Any] = {"payload": json.loads(payload)}
     except (ValueError, RecursionError):
         content = {"payload_base64": base64.b64encode(payload).decode()}
-    print(json.dumps(_described(stored) | content, indent=2, ensure_ascii=False))
+    print(json.dumps(_to_json(stored) | content, indent=2, ensure_ascii=False))
 
 
 @app.command()
 def replay(  # noqa: PLR0913, PLR0917 - one argument per option
-    sequences: Annotated[list[int] | None, typer.Argument(metavar="SEQ...", help="As `list` shows them.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All of one --subject.")] = False,
+    sequences: Annotated[
+        list[int] | None, typer.Argument(metavar="SEQ", help="Sequences, as `list` shows them.")
+    ] = None,
+    replay_all: Annotated[bool, typer.Option("--all", help="All of one --subject.")] = False,
     subject: SubjectOption = None,
     organisation: OrganisationOption = None,
     data: DataOption = None,
     nats_url: UrlOption = None,
     nats_user: UserOption = _OPERATOR,
 ) -> None:
-    """Send messages again where they were sent. A letter is removed once its message is durable there."""
-    if everything and subject is None:
+    """Publish messages again on their subjects. A letter is deleted when its stream has acknowledged the message."""
+    if replay_all and subject is None:
         raise typer.BadParameter("--all needs --subject: what is of another kind may have failed for another reason")
-    if everything == bool(sequences):
+    if replay_all == bool(sequences):
         raise typer.BadParameter("name the letters (everloop dead replay 17 18), or --all with --subject")
-    wanted = _filter(subject, organisation)
+    matches = _filter(subject, organisation)
 
-    async def send(js: JetStreamContext) -> bool:
-        complete = True
-        chosen = sequences or [each.sequence async for each in dead_letters.letters(js) if wanted(each)]
+    async def publish(js: JetStreamContext) -> bool:
+        all_published = True
+        chosen = sequences or [each.sequence async for each in dead_letters.iterate(js) if matches(each)]
         for sequence in chosen:
             try:
-                stored = await dead_letters.letter_at(js, sequence)
+                stored = await dead_letters.get(js, sequence)
                 await dead_letters.replay(js, stored)
-            except Refused as refused:
-                print(f"everloop: {refused}", file=sys.stderr)
-                complete = False
+            except CommandError as error:
+                print(f"everloop: {error}", file=sys.stderr)
+                all_published = False
             else:
                 print(f"{sequence} -> {stored.letter.subject}")
         if not chosen:
             print("There are no such dead letters.")
-        return complete
+        return all_published
 
-    if not _run(_server(data, nats_url, nats_user), send):
+    if not _run(_server(data, nats_url, nats_user), publish):
         raise typer.Exit(1)
 
 
 def _run(server: Server, work: Callable[[JetStreamContext], Coroutine[Any, Any, Any]]) -> Any:  # noqa: ANN401
     async def connect_and_work() -> Any:  # noqa: ANN401
-        async with dead_letters.connected(server) as js:
+        async with dead_letters.connect(server) as js:
             return await work(js)
 
     return asyncio.run(connect_and_work())
 
 
 def _server(data: Path | None, nats_url: str | None, nats_user: str) -> Server:
-    """A folder that is named comes first, then an address, then the folder of here."""
+    """Return the NATS of `--data`, else of `--nats-url`, else of the folder `./.everloop`.
+
+    Raises CommandError if no stack runs on the folder, or it uses another NATS.
+    """
     if data is None and nats_url:
         password = os.environ.get("EVERLOOP_NATS_PASSWORD") or os.environ.get("EVERLOOP_NATS_PASSWORD_OPERATOR")
         return Server(nats_url, nats_user, password)
-    folder = Folder(data or HERE)
-    if not folder.is_held:
-        raise Refused(
-            f"Nothing runs on {folder.path}. Start it (everloop up), name its folder (--data), "
+    folder = Folder(data or DEFAULT_FOLDER)
+    if not folder.is_locked:
+        raise CommandError(
+            f"Nothing runs on {folder.path}. Start it ({command_line('up', folder)}), name its folder (--data), "
             "or name another NATS (--nats-url)."
         )
     port = next((each["port"] for each in folder.state.get("components", []) if each["name"] == "nats-server"), None)
     if port is None:
-        raise Refused(f"The stack on {folder.path} uses a NATS server of yours. Name it: --nats-url nats://...")
+        raise CommandError(f"The stack on {folder.path} uses a NATS server of yours. Name it: --nats-url nats://...")
     return Server(f"nats://{HOST}:{port}", _OPERATOR, folder.secrets["bus_passwords"][_OPERATOR])
 
 
-def _filter(subject: str | None, organisation: str | None) -> Callable[[Stored], bool]:
-    def wanted(stored: Stored) -> bool:
+def _filter(subject: str | None, organisation: str | None) -> Callable[[StoredLetter], bool]:
+    def matches(stored: StoredLetter) -> bool:
         letter = stored.letter
         return (subject is None or fnmatchcase(letter.subject, subject)) and (
             organisation is None or letter.organisation == organisation
         )
 
-    return wanted
+    return matches
 
 
-def _described(stored: Stored) -> dict[str, Any]:
-    """The letter less its payload, for programs."""
+def _to_json(stored: StoredLetter) -> dict[str, Any]:
+    """Return the letter without its payload."""
     sequence, letter = stored
     return {
         "sequence": sequence,
@@ -182,12 +197,12 @@ def _described(stored: Stored) -> dict[str, Any]:
         "error": letter.error,
         "reason": letter.reason,
         "tries": letter.tries,
-        "first_at": _written(letter.first_at),
-        "last_at": _written(letter.last_at),
+        "first_at": _isoformat(letter.first_at),
+        "last_at": _isoformat(letter.last_at),
         "trace": dict(letter.trace),
         "cut_from_bytes": letter.size,
     }
 
 
-def _written(time: datetime | None) -> str | None:
+def _isoformat(time: datetime | None) -> str | None:
     return None if time is None else time.isoformat()

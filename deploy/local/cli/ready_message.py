@@ -1,4 +1,4 @@
-"""What `everloop up` says when everything is ready: where it is, and a first call to try."""
+"""What `everloop up` prints when the stack is ready."""
 
 import json
 import shlex
@@ -7,22 +7,22 @@ from deploy.local.folder import Folder
 from deploy.local.stack import Stack
 
 
-def text(stack: Stack, folder: Folder, how_to_stop: str) -> str:
-    """The lines a person reads."""
+def ready_message(stack: Stack, folder: Folder, how_to_stop: str) -> str:
+    """Return the URL, a first request to try, and where credentials and logs are."""
     return f"""
 Everloop is ready: {stack.url}   (base URL for Humanloop v4 clients: {stack.api})
 
 Try it:
 
-{first_call(stack)}
+{example_request(stack)}
 
 Credentials: {folder.credentials}
 Logs:        {folder.logs}
 {how_to_stop}"""
 
 
-def first_call(stack: Stack) -> str:
-    """A command that can be pasted as it is."""
+def example_request(stack: Stack) -> str:
+    """Return a curl command that works as it is, on the local model or, without it, on the mock provider."""
     config = {"model": stack.model, "max_tokens": 40}
     if stack.model == "mock":
         config["provider"] = "mock"

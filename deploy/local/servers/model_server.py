@@ -1,4 +1,4 @@
-"""The small local model behind an OpenAI-compatible API: `python -m deploy.local.model_server WEIGHTS PORT`."""
+"""Serves the local model over an OpenAI-compatible API. Run as `-m deploy.local.servers.model_server WEIGHTS PORT`."""
 
 import os
 import signal
@@ -6,19 +6,20 @@ import sys
 
 import xllamacpp
 
-from deploy.local.ports import HOST
-from deploy.local.servers import MODEL_NAME
+from deploy.local.servers.local_model import MODEL_NAME
+from deploy.local.servers.ports import HOST
 
 THREADS = max(1, min(4, len(os.sched_getaffinity(0)) // 2))
-"""Half of the processors. The threads of a model wait for each other at every step: on two busy cores, measured here,
-two threads take 2 to 25 seconds for an answer that one gives in 0.6 to 2."""
+"""Half of the processors, at most four. The threads of a model wait for each other at every step: on two busy cores,
+measured here, two threads take 2 to 25 seconds for an answer that one gives in 0.6 to 2."""
 PARALLEL = 2
+"""Calls at the same time; more wait."""
 CONTEXT_TOKENS = 8192
-"""The model's own limit, divided among PARALLEL calls; takes some 180 MB."""
+"""The limit of the model itself, divided among PARALLEL calls; takes some 180 MB."""
 
 
 def serve(weights: str, port: int) -> None:
-    """Load the model, warm it up, and answer until told to stop. Idle, it uses no CPU."""
+    """Load the GGUF file `weights`, warm it up, and serve until SIGTERM or SIGINT. Uses no CPU while idle."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     parameters = xllamacpp.CommonParams()
     parameters.model.path = weights
@@ -43,7 +44,7 @@ def serve(weights: str, port: int) -> None:
     server = xllamacpp.Server(parameters)
     print(f"{MODEL_NAME} answers at {server.listening_address}/v1", flush=True)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
-    # Nothing here needs saving, and the server's own farewell waits for calls in flight.
+    # Nothing needs saving, and an orderly shutdown of the server would wait for calls in flight.
     os._exit(0)
 
 

@@ -1,0 +1,1 @@
+"""The `everloop` command: one module a group of verbs, and what they print."""

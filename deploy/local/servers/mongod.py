@@ -1,0 +1,61 @@
+"""The component that runs mongod as a replica set of one node, with a user for each service."""
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from deploy.local.folder import Folder
+from deploy.local.privileges import environment, mongo_users
+from deploy.local.privileges.secrets import Secrets
+from deploy.local.servers.ports import HOST
+from deploy.local.supervisor.component import STOPPED_LAST, Component
+from deploy.local.supervisor.spawn import spawn
+
+
+def mongo_url(port: int) -> str:
+    """Return the URL for a client. `directConnection`: the replica set may be known by an earlier port."""
+    return f"mongodb://{HOST}:{port}/?replicaSet=rs0&directConnection=true"
+
+
+def mongod(binary: Path, folder: Folder, port: int, secrets: Secrets, caller: Mapping[str, str]) -> Component:
+    """Return mongod's component and write its key file. A replica set, because transactions need one."""
+    mongo_users.write_key_file(folder.mongo_key, secrets.mongo_key)
+    prefix = caller.get("EVERLOOP_MONGO_PREFIX", "")
+    replica_set_environment = environment.python_environment(caller) | mongo_users.to_environment(
+        secrets.mongo_key, secrets.mongo_passwords, prefix
+    )
+    return Component(
+        name="mongod",
+        command=(
+            *(str(binary), "--quiet", "--replSet", "rs0", "--bind_ip", HOST, "--port", str(port)),
+            *("--dbpath", str(folder.mongod), "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"),
+            # One node has nobody to replay to: 5 % of the disk, the default, would be kept for nothing.
+            *("--oplogSize", "512"),
+            *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+            # Nobody may do anything without a user, not even on a server that has none yet.
+            *("--keyFile", str(folder.mongo_key), "--setParameter", "enableLocalhostAuthBypass=false"),
+        ),
+        environment=environment.program_environment(caller),
+        wait_ready=partial(_initiate, port, replica_set_environment, folder.log("mongod")),
+        port=port,
+        stop_order=STOPPED_LAST,
+        stop_timeout_seconds=30.0,
+        remedy="Use a MongoDB of your own by setting EVERLOOP_MONGO_URL.",
+    )
+
+
+async def _initiate(port: int, variables: Mapping[str, str], log: Path) -> None:
+    """Run `servers.replica_set` until it succeeds, as a process: it loads the driver while mongod starts."""
+    command = (sys.executable, "-P", "-m", "deploy.local.servers.replica_set", f"{HOST}:{port}")
+    while True:
+        process = await spawn(command, variables, log)
+        try:
+            if await process.wait() == 0:
+                return
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        await asyncio.sleep(0.5)
