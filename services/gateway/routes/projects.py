@@ -24,7 +24,7 @@ from services.gateway.schemas.projects import (
     project_response,
 )
 from shared.contracts.access import ListMembers, Member
-from shared.contracts.generation.deployments import GetActive, Undeploy
+from shared.contracts.generation.deployments import GetActiveConfig, Undeploy
 from shared.contracts.generation.projects import (
     ConfigVersion,
     CreateProject,
@@ -141,7 +141,7 @@ async def get_active_config(
     environment: Annotated[str | None, Query(description="Its name; the default one if absent.")] = None,
 ) -> GetModelConfigResponse:
     """404 when nothing is deployed there."""
-    query = GetActive(principal=caller, project_id=id, environment=environment)
+    query = GetActiveConfig(principal=caller, project_id=id, environment=environment)
     active = await gateway.bus.request(query)
     uses = await _use_of([active.version.id], caller, gateway)
     (version,) = await gateway.project_cache.fill_linked_tools(caller.organisation, [active.version])

@@ -4,13 +4,13 @@ from services.generation.deps import Deps
 from services.generation.store import DeploymentTarget
 from shared.bus import Router
 from shared.contracts.generation.deployments import (
-    Active,
+    ActiveConfig,
     Deploy,
     Deployed,
     DeployedConfigs,
     Deployments,
     Environment,
-    GetActive,
+    GetActiveConfig,
     ListDeployed,
     ListDeployments,
     Undeploy,
@@ -30,8 +30,8 @@ async def list_deployed(query: ListDeployed, deps: Deps) -> DeployedConfigs:
     return await _deployed(query.organisation, project, environments, deps)
 
 
-@router.request_handler(GetActive)
-async def get_active(query: GetActive, deps: Deps) -> Active:
+@router.request_handler(GetActiveConfig)
+async def get_active(query: GetActiveConfig, deps: Deps) -> ActiveConfig:
     """What calls in an environment use."""
     project = await _project(query.organisation, query.project_id, deps)
     environment = (await deps.environments.get(query.organisation)).get_by_name(query.environment)
@@ -39,7 +39,7 @@ async def get_active(query: GetActive, deps: Deps) -> Active:
     versions = await deps.stores.versions.get_many(query.organisation, list(places.values()))
     if not versions:
         raise NotFound(f"The project {project.name!r} has nothing deployed in {environment.name!r}.")
-    return Active(project=project, environment=environment, version=versions[0])
+    return ActiveConfig(project=project, environment=environment, version=versions[0])
 
 
 @router.request_handler(Deploy)

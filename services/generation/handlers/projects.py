@@ -26,8 +26,8 @@ from shared.contracts.generation.projects import (
     ProjectPage,
     ProjectRef,
     Projects,
-    Resolve,
-    Resolved,
+    ResolveConfig,
+    ResolvedConfig,
     UpdateProject,
     VersionPage,
     Versions,
@@ -45,8 +45,8 @@ _STEP_ASIDE_SECONDS = 0.005
 """The next try comes after up to so long, times the number of tries: 2 s in all on average, within a question's 5 s."""
 
 
-@router.request_handler(Resolve)
-async def resolve(command: Resolve, deps: Deps) -> Resolved:
+@router.request_handler(ResolveConfig)
+async def resolve(command: ResolveConfig, deps: Deps) -> ResolvedConfig:
     """Find or make the project and the version."""
     if command.config is not None:
         return await deps.project_cache.register(
