@@ -21,8 +21,8 @@ from shared.contracts.generation.projects import (
     Project,
     ProjectChanged,
     ProjectRef,
-    Resolve,
-    Resolved,
+    ResolveConfig,
+    ResolvedConfig,
 )
 from shared.contracts.generation.tools import GetTools, JsonSchema, Tool
 from shared.contracts.principal import Principal
@@ -54,7 +54,7 @@ class ProjectCache:
     def __init__(self, bus: Bus, settings: Settings) -> None:
         self._bus = bus
         stale = settings.stale_seconds
-        self._resolved: Cache[_ResolveKey, Resolved] = Cache(
+        self._resolved: Cache[_ResolveKey, ResolvedConfig] = Cache(
             tags=lambda key, resolved: [(key[0], resolved.project.id)],
             max_entries=20_000,
             fresh_seconds=_PROJECT_FRESH_SECONDS,
@@ -106,15 +106,15 @@ class ProjectCache:
         *,
         config: Config | None = None,
         config_id: str | None = None,
-    ) -> Resolved:
-        """Return the project and config version, created if they do not exist. Raises the errors of `Resolve`."""
+    ) -> ResolvedConfig:
+        """Return the project and config version, created if they do not exist. Raises the errors of `ResolveConfig`."""
         # The key is the config as sent: what makes two of them the same version is generation's rule alone.
         config_key = config_id if config is None else _digest(config)
         key = (caller.organisation, project.name, project.id, config_key, allows(caller, CHANGE_DEPLOYMENTS))
         return await self._resolved.get(
             key,
             lambda: self._bus.request(
-                Resolve(
+                ResolveConfig(
                     principal=caller,
                     project=project,
                     config=config,

@@ -674,7 +674,7 @@ async def test_a_reconnect_hook_that_fails_ends_the_process_and_not_the_connecti
                 server.kill()
                 await until(lambda: not bus.is_connected)
                 server.start()
-                await until(lambda number=number: reconnects == number)  # type: ignore[misc]
+                await until(lambda number=number: reconnects == number)
             assert bus.is_connected
             assert bus.failed.is_set(), "what the hook should have dropped may be void: the process starts anew"
 

@@ -266,7 +266,7 @@ async def unpurged(servers: Stack) -> AsyncIterator[Deps]:
                 await store.prepare()
 
             async def get_progress() -> ConsumerProgress:
-                return ConsumerProgress(first=1, last=0, floor=0)
+                return ConsumerProgress(first_sequence=1, last_sequence=0, ack_floor=0)
 
             kept, sessions, deletions = stores
             yield Deps(bus, kept, sessions, deletions, ReadBarrier(get_progress, 2.0), Purge(deletions, kept, sessions))

@@ -19,8 +19,8 @@ from shared.contracts.generation.projects import (
     GetVersions,
     ModelConfig,
     ProjectRef,
-    Resolve,
-    Resolved,
+    ResolveConfig,
+    ResolvedConfig,
     ToolConfig,
 )
 from shared.contracts.principal import Role
@@ -41,9 +41,9 @@ async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]
 
 def resolve(
     org: str, given: ModelConfig | ToolConfig | None = None, role: Role | None = None, **fields: Any
-) -> Resolve:
+) -> ResolveConfig:
     """A registration in the project `desk`."""
-    return Resolve(
+    return ResolveConfig(
         principal=acting(org, role), **{"project": ProjectRef(name="desk"), "config": given or config()} | fields
     )
 
@@ -57,7 +57,7 @@ async def deployed(here: Place, org: str) -> str | None:
 class TestResolving:
     async def test_two_at_once_make_one_project_and_one_version(self, here: Place) -> None:
         org = organisation()
-        found: list[Resolved] = await asyncio.gather(*(here.bus.request(resolve(org)) for _ in range(20)))
+        found: list[ResolvedConfig] = await asyncio.gather(*(here.bus.request(resolve(org)) for _ in range(20)))
         assert len({resolved.project.id for resolved in found}) == 1
         assert len({resolved.version.id for resolved in found}) == 1
         assert ids.is_id("pr", found[0].project.id)
@@ -115,7 +115,7 @@ class TestResolving:
         assert (await here.bus.request(GetProjects(organisation=other, ids=[made.project.id]))).projects == []
         assert (await here.bus.request(GetVersions(organisation=other, ids=[made.version.id]))).versions == []
         with pytest.raises(NotFound):
-            await here.bus.request(Resolve(organisation=other, project=ProjectRef(), config_id=made.version.id))
+            await here.bus.request(ResolveConfig(organisation=other, project=ProjectRef(), config_id=made.version.id))
         with pytest.raises(NotFound):
             await here.bus.request(resolve(other, project=ProjectRef(id=made.project.id)))
 
@@ -123,7 +123,7 @@ class TestResolving:
         org = organisation()
         made = await here.bus.request(resolve(org))
         await here.bus.request(resolve(org, project=ProjectRef(name="other")))
-        alone = Resolve(organisation=org, project=ProjectRef(), config_id=made.version.id)
+        alone = ResolveConfig(organisation=org, project=ProjectRef(), config_id=made.version.id)
         assert (await here.bus.request(alone)).project.id == made.project.id
         with pytest.raises(Invalid, match="does not belong"):
             await here.bus.request(alone.model_copy(update={"project": ProjectRef(name="other")}))

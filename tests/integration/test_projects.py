@@ -17,7 +17,7 @@ from shared.contracts.generation.deployments import (
     Deploy,
     Deployment,
     Environment,
-    GetActive,
+    GetActiveConfig,
     ListDeployed,
     ListDeployments,
     ListEnvironments,
@@ -37,8 +37,8 @@ from shared.contracts.generation.projects import (
     ModelConfig,
     ProjectChanged,
     ProjectRef,
-    Resolve,
-    Resolved,
+    ResolveConfig,
+    ResolvedConfig,
     UpdateProject,
 )
 from shared.contracts.logs import INTAKE, Page, ProjectDeleted
@@ -65,9 +65,9 @@ async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]
             yield started
 
 
-async def register(here: Place, org: str, given: ModelConfig | None = None, **fields: Any) -> Resolved:
+async def register(here: Place, org: str, given: ModelConfig | None = None, **fields: Any) -> ResolvedConfig:
     values = {"project": ProjectRef(name="desk"), "config": given or config()} | fields
-    return await here.bus.request(Resolve(principal=acting(org, actor=ADA), **values))
+    return await here.bus.request(ResolveConfig(principal=acting(org, actor=ADA), **values))
 
 
 async def used(here: Place, org: str, **fields: Any) -> set[str]:
@@ -144,7 +144,7 @@ class TestDeploying:
         await asyncio.gather(*(here.bus.request(command) for command in commands))
         found = await history(here, org, project_id)
         assert {one.config_id for one in found} == {version.id for version in versions}
-        active = await here.bus.request(GetActive(organisation=org, project_id=project_id))
+        active = await here.bus.request(GetActiveConfig(organisation=org, project_id=project_id))
         chain = {one.previous_config_id: one.config_id for one in found}
         line: list[str] = []
         while (following := chain.get(line[-1] if line else None)) is not None:
@@ -168,7 +168,7 @@ class TestDeploying:
                 await here.bus.request(deploy.model_copy(update=wrong))
         assert len(await history(here, org, made.project_id)) == 1
         with pytest.raises(NotFound, match="no environment 'staging'"):
-            await here.bus.request(GetActive(organisation=org, project_id=made.project_id, environment="staging"))
+            await here.bus.request(GetActiveConfig(organisation=org, project_id=made.project_id, environment="staging"))
 
     async def test_large_configs_in_many_environments_are_told_by_id_and_name(self, here: Place) -> None:
         org = organisation()
@@ -201,7 +201,7 @@ class TestDeploying:
         await here.database["deployments"].insert_one(
             place_ | {"config_id": first.id, "deployed_at": old["deployed_at"]}
         )
-        active = await here.bus.request(GetActive(organisation=org, project_id=first.project_id))
+        active = await here.bus.request(GetActiveConfig(organisation=org, project_id=first.project_id))
         assert active.version == first
         await here.bus.request(
             Deploy(principal=acting(org, actor=BOB), project_id=first.project_id, config_id=second.id)
@@ -452,7 +452,7 @@ class TestGateways:
             for project_cache in project_caches:
                 await project_cache.subscribe()
 
-            async def resolved(name: str) -> list[Resolved]:
+            async def resolved(name: str) -> list[ResolvedConfig]:
                 ref = ProjectRef(name=name)
                 return [await it.resolve(caller, ref, config=config()) for it in project_caches]
 
@@ -498,7 +498,7 @@ class TestDeleting:
             await here.bus.request(DeleteProject(principal=acting(org), id=made.project_id))
         for _ in range(6):
             with pytest.raises(NotFound):
-                await here.bus.request(Resolve(organisation=org, project=ProjectRef(), config_id=made.id))
+                await here.bus.request(ResolveConfig(organisation=org, project=ProjectRef(), config_id=made.id))
         assert (await here.bus.request(GetVersions(organisation=org, ids=[made.id]))).versions == []
         for collection in ("projects", "versions", "deployments"):
             assert await here.database[collection].count_documents({"organisation": org}) == 0

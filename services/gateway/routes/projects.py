@@ -23,7 +23,7 @@ from services.gateway.schemas.projects import (
     project_response,
 )
 from shared.contracts.access import ListMembers, Member
-from shared.contracts.generation.deployments import GetActive, Undeploy
+from shared.contracts.generation.deployments import GetActiveConfig, Undeploy
 from shared.contracts.generation.projects import (
     ConfigVersion,
     CreateProject,
@@ -147,7 +147,7 @@ async def get_active_config(
     environment: Annotated[str | None, Query(description="Its name; the default one if absent.")] = None,
 ) -> GetModelConfigResponse:
     """404 if nothing is deployed there."""
-    query = GetActive(principal=caller, project_id=id, environment=environment)
+    query = GetActiveConfig(principal=caller, project_id=id, environment=environment)
     active = await gateway.bus.request(query)
     uses = await _get_config_uses([active.version.id], caller, gateway)
     (version,) = await gateway.project_cache.fill_linked_tools(caller.organisation, [active.version])

@@ -17,7 +17,7 @@ from services.gateway.schemas.configs import ConfigRequest, ConfigResponse, vers
 from services.gateway.schemas.feedback import FeedbackResponse, FeedbackWithLog
 from shared import ids, telemetry
 from shared.contracts.chat import ChatMessage, ToolChoice, ToolResult
-from shared.contracts.generation.projects import ConfigVersion, ModelConfig, Project, Resolved
+from shared.contracts.generation.projects import ConfigVersion, ModelConfig, Project, ResolvedConfig
 from shared.contracts.logs import FeedbackGiven, LogRecord, LogUpdate, Page, SearchLogs, Sort, StoredLog
 from shared.contracts.principal import Principal
 from shared.errors import Invalid
@@ -69,7 +69,7 @@ class LogRequest(LogPlacement, RequestBody):
         feedback = self.feedback if isinstance(self.feedback, list) else [self.feedback]
         return [one.to_feedback_on(record.organisation, record.id) for one in feedback if one is not None]
 
-    def to_record(self, caller: Principal, resolved: Resolved) -> LogRecord:
+    def to_record(self, caller: Principal, resolved: ResolvedConfig) -> LogRecord:
         """Return the record for the `LOGS` stream, with its final id; without content if `save` is false.
 
         Raises Invalid if UTC cannot express `created_at`.

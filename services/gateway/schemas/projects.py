@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.gateway.schemas.bodies import MAX_PAGE_SIZE, RequestBody
 from services.gateway.schemas.configs import ProjectConfigResponse, project_config_response
 from shared.contracts.access import Member
-from shared.contracts.generation.deployments import Active
+from shared.contracts.generation.deployments import ActiveConfig
 from shared.contracts.generation.projects import (
     MAX_FEEDBACK_LABELS,
     MAX_FEEDBACK_TYPES,
@@ -157,7 +157,7 @@ def feedback_type_response(feedback_type: FeedbackType) -> FeedbackTypeModel:
     )
 
 
-def active_config_response(active: Active, use: ConfigUse | None) -> GetModelConfigResponse:
+def active_config_response(active: ActiveConfig, use: ConfigUse | None) -> GetModelConfigResponse:
     """Return the response model of the config deployed in an environment."""
     fields = project_config_response(active.project, active.version, use)
     return GetModelConfigResponse(**dict(fields), environment_id=active.environment.id)

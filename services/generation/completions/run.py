@@ -10,7 +10,7 @@ from services.generation.providers import errors
 from services.generation.providers.base import PreparedRequest
 from shared.contracts.chat import ChatMessage, ToolResult
 from shared.contracts.generation.generations import Chat, Complete
-from shared.contracts.generation.projects import ModelConfig, Resolved
+from shared.contracts.generation.projects import ModelConfig, ResolvedConfig
 from shared.errors import Problem
 
 CALLER_DISCONNECTED = "The call ended before its answer was complete: its caller left, or Everloop was stopped."
@@ -22,7 +22,7 @@ class GenerationRun:
     """One chat or completion, from the moment its config is known; its logs can be written at any time (records.py)."""
 
     command: Chat | Complete
-    resolved: Resolved
+    resolved: ResolvedConfig
     config: ModelConfig
     environment: str | None
     received_at: datetime = field(default_factory=lambda: datetime.now(UTC))

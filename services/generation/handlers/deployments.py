@@ -4,13 +4,13 @@ from services.generation.deps import Deps
 from services.generation.store import DeploymentTarget
 from shared.bus import Router
 from shared.contracts.generation.deployments import (
-    Active,
+    ActiveConfig,
     Deploy,
     Deployed,
     DeployedConfigs,
     Deployments,
     Environment,
-    GetActive,
+    GetActiveConfig,
     ListDeployed,
     ListDeployments,
     Undeploy,
@@ -30,8 +30,8 @@ async def list_deployed(query: ListDeployed, deps: Deps) -> DeployedConfigs:
     return await _deployed_configs(query.organisation, project, environments, deps)
 
 
-@router.answers(GetActive)
-async def get_active(query: GetActive, deps: Deps) -> Active:
+@router.answers(GetActiveConfig)
+async def get_active(query: GetActiveConfig, deps: Deps) -> ActiveConfig:
     """Return the config deployed in an environment. Raises NotFound if project, environment or deployment is absent."""
     project = await _get_project(query.organisation, query.project_id, deps)
     environment = (await deps.environments.get(query.organisation)).get_by_name(query.environment)
@@ -41,7 +41,7 @@ async def get_active(query: GetActive, deps: Deps) -> Active:
     versions = await deps.stores.versions.get_many(query.organisation, list(config_ids.values()))
     if not versions:
         raise NotFound(f"The project {project.name!r} has nothing deployed in {environment.name!r}.")
-    return Active(project=project, environment=environment, version=versions[0])
+    return ActiveConfig(project=project, environment=environment, version=versions[0])
 
 
 @router.answers(Deploy)

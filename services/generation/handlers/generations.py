@@ -14,7 +14,7 @@ from services.generation.deps import Deps
 from services.generation.models.request import ModelRequest
 from shared.bus import Router
 from shared.contracts.generation.generations import Chat, Chunk, Complete, Generation
-from shared.contracts.generation.projects import Resolved
+from shared.contracts.generation.projects import ResolvedConfig
 from shared.errors import Invalid, Problem
 from shared.permissions import CHANGE_DEPLOYMENTS, allows
 
@@ -54,7 +54,7 @@ async def _load(command: Chat | Complete, deps: Deps) -> GenerationRun:
     return GenerationRun(command, resolved, config, environment)
 
 
-async def _resolve(command: Chat | Complete, deps: Deps) -> tuple[Resolved, str | None]:
+async def _resolve(command: Chat | Complete, deps: Deps) -> tuple[ResolvedConfig, str | None]:
     """Return project and version, and the environment's name if the config is the one deployed there."""
     organisation, project = command.organisation, command.project
     if command.deployed:

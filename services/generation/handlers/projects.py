@@ -26,8 +26,8 @@ from shared.contracts.generation.projects import (
     ProjectPage,
     ProjectRef,
     Projects,
-    Resolve,
-    Resolved,
+    ResolveConfig,
+    ResolvedConfig,
     UpdateProject,
     VersionPage,
     Versions,
@@ -45,8 +45,8 @@ _RETRY_DELAY_SECONDS = 0.005
 """Upper bound of the random delay before a repeat, times its number: 2 s in all on average, within a request's 5 s."""
 
 
-@router.answers(Resolve)
-async def resolve(command: Resolve, deps: Deps) -> Resolved:
+@router.answers(ResolveConfig)
+async def resolve(command: ResolveConfig, deps: Deps) -> ResolvedConfig:
     """Return project and version: by `config`, which are created if they do not exist, or by `config_id`.
 
     Raises Invalid if the command has neither, NotFound if there is no such project or config.

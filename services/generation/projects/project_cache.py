@@ -18,7 +18,7 @@ from shared.contracts.generation.projects import (
     Project,
     ProjectChanged,
     ProjectRef,
-    Resolved,
+    ResolvedConfig,
 )
 from shared.contracts.principal import Actor
 from shared.errors import Invalid, NotFound
@@ -73,7 +73,7 @@ class ProjectCache:
 
     async def register(
         self, organisation: str, ref: ProjectRef, config: Config, *, may_deploy: bool, actor: Actor | None = None
-    ) -> Resolved:
+    ) -> ResolvedConfig:
         """Return the project and the version of this config; create either if there is none.
 
         A project's first config is deployed to the default environment if `may_deploy`. Raises NotFound for an unknown
@@ -96,7 +96,7 @@ class ProjectCache:
         if is_first:
             self._projects.invalidate((organisation, project.id))
             project = await self._get_project(organisation, ref, create=True)
-        return Resolved(project=project, version=version)
+        return ResolvedConfig(project=project, version=version)
 
     async def _find_or_insert_version(
         self, organisation: str, project_id: str, config_id: str, config: Config
@@ -123,7 +123,7 @@ class ProjectCache:
         )
         await self._invalidation.publish(change)
 
-    async def resolve(self, organisation: str, ref: ProjectRef, config_id: str) -> Resolved:
+    async def resolve(self, organisation: str, ref: ProjectRef, config_id: str) -> ResolvedConfig:
         """Return a stored config and its project; `ref` may be empty. Raises NotFound, Invalid (of another project)."""
         version = await self.get_version(organisation, config_id)
         if ref.name is None and ref.id is None:
@@ -131,11 +131,11 @@ class ProjectCache:
         project = await self._get_project(organisation, ref)
         if version.project_id != project.id:
             raise Invalid(f"The config {config_id!r} does not belong to the project {project.name!r} ({project.id}).")
-        return Resolved(project=project, version=version)
+        return ResolvedConfig(project=project, version=version)
 
     async def resolve_deployed(
         self, organisation: str, ref: ProjectRef, environment: str | None
-    ) -> tuple[Resolved, str]:
+    ) -> tuple[ResolvedConfig, str]:
         """Return what is deployed in the environment of this name (None: the default one), and the environment's name.
 
         Raises NotFound if there is no such project or environment, or nothing deployed there; Invalid as `register`.
@@ -151,7 +151,7 @@ class ProjectCache:
 
         deployed = await self._deployed.get((organisation, project.id, environment), load)
         version = await self.get_version(organisation, deployed.config_id)
-        return Resolved(project=project, version=version), deployed.environment
+        return ResolvedConfig(project=project, version=version), deployed.environment
 
     async def get_version(self, organisation: str, config_id: str) -> ConfigVersion:
         """Return the version with this id. Raises NotFound."""

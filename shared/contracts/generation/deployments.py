@@ -87,7 +87,7 @@ class ListDeployed(Query[DeployedConfigs]):
     project_id: str
 
 
-class Active(Value):
+class ActiveConfig(Value):
     """The config version deployed in an environment of a project."""
 
     project: Project
@@ -95,7 +95,7 @@ class Active(Value):
     version: ConfigVersion
 
 
-class GetActive(Query[Active]):
+class GetActiveConfig(Query[ActiveConfig]):
     """Return the config version deployed in an environment.
 
     Raises NotFound if there is no such project or environment, or nothing is deployed there.

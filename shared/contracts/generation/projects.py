@@ -96,14 +96,14 @@ class ProjectRef(Value):
     id: str | None = None
 
 
-class Resolved(Value):
+class ResolvedConfig(Value):
     """The project and config version of a log or a generation."""
 
     project: Project
     version: ConfigVersion
 
 
-class Resolve(Command[Resolved]):
+class ResolveConfig(Command[ResolvedConfig]):
     """Find the project and config version, creating what does not exist. A repeat returns the same ids.
 
     A project's first config is deployed at once if the principal may change deployments.

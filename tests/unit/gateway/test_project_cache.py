@@ -18,8 +18,8 @@ from shared.contracts.generation.projects import (
     Project,
     ProjectChanged,
     ProjectRef,
-    Resolve,
-    Resolved,
+    ResolveConfig,
+    ResolvedConfig,
     Versions,
 )
 from shared.contracts.generation.tools import GetTools, JsonSchema, Tool, Tools
@@ -36,18 +36,18 @@ class FakeBus:
 
     def __init__(self) -> None:
         self.tool_requests: list[list[str]] = []
-        self.resolve_requests: list[Resolve] = []
+        self.resolve_requests: list[ResolveConfig] = []
         self.max_tools = 1000
         self.problem: Problem | None = None
 
     async def request(self, request: Request[Any]) -> Any:
         if isinstance(request, GetVersions):
             return Versions(versions=[version(config_id) for config_id in request.ids])
-        if isinstance(request, Resolve):
+        if isinstance(request, ResolveConfig):
             self.resolve_requests.append(request)
             assert isinstance(request.config, ModelConfig)
             made = ConfigVersion(id=request.config.model, project_id="pr_1", created_at=NOW, config=request.config)
-            return Resolved(project=Project(id="pr_1", name="p", created_at=NOW, updated_at=NOW), version=made)
+            return ResolvedConfig(project=Project(id="pr_1", name="p", created_at=NOW, updated_at=NOW), version=made)
         assert isinstance(request, GetTools)
         self.tool_requests.append(request.ids)
         if self.problem:

@@ -11,7 +11,7 @@ from services.gateway.schemas.logs import LogRequest
 from services.gateway.session_inheritance import get_session_of_log, inherit_sessions
 from shared import ids
 from shared.bus import Bus
-from shared.contracts.generation.projects import ConfigVersion, ModelConfig, Project, Resolved
+from shared.contracts.generation.projects import ConfigVersion, ModelConfig, Project, ResolvedConfig
 from shared.contracts.logs import GetSessionsOfLogs, LogRecord, SessionsOfLogs
 from shared.contracts.principal import Principal
 from shared.errors import Unavailable
@@ -107,8 +107,8 @@ async def test_the_response_and_the_stored_log_have_the_same_session(known: bool
     project = Project(id="pr_1", name="desk", created_at=START, updated_at=START)
     appended: list[bytes] = []
 
-    async def resolve(*_: Any, **__: Any) -> Resolved:
-        return Resolved(project=project, version=version)
+    async def resolve(*_: Any, **__: Any) -> ResolvedConfig:
+        return ResolvedConfig(project=project, version=version)
 
     async def append(records: list[bytes]) -> None:
         appended.extend(records)

@@ -20,7 +20,7 @@ from shared.contracts.generation.projects import (
     ModelConfig,
     Project,
     ProjectDetails,
-    Resolved,
+    ResolvedConfig,
     UpdateProject,
 )
 from shared.contracts.logs import GetConfigUse, GetUses
@@ -85,8 +85,8 @@ async def test_a_config_is_registered_while_logging_is_unavailable() -> None:
     version = ConfigVersion(id="config_1", project_id="pr_1", config=ModelConfig(model="gpt-4"), created_at=NOW)
 
     class ProjectCache:
-        async def resolve(self, *_: Any, **__: Any) -> Resolved:
-            return Resolved(project=DETAILS.project, version=version)
+        async def resolve(self, *_: Any, **__: Any) -> ResolvedConfig:
+            return ResolvedConfig(project=DETAILS.project, version=version)
 
         async def fill_linked_tools(self, _: str, found: ConfigVersion) -> ConfigVersion:
             return found

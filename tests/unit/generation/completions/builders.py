@@ -15,7 +15,7 @@ from services.generation.providers.requests import Providers
 from services.generation.providers.resilience.dispatch import CallProgress, Dispatch
 from shared.contracts.chat import ChatMessage, Usage
 from shared.contracts.generation.generations import Chat
-from shared.contracts.generation.projects import ConfigVersion, ModelConfig, Project, ProjectRef, Resolved
+from shared.contracts.generation.projects import ConfigVersion, ModelConfig, Project, ProjectRef, ResolvedConfig
 from shared.errors import Problem
 
 MESSAGES = [ChatMessage(role="user", content="tiktoken is great!")]
@@ -34,7 +34,7 @@ def generation_run(samples: int = 1, model: str = "gpt-4-1106-preview", **fields
     command = Chat(organisation="tm_1", project=ProjectRef(name="p"), log_ids=log_ids, messages=MESSAGES, **fields)
     project = Project(id="pr_1", name="p", created_at=now, updated_at=now)
     version = ConfigVersion(id="config_1", project_id="pr_1", config=config, created_at=now)
-    run = GenerationRun(command, Resolved(project=project, version=version), config, None)
+    run = GenerationRun(command, ResolvedConfig(project=project, version=version), config, None)
     run.request = ModelRequest(config=config, messages=MESSAGES, samples=samples)
     return run
 
