@@ -22,7 +22,7 @@ from shared.contracts.generation.tools import (
 )
 from shared.encryption import SecretBox
 from shared.errors import Conflict, Invalid, NotFound, Unavailable
-from tests.integration.generation_fixtures import Place, answers, chat, config, organisation, place
+from tests.integration.generation.stack import Place, answers, chat, config, organisation, place
 from tests.integration.servers import SECRET, running, service
 
 

@@ -94,7 +94,7 @@ class Worker(Process):
     def __init__(self, nats: Nats, folder: Path, name: str = "worker", **environment: str) -> None:
         self.notes = folder / "notes.log"
         super().__init__(
-            [sys.executable, "-P", "-m", "tests.integration.job_worker"],
+            [sys.executable, "-P", "-m", "tests.integration.bus.job_worker"],
             folder / f"{name}.log",
             {
                 "PATH": os.environ["PATH"],

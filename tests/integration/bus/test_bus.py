@@ -19,7 +19,7 @@ from shared.bus import router as routing
 from shared.contracts.access import AccessChanged
 from shared.contracts.generation.projects import ProjectChanged
 from shared.errors import Conflict, Internal, TooLarge, Unavailable
-from tests.integration.authz_probe import Count, Number, Refuse, Said, Say, Seen, router
+from tests.integration.bus.bus_probe import Count, Number, Refuse, Said, Say, Seen, router
 from tests.integration.servers import ROOT, Nats, Process, connected, running, settings, until_ready
 
 QUICK: dict[str, Any] = {"bus_heartbeat_seconds": 0.1, "bus_silence_seconds": 0.6}
@@ -58,7 +58,7 @@ async def seen(nats: Nats) -> AsyncIterator[Seen]:
 def process(nats: Nats, folder: Path) -> Process:
     """The probe service as a process of its own."""
     return Process(
-        [sys.executable, "-P", "-m", "tests.integration.authz_probe"],
+        [sys.executable, "-P", "-m", "tests.integration.bus.bus_probe"],
         folder / "probe.log",
         {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "EVERLOOP_NATS_URL": nats.url},
     )

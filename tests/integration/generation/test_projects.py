@@ -44,7 +44,7 @@ from shared.contracts.generation.projects import (
 from shared.contracts.logs import INTAKE, Page, ProjectDeleted
 from shared.contracts.principal import Actor, Principal
 from shared.errors import Conflict, Denied, Invalid, NotFound, Unavailable
-from tests.integration.generation_fixtures import Place, acting, answers, chat, config, organisation, place
+from tests.integration.generation.stack import Place, acting, answers, chat, config, organisation, place
 from tests.integration.servers import SECRET, connected, running, service
 
 ADA = Actor(user_id="usr_ada", email="ada@example.org")

@@ -40,7 +40,7 @@ from shared.contracts.logs import (
 )
 from shared.errors import NotFound, Unavailable
 from shared.mongo import Database
-from tests.integration.logging_fixtures import Stack, TemporaryStack
+from tests.integration.logging.stack import Stack, TemporaryStack
 from tests.integration.servers import Process, until_ready
 from tests.unit.logging.builders import START, feedback, golden_documents, log, update
 

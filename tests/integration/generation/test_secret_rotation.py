@@ -16,7 +16,7 @@ from shared.contracts.generation.credentials import SetProviderKey
 from shared.contracts.generation.tools import CreateTool, Google
 from shared.encryption import SecretBox
 from shared.errors import Internal
-from tests.integration.generation_fixtures import Place, answers, chat, config, organisation, place
+from tests.integration.generation.stack import Place, answers, chat, config, organisation, place
 from tests.integration.servers import SECRET, Process, running, service, until_ready
 
 OLD = SECRET

@@ -16,8 +16,16 @@ from deploy.local import dead_letters as operator
 from deploy.local.dead_letters import Server
 from shared.bus import JOBS, Bus, append_dead_letter
 from shared.contracts.dead_letters import MOST_BYTES, DeadLetter
-from tests.integration.job_fixtures import ORGANISATION, Worker, dead_letters, is_empty, make_streams, until, waiting
-from tests.integration.job_worker import TRIES, Errand
+from tests.integration.bus.job_fixtures import (
+    ORGANISATION,
+    Worker,
+    dead_letters,
+    is_empty,
+    make_streams,
+    until,
+    waiting,
+)
+from tests.integration.bus.job_worker import TRIES, Errand
 from tests.integration.servers import Nats, connected, free_port, running
 
 COLUMNS = ("subject", "organisation", "error", "reason", "tries")

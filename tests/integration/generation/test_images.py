@@ -11,7 +11,7 @@ from shared.blobs import STREAM, SUBJECTS, Blobs
 from shared.bus import StreamSpec, ensure_stream
 from shared.contracts.generation.generations import Chat
 from shared.errors import Invalid, TooLarge
-from tests.integration.generation_fixtures import Place, answers, chat, config, organisation, place
+from tests.integration.generation.stack import Place, answers, chat, config, organisation, place
 
 SEES: dict[str, Any] = {"provider": "openai", "model": "gpt-4-vision-preview"}
 

@@ -45,7 +45,7 @@ from shared.contracts.logs import (
 )
 from shared.errors import NotFound
 from shared.mongo import Database
-from tests.integration.logging_fixtures import Stack, TemporaryStack
+from tests.integration.logging.stack import Stack, TemporaryStack
 from tests.integration.servers import until_ready
 from tests.unit.logging.builders import START, log, update
 

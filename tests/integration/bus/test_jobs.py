@@ -16,7 +16,7 @@ from shared import ids
 from shared.bus import JOBS, Bus, jobs
 from shared.contracts.message import Job
 from shared.errors import Internal, Invalid, RateLimited, TooLarge, Unavailable
-from tests.integration.job_fixtures import (
+from tests.integration.bus.job_fixtures import (
     ORGANISATION,
     Worker,
     dead_letters,
@@ -28,7 +28,7 @@ from tests.integration.job_fixtures import (
     waiting,
     working,
 )
-from tests.integration.job_worker import TRIES, Errand
+from tests.integration.bus.job_worker import TRIES, Errand
 from tests.integration.servers import Nats, connected, running
 
 

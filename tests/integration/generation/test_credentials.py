@@ -15,7 +15,7 @@ from shared.encryption import SecretBox
 from shared.errors import Invalid
 from shared.mongo import connect, initiate_replica_set
 from shared.settings import DatabaseSettings
-from tests.integration.generation_fixtures import organisation
+from tests.integration.generation.stack import organisation
 from tests.integration.servers import SECRET, Mongo, running
 
 SECRET_BOX = SecretBox(SecretStr(SECRET))

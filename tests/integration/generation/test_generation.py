@@ -26,7 +26,7 @@ from shared.contracts.generation.projects import (
 from shared.contracts.principal import Role
 from shared.encryption import SecretBox
 from shared.errors import Invalid, NotFound, RateLimited, Unauthenticated, UpstreamFailed
-from tests.integration.generation_fixtures import Place, acting, answers, chat, complete, config, organisation, place
+from tests.integration.generation.stack import Place, acting, answers, chat, complete, config, organisation, place
 from tests.integration.servers import SECRET, until_ready
 
 OPENAI = {"provider": "openai", "model": "gpt-4-1106-preview"}

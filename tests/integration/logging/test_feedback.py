@@ -20,7 +20,7 @@ from shared.appender import Appender
 from shared.bus import Bus
 from shared.contracts.logs import LOGS_SUBJECT, Feedback, FeedbackGiven, GetFeedback, GetLog, LogRecord, SearchLogs
 from shared.errors import NotFound
-from tests.integration.logging_fixtures import Stack, TemporaryStack
+from tests.integration.logging.stack import Stack, TemporaryStack
 from tests.integration.servers import Process, until_ready
 from tests.unit.logging.builders import START, feedback, log, update
 

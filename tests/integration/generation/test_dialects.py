@@ -11,7 +11,7 @@ from shared.contracts.generation.generations import Chat, Generation
 from shared.errors import Invalid, RateLimited
 from tests.fake_servers import cohere, gemini
 from tests.fake_servers.server import FakeServer
-from tests.integration.generation_fixtures import Place, answers, chat, complete, config, place
+from tests.integration.generation.stack import Place, answers, chat, complete, config, place
 
 TOOLS = [{"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}]
 CALLS = [

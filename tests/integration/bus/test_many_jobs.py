@@ -9,8 +9,8 @@ import pytest
 from shared.bus import Bus
 from shared.mongo import Database, connect, initiate_replica_set
 from shared.settings import DatabaseSettings
-from tests.integration.job_fixtures import ORGANISATION, Worker, dead_letters, make_streams, until, waiting
-from tests.integration.job_worker import COUNT_WORKERS, Count
+from tests.integration.bus.job_fixtures import ORGANISATION, Worker, dead_letters, make_streams, until, waiting
+from tests.integration.bus.job_worker import COUNT_WORKERS, Count
 from tests.integration.servers import Mongo, Nats, connected, running
 
 WORKERS = 2
