@@ -2,10 +2,7 @@
 
 import json
 import os
-import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -22,9 +19,8 @@ from tests.fake_servers import web as fake_web
 from tests.fake_servers.openai import FakeOpenAI
 from tests.fake_servers.server import FakeServer
 from tests.fake_servers.web import Web
+from tests.sdk_scripts import SdkScripts
 
-SDK_SCRIPTS = Path(__file__).parent / "sdk"
-SdkRun = Callable[..., Any]
 _LONG_FILES_FIRST = ("e2e", "integration")
 
 
@@ -125,39 +121,19 @@ def api(stack: stacks.Stack) -> Iterator[httpx.Client]:
         yield client
 
 
-def sdk_of(environment_name: str, stack: stacks.Stack) -> SdkRun:
-    """Runs scripts with the client library of an environment."""
-    python = stacks.ROOT / environment_name / "bin" / "python"
-
-    def run(script: str, **arguments: Any) -> Any:
-        path = SDK_SCRIPTS / script if "/" not in script else stacks.ROOT / script
-        environment = os.environ | {
-            "EVERLOOP_URL": stack.url,
-            "EVERLOOP_API_KEY": stack.api_key,
-            "ARGUMENTS": json.dumps(arguments),
-        }
-        done = subprocess.run(
-            [str(python), str(path)], capture_output=True, text=True, timeout=900, check=False, env=environment
-        )
-        assert done.returncode == 0, f"{script} failed:\n{done.stdout}\n{done.stderr}"
-        return json.loads(done.stdout.strip().splitlines()[-1]) if "/" not in script else done.stdout
-
-    return run
+@pytest.fixture(scope="session")
+def sdk735(stack: stacks.Stack) -> SdkScripts:
+    """Run scripts with humanloop 0.7.35, the last release of its generation."""
+    return SdkScripts(".venv-sdk735", stack)
 
 
 @pytest.fixture(scope="session")
-def sdk735(stack: stacks.Stack) -> SdkRun:
-    """Runs a script of `tests/sdk` with humanloop 0.7.35; gives what its last line says, as JSON."""
-    return sdk_of(".venv-sdk735", stack)
+def sdk700(stack: stacks.Stack) -> SdkScripts:
+    """Run scripts with humanloop 0.7.0."""
+    return SdkScripts(".venv-sdk700", stack)
 
 
 @pytest.fixture(scope="session")
-def sdk700(stack: stacks.Stack) -> SdkRun:
-    """The same with humanloop 0.7.0."""
-    return sdk_of(".venv-sdk700", stack)
-
-
-@pytest.fixture(scope="session")
-def sdk518(stack: stacks.Stack) -> SdkRun:
-    """The same with humanloop 0.5.18, which knows what the platform had before November 2023."""
-    return sdk_of(".venv-sdk518", stack)
+def sdk518(stack: stacks.Stack) -> SdkScripts:
+    """Run scripts with humanloop 0.5.18, whose answers are dicts: the API before November 2023."""
+    return SdkScripts(".venv-sdk518", stack)

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from tests.calls import Json, ok, reference
-from tests.conftest import SdkRun
 from tests.fake_servers.server import FakeServer
+from tests.sdk_scripts import SdkScripts
 
 CLAUDE: Json = {"provider": "anthropic", "model": "claude-2.1"}
 CONTEXT_TOKENS = 200_000
@@ -47,9 +47,9 @@ def test_row_46_claude_2_1_chats_and_completes(api: httpx.Client, anthropic: Fak
     assert "Tell me about rain." in str(anthropic.last.body["messages"])
 
 
-def test_row_46_through_the_sdk(sdk735: SdkRun, anthropic: FakeServer) -> None:
+def test_row_46_through_the_sdk(sdk735: SdkScripts, anthropic: FakeServer) -> None:
     anthropic.reply(content="Hello.")
-    said = sdk735("slow_answer.py", project=f"claude-{reference()}", model_config=CLAUDE)
+    said = sdk735.run("generation/chat_with_timeout.py", project=f"claude-{reference()}", model_config=CLAUDE)
     assert said == {"output": "Hello."}
 
 

@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from tests.calls import Json, ok, reference
-from tests.conftest import SdkRun
 from tests.fake_servers.openai import FakeOpenAI
 from tests.images import MIB, asking, data_url, keep_for, part, stored, urls_of
+from tests.sdk_scripts import SdkScripts
 from tests.stack import Stack
 
 CONFIG: Json = {"model": "gpt-4-vision-preview", "max_tokens": 200}
@@ -100,9 +100,9 @@ def test_the_largest_image_goes_everywhere_and_is_stored_once(
     assert len(places) == PARTS + 1
 
 
-def test_the_largest_image_through_the_sdk(sdk735: SdkRun, openai: FakeOpenAI, project: str) -> None:
+def test_the_largest_image_through_the_sdk(sdk735: SdkScripts, openai: FakeOpenAI, project: str) -> None:
     url = data_url(LARGEST, project)
-    done = sdk735("send_image.py", project=project, seed=project, size=LARGEST)
+    done = sdk735.run("generation/send_image.py", project=project, seed=project, size=LARGEST)
     digest = hashlib.sha256(url.encode()).hexdigest()
     assert done == {"sent": digest, "answer": digest, "logs": [digest] * 2, "list": [digest] * 2}
     assert urls_of(openai.last.body["messages"][0]) == [url]

@@ -8,8 +8,8 @@ import pytest
 
 from tests import stack as stacks
 from tests.calls import Json, ok, reference
-from tests.conftest import SdkRun
 from tests.fake_servers.openai import FakeOpenAI
+from tests.sdk_scripts import SdkScripts
 
 PICTURE = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png", "detail": "low"}}
 QUESTION = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, PICTURE]}]
@@ -56,14 +56,14 @@ def test_row_48_claude_2_1_is_listed_without_tools(listed: dict[tuple[str, str],
 
 
 def test_row_62_the_vision_model_is_listed_and_callable_when_deployed(
-    api: httpx.Client, openai: FakeOpenAI, listed: dict[tuple[str, str], Json], sdk735: SdkRun
+    api: httpx.Client, openai: FakeOpenAI, listed: dict[tuple[str, str], Json], sdk735: SdkScripts
 ) -> None:
     assert "images" not in listed["openai", "gpt-4-vision-preview"]["lacks"]
     project = f"rows-models-{reference()}"
     config = {"model": "gpt-4-vision-preview", "max_tokens": 99, "endpoint": "chat"}
     ok(api.post("/model-configs", json={**config, "project": project}))
     openai.reply(content="A cat.")
-    said = sdk735("vision_and_refusal.py", project=project, messages=QUESTION)
+    said = sdk735.run("generation/deployed_vision_config_and_refused_image.py", project=project, messages=QUESTION)
     assert said["output"] == "A cat."
     assert openai.last.body["model"] == "gpt-4-vision-preview"
     assert openai.last.body["messages"] == QUESTION

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from tests.calls import Json, ok, reference
-from tests.conftest import SdkRun
 from tests.fake_servers.openai import FakeOpenAI
+from tests.sdk_scripts import SdkScripts
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 
@@ -80,10 +80,10 @@ def test_row_123_name_and_id_on_every_call(given: str, api: httpx.Client, openai
     assert exported["total"] == 7
 
 
-def test_row_123_name_and_id_through_the_sdk(api: httpx.Client, sdk735: SdkRun, openai: FakeOpenAI) -> None:
+def test_row_123_name_and_id_through_the_sdk(api: httpx.Client, sdk735: SdkScripts, openai: FakeOpenAI) -> None:
     name = f"row-123-{reference()}"
     project_id = registered(api, project=name)["project_id"]
-    assert sdk735("addressing.py", name=name, id=project_id) == [project_id] * 14
+    assert sdk735.run("projects/project_by_name_and_id.py", name=name, id=project_id) == [project_id] * 14
     assert len(openai.requests) == 10
 
 

@@ -4,17 +4,17 @@ import httpx
 import pytest
 
 from tests.calls import assistant, moderator, ok, reference, search_log, sessions_of
-from tests.conftest import SdkRun
 from tests.fake_servers.openai import FakeOpenAI
+from tests.sdk_scripts import SdkScripts
 
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
 def test_row_104_chat_with_inline_config(
     sdk: str, openai: FakeOpenAI, api: httpx.Client, request: pytest.FixtureRequest
 ) -> None:
-    run: SdkRun = request.getfixturevalue(sdk)
+    scripts: SdkScripts = request.getfixturevalue(sdk)
     openai.reply(content="Yes")
-    answer = run("guide_step.py", step="moderator")
+    answer = scripts.run("logs/sessions_guide_step.py", step="moderator")
     assert answer["output"] == "Yes"
     assert [(message["role"], message["content"]) for message in openai.last.body["messages"]] == [
         ("user", "Which country won Eurovision 2023?"),
@@ -38,8 +38,8 @@ def test_row_105_max_tokens_and_temperature_are_honoured(api: httpx.Client, open
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
 def test_row_106_log_of_a_tool_call(sdk: str, api: httpx.Client, request: pytest.FixtureRequest) -> None:
-    run: SdkRun = request.getfixturevalue(sdk)
-    created = run("guide_step.py", step="search")
+    scripts: SdkScripts = request.getfixturevalue(sdk)
+    created = scripts.run("logs/sessions_guide_step.py", step="search")
     log = ok(api.get(f"/logs/{created['id']}"))
     assert log["project"] == "sessions_example_google"
     assert log["inputs"] == {"question": "Which country won Eurovision 2023?"}
@@ -67,9 +67,9 @@ def test_row_107_tool_source_makes_the_version(api: httpx.Client) -> None:
 def test_row_108_complete_with_a_prompt_template(
     sdk: str, openai: FakeOpenAI, api: httpx.Client, request: pytest.FixtureRequest
 ) -> None:
-    run: SdkRun = request.getfixturevalue(sdk)
+    scripts: SdkScripts = request.getfixturevalue(sdk)
     openai.reply(content="Sweden won.")
-    answer = run("guide_step.py", step="assistant")
+    answer = scripts.run("logs/sessions_guide_step.py", step="assistant")
     assert answer["output"] == "Sweden won."
     assert openai.last.path == "/v1/completions"
     assert openai.last.body["prompt"] == "Question: Which country won?\nSearch result: Sweden\nAnswer:\n"
@@ -131,10 +131,10 @@ def test_row_111_one_reference_is_one_session(api: httpx.Client, openai: FakeOpe
         assert listed["last_output"] == "Sweden won."
 
 
-def test_row_112_a_reference_is_reusable_across_processes(sdk735: SdkRun) -> None:
+def test_row_112_a_reference_is_reusable_across_processes(sdk735: SdkScripts) -> None:
     session = reference()
-    first = sdk735("guide_step.py", step="search", session_reference_id=session)
-    second = sdk735("guide_step.py", step="search", session_reference_id=session)
-    other = sdk735("guide_step.py", step="search", session_reference_id=reference())
+    first = sdk735.run("logs/sessions_guide_step.py", step="search", session_reference_id=session)
+    second = sdk735.run("logs/sessions_guide_step.py", step="search", session_reference_id=session)
+    other = sdk735.run("logs/sessions_guide_step.py", step="search", session_reference_id=reference())
     assert first["session_id"] == second["session_id"]
     assert other["session_id"] != first["session_id"]

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from tests.calls import Json, ok, reference
-from tests.conftest import SdkRun
 from tests.fake_servers.openai import FakeOpenAI
+from tests.sdk_scripts import SdkScripts
 
 PASSAGES = {"helpful": "You are a helpful assistant.", "grumpy": "You are a grumpy one."}
 MOST_PAIRS = 10
@@ -192,12 +192,12 @@ def test_row_40_chats_and_completions_substitute(api: httpx.Client, openai: Fake
     assert sent(openai) == f"<{PASSAGES['helpful']}>"
 
 
-def test_rows_38_and_40_with_the_old_client(api: httpx.Client, openai: FakeOpenAI, sdk735: SdkRun) -> None:
+def test_rows_38_and_40_with_the_old_client(api: httpx.Client, openai: FakeOpenAI, sdk735: SdkScripts) -> None:
     tool = new_tool(api)
     schema = {"kind": "json_schema", "description": "Rain", "parameters": {"type": "object", "properties": {}}}
     linked = ok(api.post(console(api, "/tools"), json={"name": f"rain_{reference()}", "settings": schema}), 201)
-    done = sdk735(
-        "call_with_tools.py",
+    done = sdk735.run(
+        "generation/chat_and_completion_with_tools.py",
         project=f"rows-tools-{reference()}",
         template=f"{{{{ {tool['name']}(key) }}}}",
         inputs={"key": "helpful"},

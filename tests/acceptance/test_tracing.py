@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from tests.calls import Json, assistant, moderator, ok, reference, search_log, sessions_of, tree
-from tests.conftest import SdkRun
 from tests.fake_servers.openai import FakeOpenAI
+from tests.sdk_scripts import SdkScripts
 from tests.stack import Stack
 
 
@@ -84,13 +84,13 @@ def _step(**fields: object) -> Json:
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
 def test_row_117_deferred_output(sdk: str, api: httpx.Client, request: pytest.FixtureRequest) -> None:
-    run: SdkRun = request.getfixturevalue(sdk)
+    scripts: SdkScripts = request.getfixturevalue(sdk)
     session, log = reference(), reference()
     created = search_log(api, session_reference_id=session, reference_id=log, output=None)
     step = search_log(api, session_reference_id=session, parent_reference_id=log, output="a step")
     assert ok(api.get(f"/logs/{created['id']}"))["output"] is None
     assert sessions_of(api, step["project_id"])[created["session_id"]]["last_output"] == "a step"
-    assert run("update_by_ref.py", reference_id=log, output="Sweden, at last") == "Sweden, at last"
+    assert scripts.run("logs/update_by_ref.py", reference_id=log, output="Sweden, at last") == "Sweden, at last"
     assert ok(api.get(f"/logs/{created['id']}"))["output"] == "Sweden, at last"
     assert sessions_of(api, step["project_id"])[created["session_id"]]["last_output"] == "Sweden, at last"
 
@@ -112,8 +112,8 @@ def test_row_118_error_and_duration_by_reference_and_by_id(api: httpx.Client) ->
 def test_row_119_session_id_in_place_of_the_reference(
     sdk: str, api: httpx.Client, request: pytest.FixtureRequest
 ) -> None:
-    run: SdkRun = request.getfixturevalue(sdk)
-    session_id = run("open_session.py")
+    scripts: SdkScripts = request.getfixturevalue(sdk)
+    session_id = scripts.run("logs/create_session.py")
     created = search_log(api, session_id=session_id)
     assert created["session_id"] == session_id
     assert ok(api.get(f"/sessions/{session_id}"))["datapoints_count"] == 1
@@ -153,10 +153,10 @@ def test_row_120_a_key_made_by_the_organisation_works_until_it_is_revoked(api: h
 def test_row_121_the_guides_script_with_the_local_model(
     sdk: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run: SdkRun = request.getfixturevalue(sdk)
+    scripts: SdkScripts = request.getfixturevalue(sdk)
     report = tmp_path / "report.json"
     monkeypatch.setenv("EVERLOOP_EXAMPLE_REPORT", str(report))
-    run("examples/sessions.py")
+    scripts.run_example("sessions.py")
     flat, nested = json.loads(report.read_text())
     steps = ["sessions_example_assistant", "sessions_example_google", "sessions_example_moderator"]
     assert (flat["count"], flat["projects"]) == (3, steps)

@@ -12,8 +12,8 @@ import pytest
 
 from shared import ids
 from tests.calls import Json, ok, reference
-from tests.conftest import SdkRun
 from tests.fake_servers.openai import FakeOpenAI
+from tests.sdk_scripts import SdkScripts
 
 OWN = {"type": "model", "model": "own"}
 
@@ -298,9 +298,9 @@ def test_the_last_answered_counts(api: httpx.Client) -> None:
 def test_the_sdks_give_feedback(
     sdk: str, request: pytest.FixtureRequest, api: httpx.Client, openai: FakeOpenAI
 ) -> None:
-    run: SdkRun = request.getfixturevalue(sdk)
+    scripts: SdkScripts = request.getfixturevalue(sdk)
     openai.reply(content="Once upon a time", chunk_delay_seconds=0.2)
-    seen = run("feedback.py", project=f"feedback-{reference()}")
+    seen = scripts.run("logs/feedback.py", project=f"feedback-{reference()}")
     assert ids.is_id("ann", seen["id"])
     assert seen["good"] == ["rating", "good", seen["log_id"], "ada"]
     assert (seen["bad"], seen["back"], seen["nothing"]) == ("bad", "bad", None)

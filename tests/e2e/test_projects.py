@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import httpx
 
 from tests.calls import Json, ok, reference, search_log, sessions_of, tree
-from tests.conftest import SdkRun
 from tests.fake_servers.openai import FakeOpenAI
+from tests.sdk_scripts import SdkScripts
 from tests.stack import Stack
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
@@ -34,10 +34,12 @@ def environment(api: httpx.Client, stack: Stack) -> Json:
     return made
 
 
-def test_every_project_method_of_the_sdk(api: httpx.Client, stack: Stack, sdk735: SdkRun, openai: FakeOpenAI) -> None:
+def test_every_project_method_of_the_sdk(
+    api: httpx.Client, stack: Stack, sdk735: SdkScripts, openai: FakeOpenAI
+) -> None:
     openai.reply(content="Hello.")
     name, staging = f"sdk-{reference()}", environment(api, stack)["id"]
-    said = sdk735("projects.py", name=name, staging=staging)
+    said = sdk735.run("projects/project_methods.py", name=name, staging=staging)
     first, second = said["configs"]
     log_id, used = said["chat_deployed"]
     project_id, production = said["created"][0], said["get_active_config"][2]

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.calls import Json, ok, reference
-from tests.conftest import SdkRun
+from tests.sdk_scripts import SdkScripts
 from tests.stack import Stack
 
 CHAT: Json = {
@@ -196,9 +196,9 @@ def test_a_tools_config_is_not_exported(api: httpx.Client) -> None:
     assert "of a tool" in reply.text
 
 
-def test_the_old_client(sdk735: SdkRun, api: httpx.Client) -> None:
+def test_the_old_client(sdk735: SdkScripts, api: httpx.Client) -> None:
     project = f"prompt-files-{reference()}"
-    done = sdk735("prompt_files.py", project=project, config=CHAT)
+    done = sdk735.run("projects/prompt_files.py", project=project, config=CHAT)
     assert done["id"] == register(api, project, CHAT | {"endpoint": "chat"})
     assert done["export"] == done["serialize"] == FILE
     expected = {
@@ -213,10 +213,10 @@ def test_the_old_client(sdk735: SdkRun, api: httpx.Client) -> None:
     assert done["async"] == {name: done[name] for name in ("export", "serialize", "deserialize")}
 
 
-def test_the_older_client(sdk700: SdkRun, api: httpx.Client) -> None:
+def test_the_older_client(sdk700: SdkScripts, api: httpx.Client) -> None:
     project = f"prompt-files-{reference()}"
     config_id = register(api, project, CHAT | {"endpoint": "chat"})
-    done = sdk700("prompt_files_seed.py", id=config_id)
+    done = sdk700.run("projects/prompt_files_sdk700.py", id=config_id)
     assert done["export"] == FILE
     assert done["model"] == "gpt-4-1106-preview"
 

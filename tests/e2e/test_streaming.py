@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from tests.calls import Json, ok, reference
-from tests.conftest import SdkRun
 from tests.fake_servers.openai import FakeOpenAI
+from tests.sdk_scripts import SdkScripts
 
 CALLS = [{"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}]
 
@@ -124,9 +124,9 @@ def test_a_client_that_leaves_gets_a_log_of_what_was_produced(api: httpx.Client,
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
 def test_the_sdks_stream(sdk: str, openai: FakeOpenAI, request: pytest.FixtureRequest) -> None:
-    run: SdkRun = request.getfixturevalue(sdk)
+    scripts: SdkScripts = request.getfixturevalue(sdk)
     openai.reply(content="A token with data: in it")
-    chunks = run("stream.py", project=f"streams-{reference()}")
+    chunks = scripts.run("generation/stream_chat.py", project=f"streams-{reference()}")
     assert "".join(chunk["output"] for chunk in chunks).strip() == "A token with data: in it"
     assert len({chunk["id"] for chunk in chunks}) == 1
     assert chunks[-1]["finish_reason"] == "stop"
