@@ -153,6 +153,11 @@ THEIR_ASKED = [
     said("user", found("tooluse_1", "wet"), found("tooluse_2", "dry"), "So?"),
 ]
 NAMED = FunctionChoice(function=FunctionName(name="weather"))
+TOOL_CHOICES: list[tuple[Any, dict[str, Any]]] = [
+    ("auto", {"auto": {}}),
+    ("required", {"any": {}}),
+    (NAMED, {"tool": {"name": "weather"}}),
+]
 ANSWER = ResponseFormat(type="json_schema", json_schema={"name": "place", "strict": True, "schema": SCHEMA})
 THEIR_ANSWER = {
     "textFormat": {
@@ -197,11 +202,7 @@ CONVERSATIONS: dict[str, tuple[ModelRequest, dict[str, Any]]] = {
                 "toolConfig": {"tools": THEIR_TOOLS, "toolChoice": theirs},
             },
         )
-        for ours, theirs in [
-            ("auto", {"auto": {}}),
-            ("required", {"any": {}}),
-            (NAMED, {"tool": {"name": "weather"}}),
-        ]
+        for ours, theirs in TOOL_CHOICES
     },
     "tool choice none": (
         request(HI, tools=[TOOL], tool_choice="none"),

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCES = ("services", "shared", "deploy")
-_COPIED = (*SOURCES, "tests")
 _NOTICED = {"killed", "timeout", "suspicious", "caught by type check"}
 """What mutmut calls a mutant under which a test failed or never ended."""
 _NAME = re.compile(r"(?:x_|xǁ(?P<cls>\w+?)ǁ)(?P<function>\w+)__mutmut_\d+")
@@ -63,15 +62,15 @@ def unit_tests(root: Path, file: str) -> str | None:
 
 
 def copy_tree(root: Path, folder: Path, files: list[str], tests: list[str]) -> None:
-    """Copy what the unit tests need into `folder`, with a configuration that lets mutmut mutate `files`."""
-    ignored = shutil.ignore_patterns("__pycache__", "node_modules")
-    for name in _COPIED:
-        if (root / name).is_dir():
-            shutil.copytree(root / name, folder / name, ignore=ignored)
+    """Copy the tree without what git ignores into `folder`, with a configuration that lets mutmut mutate `files`."""
+    known = _git(root, "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
+    for path in (path for path in known if (root / path).is_file()):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / path, folder / path)
     settings = {
-        "source_paths": [name for name in SOURCES if (root / name).is_dir()],
+        "source_paths": [name for name in SOURCES if (folder / name).is_dir()],
         "only_mutate": files,
-        "also_copy": [name for name in _COPIED if (root / name).is_dir()],
+        "also_copy": sorted(path.name for path in folder.iterdir()),
         "pytest_add_cli_args": ["-p", "no:cacheprovider"],
         "pytest_add_cli_args_test_selection": tests,
     }

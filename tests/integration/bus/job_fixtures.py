@@ -28,7 +28,7 @@ Handler = Callable[[Job, None], Any]
 async def make_streams(bus: Bus) -> None:
     """`JOBS` and those of logging, as the services make them, empty."""
     manager = bus.client.jetstream()
-    specs = [evaluation.jobs(Settings(secret=SECRET)), *streams(LoggingSettings(secret=SECRET))]  # type: ignore[arg-type]
+    specs = [evaluation.jobs(Settings()), *streams(LoggingSettings())]
     for spec in specs:
         with contextlib.suppress(NotFoundError):
             await manager.delete_stream(spec.name)
@@ -50,7 +50,7 @@ def job_of(cls: type[Job], job_id: str | None = None) -> Job:
 async def working(nats: Nats, job: type[Job], handler: Handler, **options: int) -> AsyncIterator[Bus]:
     """A replica of the service in this process."""
     router = Router[None]()
-    router.works(job, **options)(handler)  # type: ignore[arg-type]
+    router.works(job, **options)(handler)
     async with connected(nats, "probe") as bus:
         router.attach(bus, None)
         yield bus

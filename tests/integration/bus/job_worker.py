@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
+
 from shared import mongo
-from shared.bus import Bus, Router, jobs
+from shared.bus import Bus, Router, dead_letters, jobs
 from shared.contracts.message import Job
 from shared.errors import Invalid, Unavailable
 from shared.service import Probe, run
@@ -93,13 +95,13 @@ async def build(bus: Bus) -> AsyncIterator[dict[str, Probe]]:
 
 
 def _killed_after_its_dead_letter() -> None:
-    append = jobs.append_dead_letter
+    append = dead_letters.append_dead_letter
 
     async def append_and_die(*arguments: Any, **options: Any) -> None:
         await append(*arguments, **options)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    jobs.append_dead_letter = append_and_die
+    pytest.MonkeyPatch().setattr(jobs, "append_dead_letter", append_and_die)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
+from pydantic import SecretStr
 
 from deploy.local import ports, servers
 from deploy.local.folder import Folder
@@ -22,7 +23,6 @@ from shared.bus import Bus, Router, StreamSpec, ensure_stream
 from shared.contracts.message import Job
 from shared.errors import Invalid, RateLimited
 from shared.settings import ServiceSettings
-from tests.integration.servers import SECRET
 
 SERVICES = ("gateway", "generation", "logging", "evaluation", "authz")
 
@@ -276,7 +276,7 @@ async def test_a_service_enqueues_its_jobs_works_on_them_and_dead_letters_them(
     for name in ("JOBS", "DEAD"):
         with contextlib.suppress(NotFoundError):
             await logins["operator"].client.jetstream().delete_stream(name)
-    await ensure_stream(evaluation, evaluation_jobs(Settings(secret=SECRET)))  # type: ignore[arg-type]
+    await ensure_stream(evaluation, evaluation_jobs(Settings()))
     await ensure_stream(buses["logging"], StreamSpec("DEAD", ("dead.>",)))
     done: list[str] = []
 
@@ -311,8 +311,7 @@ def bus_of(server: Server, user: str) -> Bus:
     settings = ServiceSettings(
         nats_url=server.url,
         nats_user=user,
-        nats_password=server.passwords[user],  # type: ignore[arg-type]
-        secret=SECRET,  # type: ignore[arg-type]
+        nats_password=SecretStr(server.passwords[user]),
     )
     return Bus(settings, user)
 

@@ -4,8 +4,9 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -91,7 +92,10 @@ def test_what_holds_a_secret_is_for_its_owner_only(stack: Stack) -> None:
         assert (stack.folder / name).stat().st_mode & 0o777 == 0o600
 
 
-def client_of(stack: Stack, user: str, password: str | None = None) -> "AsyncMongoClient[dict[str, object]]":
+Document = dict[str, Any]
+
+
+def client_of(stack: Stack, user: str, password: str | None = None) -> AsyncMongoClient[Document]:
     return AsyncMongoClient(
         f"mongodb://127.0.0.1:{stack.status()['mongod']['port']}/?directConnection=true",
         username=user,
@@ -102,13 +106,13 @@ def client_of(stack: Stack, user: str, password: str | None = None) -> "AsyncMon
 
 
 @pytest.fixture(params=WITH_DATABASE)
-async def login(request: pytest.FixtureRequest, stack: Stack) -> AsyncIterator[tuple[str, AsyncMongoClient]]:
+async def login(request: pytest.FixtureRequest, stack: Stack) -> AsyncIterator[tuple[str, AsyncMongoClient[Document]]]:
     """A service's name, and a connection as its user."""
     async with client_of(stack, request.param) as client:
         yield request.param, client
 
 
-async def test_a_service_uses_its_own_database(login: tuple[str, AsyncMongoClient]) -> None:
+async def test_a_service_uses_its_own_database(login: tuple[str, AsyncMongoClient[Document]]) -> None:
     name, client = login
     tried = client[f"everloop_{name}"]["tried"]
     await tried.create_index([("a", 1)])
@@ -118,40 +122,43 @@ async def test_a_service_uses_its_own_database(login: tuple[str, AsyncMongoClien
     await tried.drop()
 
 
-async def test_a_service_cannot_touch_what_is_not_its_own(login: tuple[str, AsyncMongoClient]) -> None:
+async def test_a_service_cannot_touch_what_is_not_its_own(login: tuple[str, AsyncMongoClient[Document]]) -> None:
     name, client = login
     for other in ({f"everloop_{other}" for other in WITH_DATABASE} | {"admin", "local", "other"}) - {
         f"everloop_{name}"
     }:
         database = client[other]
-        for attempt in (
-            lambda database=database: database["projects"].find_one({}),
-            lambda database=database: database["projects"].insert_one({}),
-            lambda database=database: database.list_collection_names(),
-            lambda database=database: database.command("usersInfo", 1),
-            lambda database=database: database.command("dropDatabase"),
-        ):
+        attempts: list[Awaitable[Any]] = [
+            database["projects"].find_one({}),
+            database["projects"].insert_one({}),
+            database.list_collection_names(),
+            database.command("usersInfo", 1),
+            database.command("dropDatabase"),
+        ]
+        for attempt in attempts:
             with pytest.raises(OperationFailure, match="not authorized"):
-                await attempt()
+                await attempt
 
 
-async def test_a_service_cannot_make_users_or_manage_the_server(login: tuple[str, AsyncMongoClient]) -> None:
+async def test_a_service_cannot_make_users_or_manage_the_server(login: tuple[str, AsyncMongoClient[Document]]) -> None:
     name, client = login
     own = client[f"everloop_{name}"]
-    for attempt in (
-        lambda: own.command("createUser", "friend", pwd="p" * 20, roles=[]),
-        lambda: own.command("grantRolesToUser", name, roles=[{"role": "root", "db": "admin"}]),
-        lambda: client.admin.command("createUser", "friend", pwd="p" * 20, roles=["root"]),
-        lambda: client.admin.command("replSetGetConfig"),
-        lambda: client.admin.command("shutdown"),
-    ):
+    attempts: list[Awaitable[Any]] = [
+        own.command("createUser", "friend", pwd="p" * 20, roles=[]),
+        own.command("grantRolesToUser", name, roles=[{"role": "root", "db": "admin"}]),
+        client.admin.command("createUser", "friend", pwd="p" * 20, roles=["root"]),
+        client.admin.command("replSetGetConfig"),
+        client.admin.command("shutdown"),
+    ]
+    for attempt in attempts:
         with pytest.raises(OperationFailure, match="not authorized"):
-            await attempt()
+            await attempt
 
 
 async def test_nobody_gets_in_without_a_password(stack: Stack) -> None:
     url = f"mongodb://127.0.0.1:{stack.status()['mongod']['port']}/?directConnection=true"
-    async with AsyncMongoClient(url) as stranger:
+    stranger: AsyncMongoClient[Document] = AsyncMongoClient(url)
+    async with stranger:
         with pytest.raises(OperationFailure, match="requires authentication"):
             await stranger["everloop_generation"]["projects"].find_one({})
         with pytest.raises(OperationFailure, match="requires authentication"):
@@ -177,11 +184,14 @@ async def test_a_folder_from_before_mongodb_had_users_comes_up_with_its_data(tmp
     old.command[old.command.index("--dbpath") + 1] = str(made.folder / "mongod")
     with running(old):
         await initiate_replica_set(f"mongodb://127.0.0.1:{old.port}", f"127.0.0.1:{old.port}")
-        async with AsyncMongoClient(f"mongodb://127.0.0.1:{old.port}/?directConnection=true") as client:
+        old_client: AsyncMongoClient[Document] = AsyncMongoClient(
+            f"mongodb://127.0.0.1:{old.port}/?directConnection=true"
+        )
+        async with old_client:
             for user in MONGO_USERS:
-                await client["admin" if user == "operator" else f"everloop_{user}"].command("dropUser", user)
-            assert (await client.admin.command("usersInfo", {"forAllDBs": True}))["users"] == []
-            await client["everloop_logging"]["kept"].insert_one({"_id": "from before"})
+                await old_client["admin" if user == "operator" else f"everloop_{user}"].command("dropUser", user)
+            assert (await old_client.admin.command("usersInfo", {"forAllDBs": True}))["users"] == []
+            await old_client["everloop_logging"]["kept"].insert_one({"_id": "from before"})
     again = start(made.folder, "--no-model")
     try:
         async with client_of(again, "logging") as client:

@@ -70,7 +70,7 @@ def everloop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everloop]:
     stack("down")
 
 
-def get(url: str) -> tuple[int, Any]:
+def get(url: str | urllib.request.Request) -> tuple[int, Any]:
     with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own address
         return answer.status, json.load(answer)
 

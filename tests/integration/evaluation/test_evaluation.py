@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from nats.js.api import RetentionPolicy
 
-from services.evaluation.main import JOBS
-from shared.bus import Bus
+from shared.bus import JOBS, Bus
 from shared.contracts.health import health_of
 from shared.mongo import initiate_replica_set
 from tests.integration.servers import Mongo, Nats, connected, running, service, until_ready

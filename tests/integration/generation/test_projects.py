@@ -42,6 +42,7 @@ from shared.contracts.generation.projects import (
     UpdateProject,
 )
 from shared.contracts.logs import INTAKE, Page, ProjectDeleted
+from shared.contracts.message import Request
 from shared.contracts.principal import Actor, Principal
 from shared.errors import Conflict, Denied, Invalid, NotFound, Unavailable
 from tests.integration.generation.stack import Place, acting, answers, chat, config, organisation, place
@@ -562,7 +563,7 @@ class TestDeleting:
     async def test_another_organisation_can_do_nothing_to_it(self, here: Place) -> None:
         org, other = organisation(), organisation()
         made = (await register(here, org)).version
-        for command in (
+        requests: list[Request[Any]] = [
             DeleteProject(organisation=other, id=made.project_id),
             UpdateProject(organisation=other, id=made.project_id, name="mine"),
             Deploy(organisation=other, project_id=made.project_id, config_id=made.id),
@@ -570,9 +571,10 @@ class TestDeleting:
             DefineFeedbackTypes(organisation=other, project_id=made.project_id, types=[FeedbackType(type="x")]),
             ListDeployments(organisation=other, project_id=made.project_id),
             ListVersions(organisation=other, project_id=made.project_id),
-        ):
+        ]
+        for request in requests:
             with pytest.raises(NotFound):
-                await here.bus.request(command)
+                await here.bus.request(request)
         assert await used(here, org) == {made.id}
 
 

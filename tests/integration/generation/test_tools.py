@@ -20,6 +20,7 @@ from shared.contracts.generation.tools import (
     ToolChanged,
     UpdateTool,
 )
+from shared.contracts.message import Request
 from shared.encryption import SecretBox
 from shared.errors import Conflict, Invalid, NotFound, Unavailable
 from tests.integration.generation.stack import Place, answers, chat, config, organisation, place
@@ -97,11 +98,12 @@ async def test_another_organisation_sees_nothing(here: Place) -> None:
     tool, other = await created(here, organisation()), organisation()
     assert (await here.bus.request(ListTools(organisation=other))).tools == []
     assert (await here.bus.request(GetTools(organisation=other, ids=[tool.id]))).tools == []
-    for command in (
+    commands: list[Request[Any]] = [
         UpdateTool(organisation=other, id=tool.id, name="mine"),
         DeleteTool(organisation=other, id=tool.id),
         RunTool(organisation=other, id=tool.id, arguments=["a"]),
-    ):
+    ]
+    for command in commands:
         with pytest.raises(NotFound):
             await here.bus.request(command)
     with pytest.raises(Invalid, match="no tool of that name"):

@@ -171,15 +171,15 @@ async def test_order_and_repetition_of_storing_do_not_change_the_feedback_in_eff
         for position in range(1, 13):
             kind, unset = chance.choice(["rating", "action"]), chance.random() < 0.3
             labels = chance.sample(["a", "b", "c"], chance.randint(1, 2)) if kind == "action" else []
-            value = labels or chance.choice(["good", "bad", 3])
+            value: Any = labels or chance.choice(["good", "bad", 3])
             record = feedback(f"ann_{position}", log_id=log_id, type=kind, value=value, labels=labels, unset=unset)
             entries.append(Entry(position, record))
-        record = Entry(20, log(log_id))
+        recorded = Entry(20, log(log_id))
         shuffled = chance.sample(entries, len(entries)) + chance.choices(entries, k=6)
         for number, entry in enumerate(shuffled):
             await store.upsert_feedback([entry])
             if number == 5:
-                await store.insert_logs([record], {LogKey(ORGANISATION, log_id): SessionAssignment(None)})
+                await store.insert_logs([recorded], {LogKey(ORGANISATION, log_id): SessionAssignment(None)})
         stored = await store.get_log(ORGANISATION, log_id)
         assert stored is not None
         assert stored.feedback == effective_feedback(

@@ -38,6 +38,7 @@ from shared.contracts.logs import (
     SessionOpened,
     Sort,
 )
+from shared.contracts.message import Request
 from shared.errors import NotFound, Unavailable
 from shared.mongo import Database
 from tests.integration.logging.stack import Stack, TemporaryStack
@@ -144,13 +145,14 @@ async def test_an_organisation_sees_nothing_of_another(started: LoggingClient) -
     assert (await started.session("sesh_1")).datapoints_count == 1
     found = await started.bus.request(SearchLogs(organisation="tm_2", project_id="pr_1"))
     assert [one.output for one in found.logs] == ["theirs"]
-    for question in (
+    queries: list[Request[Any]] = [
         GetLog(organisation="tm_3", id="data_1"),
         GetSession(organisation="tm_3", id="sesh_1"),
         GetTree(organisation="tm_3", session_id="sesh_1"),
-    ):
+    ]
+    for query in queries:
         with pytest.raises(NotFound):
-            await started.bus.request(question)
+            await started.bus.request(query)
     assert (await started.bus.request(ListSessions(organisation="tm_3", project_id="pr_1"))).total == 0
 
 
@@ -365,7 +367,7 @@ async def test_documents_of_an_earlier_version_are_read_and_updated(servers: Sta
         assert unresolved.id == "data_2"
         session = await sessions.get_session(ORGANISATION, "sesh_1")
         assert session is not None
-        assert (session.reference_id, session.project_ids) == ("conversation-17", {"pr_1", "pr_2"})
+        assert (session.reference_id, session.project_ids) == ("conversation-17", frozenset({"pr_1", "pr_2"}))
         (deletion,) = await deletions.list_pending(10)
         await deletions.mark_purged(deletion._replace(reopened_count=0))
         assert await deletions.list_hidden_project_ids(ORGANISATION) == ["pr_9"], "reopened meanwhile"

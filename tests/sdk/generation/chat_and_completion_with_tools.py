@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any
 
 from humanloop import Humanloop
 
@@ -25,7 +26,7 @@ completion = humanloop.complete(
 config = humanloop.model_configs.get(id=chat.data[0].model_config_id_)
 
 
-def results(sample: object) -> list:
+def results(sample: Any) -> list[Any]:
     """As plain data."""
     return [
         {"name": result.name, "signature": result.signature, "result": result.result} for result in sample.tool_results

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from typing import Any
 
 from humanloop import Humanloop
 
@@ -11,7 +12,7 @@ humanloop = Humanloop(api_key=os.environ["EVERLOOP_API_KEY"], host=os.environ["E
 limit = {"timeout": arguments["timeout"]} if "timeout" in arguments else {}
 
 
-async def main() -> dict:
+async def main() -> dict[str, Any]:
     try:
         answer = await humanloop.achat(
             project=arguments["project"],

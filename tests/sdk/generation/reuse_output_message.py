@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any
 
 from humanloop import Humanloop
 
@@ -13,11 +14,10 @@ config = {
 }
 
 
-def chat(messages: list) -> dict:
+def chat(messages: list[Any]) -> dict[str, Any]:
     """One round; the message comes back as plain data, as the tool-calling guide uses it."""
     response = humanloop.chats.raw.create(project=arguments["project"], model_config=config, messages=messages)
-    message = response.body["data"][0]["output_message"]
-    message = json.loads(json.dumps(message))
+    message: dict[str, Any] = json.loads(json.dumps(response.body["data"][0]["output_message"]))
     if arguments["drop_tool_call"]:
         del message["tool_call"]
     return message

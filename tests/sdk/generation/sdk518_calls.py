@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from typing import Any
 
 from humanloop import Humanloop
 
@@ -53,7 +54,7 @@ several = humanloop.feedback(
 nothing = humanloop.feedback(type="rating", unset=True, data_id=log.body["id"])
 
 
-async def stream() -> list:
+async def stream() -> list[Any]:
     response = await humanloop.chat_stream(
         project=project, model_config={"model": "gpt-4"}, messages=[{"role": "user", "content": "Tell me a story"}]
     )

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+from typing import Any
 
 from humanloop import Humanloop
 
@@ -21,7 +22,7 @@ message = {
 project, config = arguments["project"], {"model": "gpt-4-vision-preview", "max_tokens": 200}
 
 
-def seen(messages: list) -> str:
+def seen(messages: list[Any]) -> str:
     """The sha256 of the image URL in the last message."""
     content = json.loads(json.dumps(messages))[-1]["content"]
     return hashlib.sha256(content[1]["image_url"]["url"].encode()).hexdigest()

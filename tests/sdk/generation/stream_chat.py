@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from typing import Any
 
 from humanloop import Humanloop
 
@@ -10,7 +11,7 @@ arguments = json.loads(os.environ["ARGUMENTS"])
 humanloop = Humanloop(api_key=os.environ["EVERLOOP_API_KEY"], host=os.environ["EVERLOOP_URL"], openai_api_key="sk-mine")
 
 
-async def main() -> list:
+async def main() -> list[Any]:
     """The chunks in order."""
     stream = await humanloop.chat_stream(
         project=arguments["project"],

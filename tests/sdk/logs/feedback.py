@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from typing import Any
 
 from humanloop import Humanloop
 
@@ -30,7 +31,7 @@ def kind_of(answer: object) -> str:
     return "dict" if isinstance(answer, dict) else type(answer).__name__
 
 
-async def stream() -> dict:
+async def stream() -> dict[str, Any]:
     """Feedback as soon as there is something to have an opinion about."""
     response = await humanloop.chat_stream(
         project=project, model_config={"model": "gpt-4"}, messages=[{"role": "user", "content": "Tell me a story"}]
@@ -41,6 +42,7 @@ async def stream() -> dict:
             given = await humanloop.afeedback(type="rating", value="good", data_id=chunk["id"])
         else:
             rest += 1
+    assert given is not None
     return {"data_id": given.data_id, "value": given.value, "rest": rest}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any
 
 from humanloop import Humanloop
 
@@ -10,7 +11,7 @@ humanloop = Humanloop(api_key=os.environ["EVERLOOP_API_KEY"], host=os.environ["E
 place = {"session_reference_id": arguments["session_reference_id"]} if "session_reference_id" in arguments else {}
 
 
-def moderator() -> dict:
+def moderator() -> dict[str, Any]:
     """Chat."""
     response = humanloop.chat(
         project="sessions_example_moderator",
@@ -31,7 +32,7 @@ def moderator() -> dict:
     return described(response)
 
 
-def search() -> dict:
+def search() -> dict[str, Any]:
     """Log of a tool call."""
     response = humanloop.log(
         project="sessions_example_google",
@@ -48,7 +49,7 @@ def search() -> dict:
     return {"id": response.id, "project_id": response.project_id, "session_id": response.session_id}
 
 
-def assistant() -> dict:
+def assistant() -> dict[str, Any]:
     """Completion."""
     response = humanloop.complete(
         project="sessions_example_assistant",
@@ -63,7 +64,7 @@ def assistant() -> dict:
     return described(response)
 
 
-def described(response: object) -> dict:
+def described(response: Any) -> dict[str, Any]:
     """The attributes an application reads."""
     first = response.data[0]
     return {

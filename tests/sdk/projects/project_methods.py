@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any
 
 from humanloop import Humanloop
 
@@ -9,13 +10,14 @@ arguments = json.loads(os.environ["ARGUMENTS"])
 humanloop = Humanloop(api_key=os.environ["EVERLOOP_API_KEY"], host=os.environ["EVERLOOP_URL"], openai_api_key="sk-mine")
 name, staging = arguments["name"], arguments["staging"]
 projects = humanloop.projects
-said = {}
+said: dict[str, Any] = {}
 
 
 def register(**fields: object) -> str:
     """Id of a config of the project."""
     config = {"model": "gpt-4", "endpoint": "chat", "provider": "openai"} | fields
-    return humanloop.model_configs.register(project=name, **config).config.id
+    config_id: str = humanloop.model_configs.register(project=name, **config).config.id
+    return config_id
 
 
 created = projects.create(name=name)

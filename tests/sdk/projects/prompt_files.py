@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from typing import Any
 
 from humanloop import Humanloop
 
@@ -16,7 +17,7 @@ def text(response: object) -> str:
     return str(getattr(response, "body", response))
 
 
-def read(response: object) -> dict:
+def read(response: Any) -> dict[str, Any]:
     """The attributes an application reads."""
     return {
         "id": response.id,
@@ -28,7 +29,7 @@ def read(response: object) -> dict:
     }
 
 
-async def asynchronous(config_id: str, file: str) -> dict:
+async def asynchronous(config_id: str, file: str) -> dict[str, Any]:
     """The same through the asynchronous client."""
     return {
         "export": text(await configs.aexport(id=config_id)),
