@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 ARGS ?=
-# Tests run in several processes, each with a stack of its own: most of them wait for something.
+# Tests run in several processes, each with a stack of its own: most of them wait for something. A process that dies fails
+# the run; it is not started again.
 WORKERS ?= 2
 BIN := .venv/bin
 SDKS := .venv-sdk735 .venv-sdk700 .venv-sdk518

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from pymongo.errors import DuplicateKeyError
 
@@ -36,6 +37,16 @@ class Migration:
     name: str
     """What it does, as in the name of its file."""
     run: Callable[[Database], Awaitable[None]]
+
+
+async def prepare(database: Database, migrations: Sequence[Migration], *steps: Callable[[], Awaitable[None]]) -> None:
+    """Run the migrations of a database, then `steps` (declare indexes, insert first documents), one after the other.
+
+    Waits for the database as long as it takes.
+    """
+    await mongo.retry_until_available(partial(migrate, database, migrations))
+    for step in steps:
+        await mongo.retry_until_available(step)
 
 
 async def migrate(database: Database, migrations: Sequence[Migration]) -> None:

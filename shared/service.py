@@ -1,4 +1,4 @@
-"""What the four services behind the gateway have in common: start, tell how they are, drain, stop."""
+"""The shape of every process: open what it works with, serve, tell how it is, drain, stop."""
 
 import asyncio
 import contextlib
@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 
 import uvloop
 
@@ -19,65 +20,77 @@ from shared.settings import ServiceSettings
 logger = logging.getLogger(__name__)
 
 Probe = Callable[[], Awaitable[bool]]
-Build = Callable[[Bus], AbstractAsyncContextManager[dict[str, Probe]]]
-"""Opens what the service needs, attaches its routers to the bus, yields a probe for each thing that may be away."""
+"""Returns whether one thing that a service needs answers at the moment."""
+Probes = dict[str, Probe]
 
 
-def collect_garbage_less_often() -> None:
+@dataclass(frozen=True)
+class Service:
+    """A composed process that has not started; each `main.py` has a `create_service(settings)` that returns it."""
+
+    name: str
+    """Its name on the bus: queue group, first token of its subjects, NATS user."""
+    settings: ServiceSettings
+    open: Callable[[Bus], AbstractAsyncContextManager[Probes]]
+    """Opens what the service works with, attaches its routers to the connected bus, and yields a probe for each thing
+    beside the bus that may be away; closes it all afterwards."""
+
+    def run(self) -> None:
+        """Run until SIGTERM or SIGINT; requests and jobs in hand are finished first.
+
+        Exits with code 1 if a task that `bus.supervise` runs has ended before its time: nothing dies quietly.
+        """
+        telemetry.start(f"everloop-{self.name}", self.settings.log_level)
+        _collect_garbage_less_often()
+        bus = Bus(self.settings, self.name)
+        try:
+            uvloop.run(self._run(bus))
+        finally:
+            telemetry.stop()
+        if bus.failed.is_set():
+            sys.exit(1)
+
+    async def _run(self, bus: Bus) -> None:
+        stopped, serving = asyncio.Event(), asyncio.Event()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signum, stopped.set)
+        work = asyncio.create_task(self._serve(bus, serving, stopped))
+        reasons = {asyncio.create_task(stopped.wait()), asyncio.create_task(bus.failed.wait())}
+        await asyncio.wait({work, *reasons}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.set()
+        for reason in reasons:
+            reason.cancel()
+        if not serving.is_set():
+            work.cancel()  # it still waits for its peers; there is nothing to finish
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+
+    async def _serve(self, bus: Bus, serving: asyncio.Event, stopped: asyncio.Event) -> None:
+        async def bus_answers() -> bool:
+            return bus.is_online
+
+        await bus.open()
+        async with self.open(bus) as probes:
+            health: Router[Probes] = Router()
+            health.answers(health_of(self.name))(_get_health)
+            health.attach(bus, {"bus": bus_answers, **probes})
+            await bus.serve()
+            serving.set()
+            logger.info("ready")
+            await stopped.wait()
+            logger.info("stopping")
+            await bus.close()
+
+
+def _collect_garbage_less_often() -> None:
     """Messages come and go by the thousand and hold no cycles: looking for some took half the time to store a log."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
 
 
-def run(name: str, settings: ServiceSettings, build: Build) -> None:
-    """Run a service until SIGTERM or SIGINT; requests and jobs in hand are finished first.
-
-    Exit code 1 when a task that `bus.supervise` runs has ended before its time: nothing dies quietly.
-    """
-    telemetry.start(f"everloop-{name}", settings.log_level)
-    collect_garbage_less_often()
-    bus = Bus(settings, name)
-    try:
-        uvloop.run(_run(bus, build))
-    finally:
-        telemetry.stop()
-    if bus.failed.is_set():
-        sys.exit(1)
-
-
-async def _run(bus: Bus, build: Build) -> None:
-    stopped, serving = asyncio.Event(), asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, stopped.set)
-    work = asyncio.create_task(_serve(bus, build, serving, stopped))
-    reasons = {asyncio.create_task(stopped.wait()), asyncio.create_task(bus.failed.wait())}
-    await asyncio.wait({work, *reasons}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.set()
-    for reason in reasons:
-        reason.cancel()
-    if not serving.is_set():
-        work.cancel()  # it still waits for its peers; there is nothing to finish
-    with contextlib.suppress(asyncio.CancelledError):
-        await work
-
-
-async def _serve(bus: Bus, build: Build, serving: asyncio.Event, stopped: asyncio.Event) -> None:
-    await bus.open()
-    async with build(bus) as probes:
-        health: Router[dict[str, Probe]] = Router()
-        health.answers(health_of(bus.service))(_health)
-        health.attach(bus, probes)
-        await bus.serve()
-        serving.set()
-        logger.info("ready")
-        await stopped.wait()
-        logger.info("stopping")
-        await bus.close()
-
-
-async def _health(_: GetHealth, probes: dict[str, Probe]) -> Health:
-    """Every part's own answer."""
+async def _get_health(_: GetHealth, probes: Probes) -> Health:
+    """Return the answer of every probe, asked at once."""
     names = list(probes)
     answers = await asyncio.gather(*(probes[name]() for name in names))
     return Health(ready=all(answers), parts=dict(zip(names, answers, strict=True)))

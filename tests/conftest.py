@@ -21,25 +21,27 @@ from tests.fake_servers.server import FakeServer
 from tests.fake_servers.web import Web
 from tests.sdk_scripts import SdkScripts
 
-_LONG_FILES_FIRST = ("e2e", "integration")
+_QUICK = ("architecture", "contract", "unit")
+_RUN_BEGINS_HERE = pytest.StashKey[bool]()
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """What starts from here is known as ours, and has no settings of whoever runs the tests."""
-    processes.mark()
+    config.stash[_RUN_BEGINS_HERE] = processes.mark()
     for name in [name for name in os.environ if name.startswith("EVERLOOP_")]:
         del os.environ[name]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take long come first: several workers then end at about the same time."""
-    items.sort(key=lambda item: item.path.relative_to(stacks.ROOT / "tests").parts[0] not in _LONG_FILES_FIRST)
+    quick = [stacks.ROOT / "tests" / folder for folder in _QUICK]
+    items.sort(key=lambda item: any(item.path.is_relative_to(folder) for folder in quick))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Nothing goes on after the tests, however they end; what was not stopped by who started it fails the run."""
-    if hasattr(session.config, "workerinput"):  # one of several workers; whoever started it does this
+    if not session.config.stash[_RUN_BEGINS_HERE]:  # one of several workers
         return
     left = processes.end_all()
     if left:

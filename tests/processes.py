@@ -13,9 +13,13 @@ _VARIABLE = "STARTED_BY_TEST_RUN"
 _PATIENCE_SECONDS = 15.0
 
 
-def mark() -> None:
-    """Mark this process, and with it all that inherit its environment."""
+def mark() -> bool:
+    """Mark this process, and with it all that inherit its environment. Return whether it had no mark yet: then the run
+    begins here, and ends here.
+    """
+    begins = _VARIABLE not in os.environ
     os.environ.setdefault(_VARIABLE, uuid.uuid4().hex)
+    return begins
 
 
 def marks() -> dict[str, str]:

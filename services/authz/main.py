@@ -8,41 +8,41 @@ from services.authz.bootstrap import first_organisation
 from services.authz.callers import CallerCache
 from services.authz.deps import Deps
 from services.authz.handlers import access, keys, members
+from services.authz.migrations import MIGRATIONS
 from services.authz.settings import Settings
 from services.authz.store import Store
 from shared import mongo
 from shared.bus import Bus
-from shared.service import Probe, run
+from shared.migrations import prepare
+from shared.service import Probes, Service
 
 _ROUTERS = (access.router, keys.router, members.router)
 
 
+def create_service(settings: Settings) -> Service:
+    """Compose authz."""
+    return Service("authz", settings, partial(_open, settings))
+
+
 @asynccontextmanager
-async def build(settings: Settings, bus: Bus) -> AsyncIterator[dict[str, Probe]]:
-    """Open what authz needs."""
+async def _open(settings: Settings, bus: Bus) -> AsyncIterator[Probes]:
     database = mongo.connect(settings, bus.service)
     store = Store(database)
-    await mongo.retry_until_available(store.prepare)
-    await mongo.retry_until_available(partial(first_organisation, settings.bootstrap_file, store))
+    await prepare(database, MIGRATIONS, store.prepare, partial(first_organisation, settings.bootstrap_file, store))
     callers = CallerCache(store.find_caller, settings)
     await callers.listen(bus)
     deps = Deps(bus=bus, store=store, callers=callers)
     for router in _ROUTERS:
         router.attach(bus, deps)
-
-    async def bus_answers() -> bool:
-        return bus.is_online
-
     try:
-        yield {"bus": bus_answers, "database": partial(mongo.ping, database)}
+        yield {"database": partial(mongo.ping, database)}
     finally:
         database.client.close()
 
 
 def main() -> None:
-    """Run until SIGTERM."""
-    settings = Settings()
-    run("authz", settings, partial(build, settings))
+    """Run until SIGTERM or SIGINT."""
+    create_service(Settings()).run()
 
 
 if __name__ == "__main__":

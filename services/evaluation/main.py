@@ -1,4 +1,4 @@
-"""The evaluation process: its database, and the stream its work comes from."""
+"""The composition root of evaluation: its database, and the work queue `JOBS`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,11 +10,16 @@ from nats.js.api import RetentionPolicy
 from services.evaluation.settings import Settings
 from shared import mongo
 from shared.bus import JOBS, JOBS_DUPLICATE_WINDOW_SECONDS, JOBS_SUBJECTS, Bus, StreamSpec, ensure_stream
-from shared.service import Probe, run
+from shared.service import Probes, Service
+
+
+def create_service(settings: Settings) -> Service:
+    """Compose evaluation."""
+    return Service("evaluation", settings, partial(_open, settings))
 
 
 def jobs(settings: Settings) -> StreamSpec:
-    """The work queue: a job is gone when it was done."""
+    """Return the work queue, which deletes a job when it is acknowledged."""
     return StreamSpec(
         name=JOBS,
         subjects=(JOBS_SUBJECTS,),
@@ -27,13 +32,9 @@ def jobs(settings: Settings) -> StreamSpec:
 
 
 @asynccontextmanager
-async def build(settings: Settings, bus: Bus) -> AsyncIterator[dict[str, Probe]]:
-    """Open what evaluation needs."""
+async def _open(settings: Settings, bus: Bus) -> AsyncIterator[Probes]:
     database = mongo.connect(settings, bus.service)
     await ensure_stream(bus, jobs(settings))
-
-    async def bus_answers() -> bool:
-        return bus.is_online
 
     async def jobs_are_kept() -> bool:
         try:
@@ -43,15 +44,14 @@ async def build(settings: Settings, bus: Bus) -> AsyncIterator[dict[str, Probe]]
         return True
 
     try:
-        yield {"bus": bus_answers, "database": partial(mongo.ping, database), "jobs": jobs_are_kept}
+        yield {"database": partial(mongo.ping, database), "jobs": jobs_are_kept}
     finally:
         database.client.close()
 
 
 def main() -> None:
-    """Run until SIGTERM."""
-    settings = Settings()
-    run("evaluation", settings, partial(build, settings))
+    """Run until SIGTERM or SIGINT."""
+    create_service(Settings()).run()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""The composition root: opens what the gateway needs, puts middleware, errors and routes together, listens."""
+"""The composition root of the gateway: puts middleware, errors and routes together, and listens."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
@@ -14,13 +16,12 @@ from services.gateway.requests.admission import ContentLengthMiddleware, LargeBo
 from services.gateway.routes import include
 from services.gateway.settings import Settings
 from services.gateway.tracing import TELEMETRY, TraceIdMiddleware
-from shared import telemetry
 from shared.appender import Appender
 from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.contracts.logs import LOGS_SUBJECT
 from shared.encryption import SecretBox
-from shared.service import collect_garbage_less_often
+from shared.service import Probes, Service
 
 _DESCRIPTION = (
     "The Humanloop v4 API, self-hosted. Point an old client at this server's `/v4` and it works on.\n\n"
@@ -28,42 +29,77 @@ _DESCRIPTION = (
 )
 
 
+def create_service(settings: Settings) -> Service:
+    """Compose the gateway."""
+    return Service("gateway", settings, partial(_open, settings))
+
+
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    settings: Settings = app.state.settings
-    bus = Bus(settings, "gateway")
-    await bus.open()
-    await bus.serve()
-    authenticator = Authenticator(bus, settings)
-    await authenticator.listen()
-    project_cache = ProjectCache(bus, settings)
-    await project_cache.listen()
-    app.state.gateway = Gateway(
+async def _open(settings: Settings, bus: Bus) -> AsyncIterator[Probes]:
+    app = create_app(settings)
+    app.state.gateway = gateway = Gateway(
         bus=bus,
-        authenticator=authenticator,
-        project_cache=project_cache,
+        authenticator=Authenticator(bus, settings),
+        project_cache=ProjectCache(bus, settings),
         logs=Appender(bus, LOGS_SUBJECT),
         blobs=Blobs(bus),
         large_bodies=LargeBodyBudget(max(settings.large_bodies_bytes, settings.body_limit_bytes)),
         secret_box=SecretBox.of(settings),
     )
-    yield
-    await bus.close()
+    await gateway.authenticator.listen()
+    await gateway.project_cache.listen()
+    await _serve_http(app, settings, bus)
+    yield {}
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn without its own signal handlers: `shared.service` stops the process."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the handlers as they are."""
+        yield
+
+
+async def _serve_http(app: FastAPI, settings: Settings, bus: Bus) -> None:
+    """Listen; return when connections are accepted. Requests in hand are finished before the bus is closed."""
+    server = _HttpServer(
+        uvicorn.Config(
+            ContentLengthMiddleware(app, settings.body_limit_bytes),
+            host=settings.http_host,
+            port=settings.http_port,
+            loop="none",  # it runs in the loop of the service
+            http="httptools",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=settings.http_keep_alive_seconds,  # type: ignore[arg-type]  # a fraction is fine
+            timeout_graceful_shutdown=10,
+        )
+    )
+    serving = bus.supervise(server.serve(), "serve HTTP")
+
+    async def stop() -> None:
+        server.should_exit = True
+        await asyncio.wait({serving})
+
+    bus.on_close(stop)
+    while not (server.started or serving.done()):  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.005)
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The ASGI application."""
+    """Return the ASGI application; `app.state.gateway` is what its routes work with, and is set when it is opened."""
     app = FastAPI(
         title="Everloop",
         version="4.0.1",
         description=_DESCRIPTION,
-        lifespan=_lifespan,
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
         telemetry=TELEMETRY,
         max_body_size=settings.body_limit_bytes,
     )
-    app.state.settings = settings
     errors.install(app)
     include(app)
     app.add_middleware(TraceIdMiddleware)
@@ -71,26 +107,8 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def main() -> None:
-    """Listen until SIGTERM or SIGINT; requests in hand are finished first."""
-    settings = Settings()
-    telemetry.start("everloop-gateway", settings.log_level)
-    app = create_app(settings)
-    collect_garbage_less_often()
-    try:
-        uvicorn.run(
-            ContentLengthMiddleware(app, settings.body_limit_bytes),
-            host=settings.http_host,
-            port=settings.http_port,
-            loop="uvloop",
-            http="httptools",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=settings.http_keep_alive_seconds,  # type: ignore[arg-type]  # a fraction is fine
-            timeout_graceful_shutdown=10,
-        )
-    finally:
-        telemetry.stop()
+    """Run until SIGTERM or SIGINT; requests in hand are finished first."""
+    create_service(Settings()).run()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""The generation service: projects, config versions, and calls to models."""
+"""The composition root of generation: its database, the providers, and the handlers of every message it answers."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import stamina
@@ -35,7 +34,7 @@ from services.generation.providers.resilience.dispatch import Dispatch, RetryPol
 from services.generation.providers.transport.client import Client
 from services.generation.secret_rotation import rotate_stored_secrets
 from services.generation.settings import Settings
-from services.generation.store import create_stores
+from services.generation.store import Stores, create_stores
 from services.generation.tools.base import ToolServices
 from services.generation.tools.runner import ToolRunner
 from shared import mongo
@@ -43,69 +42,63 @@ from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.contracts.generation.routing import RoutingChanged
 from shared.encryption import SecretBox
-from shared.migrations import migrate
-from shared.service import Build, Probe, run
+from shared.migrations import prepare
+from shared.service import Probes, Service
 
 
-def building(settings: Settings) -> Build:
-    """How the service is put together. It takes no request before its indexes exist."""
+def create_service(settings: Settings) -> Service:
+    """Compose generation."""
+    return Service("generation", settings, partial(_open, settings))
 
-    @asynccontextmanager
-    async def build(bus: Bus) -> AsyncIterator[dict[str, Probe]]:
-        database = mongo.connect(settings, bus.service)
-        stamina.instrumentation.set_on_retry_hooks([log_retry])
-        secret_box, kept = SecretBox.of(settings), create_stores(database)
-        await mongo.retry_until_available(partial(migrate, database, MIGRATIONS))
-        await mongo.retry_until_available(kept.prepare)
-        await mongo.retry_until_available(partial(rotate_stored_secrets, kept, secret_box))
-        guarded_client = GuardedClient(settings.outbound_allow)
-        services = ToolServices(guarded_client, settings.serpapi_url, settings.pinecone_url, settings.embeddings_url)
-        invalidation = Invalidation(bus)
-        environment_sets = EnvironmentSets(kept.environments)
-        deployer = Deployer(kept.deployments, invalidation)
-        client = Client(settings.provider_read_seconds, IN_PROCESS)
-        log_writer = LogWriter(bus)
-        deps = Deps(
-            bus=bus,
-            stores=kept,
-            invalidation=invalidation,
-            environments=environment_sets,
-            deployments=deployer,
-            deletion=ProjectDeletion(kept, invalidation, log_writer),
-            project_cache=ProjectCache(kept, environment_sets, invalidation, deployer),
-            credentials=Credentials(kept.credentials, secret_box),
-            redirects=ModelRedirects(kept.redirects),
-            providers=Providers(os.environ, settings.local_model_url, compatible_specs(settings.compatible_providers)),
-            dispatch=Dispatch(client, _retry_policy(settings)),
-            log_writer=log_writer,
-            blobs=Blobs(bus),
-            guarded_client=guarded_client,
-            secret_box=secret_box,
-            tool_runner=ToolRunner(kept.tools, secret_box, services, bus),
-        )
-        await invalidation.subscribe()
+
+@asynccontextmanager
+async def _open(settings: Settings, bus: Bus) -> AsyncIterator[Probes]:
+    database = mongo.connect(settings, bus.service)
+    stamina.instrumentation.set_on_retry_hooks([log_retry])
+    secret_box, stores = SecretBox.of(settings), create_stores(database)
+    await prepare(database, MIGRATIONS, stores.prepare, partial(rotate_stored_secrets, stores, secret_box))
+    async with AsyncExitStack() as stack:
+        stack.callback(database.client.close)
+        deps = await _create_deps(settings, bus, stores, secret_box, stack)
+        await deps.invalidation.subscribe()
         await deps.tool_runner.subscribe()
-        await bus.subscribe(RoutingChanged, lambda change: _forget(deps, change))
-        handlers = (projects, environments, deployments, prompts, models, routing, generations, tools)
-        for router in (handler.router for handler in handlers):
-            router.attach(bus, deps)
-        deleting = asyncio.create_task(deps.deletion.run(), name="finish deletions")
+        await bus.subscribe(RoutingChanged, partial(_invalidate_routing, deps))
+        for handlers in (projects, environments, deployments, prompts, models, routing, generations, tools):
+            handlers.router.attach(bus, deps)
+        bus.supervise(deps.deletion.run(), "finish deletions of projects")
+        yield {"database": partial(mongo.ping, database)}
 
-        async def bus_answers() -> bool:
-            return bus.is_online
 
-        async def database_answers() -> bool:
-            return await mongo.ping(database)
-
-        try:
-            yield {"bus": bus_answers, "database": database_answers}
-        finally:
-            deleting.cancel()
-            await client.close()
-            await guarded_client.close()
-            database.client.close()
-
-    return build
+async def _create_deps(
+    settings: Settings, bus: Bus, stores: Stores, secret_box: SecretBox, stack: AsyncExitStack
+) -> Deps:
+    """Return what the handlers work with; `stack` closes the HTTP clients in it."""
+    guarded_client = GuardedClient(settings.outbound_allow)
+    stack.push_async_callback(guarded_client.close)
+    provider_client = Client(settings.provider_read_seconds, IN_PROCESS)
+    stack.push_async_callback(provider_client.close)
+    invalidation, log_writer = Invalidation(bus), LogWriter(bus)
+    environment_sets = EnvironmentSets(stores.environments)
+    deployer = Deployer(stores.deployments, invalidation)
+    services = ToolServices(guarded_client, settings.serpapi_url, settings.pinecone_url, settings.embeddings_url)
+    return Deps(
+        bus=bus,
+        stores=stores,
+        invalidation=invalidation,
+        environments=environment_sets,
+        deployments=deployer,
+        deletion=ProjectDeletion(stores, invalidation, log_writer),
+        project_cache=ProjectCache(stores, environment_sets, invalidation, deployer),
+        credentials=Credentials(stores.credentials, secret_box),
+        redirects=ModelRedirects(stores.redirects),
+        providers=Providers(os.environ, settings.local_model_url, compatible_specs(settings.compatible_providers)),
+        dispatch=Dispatch(provider_client, _retry_policy(settings)),
+        log_writer=log_writer,
+        blobs=Blobs(bus),
+        guarded_client=guarded_client,
+        secret_box=secret_box,
+        tool_runner=ToolRunner(stores.tools, secret_box, services, bus),
+    )
 
 
 def _retry_policy(settings: Settings) -> RetryPolicy:
@@ -118,15 +111,15 @@ def _retry_policy(settings: Settings) -> RetryPolicy:
     )
 
 
-def _forget(deps: Deps, change: RoutingChanged | None) -> None:
-    for memory in (deps.redirects, deps.credentials):
-        memory.invalidate(None if change is None else change.organisation)
+def _invalidate_routing(deps: Deps, change: RoutingChanged | None) -> None:
+    """Drop cached redirects and provider keys of the organisation; of all after a reconnect (None)."""
+    for cache in (deps.redirects, deps.credentials):
+        cache.invalidate(None if change is None else change.organisation)
 
 
 def main() -> None:
-    """Run until stopped."""
-    settings = Settings()
-    run("generation", settings, building(settings))
+    """Run until SIGTERM or SIGINT."""
+    create_service(Settings()).run()
 
 
 if __name__ == "__main__":

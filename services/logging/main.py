@@ -1,13 +1,14 @@
-"""The logging service: stores accepted logs, answers questions about logs and sessions."""
+"""The composition root of logging: its streams, its database, the reader of `LOGS`, and the answers about logs."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 
 from services.logging.deps import Deps
 from services.logging.handlers import intake, logs, sessions
+from services.logging.migrations import MIGRATIONS
 from services.logging.purge import Purge
 from services.logging.read_barrier import ReadBarrier
 from services.logging.settings import LoggingSettings
@@ -15,7 +16,8 @@ from services.logging.store import DeletionStore, LogStore, SessionStore
 from shared import blobs, mongo
 from shared.bus import Bus, StreamSpec, consume, ensure_stream, progress, trim
 from shared.errors import Unavailable
-from shared.service import Probe, run
+from shared.migrations import prepare
+from shared.service import Probes, Service
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +28,13 @@ READER = "logging"
 """The durable consumer of `LOGS`: its acknowledgements say what is stored."""
 
 
+def create_service(settings: LoggingSettings) -> Service:
+    """Compose logging."""
+    return Service("logging", settings, partial(_open, settings))
+
+
 def streams(settings: LoggingSettings) -> list[StreamSpec]:
-    """The streams this service owns.
+    """Return the streams this service owns.
 
     `LOGS` is trimmed behind the reader instead of being a work queue: there the server deletes message by message and
     syncs each deletion, which costs as much as an append (measured: 900 appends and 900 deletions, 1,812 fsync).
@@ -73,45 +80,33 @@ async def _trim_behind(bus: Bus, every_seconds: float) -> None:
             logger.warning("stored entries stay in the stream for now", extra={"error": error.message})
 
 
-@contextlib.asynccontextmanager
-async def build(bus: Bus, settings: LoggingSettings) -> AsyncIterator[dict[str, Probe]]:
+@asynccontextmanager
+async def _open(settings: LoggingSettings, bus: Bus) -> AsyncIterator[Probes]:
     """Streams first: logs are accepted while the database is still away."""
     for spec in streams(settings):
         await ensure_stream(bus, spec)
-    database = mongo.connect(settings, "logging")
+    database = mongo.connect(settings, bus.service)
     read_barrier = ReadBarrier(partial(progress, bus, "LOGS", READER), settings.read_wait_seconds)
-    kept = LogStore(database), SessionStore(database), DeletionStore(database)
-    for store in kept:
-        await mongo.retry_until_available(store.prepare)
-    logs_, sessions_, deletions_ = kept
-    deps = Deps(bus, logs_, sessions_, deletions_, read_barrier, Purge(deletions_, logs_, sessions_))
-    reader = await consume(bus, "LOGS", READER, partial(intake.store_batch, deps=deps), wake=deps.read_barrier.wanted)
-    trimming = asyncio.create_task(_trim_behind(bus, settings.logs_trim_seconds), name="trim LOGS")
-    removing = asyncio.create_task(deps.purge.run(), name="remove logs of deleted projects")
+    log_store, session_store, deletion_store = LogStore(database), SessionStore(database), DeletionStore(database)
+    await prepare(database, MIGRATIONS, log_store.prepare, session_store.prepare, deletion_store.prepare)
+    purge = Purge(deletion_store, log_store, session_store)
+    deps = Deps(bus, log_store, session_store, deletion_store, read_barrier, purge)
+    await consume(bus, "LOGS", READER, partial(intake.store_batch, deps=deps), wake=read_barrier.wanted)
+    bus.supervise(_trim_behind(bus, settings.logs_trim_seconds), "trim LOGS")
+    bus.supervise(purge.run(), "delete what deleted projects had")
     # A killed predecessor may have left accepted logs to us: who asks before they are stored is told 503, not less.
-    await deps.read_barrier.wait_until_stored()
+    await read_barrier.wait_until_stored()
     for router in (logs.router, sessions.router):
         router.attach(bus, deps)
-
-    async def on_bus() -> bool:
-        return bus.is_online
-
-    async def reading() -> bool:
-        return not (reader.done() or removing.done())
-
     try:
-        yield {"bus": on_bus, "database": partial(mongo.ping, database), "reader": reading}
+        yield {"database": partial(mongo.ping, database)}
     finally:
-        trimming.cancel()
-        removing.cancel()
-        reader.cancel()
         database.client.close()
 
 
 def main() -> None:
-    """Run the service."""
-    settings = LoggingSettings()
-    run("logging", settings, partial(build, settings=settings))
+    """Run until SIGTERM or SIGINT."""
+    create_service(LoggingSettings()).run()
 
 
 if __name__ == "__main__":

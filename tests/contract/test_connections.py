@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -46,12 +47,14 @@ async def closed(upstream: FakeServer, *, left: int) -> None:
 async def test_connections_idle_for_too_long_are_closed_whatever_their_origin(
     pool: Connections, upstreams: list[FakeServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "_IDLE_SECONDS", 0.2)
+    now = 1000.0
+    monkeypatch.setattr(connections, "time", SimpleNamespace(monotonic=lambda: now))
     first, second, third = upstreams
     await asyncio.gather(get(pool, first), get(pool, first), get(pool, second))
-    await asyncio.sleep(0.15)
+    now += connections._IDLE_SECONDS - 1
     await get(pool, second)
-    await asyncio.sleep(0.1)
+    assert first.open_connections == 2
+    now += 2
     await get(pool, third)
     await closed(first, left=0)
     assert second.open_connections == 1

@@ -32,3 +32,11 @@ def test_what_is_marked_is_ended_with_its_descendants(monkeypatch: pytest.Monkey
             other.kill()
             other.wait()
     assert processes.end_all() == []
+
+
+def test_a_run_inside_another_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not processes.mark()
+    monkeypatch.setattr(processes, "_VARIABLE", "STARTED_BY_NOBODY_YET")
+    monkeypatch.setenv("STARTED_BY_NOBODY_YET", "")
+    monkeypatch.delenv("STARTED_BY_NOBODY_YET")
+    assert processes.mark()

@@ -3,4 +3,4 @@
 from services.generation.migrations import m0001_drop_superseded_indexes
 from shared.migrations import Migration
 
-MIGRATIONS = (Migration(1, "drop superseded indexes", m0001_drop_superseded_indexes.run),)
+MIGRATIONS: tuple[Migration, ...] = (Migration(1, "drop superseded indexes", m0001_drop_superseded_indexes.run),)

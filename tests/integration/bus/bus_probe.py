@@ -10,7 +10,7 @@ from shared.bus import Bus, Router
 from shared.contracts.message import Command, SystemQuery
 from shared.contracts.value import Value
 from shared.errors import Conflict
-from shared.service import Probe, run
+from shared.service import Probes, Service
 from shared.settings import ServiceSettings
 
 
@@ -101,11 +101,11 @@ async def count(command: Count, seen: Seen) -> AsyncIterator[Value]:
 
 
 @asynccontextmanager
-async def build(bus: Bus) -> AsyncIterator[dict[str, Probe]]:
+async def open_probe(bus: Bus) -> AsyncIterator[Probes]:
     """Attach the handlers."""
     router.attach(bus, Seen())
     yield {}
 
 
 if __name__ == "__main__":
-    run("probe", ServiceSettings(), build)
+    Service("probe", ServiceSettings(), open_probe).run()

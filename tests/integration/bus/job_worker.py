@@ -18,7 +18,7 @@ from shared import mongo
 from shared.bus import Bus, Router, dead_letters, jobs
 from shared.contracts.message import Job
 from shared.errors import Invalid, Unavailable
-from shared.service import Probe, run
+from shared.service import Probes, Service
 from shared.settings import DatabaseSettings
 
 TRIES = 3
@@ -83,7 +83,7 @@ async def _end_soon() -> None:
 
 
 @asynccontextmanager
-async def build(bus: Bus) -> AsyncIterator[dict[str, Probe]]:
+async def open_worker(bus: Bus) -> AsyncIterator[Probes]:
     """Work on both kinds of job; with `JOB_WORKER_ENDS` beside a background task that ends with an error."""
     counts = None
     if os.environ.get("EVERLOOP_MONGO_URL"):
@@ -109,4 +109,4 @@ if __name__ == "__main__":
     jobs.FIRST_DELAY_SECONDS = 0.1
     if "JOB_WORKER_DIES_AFTER_DEAD_LETTER" in os.environ:
         _killed_after_its_dead_letter()
-    run("probe", DatabaseSettings(), build)
+    Service("probe", DatabaseSettings(), open_worker).run()

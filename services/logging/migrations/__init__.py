@@ -1,0 +1,5 @@
+"""What changes an existing database of logging, once (shared/migrations.py). One is appended, none is changed."""
+
+from shared.migrations import Migration
+
+MIGRATIONS: tuple[Migration, ...] = ()
