@@ -67,13 +67,13 @@ def assistant(api: httpx.Client, **fields: Any) -> Json:
     return result
 
 
-def sessions_of(api: httpx.Client, project_id: str) -> dict[str, Json]:
+def list_sessions(api: httpx.Client, project_id: str) -> dict[str, Json]:
     """Sessions of a project by id (the newest hundred)."""
     page = ok(api.get("/sessions", params={"project_id": project_id, "size": 100}))
     return {record["id"]: record for record in page["records"]}
 
 
-def tree(api: httpx.Client, session_id: str) -> list[Json]:
+def session_tree(api: httpx.Client, session_id: str) -> list[Json]:
     """The roots of a session's tree."""
     url = str(api.base_url).rstrip("/").removesuffix("/v4")
     roots: list[Json] = ok(api.get(f"{url}/api/sessions/{session_id}/tree"))["roots"]

@@ -18,7 +18,7 @@ from tests.fake_servers import replicate as fake_replicate
 from tests.fake_servers import web as fake_web
 from tests.fake_servers.openai import FakeOpenAI
 from tests.fake_servers.server import FakeServer
-from tests.fake_servers.web import Web
+from tests.fake_servers.web import FakeWebServer
 from tests.sdk_scripts import SdkScripts
 
 _QUICK = ("architecture", "contract", "unit")
@@ -57,7 +57,7 @@ def upstream() -> FakeOpenAI:
 
 
 @pytest.fixture(scope="session")
-def vendors() -> dict[str, FakeServer]:
+def provider_servers() -> dict[str, FakeServer]:
     """What the stack calls when it calls the others, by provider."""
     return {
         "anthropic": fake_anthropic.start(),
@@ -70,22 +70,22 @@ def vendors() -> dict[str, FakeServer]:
 
 @pytest.fixture(scope="session")
 def stack(
-    upstream: FakeOpenAI, vendors: dict[str, FakeServer], tmp_path_factory: pytest.TempPathFactory
+    upstream: FakeOpenAI, provider_servers: dict[str, FakeServer], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[stacks.Stack]:
     """A stack with its local model, started once."""
     environment = {
         "OPENAI_BASE_URL": upstream.url,
         "OPENAI_API_KEY": "sk-from-the-environment",
         "EVERLOOP_OUTBOUND_ALLOW": "127.0.0.1",  # where the fake servers for other people's servers are
-        "ANTHROPIC_BASE_URL": vendors["anthropic"].url,
+        "ANTHROPIC_BASE_URL": provider_servers["anthropic"].url,
         "ANTHROPIC_API_KEY": "sk-ant-from-the-environment",
-        "BEDROCK_BASE_URL": vendors["bedrock"].url,
+        "BEDROCK_BASE_URL": provider_servers["bedrock"].url,
         "AWS_BEARER_TOKEN_BEDROCK": "bedrock-from-the-environment",
-        "COHERE_BASE_URL": vendors["cohere"].url,
+        "COHERE_BASE_URL": provider_servers["cohere"].url,
         "COHERE_API_KEY": "co-from-the-environment",
-        "GEMINI_BASE_URL": vendors["google"].url,
+        "GEMINI_BASE_URL": provider_servers["google"].url,
         "GEMINI_API_KEY": "AIza-from-the-environment",
-        "REPLICATE_BASE_URL": vendors["replicate"].url,
+        "REPLICATE_BASE_URL": provider_servers["replicate"].url,
         "REPLICATE_API_TOKEN": "r8-from-the-environment",
         "EVERLOOP_COMPATIBLE_PROVIDERS": json.dumps({"house": {"base_url": upstream.url, "lacks": ["tools"]}}),
     }
@@ -102,17 +102,17 @@ def openai(upstream: FakeOpenAI) -> FakeOpenAI:
 
 
 @pytest.fixture
-def elsewhere(vendors: dict[str, FakeServer]) -> dict[str, FakeServer]:
-    """The other vendors, without what earlier tests left."""
-    for fake_server in vendors.values():
+def fake_providers(provider_servers: dict[str, FakeServer]) -> dict[str, FakeServer]:
+    """The other provider_servers, without what earlier tests left."""
+    for fake_server in provider_servers.values():
         fake_server.clear()
-    return vendors
+    return provider_servers
 
 
 @pytest.fixture
-def web() -> Iterator[Web]:
+def web() -> Iterator[FakeWebServer]:
     """A web server that tools of the stack may call."""
-    with fake_web.serving() as web:
+    with fake_web.serve() as web:
         yield web
 
 

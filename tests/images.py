@@ -27,22 +27,22 @@ def data_url(size: int, seed: str) -> str:
     return "data:image/png;base64," + base64.b64encode(random.Random(seed).randbytes(size)).decode()  # noqa: S311
 
 
-def part(url: str, detail: str = "auto") -> Json:
+def image_part(url: str, detail: str = "auto") -> Json:
     """A part of a message."""
     return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
 
 
-def asking(*urls: str, text: str = "What is this?") -> list[Json]:
+def messages_with_images(*urls: str, text: str = "What is this?") -> list[Json]:
     """One message with text and images."""
-    return [{"role": "user", "content": [{"type": "text", "text": text}, *map(part, urls)]}]
+    return [{"role": "user", "content": [{"type": "text", "text": text}, *map(image_part, urls)]}]
 
 
-def urls_of(message: Json) -> list[str]:
+def image_urls(message: Json) -> list[str]:
     """Of the images in a message, in their order."""
     return [it["image_url"]["url"] for it in message["content"] if it["type"] == "image_url"]
 
 
-def stored(stack: Stack, url: str) -> dict[str, int]:
+def stored_chunks(stack: Stack, url: str) -> dict[str, int]:
     """The places where the data of this URL stands in the object store, whoever owns it, and how often."""
     digest = hashlib.sha256(url.partition(",")[2].encode()).hexdigest()
 
@@ -53,7 +53,7 @@ def stored(stack: Stack, url: str) -> dict[str, int]:
     return asyncio.run(_as_operator(stack, look))
 
 
-def keep_for(stack: Stack, organisation: str, url: str) -> str:
+def store_blob(stack: Stack, organisation: str, url: str) -> str:
     """Store the data of this URL for an organisation; returns its token."""
     content = url.partition(",")[2].encode()
     digest = hashlib.sha256(content).hexdigest()

@@ -23,7 +23,7 @@ class Stack:
     api_key: str
 
     @property
-    def base(self) -> str:
+    def base_url(self) -> str:
         """Without `/v4`."""
         return self.url.removesuffix("/v4")
 

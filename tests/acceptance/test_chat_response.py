@@ -79,7 +79,9 @@ def test_row_28_the_older_fields_remain(api: httpx.Client, openai: FakeOpenAI) -
 
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
-def test_row_29_reusable_as_history(sdk: str, openai: FakeOpenAI, request: pytest.FixtureRequest) -> None:
+def test_row_29_an_output_message_can_be_sent_back_as_history(
+    sdk: str, openai: FakeOpenAI, request: pytest.FixtureRequest
+) -> None:
     scripts: SdkScripts = request.getfixturevalue(sdk)
     openai.reply(content="Hello.")
     openai.reply(content=None, tool_calls=CALLS)

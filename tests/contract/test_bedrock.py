@@ -24,7 +24,7 @@ from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, Res
 from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
 from tests.fake_servers import bedrock as fake
-from tests.fake_servers.server import FakeServer, Recorded
+from tests.fake_servers.server import FakeServer, RecordedRequest
 
 MODEL = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 PROFILE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123"
@@ -254,7 +254,7 @@ async def test_we_send_what_the_library_sends(sdk: Any, fake_server: FakeServer,
     assert signed(ours) == signed(library)
 
 
-def signed(sent: Recorded) -> tuple[str, str, str]:
+def signed(sent: RecordedRequest) -> tuple[str, str, str]:
     """Return signed headers and scope of a signature, without its time."""
     shown = sent.headers["authorization"]
     scope = re.sub(r"/\d{8}/", "/<day>/", shown.split("Credential=")[1].split(",")[0])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from zlib import crc32
 
 from tests.fake_servers import server
-from tests.fake_servers.server import FakeServer, Json, Recorded, Reply
+from tests.fake_servers.server import FakeServer, Json, RecordedRequest, Reply
 
 _REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_call": "tool_use"}
 _ERRORS = {
@@ -52,17 +52,17 @@ class Bedrock:
     prefix = ""
     stream_type = "application/vnd.amazon.eventstream"
 
-    def key(self, headers: dict[str, str]) -> str | None:
+    def api_key(self, headers: dict[str, str]) -> str | None:
         """The bearer token, or the id of the access key that signed."""
         shown = headers.get("authorization") or ""
         signed = re.match(r"AWS4-HMAC-SHA256 Credential=([^/]+)/", shown)
         return signed[1] if signed else shown.removeprefix("Bearer ") or None
 
-    def streams(self, request: Recorded) -> bool:
+    def is_streamed(self, request: RecordedRequest) -> bool:
         """As the path says."""
         return request.path.endswith("/converse-stream")
 
-    def whole(self, request: Recorded, reply: Reply) -> Json:  # noqa: ARG002
+    def response_body(self, request: RecordedRequest, reply: Reply) -> Json:  # noqa: ARG002
         """Text, then the tool calls."""
         return {
             "output": {"message": {"role": "assistant", "content": _blocks(reply)}},
@@ -71,7 +71,7 @@ class Bedrock:
             "metrics": {"latencyMs": 7},
         }
 
-    def events(self, request: Recorded, reply: Reply) -> Iterator[bytes]:  # noqa: ARG002
+    def stream_events(self, request: RecordedRequest, reply: Reply) -> Iterator[bytes]:  # noqa: ARG002
         """A word an event; the arguments of a tool call in two pieces, none if there are none."""
         yield event("messageStart", {"role": "assistant"})
         for index, block in enumerate(_blocks(reply)):
@@ -82,7 +82,7 @@ class Bedrock:
         yield event("messageStop", {"stopReason": _reason(reply)})
         yield event("metadata", {"usage": _usage(reply), "metrics": {"latencyMs": 7}})
 
-    def error(self, reply: Reply) -> Json:
+    def error_body(self, reply: Reply) -> Json:
         """`{"message": …}`; its kind is a header."""
         kind = _ERRORS.get(reply.status, "UnknownException") + ":http://internal/"
         reply.headers = {"x-amzn-ErrorType": kind} | reply.headers

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from tests.fake_servers import server
-from tests.fake_servers.server import FakeServer, Json, Recorded, Reply, sse
+from tests.fake_servers.server import FakeServer, Json, RecordedRequest, Reply, sse
 
 _REASONS = {"stop": "COMPLETE", "length": "MAX_TOKENS", "tool_call": "TOOL_CALL"}
 _PREAMBLE_TOKENS = 7
@@ -36,15 +36,15 @@ class Cohere:
     prefix = "/v2"
     stream_type = "text/event-stream"
 
-    def key(self, headers: dict[str, str]) -> str | None:
+    def api_key(self, headers: dict[str, str]) -> str | None:
         """A bearer token."""
         return (headers.get("authorization") or "").removeprefix("Bearer ") or None
 
-    def streams(self, request: Recorded) -> bool:
+    def is_streamed(self, request: RecordedRequest) -> bool:
         """As the body says."""
         return bool(request.body.get("stream"))
 
-    def whole(self, request: Recorded, reply: Reply) -> Json:  # noqa: ARG002
+    def response_body(self, request: RecordedRequest, reply: Reply) -> Json:  # noqa: ARG002
         """The text beside tool calls is their plan."""
         message: Json = {"role": "assistant"}
         if reply.tool_calls:
@@ -55,7 +55,7 @@ class Cohere:
             message["content"] = [thinking, {"type": "text", "text": reply.content or ""}]
         return {"id": "gen-1", "finish_reason": _reason(reply), "message": message, "usage": _usage(reply)}
 
-    def events(self, request: Recorded, reply: Reply) -> Iterator[bytes]:  # noqa: ARG002
+    def stream_events(self, request: RecordedRequest, reply: Reply) -> Iterator[bytes]:  # noqa: ARG002
         """A word an event, the arguments of a call in two pieces, the reason and the usage last."""
         start: Json = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []}
         yield _event("message-start", {"message": start}, id="gen-1")
@@ -70,7 +70,7 @@ class Cohere:
         delta: Json = {"finish_reason": _reason(reply), "usage": _usage(reply)}
         yield _event("message-end", delta | (reply.error or {}))
 
-    def error(self, reply: Reply) -> Json:
+    def error_body(self, reply: Reply) -> Json:
         """`{"message": "…"}`"""
         return {"id": "error-1", "message": "the fake server refuses"} | (reply.error or {})
 

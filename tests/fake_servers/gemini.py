@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from tests.fake_servers import server
-from tests.fake_servers.server import FakeServer, Json, Recorded, Reply, sse
+from tests.fake_servers.server import FakeServer, Json, RecordedRequest, Reply, sse
 
 _REASONS = {"stop": "STOP", "length": "MAX_TOKENS", "tool_call": "STOP"}
 BLOCKED = "BLOCKED"
@@ -38,7 +38,7 @@ def _usage(reply: Reply) -> Json:
     }
 
 
-def _answer(request: Recorded, reply: Reply, candidate: Json | None) -> Json:
+def _answer(request: RecordedRequest, reply: Reply, candidate: Json | None) -> Json:
     answer: Json = {"modelVersion": request.path.rpartition("/")[2].partition(":")[0], "responseId": "gen-1"}
     if candidate is None:
         return answer | {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": _usage(reply)}
@@ -55,15 +55,15 @@ class Gemini:
     prefix = "/v1beta"
     stream_type = "text/event-stream"
 
-    def key(self, headers: dict[str, str]) -> str | None:
+    def api_key(self, headers: dict[str, str]) -> str | None:
         """A header of Google's."""
         return headers.get("x-goog-api-key")
 
-    def streams(self, request: Recorded) -> bool:
+    def is_streamed(self, request: RecordedRequest) -> bool:
         """As the address says."""
         return request.path.partition("?")[0].endswith(":streamGenerateContent")
 
-    def whole(self, request: Recorded, reply: Reply) -> Json:
+    def response_body(self, request: RecordedRequest, reply: Reply) -> Json:
         """One candidate; none for a blocked prompt, and one without content for a withheld answer."""
         if reply.finish_reason == BLOCKED:
             return _answer(request, reply, None)
@@ -74,7 +74,7 @@ class Gemini:
         parts += [{"text": reply.content}] if reply.content else []
         return _answer(request, reply, _content(*parts, *map(_call, reply.tool_calls or ())) | reason)
 
-    def events(self, request: Recorded, reply: Reply) -> Iterator[bytes]:
+    def stream_events(self, request: RecordedRequest, reply: Reply) -> Iterator[bytes]:
         """A word an event, an event for each call, and the reason last and alone."""
         if reply.finish_reason == BLOCKED:
             yield sse(_answer(request, reply, None))
@@ -86,7 +86,7 @@ class Gemini:
             yield sse(_answer(request, reply, _content(_call(call))))
         yield sse(_answer(request, reply, {"finishReason": _reason(reply)}))
 
-    def error(self, reply: Reply) -> Json:
+    def error_body(self, reply: Reply) -> Json:
         """`{"error": {"code", "message", "status"}}`"""
         return {
             "error": {"code": reply.status, "message": "the fake server refuses", "status": "INVALID_ARGUMENT"}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.fake_servers import server
-from tests.fake_servers.server import FakeServer, Json, Recorded, Reply, sse
+from tests.fake_servers.server import FakeServer, Json, RecordedRequest, Reply, sse
 
 FakeOpenAI = FakeServer
 _REASONS = {"tool_call": "tool_calls"}
@@ -44,33 +44,33 @@ class OpenAI:
     prefix = "/v1"
     stream_type = "text/event-stream"
 
-    def key(self, headers: dict[str, str]) -> str | None:
+    def api_key(self, headers: dict[str, str]) -> str | None:
         """A bearer token; Azure has a header of its own."""
         return headers.get("api-key") or (headers.get("authorization") or "").removeprefix("Bearer ") or None
 
-    def streams(self, request: Recorded) -> bool:
+    def is_streamed(self, request: RecordedRequest) -> bool:
         """As the body says."""
         return bool(request.body.get("stream"))
 
-    def whole(self, request: Recorded, reply: Reply) -> Json:
+    def response_body(self, request: RecordedRequest, reply: Reply) -> Json:
         """`n` choices."""
         chat = _chats(request)
         choices = [_choice(reply, index, chat=chat) for index in range(request.body.get("n") or 1)]
         kind = "chat.completion" if chat else "text_completion"
         return _envelope(kind, request.body.get("model", "")) | {"choices": choices, "usage": _usage(reply)}
 
-    def events(self, request: Recorded, reply: Reply) -> Iterator[bytes]:
+    def stream_events(self, request: RecordedRequest, reply: Reply) -> Iterator[bytes]:
         """A word an event, then the tool calls, the reason, the usage."""
         for chunk in _chunks(reply, request.body, chat=_chats(request)):
             yield sse(chunk)
         yield b"data: [DONE]\n\n"
 
-    def error(self, reply: Reply) -> Json:
+    def error_body(self, reply: Reply) -> Json:
         """`{"error": {...}}`"""
         return {"error": reply.error or {"message": "the fake server refuses", "type": "invalid_request_error"}}
 
 
-def _chats(request: Recorded) -> bool:
+def _chats(request: RecordedRequest) -> bool:
     return request.path.partition("?")[0].endswith("/chat/completions")
 
 
@@ -89,7 +89,7 @@ def _chunks(reply: Reply, body: Json, *, chat: bool) -> Iterator[Json]:
     for index, call in enumerate(reply.tool_calls or ()):
         yield chunk({"tool_calls": [{"index": index, **call}]})
     yield chunk({}, _reason(reply))
-    if reply.tells_usage or (body.get("stream_options") or {}).get("include_usage"):
+    if reply.always_sends_usage or (body.get("stream_options") or {}).get("include_usage"):
         yield envelope | {"choices": [], "usage": _usage(reply)}
 
 

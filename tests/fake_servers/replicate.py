@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from tests.fake_servers import server
-from tests.fake_servers.server import FakeServer, Json, Recorded, Reply
+from tests.fake_servers.server import FakeServer, Json, RecordedRequest, Reply
 
 
 class Replicate:
@@ -16,17 +16,17 @@ class Replicate:
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
-        self._begun: dict[str, tuple[Recorded, Reply]] = {}
+        self._begun: dict[str, tuple[RecordedRequest, Reply]] = {}
 
-    def key(self, headers: dict[str, str]) -> str | None:
+    def api_key(self, headers: dict[str, str]) -> str | None:
         """A bearer token."""
         return (headers.get("authorization") or "").removeprefix("Bearer ") or None
 
-    def streams(self, request: Recorded) -> bool:
+    def is_streamed(self, request: RecordedRequest) -> bool:
         """A prediction is followed at an address of its own."""
         return "/stream/" in request.path
 
-    def begun(self, request: Recorded, reply: Reply) -> Json | None:
+    def started_response(self, request: RecordedRequest, reply: Reply) -> Json | None:
         """Work that is not waited for is only begun. Cancelling ends nothing here."""
         if request.method != "POST" or request.path.endswith("/cancel"):
             return None
@@ -34,28 +34,28 @@ class Replicate:
             return None
         return self._prediction(request, reply, "starting")
 
-    def earlier(self, request: Recorded) -> Reply | None:
+    def polled_reply(self, request: RecordedRequest) -> Reply | None:
         """By the id in the path."""
         begun = self._begun.get(request.path.removesuffix("/cancel").rpartition("/")[2])
         return begun and begun[1]
 
-    def whole(self, request: Recorded, reply: Reply) -> Json:
+    def response_body(self, request: RecordedRequest, reply: Reply) -> Json:
         """A prediction that is done."""
         begun = self._begun.get(request.path.rpartition("/")[2])
         return self._prediction(begun[0] if begun else request, reply, "succeeded")
 
-    def events(self, request: Recorded, reply: Reply) -> Iterator[bytes]:  # noqa: ARG002 - part of the language
+    def stream_events(self, request: RecordedRequest, reply: Reply) -> Iterator[bytes]:  # noqa: ARG002 - part of the dialect
         """A word an event."""
         for number, word in enumerate(_words(reply)):
             yield _event("output", word, number)
         yield _event("done", "{}", 1_000)
 
-    def error(self, reply: Reply) -> Json:
+    def error_body(self, reply: Reply) -> Json:
         """`{"title": …, "detail": …}`"""
         detail = (reply.error or {}).get("message", "the fake server refuses")
         return {"title": "Refused", "detail": detail, "status": reply.status}
 
-    def _prediction(self, request: Recorded, reply: Reply, status: str) -> Json:
+    def _prediction(self, request: RecordedRequest, reply: Reply, status: str) -> Json:
         number = f"prediction{next(self._numbers)}"
         self._begun[number] = (request, reply)
         origin = f"http://{request.headers['host']}/v1"

@@ -1,6 +1,6 @@
 """A server that plays a model provider: records what it was sent, answers as it is told, and misbehaves when asked.
 
-What is particular to one provider is a `Language`; each is checked against that vendor's own client library in
+What is particular to one provider is a `Dialect`; each is checked against that vendor's own client library in
 `tests/contract`.
 """
 
@@ -38,17 +38,17 @@ class Reply:
     stream_error: str | None = None
     """The stream ends with an event that says this, in languages that have one."""
     garbage: bool = False
-    """Something else than the provider's language."""
+    """Something else than the provider's dialect."""
     empty: bool = False
     """An answer without a body."""
-    tells_usage: bool = False
+    always_sends_usage: bool = False
     """A stream tells its usage even to those who did not ask, as some providers do."""
     prompt_tokens: int = 12
     generation_tokens: int = 5
 
 
 @dataclass
-class Recorded:
+class RecordedRequest:
     """A request as it arrived."""
 
     method: str
@@ -58,7 +58,7 @@ class Recorded:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Language(Protocol):
+class Dialect(Protocol):
     """One provider's wire."""
 
     prefix: str
@@ -66,29 +66,29 @@ class Language(Protocol):
     stream_type: str
     """Content type of a stream."""
 
-    def key(self, headers: dict[str, str]) -> str | None:
+    def api_key(self, headers: dict[str, str]) -> str | None:
         """The key shown; names of headers are lower case."""
 
-    def streams(self, request: Recorded) -> bool:
+    def is_streamed(self, request: RecordedRequest) -> bool:
         """Whether a stream is asked for."""
 
-    def whole(self, request: Recorded, reply: Reply) -> Json:
+    def response_body(self, request: RecordedRequest, reply: Reply) -> Json:
         """A whole answer."""
 
-    def events(self, request: Recorded, reply: Reply) -> Iterable[bytes]:
+    def stream_events(self, request: RecordedRequest, reply: Reply) -> Iterable[bytes]:
         """A streamed answer, framed, its end included."""
 
-    def error(self, reply: Reply) -> Json:
+    def error_body(self, reply: Reply) -> Json:
         """A refusal."""
 
 
-class Resuming(Protocol):
-    """What a language has besides if its answer lies behind a second request."""
+class PollingDialect(Protocol):
+    """What a dialect has besides if its answer lies behind a second request."""
 
-    def begun(self, request: Recorded, reply: Reply) -> Json | None:
+    def started_response(self, request: RecordedRequest, reply: Reply) -> Json | None:
         """The answer to a request that only begins the work, or None."""
 
-    def earlier(self, request: Recorded) -> Reply | None:
+    def polled_reply(self, request: RecordedRequest) -> Reply | None:
         """The reply of the request whose answer is asked for here, or None if this request is not of that kind."""
 
 
@@ -97,7 +97,7 @@ class FakeServer:
     """The server; `replies` are used up in order, then the default one again and again."""
 
     url: str = ""
-    requests: list[Recorded] = field(default_factory=list)
+    requests: list[RecordedRequest] = field(default_factory=list)
     replies: deque[Reply] = field(default_factory=deque)
     connections: int = 0
     """Sockets that were ever opened."""
@@ -111,7 +111,7 @@ class FakeServer:
         self.replies.append(Reply(**fields))
 
     @property
-    def last(self) -> Recorded:
+    def last(self) -> RecordedRequest:
         """The newest request."""
         return self.requests[-1]
 
@@ -131,11 +131,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, language: Language) -> None:
+    def __init__(self, dialect: Dialect) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.language = language
+        self.dialect = dialect
         self.lock = threading.Lock()
-        self.fake_server = FakeServer(url=f"http://127.0.0.1:{self.server_port}{language.prefix}")
+        self.fake_server = FakeServer(url=f"http://127.0.0.1:{self.server_port}{dialect.prefix}")
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A caller that left is part of the tests."""
@@ -168,9 +168,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: Json) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Recorded(self.command, self.path, self.server.language.key(headers), body, headers)
+        request = RecordedRequest(self.command, self.path, self.server.dialect.api_key(headers), body, headers)
         self.server.fake_server.requests.append(request)
-        earlier = self._resuming.earlier(request) if self._resuming else None
+        earlier = self._polling.polled_reply(request) if self._polling else None
         reply = earlier or (self.server.fake_server.replies.popleft() if self.server.fake_server.replies else Reply())
         time.sleep(reply.delay_seconds)
         with self.server.lock:
@@ -182,23 +182,27 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.fake_server.streaming -= 1
 
     @property
-    def _resuming(self) -> Resuming | None:
-        language: Any = self.server.language
-        return language if hasattr(language, "begun") else None
+    def _polling(self) -> PollingDialect | None:
+        dialect: Any = self.server.dialect
+        return dialect if hasattr(dialect, "started_response") else None
 
-    def _write(self, request: Recorded, reply: Reply) -> None:
-        begun = self._resuming.begun(request, reply) if self._resuming and reply.status == 200 else None
+    def _write(self, request: RecordedRequest, reply: Reply) -> None:
+        begun = self._polling.started_response(request, reply) if self._polling and reply.status == 200 else None
         if reply.status != 200:
-            self._send(reply, json.dumps(self.server.language.error(reply)).encode())
+            self._send(reply, json.dumps(self.server.dialect.error_body(reply)).encode())
         elif begun is not None:
             self._send(Reply(), json.dumps(begun).encode())
         elif reply.empty:
             self._send(reply, b"")
-        elif self.server.language.streams(request):
-            events = [sse({}).replace(b"{}", GARBAGE)] if reply.garbage else self.server.language.events(request, reply)
+        elif self.server.dialect.is_streamed(request):
+            events = (
+                [sse({}).replace(b"{}", GARBAGE)]
+                if reply.garbage
+                else self.server.dialect.stream_events(request, reply)
+            )
             self._stream(reply, events)
         else:
-            whole = json.dumps(self.server.language.whole(request, reply)).encode()
+            whole = json.dumps(self.server.dialect.response_body(request, reply)).encode()
             self._send(reply, GARBAGE if reply.garbage else whole)
 
     def _send(self, reply: Reply, raw: bytes) -> None:
@@ -214,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stream(self, reply: Reply, events: Iterable[bytes]) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", self.server.language.stream_type)
+        self.send_header("Content-Type", self.server.dialect.stream_type)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         for number, event in enumerate(events):
@@ -230,8 +234,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def start(language: Language) -> FakeServer:
+def start(dialect: Dialect) -> FakeServer:
     """Serve on a free port in the background."""
-    server = _Server(language)
+    server = _Server(dialect)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server.fake_server

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 
 @dataclass(frozen=True)
-class Asked:
+class WebRequest:
     """A request as it arrived."""
 
     method: str
@@ -25,7 +25,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answer:
+class WebResponse:
     """What a path gives."""
 
     content: bytes = b""
@@ -36,23 +36,23 @@ class Answer:
     """Before each byte."""
 
 
-def as_json(value: Any, status: int = 200) -> Answer:
-    """A JSON answer."""
-    return Answer(json.dumps(value).encode(), status, {"Content-Type": "application/json"})
+def json_response(value: Any, status: int = 200) -> WebResponse:
+    """A JSON response."""
+    return WebResponse(json.dumps(value).encode(), status, {"Content-Type": "application/json"})
 
 
-def redirect(location: str, status: int = 302) -> Answer:
+def redirect(location: str, status: int = 302) -> WebResponse:
     """To somewhere else."""
-    return Answer(status=status, headers={"Location": location})
+    return WebResponse(status=status, headers={"Location": location})
 
 
 @dataclass
-class Web:
+class FakeWebServer:
     """The server. `paths` says what each path gives; others are 404."""
 
     port: int = 0
-    paths: dict[str, Answer | Callable[[Asked], Answer]] = field(default_factory=dict)
-    asked: list[Asked] = field(default_factory=list)
+    responses: dict[str, WebResponse | Callable[[WebRequest], WebResponse]] = field(default_factory=dict)
+    requests: list[WebRequest] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -61,20 +61,20 @@ class Web:
 
     def clear(self) -> None:
         """Forget requests and paths."""
-        self.paths.clear()
-        self.asked.clear()
+        self.responses.clear()
+        self.requests.clear()
 
-    def answer(self, asked: Asked) -> Answer:
+    def respond(self, request: WebRequest) -> WebResponse:
         """What this request gets."""
-        self.asked.append(asked)
-        found = self.paths.get(asked.path, Answer(b"nothing here", 404))
-        return found(asked) if callable(found) else found
+        self.requests.append(request)
+        found = self.responses.get(request.path, WebResponse(b"nothing here", 404))
+        return found(request) if callable(found) else found
 
 
 @contextmanager
-def serving() -> Iterator[Web]:
+def serve() -> Iterator[FakeWebServer]:
     """On a free port, in the background."""
-    web = Web()
+    web = FakeWebServer()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -90,18 +90,18 @@ def serving() -> Iterator[Web]:
             parts = urlsplit(self.path)
             headers = {name.lower(): value for name, value in self.headers.items()}
             query = dict(parse_qsl(parts.query, keep_blank_values=True))
-            answer = web.answer(Asked(self.command, parts.path, query, headers, body))
-            time.sleep(answer.delay_seconds)
-            self.send_response(answer.status)
-            for name, value in (answer.headers | {"Content-Length": str(len(answer.content))}).items():
+            response = web.respond(WebRequest(self.command, parts.path, query, headers, body))
+            time.sleep(response.delay_seconds)
+            self.send_response(response.status)
+            for name, value in (response.headers | {"Content-Length": str(len(response.content))}).items():
                 self.send_header(name, value)
             self.end_headers()
-            if not answer.piece_delay_seconds:
-                self.wfile.write(answer.content)
+            if not response.piece_delay_seconds:
+                self.wfile.write(response.content)
                 return
-            for number in range(len(answer.content)):
-                time.sleep(answer.piece_delay_seconds)
-                self.wfile.write(answer.content[number : number + 1])
+            for number in range(len(response.content)):
+                time.sleep(response.piece_delay_seconds)
+                self.wfile.write(response.content[number : number + 1])
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Say nothing."""

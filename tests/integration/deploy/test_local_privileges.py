@@ -231,13 +231,13 @@ def test_a_provider_key_outlives_the_rotation_of_the_secret(tmp_path: Path) -> N
     def key_used(stack: Stack) -> str | None:
         config = {"model": "gpt-4o", "provider": "openai"}
         body = {"project": "kept", "model_config": config, "messages": [{"role": "user", "content": "Hi."}]}
-        with httpx.Client(base_url=stack.base, headers={"X-API-KEY": stack.api_key}, timeout=30) as client:
+        with httpx.Client(base_url=stack.base_url, headers={"X-API-KEY": stack.api_key}, timeout=30) as client:
             answer = client.post("/v4/chat", json=body)
             assert answer.status_code == 200, answer.text
         return upstream.last.key
 
     made = start(tmp_path / "data", "--no-model", environment=environment)
-    with httpx.Client(base_url=made.base, headers={"X-API-KEY": made.api_key}) as client:
+    with httpx.Client(base_url=made.base_url, headers={"X-API-KEY": made.api_key}) as client:
         assert client.put("/api/provider-keys/openai", json={"key": "sk-kept-for-long"}).status_code < 300
     running_still = subprocess.run(
         [str(EVERLOOP), "secret", "rotate", *data], capture_output=True, text=True, check=False

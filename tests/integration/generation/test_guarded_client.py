@@ -24,7 +24,7 @@ from services.generation.tools.base import Invocation, ToolServices
 from services.generation.tools.registry import KINDS
 from shared.contracts.generation.tools import TOOL_SETTINGS
 from shared.errors import Invalid, RateLimited, TooLarge, Unauthenticated, UpstreamFailed
-from tests.fake_servers.web import Answer, Asked, Web, as_json, redirect, serving
+from tests.fake_servers.web import FakeWebServer, WebRequest, WebResponse, json_response, redirect, serve
 from tests.integration.servers import ROOT
 
 EMBEDDING = {
@@ -36,8 +36,8 @@ EMBEDDING = {
 
 
 @pytest.fixture
-def web() -> Iterator[Web]:
-    with serving() as web:
+def web() -> Iterator[FakeWebServer]:
+    with serve() as web:
         yield web
 
 
@@ -49,25 +49,29 @@ async def guarded_client() -> AsyncIterator[GuardedClient]:
 
 
 class TestRequests:
-    async def test_a_get_returns_status_content_type_and_content(self, web: Web, guarded_client: GuardedClient) -> None:
-        web.paths["/a b/ü"] = Answer(b"no")
-        web.paths["/a%20b/%C3%BC"] = Answer("schön".encode(), 203, {"Content-Type": "text/plain; charset=utf-8"})
+    async def test_a_get_returns_status_content_type_and_content(
+        self, web: FakeWebServer, guarded_client: GuardedClient
+    ) -> None:
+        web.responses["/a b/ü"] = WebResponse(b"no")
+        web.responses["/a%20b/%C3%BC"] = WebResponse(
+            "schön".encode(), 203, {"Content-Type": "text/plain; charset=utf-8"}
+        )
         fetched = await guarded_client.get(f"{web.url}/a b/ü?q=x y&r=%20#part", headers={"X-Key": "s"})
         assert (fetched.status, fetched.content_type, fetched.text) == (203, "text/plain; charset=utf-8", "schön")
-        (asked,) = web.asked
+        (asked,) = web.requests
         assert asked.query == {"q": "x y", "r": " "}
         assert asked.headers["host"] == f"127.0.0.1:{web.port}"
         assert asked.headers["x-key"] == "s"
         assert asked.headers["accept-encoding"] == "identity"
 
-    async def test_json_is_posted(self, web: Web, guarded_client: GuardedClient) -> None:
-        web.paths["/in"] = as_json({"ok": True}, 201)
+    async def test_json_is_posted(self, web: FakeWebServer, guarded_client: GuardedClient) -> None:
+        web.responses["/in"] = json_response({"ok": True}, 201)
         fetched = await guarded_client.post_json(
             f"{web.url}/in", {"a": [1, None]}, headers={"Authorization": "Bearer k"}
         )
         assert (fetched.status, fetched.text) == (201, '{"ok": true}')
-        assert web.asked[0].body == {"a": [1, None]}
-        assert web.asked[0].headers["authorization"] == "Bearer k"
+        assert web.requests[0].body == {"a": [1, None]}
+        assert web.requests[0].headers["authorization"] == "Bearer k"
 
     @pytest.mark.parametrize(
         "target",
@@ -78,52 +82,58 @@ class TestRequests:
         ],
     )
     async def test_a_redirect_to_an_internal_address_is_refused(
-        self, web: Web, guarded_client: GuardedClient, target: str
+        self, web: FakeWebServer, guarded_client: GuardedClient, target: str
     ) -> None:
-        web.paths["/start"] = redirect(target.format(port=web.port))
-        web.paths["/x"] = Answer(b"secret of the inside")
+        web.responses["/start"] = redirect(target.format(port=web.port))
+        web.responses["/x"] = WebResponse(b"secret of the inside")
         with pytest.raises(Invalid):
             await guarded_client.get(f"{web.url}/start")
-        assert [asked.path for asked in web.asked] == ["/start"]
+        assert [request.path for request in web.requests] == ["/start"]
 
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-    async def test_three_redirects_are_followed(self, web: Web, guarded_client: GuardedClient, status: int) -> None:
-        web.paths |= {"/1": redirect("2", status), "/2": redirect("/3", status), "/3": redirect("/4?q=1", status)}
-        web.paths["/4"] = Answer(b"there")
+    async def test_three_redirects_are_followed(
+        self, web: FakeWebServer, guarded_client: GuardedClient, status: int
+    ) -> None:
+        web.responses |= {"/1": redirect("2", status), "/2": redirect("/3", status), "/3": redirect("/4?q=1", status)}
+        web.responses["/4"] = WebResponse(b"there")
         assert (await guarded_client.get(f"{web.url}/1", headers={"X-Key": "s"})).text == "there"
-        assert [asked.headers.get("x-key") for asked in web.asked] == ["s"] * 4
+        assert [request.headers.get("x-key") for request in web.requests] == ["s"] * 4
 
-    async def test_a_fourth_redirect_is_not_followed(self, web: Web, guarded_client: GuardedClient) -> None:
-        web.paths["/loop"] = redirect("/loop")
+    async def test_a_fourth_redirect_is_not_followed(self, web: FakeWebServer, guarded_client: GuardedClient) -> None:
+        web.responses["/loop"] = redirect("/loop")
         with pytest.raises(UpstreamFailed, match="more than 3"):
             await guarded_client.get(f"{web.url}/loop")
-        assert len(web.asked) == 4
+        assert len(web.requests) == 4
 
-    async def test_headers_stay_with_the_first_host(self, web: Web, guarded_client: GuardedClient) -> None:
-        with serving() as other:
-            web.paths["/start"] = redirect(f"{other.url}/back")
-            other.paths["/back"] = redirect(f"{web.url}/end")
-            web.paths["/end"] = Answer(b"there")
+    async def test_headers_stay_with_the_first_host(self, web: FakeWebServer, guarded_client: GuardedClient) -> None:
+        with serve() as other:
+            web.responses["/start"] = redirect(f"{other.url}/back")
+            other.responses["/back"] = redirect(f"{web.url}/end")
+            web.responses["/end"] = WebResponse(b"there")
             assert (await guarded_client.get(f"{web.url}/start", headers={"X-Key": "s"})).text == "there"
-            (elsewhere,) = other.asked
-        assert [asked.headers.get("x-key") for asked in web.asked] == ["s", None]
+            (elsewhere,) = other.requests
+        assert [request.headers.get("x-key") for request in web.requests] == ["s", None]
         assert "x-key" not in elsewhere.headers
 
     async def test_a_redirect_of_a_post_is_returned_and_not_followed(
-        self, web: Web, guarded_client: GuardedClient
+        self, web: FakeWebServer, guarded_client: GuardedClient
     ) -> None:
-        web.paths["/in"] = redirect("/elsewhere", 307)
+        web.responses["/in"] = redirect("/elsewhere", 307)
         assert (await guarded_client.post_json(f"{web.url}/in", {})).status == 307
-        assert len(web.asked) == 1
+        assert len(web.requests) == 1
 
-    async def test_a_response_over_the_limit_of_bytes_is_refused(self, web: Web, guarded_client: GuardedClient) -> None:
-        web.paths |= {"/fits": Answer(b"x" * 1000), "/large": Answer(b"x" * 1001)}
+    async def test_a_response_over_the_limit_of_bytes_is_refused(
+        self, web: FakeWebServer, guarded_client: GuardedClient
+    ) -> None:
+        web.responses |= {"/fits": WebResponse(b"x" * 1000), "/large": WebResponse(b"x" * 1001)}
         assert len((await guarded_client.get(f"{web.url}/fits", max_bytes=1000)).content) == 1000
         with pytest.raises(UpstreamFailed, match="more than 1000 bytes"):
             await guarded_client.get(f"{web.url}/large", max_bytes=1000)
 
-    async def test_on_received_may_raise_to_end_the_request(self, web: Web, guarded_client: GuardedClient) -> None:
-        web.paths |= {"/long": Answer(b"x" * 5_000_000), "/short": Answer(b"x" * 1000)}
+    async def test_on_received_may_raise_to_end_the_request(
+        self, web: FakeWebServer, guarded_client: GuardedClient
+    ) -> None:
+        web.responses |= {"/long": WebResponse(b"x" * 5_000_000), "/short": WebResponse(b"x" * 1000)}
         arrived: list[int] = []
 
         def enough(count: int) -> None:
@@ -141,14 +151,14 @@ class TestRequests:
         "slow", [{"delay_seconds": 1.0}, {"piece_delay_seconds": 0.02}], ids=["silent", "dripping"]
     )
     async def test_a_response_after_the_timeout_is_an_error(
-        self, web: Web, guarded_client: GuardedClient, slow: dict[str, float]
+        self, web: FakeWebServer, guarded_client: GuardedClient, slow: dict[str, float]
     ) -> None:
-        web.paths["/slow"] = Answer(b"x" * 100, **slow)  # type: ignore[arg-type]
+        web.responses["/slow"] = WebResponse(b"x" * 100, **slow)  # type: ignore[arg-type]
         with pytest.raises(UpstreamFailed, match=r"within 0\.3 seconds"):
             await guarded_client.get(f"{web.url}/slow", total_seconds=0.3)
 
-    async def test_a_compressed_answer_is_refused(self, web: Web, guarded_client: GuardedClient) -> None:
-        web.paths["/gzip"] = Answer(b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+    async def test_a_compressed_answer_is_refused(self, web: FakeWebServer, guarded_client: GuardedClient) -> None:
+        web.responses["/gzip"] = WebResponse(b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
         with pytest.raises(UpstreamFailed, match="compressed"):
             await guarded_client.get(f"{web.url}/gzip")
 
@@ -169,10 +179,12 @@ class TestRequests:
                 await guarded_client.get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
 
     @pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\nb", "\x00"])
-    async def test_a_header_cannot_begin_another(self, web: Web, guarded_client: GuardedClient, value: str) -> None:
+    async def test_a_header_cannot_begin_another(
+        self, web: FakeWebServer, guarded_client: GuardedClient, value: str
+    ) -> None:
         with pytest.raises(UpstreamFailed):
             await guarded_client.get(f"{web.url}/", headers={"X-Key": value})
-        assert web.asked == []
+        assert web.requests == []
 
 
 def certificate(folder: Path, name: str) -> Path:
@@ -282,7 +294,7 @@ class TestTools:
     """Kinds that call out; the services they call are fake servers with the answers of the vendors' pages."""
 
     @pytest.fixture
-    def services(self, web: Web, guarded_client: GuardedClient) -> ToolServices:
+    def services(self, web: FakeWebServer, guarded_client: GuardedClient) -> ToolServices:
         return ToolServices(guarded_client, web.url, web.url, f"{web.url}/v1")
 
     @staticmethod
@@ -291,77 +303,81 @@ class TestTools:
         assert kind.run
         return await kind.run(Invocation(TOOL_SETTINGS.validate_python(settings), arguments, secrets), services)
 
-    async def test_arguments_become_query_parameters_in_their_order(self, web: Web, services: ToolServices) -> None:
-        web.paths["/v1/rain"] = Answer(b'{"wet": true}')
+    async def test_arguments_become_query_parameters_in_their_order(
+        self, web: FakeWebServer, services: ToolServices
+    ) -> None:
+        web.responses["/v1/rain"] = WebResponse(b'{"wet": true}')
         tool = {"kind": "get_api", "url": f"{web.url}/v1/rain?unit=mm", "query_parameters": ["city", "a&b"]}
         text = await self.run(services, tool | {"key_header": "X-Weather"}, "Århus & Oslo", "{{x}}=1", key="k-1")
         assert text == '{"wet": true}'
-        assert web.asked[0].query == {"unit": "mm", "city": "Århus & Oslo", "a&b": "{{x}}=1"}
-        assert web.asked[0].headers["x-weather"] == "k-1"
+        assert web.requests[0].query == {"unit": "mm", "city": "Århus & Oslo", "a&b": "{{x}}=1"}
+        assert web.requests[0].headers["x-weather"] == "k-1"
 
-    async def test_without_a_key_no_header_is_sent(self, web: Web, services: ToolServices) -> None:
-        web.paths["/"] = Answer(b"ok")
+    async def test_without_a_key_no_header_is_sent(self, web: FakeWebServer, services: ToolServices) -> None:
+        web.responses["/"] = WebResponse(b"ok")
         assert await self.run(services, {"kind": "get_api", "url": web.url}) == "ok"
-        assert "x-api-key" not in web.asked[0].headers
+        assert "x-api-key" not in web.requests[0].headers
 
     @pytest.mark.parametrize(
         ("status", "problem"), [(401, Unauthenticated), (404, Invalid), (429, RateLimited), (500, UpstreamFailed)]
     )
     async def test_an_error_status_of_a_service_is_the_problem_without_its_content(
-        self, web: Web, services: ToolServices, status: int, problem: type[Exception]
+        self, web: FakeWebServer, services: ToolServices, status: int, problem: type[Exception]
     ) -> None:
-        web.paths["/"] = Answer(b"k-secret is wrong", status)
+        web.responses["/"] = WebResponse(b"k-secret is wrong", status)
         with pytest.raises(problem, match=str(status)) as caught:
             await self.run(services, {"kind": "get_api", "url": web.url}, key="k-secret")
         assert "k-secret" not in str(caught.value)
 
-    async def test_google_answers(self, web: Web, services: ToolServices) -> None:
-        web.paths["/search"] = as_json({"answer_box": {"type": "organic_result", "answer": "Sweden"}})
+    async def test_google_answers(self, web: FakeWebServer, services: ToolServices) -> None:
+        web.responses["/search"] = json_response({"answer_box": {"type": "organic_result", "answer": "Sweden"}})
         text = await self.run(services, {"kind": "google"}, "who won & why?", serpapi_key="s-1")
         assert text == "Sweden"
-        assert web.asked[0].query == {"engine": "google", "q": "who won & why?", "api_key": "s-1"}
+        assert web.requests[0].query == {"engine": "google", "q": "who won & why?", "api_key": "s-1"}
 
-    async def test_an_unexpected_response_is_an_upstream_failure(self, web: Web, services: ToolServices) -> None:
-        web.paths["/search"] = as_json({"organic_results": {"a": 1}, "answer_box": "x"})
+    async def test_an_unexpected_response_is_an_upstream_failure(
+        self, web: FakeWebServer, services: ToolServices
+    ) -> None:
+        web.responses["/search"] = json_response({"organic_results": {"a": 1}, "answer_box": "x"})
         assert await self.run(services, {"kind": "google"}, "q", serpapi_key="s") == "No good search result found."
-        web.paths["/search"] = as_json({"organic_results": 3})
+        web.responses["/search"] = json_response({"organic_results": 3})
         with pytest.raises(UpstreamFailed) as caught:
             await self.run(services, {"kind": "google"}, "q", serpapi_key="s")
         assert caught.value.origin == "SerpAPI"
 
     async def test_a_redirect_to_another_origin_is_returned_if_it_must_not_be_followed(
-        self, web: Web, services: ToolServices
+        self, web: FakeWebServer, services: ToolServices
     ) -> None:
-        with serving() as other:
-            web.paths["/search"] = redirect(f"{other.url}/search?api_key=s")
+        with serve() as other:
+            web.responses["/search"] = redirect(f"{other.url}/search?api_key=s")
             with pytest.raises(Invalid, match="302"):
                 await self.run(services, {"kind": "google"}, "rain", serpapi_key="s")
-            assert other.asked == []
-        web.paths |= {"/search": redirect("/there"), "/there": as_json({"answer_box": {"answer": "wet"}})}
+            assert other.requests == []
+        web.responses |= {"/search": redirect("/there"), "/there": json_response({"answer_box": {"answer": "wet"}})}
         assert await self.run(services, {"kind": "google"}, "rain", serpapi_key="s") == "wet"
 
     @staticmethod
-    def pinecone(web: Web, **index: Any) -> None:
+    def pinecone(web: FakeWebServer, **index: Any) -> None:
         described = {"name": "docs", "host": web.url, "deployment": {"deployment_type": "pod", "environment": "gcp-1"}}
         matches = [
             {"id": "1", "score": 0.9, "metadata": {"text": "near"}},
             {"id": "2", "score": 0.5, "metadata": {"text": "far"}},
         ]
-        web.paths |= {
-            "/v1/embeddings": as_json(EMBEDDING),
-            "/indexes/docs": as_json(described | index),
-            "/query": as_json({"matches": matches, "namespace": "", "usage": {"readUnits": 1}}),
+        web.responses |= {
+            "/v1/embeddings": json_response(EMBEDDING),
+            "/indexes/docs": json_response(described | index),
+            "/query": json_response({"matches": matches, "namespace": "", "usage": {"readUnits": 1}}),
         }
 
     @pytest.mark.parametrize("host", [True, False], ids=["host", "by name"])
-    async def test_pinecone_finds_passages(self, web: Web, services: ToolServices, *, host: bool) -> None:
+    async def test_pinecone_finds_passages(self, web: FakeWebServer, services: ToolServices, *, host: bool) -> None:
         self.pinecone(web)
         tool = {"kind": "pinecone", "index": "docs", "environment": "gcp-1", "openai_model": "ada"}
         text = await self.run(
             services, tool | ({"host": web.url} if host else {}), "how?", "2", pinecone_key="p-1", openai_key="o-1"
         )
         assert text == "near\n\nfar"
-        embedded, *looked_up, queried = web.asked
+        embedded, *looked_up, queried = web.requests
         assert embedded.body == {"model": "ada", "input": "how?", "encoding_format": "float"}
         assert embedded.headers["authorization"] == "Bearer o-1"
         assert queried.body == {"vector": [0.25, -1.0], "topK": 2, "includeMetadata": True}
@@ -377,21 +393,21 @@ class TestTools:
         ],
     )
     async def test_an_index_that_cannot_be_used_is_an_error(
-        self, web: Web, services: ToolServices, index: dict[str, Any], problem: type[Exception], said: str
+        self, web: FakeWebServer, services: ToolServices, index: dict[str, Any], problem: type[Exception], said: str
     ) -> None:
         self.pinecone(web, **index)
         tool = {"kind": "pinecone", "index": "docs", "environment": "gcp-1"}
         with pytest.raises(problem, match=said):
             await self.run(services, tool, "how?", "2", pinecone_key="p", openai_key="o")
 
-    async def test_the_fake_embeddings_answer_as_openais_client_expects(self, web: Web) -> None:
-        seen: list[Asked] = []
+    async def test_the_fake_embeddings_answer_as_openais_client_expects(self, web: FakeWebServer) -> None:
+        seen: list[WebRequest] = []
 
-        def embed(asked: Asked) -> Answer:
+        def embed(asked: WebRequest) -> WebResponse:
             seen.append(asked)
-            return as_json(EMBEDDING)
+            return json_response(EMBEDDING)
 
-        web.paths["/v1/embeddings"] = embed
+        web.responses["/v1/embeddings"] = embed
         async with openai.AsyncOpenAI(api_key="o-1", base_url=f"{web.url}/v1") as client:
             made = await client.embeddings.create(model="ada", input="how?", encoding_format="float")
         assert made.data[0].embedding == [0.25, -1.0]

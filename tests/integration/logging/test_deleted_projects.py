@@ -75,7 +75,7 @@ class LoggingClient:
         found = await self.bus.request(SearchLogs(organisation=organisation, project_id=project_id))
         return [one.id for one in found.logs]
 
-    async def sessions_of(self, project_id: str) -> list[Session]:
+    async def list_sessions(self, project_id: str) -> list[Session]:
         return (await self.bus.request(ListSessions(organisation=ORGANISATION, project_id=project_id))).sessions
 
     async def until_purged(self, project_id: str) -> None:
@@ -144,8 +144,8 @@ async def test_sessions_keep_the_logs_of_other_projects(client: LoggingClient) -
         SessionOpened(id="sesh_empty", organisation=ORGANISATION, created_at=START + timedelta(seconds=9)),
     )
     await client.accept(deleted("pr_gone"))
-    assert await client.sessions_of("pr_gone") == []
-    (left,) = await client.sessions_of("pr_kept")
+    assert await client.list_sessions("pr_gone") == []
+    (left,) = await client.list_sessions("pr_kept")
     assert (left.id, left.project_ids, left.datapoints_count) == ("sesh_both", ["pr_kept"], 1)
     assert (left.first_inputs, left.last_output) == ({"from": "kept"}, "kept")
     with pytest.raises(NotFound):
@@ -183,7 +183,7 @@ async def test_nothing_is_left_of_logs_that_arrive_while_it_is_deleted(client: L
     await asyncio.gather(*(write(number) for number in range(10)), delete())
     kept = await client.bus.request(GetUses(organisation=ORGANISATION, project_ids=["pr_gone", "pr_kept"]))
     assert {project_id: use.logs for project_id, use in kept.projects.items()} == {"pr_kept": 200}
-    assert await client.sessions_of("pr_gone") == []
+    assert await client.list_sessions("pr_gone") == []
     sessions = await client.bus.request(ListSessions(organisation=ORGANISATION, project_id="pr_kept"))
     assert sessions.total == 20
     await client.until_purged("pr_gone")
