@@ -1,4 +1,4 @@
-"""What tests share: one whole stack, the fake server it takes for OpenAI, and clients for both."""
+"""Fixtures of all tests: one stack a process, the fake servers its providers are called at, and clients of its API."""
 
 import json
 import os
@@ -26,24 +26,24 @@ _RUN_BEGINS_HERE = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """What starts from here is known as ours, and has no settings of whoever runs the tests."""
+    """Mark the processes that this run starts, and remove Everloop's settings from the environment."""
     config.stash[_RUN_BEGINS_HERE] = processes.mark()
     for name in [name for name in os.environ if name.startswith("EVERLOOP_")]:
         del os.environ[name]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take long come first: several workers then end at about the same time."""
+    """Put the quick folders last, so that several workers end at about the same time."""
     quick = [stacks.ROOT / "tests" / folder for folder in _QUICK]
     items.sort(key=lambda item: any(item.path.is_relative_to(folder) for folder in quick))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Nothing goes on after the tests, however they end; what was not stopped by who started it fails the run."""
+    """End every process that the run started; one that its fixture did not stop fails the run."""
     if not session.config.stash[_RUN_BEGINS_HERE]:  # one of several workers
         return
-    left = processes.end_all()
+    left = processes.end_marked()
     if left:
         print("\nLeft behind by the tests:", *left, sep="\n  ")
         if session.exitstatus == pytest.ExitCode.OK:
@@ -52,13 +52,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def upstream() -> FakeOpenAI:
-    """What the stack calls when it calls OpenAI."""
+    """The fake server that the stack calls as OpenAI."""
     return fake_openai.start()
 
 
 @pytest.fixture(scope="session")
 def provider_servers() -> dict[str, FakeServer]:
-    """What the stack calls when it calls the others, by provider."""
+    """The fake servers that the stack calls as the other providers, by name of the provider."""
     return {
         "anthropic": fake_anthropic.start(),
         "bedrock": fake_bedrock.start(),
@@ -72,11 +72,11 @@ def provider_servers() -> dict[str, FakeServer]:
 def stack(
     upstream: FakeOpenAI, provider_servers: dict[str, FakeServer], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[stacks.Stack]:
-    """A stack with its local model, started once."""
+    """A stack with its local model, started once a process."""
     environment = {
         "OPENAI_BASE_URL": upstream.url,
         "OPENAI_API_KEY": "sk-from-the-environment",
-        "EVERLOOP_OUTBOUND_ALLOW": "127.0.0.1",  # where the fake servers for other people's servers are
+        "EVERLOOP_OUTBOUND_ALLOW": "127.0.0.1",  # where the fake servers listen
         "ANTHROPIC_BASE_URL": provider_servers["anthropic"].url,
         "ANTHROPIC_API_KEY": "sk-ant-from-the-environment",
         "BEDROCK_BASE_URL": provider_servers["bedrock"].url,
@@ -96,7 +96,7 @@ def stack(
 
 @pytest.fixture
 def openai(upstream: FakeOpenAI) -> FakeOpenAI:
-    """The fake server, without what earlier tests left."""
+    """The fake server for OpenAI, without requests and replies of earlier tests."""
     upstream.clear()
     return upstream
 
@@ -111,14 +111,14 @@ def fake_providers(provider_servers: dict[str, FakeServer]) -> dict[str, FakeSer
 
 @pytest.fixture
 def web() -> Iterator[FakeWebServer]:
-    """A web server that tools of the stack may call."""
+    """A web server that the stack is allowed to call: for tools and images."""
     with fake_web.serve() as web:
         yield web
 
 
 @pytest.fixture(scope="session")
 def api(stack: stacks.Stack) -> Iterator[httpx.Client]:
-    """Raw HTTP with the first key."""
+    """An HTTP client of the v4 API with the first API key."""
     with httpx.Client(base_url=stack.url, headers={"X-API-KEY": stack.api_key}, timeout=60) as client:
         yield client
 

@@ -1,4 +1,4 @@
-"""Images for row tests, and a look at how they are stored."""
+"""Messages with images, and what the object store has of them."""
 
 import asyncio
 import base64
@@ -23,27 +23,27 @@ T = TypeVar("T")
 
 
 def data_url(size: int, seed: str) -> str:
-    """An image nobody else sends, `size` bytes before base64."""
+    """Return a data URL of `size` random bytes (before base64); the same for the same seed."""
     return "data:image/png;base64," + base64.b64encode(random.Random(seed).randbytes(size)).decode()  # noqa: S311
 
 
 def image_part(url: str, detail: str = "auto") -> Json:
-    """A part of a message."""
+    """Return an image part of a message."""
     return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
 
 
 def messages_with_images(*urls: str, text: str = "What is this?") -> list[Json]:
-    """One message with text and images."""
+    """Return a list of one user message with a text and images."""
     return [{"role": "user", "content": [{"type": "text", "text": text}, *map(image_part, urls)]}]
 
 
 def image_urls(message: Json) -> list[str]:
-    """Of the images in a message, in their order."""
+    """Return the URLs of the images in a message, in order."""
     return [it["image_url"]["url"] for it in message["content"] if it["type"] == "image_url"]
 
 
 def stored_chunks(stack: Stack, url: str) -> dict[str, int]:
-    """The places where the data of this URL stands in the object store, whoever owns it, and how often."""
+    """Return the subjects of `BLOBS` with the data of this URL, of any organisation, with their number of messages."""
     digest = hashlib.sha256(url.partition(",")[2].encode()).hexdigest()
 
     async def look(bus: Bus) -> dict[str, int]:
@@ -54,7 +54,7 @@ def stored_chunks(stack: Stack, url: str) -> dict[str, int]:
 
 
 def store_blob(stack: Stack, organisation: str, url: str) -> str:
-    """Store the data of this URL for an organisation; returns its token."""
+    """Store the data of this URL for an organisation; return its token."""
     content = url.partition(",")[2].encode()
     digest = hashlib.sha256(content).hexdigest()
 

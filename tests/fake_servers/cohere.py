@@ -1,4 +1,4 @@
-"""The wire of Cohere's chat API, version 2. Checked against Cohere's own client library."""
+"""Requests and responses of Cohere's chat API v2; tests/contract checks them with Cohere's own client library."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from tests.fake_servers.server import FakeServer, Json, RecordedRequest, Reply, 
 
 _REASONS = {"stop": "COMPLETE", "length": "MAX_TOKENS", "tool_call": "TOOL_CALL"}
 _PREAMBLE_TOKENS = 7
-"""Cohere's own, which the model sees and nobody pays."""
+"""Tokens of Cohere's own system prompt: in `tokens`, not in `billed_units`."""
 
 
 def _reason(reply: Reply) -> str:
@@ -37,15 +37,15 @@ class Cohere:
     stream_type = "text/event-stream"
 
     def api_key(self, headers: dict[str, str]) -> str | None:
-        """A bearer token."""
+        """Return the bearer token."""
         return (headers.get("authorization") or "").removeprefix("Bearer ") or None
 
     def is_streamed(self, request: RecordedRequest) -> bool:
-        """As the body says."""
+        """Return `stream` of the body."""
         return bool(request.body.get("stream"))
 
     def response_body(self, request: RecordedRequest, reply: Reply) -> Json:  # noqa: ARG002
-        """The text beside tool calls is their plan."""
+        """Return a message with a thinking and a text block; beside tool calls the text is `tool_plan`."""
         message: Json = {"role": "assistant"}
         if reply.tool_calls:
             message["tool_calls"] = reply.tool_calls
@@ -56,7 +56,7 @@ class Cohere:
         return {"id": "gen-1", "finish_reason": _reason(reply), "message": message, "usage": _usage(reply)}
 
     def stream_events(self, request: RecordedRequest, reply: Reply) -> Iterator[bytes]:  # noqa: ARG002
-        """A word an event, the arguments of a call in two pieces, the reason and the usage last."""
+        """Yield one event per word, tool call arguments in two pieces, finish reason and usage last."""
         start: Json = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []}
         yield _event("message-start", {"message": start}, id="gen-1")
         if reply.tool_calls:
@@ -71,7 +71,7 @@ class Cohere:
         yield _event("message-end", delta | (reply.error or {}))
 
     def error_body(self, reply: Reply) -> Json:
-        """`{"message": "…"}`"""
+        """Return `{"id": …, "message": …}`."""
         return {"id": "error-1", "message": "the fake server refuses"} | (reply.error or {})
 
 
@@ -97,5 +97,5 @@ def _call(index: int, call: Json) -> Iterator[bytes]:
 
 
 def start() -> FakeServer:
-    """Serve on a free port in the background."""
+    """Start a fake server on a free port, in a thread."""
     return server.start(Cohere())

@@ -1,4 +1,4 @@
-"""The wire of the OpenAI API. Checked against OpenAI's own client library."""
+"""Requests and responses of the OpenAI API; tests/contract checks them with OpenAI's own client library."""
 
 import re
 from collections.abc import Iterator
@@ -45,28 +45,28 @@ class OpenAI:
     stream_type = "text/event-stream"
 
     def api_key(self, headers: dict[str, str]) -> str | None:
-        """A bearer token; Azure has a header of its own."""
+        """Return the bearer token, or the `api-key` header that Azure uses."""
         return headers.get("api-key") or (headers.get("authorization") or "").removeprefix("Bearer ") or None
 
     def is_streamed(self, request: RecordedRequest) -> bool:
-        """As the body says."""
+        """Return `stream` of the body."""
         return bool(request.body.get("stream"))
 
     def response_body(self, request: RecordedRequest, reply: Reply) -> Json:
-        """`n` choices."""
+        """Return a completion with `n` equal choices."""
         chat = _chats(request)
         choices = [_choice(reply, index, chat=chat) for index in range(request.body.get("n") or 1)]
         kind = "chat.completion" if chat else "text_completion"
         return _envelope(kind, request.body.get("model", "")) | {"choices": choices, "usage": _usage(reply)}
 
     def stream_events(self, request: RecordedRequest, reply: Reply) -> Iterator[bytes]:
-        """A word an event, then the tool calls, the reason, the usage."""
+        """Yield one event per word and per tool call, one with the finish reason, one with the usage if asked for."""
         for chunk in _chunks(reply, request.body, chat=_chats(request)):
             yield sse(chunk)
         yield b"data: [DONE]\n\n"
 
     def error_body(self, reply: Reply) -> Json:
-        """`{"error": {...}}`"""
+        """Return `{"error": {…}}`."""
         return {"error": reply.error or {"message": "the fake server refuses", "type": "invalid_request_error"}}
 
 
@@ -94,5 +94,5 @@ def _chunks(reply: Reply, body: Json, *, chat: bool) -> Iterator[Json]:
 
 
 def start() -> FakeServer:
-    """Serve on a free port in the background."""
+    """Start a fake server on a free port, in a thread."""
     return server.start(OpenAI())

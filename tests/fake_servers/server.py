@@ -1,7 +1,6 @@
-"""A server that plays a model provider: records what it was sent, answers as it is told, and misbehaves when asked.
+"""An HTTP server in place of a model provider: records requests, sends queued replies, and fails in the ways they say.
 
-What is particular to one provider is a `Dialect`; each is checked against that vendor's own client library in
-`tests/contract`.
+What differs between providers is a `Dialect`; tests/contract checks each with the client library of its vendor.
 """
 
 import json
@@ -19,37 +18,37 @@ GARBAGE = b"<html>This is not what you asked for.</html>"
 
 @dataclass
 class Reply:
-    """What the next request gets."""
+    """The reply to one request, in terms common to all dialects."""
 
     content: str | None = "Fine, thank you."
     tool_calls: list[Json] | None = None
     """In OpenAI's form: `{"id", "type": "function", "function": {"name", "arguments"}}`."""
     finish_reason: str | None = None
-    """As v4 says it: stop, length, tool_call; None: what fits."""
+    """In terms of v4: stop, length, tool_call; None: tool_call if there are tool calls, otherwise stop."""
     status: int = 200
     error: Json | None = None
-    """Fields of the provider's error object."""
+    """Fields of the provider's error object, added to the default ones."""
     headers: dict[str, str] = field(default_factory=dict)
     delay_seconds: float = 0.0
-    """Before the answer begins; the server hangs so long, or until it is closed."""
+    """Before the response begins."""
     chunk_delay_seconds: float = 0.0
     break_after_chunks: int | None = None
-    """The connection dies in the middle of the stream (0: before its first event)."""
+    """The connection is closed after so many events of a stream, or in the middle of a response that is not streamed."""
     stream_error: str | None = None
-    """The stream ends with an event that says this, in languages that have one."""
+    """The stream ends with an error event of this message, in dialects that have one."""
     garbage: bool = False
-    """Something else than the provider's dialect."""
+    """The body is HTML."""
     empty: bool = False
-    """An answer without a body."""
+    """The body is empty."""
     always_sends_usage: bool = False
-    """A stream tells its usage even to those who did not ask, as some providers do."""
+    """A stream has its usage even if the request did not ask for it, as with some providers."""
     prompt_tokens: int = 12
     generation_tokens: int = 5
 
 
 @dataclass
 class RecordedRequest:
-    """A request as it arrived."""
+    """A request as it was received."""
 
     method: str
     path: str
@@ -59,52 +58,52 @@ class RecordedRequest:
 
 
 class Dialect(Protocol):
-    """One provider's wire."""
+    """Requests and responses of one provider's API."""
 
     prefix: str
-    """Comes after the address, as in `/v1`."""
+    """Path of the base URL, e.g. `/v1`."""
     stream_type: str
-    """Content type of a stream."""
+    """Content type of a streamed response."""
 
     def api_key(self, headers: dict[str, str]) -> str | None:
-        """The key shown; names of headers are lower case."""
+        """Return the API key of a request; names of headers are in lower case."""
 
     def is_streamed(self, request: RecordedRequest) -> bool:
-        """Whether a stream is asked for."""
+        """Return whether the request asks for a stream."""
 
     def response_body(self, request: RecordedRequest, reply: Reply) -> Json:
-        """A whole answer."""
+        """Return the body of a response that is not streamed."""
 
     def stream_events(self, request: RecordedRequest, reply: Reply) -> Iterable[bytes]:
-        """A streamed answer, framed, its end included."""
+        """Yield the events of a streamed response, framed, with the end of the stream."""
 
     def error_body(self, reply: Reply) -> Json:
-        """A refusal."""
+        """Return the body of an error response."""
 
 
 class PollingDialect(Protocol):
-    """What a dialect has besides if its answer lies behind a second request."""
+    """What a dialect has in addition if the result of a request is fetched by later ones."""
 
     def started_response(self, request: RecordedRequest, reply: Reply) -> Json | None:
-        """The answer to a request that only begins the work, or None."""
+        """Return the response to a request that only starts the work, or None."""
 
     def polled_reply(self, request: RecordedRequest) -> Reply | None:
-        """The reply of the request whose answer is asked for here, or None if this request is not of that kind."""
+        """Return the reply whose result this request fetches, or None if it is no such request."""
 
 
 @dataclass
 class FakeServer:
-    """The server; `replies` are used up in order, then the default one again and again."""
+    """The server's state; `replies` are sent in order, the default one when they are used up."""
 
     url: str = ""
     requests: list[RecordedRequest] = field(default_factory=list)
     replies: deque[Reply] = field(default_factory=deque)
     connections: int = 0
-    """Sockets that were ever opened."""
+    """Connections accepted so far."""
     open_connections: int = 0
-    """Sockets that are open at this moment."""
+    """Connections open at this moment."""
     streaming: int = 0
-    """Answers that are being written at this moment."""
+    """Responses being written at this moment."""
 
     def reply(self, **fields: Any) -> None:
         """Queue a reply."""
@@ -112,17 +111,17 @@ class FakeServer:
 
     @property
     def last(self) -> RecordedRequest:
-        """The newest request."""
+        """The latest request."""
         return self.requests[-1]
 
     def clear(self) -> None:
-        """Forget requests and queued replies."""
+        """Drop recorded requests and queued replies."""
         self.requests.clear()
         self.replies.clear()
 
 
 def sse(payload: Json, event: str | None = None) -> bytes:
-    """One server-sent event."""
+    """Return one server-sent event."""
     name = f"event: {event}\n" if event else ""
     return f"{name}data: {json.dumps(payload)}\n\n".encode()
 
@@ -138,7 +137,7 @@ class _Server(ThreadingHTTPServer):
         self.fake_server = FakeServer(url=f"http://127.0.0.1:{self.server_port}{dialect.prefix}")
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A caller that left is part of the tests."""
+        """Print nothing: tests disconnect on purpose."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -170,8 +169,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = RecordedRequest(self.command, self.path, self.server.dialect.api_key(headers), body, headers)
         self.server.fake_server.requests.append(request)
-        earlier = self._polling.polled_reply(request) if self._polling else None
-        reply = earlier or (self.server.fake_server.replies.popleft() if self.server.fake_server.replies else Reply())
+        polled = self._polling.polled_reply(request) if self._polling else None
+        reply = polled or (self.server.fake_server.replies.popleft() if self.server.fake_server.replies else Reply())
         time.sleep(reply.delay_seconds)
         with self.server.lock:
             self.server.fake_server.streaming += 1
@@ -187,11 +186,11 @@ class _Handler(BaseHTTPRequestHandler):
         return dialect if hasattr(dialect, "started_response") else None
 
     def _write(self, request: RecordedRequest, reply: Reply) -> None:
-        begun = self._polling.started_response(request, reply) if self._polling and reply.status == 200 else None
+        started = self._polling.started_response(request, reply) if self._polling and reply.status == 200 else None
         if reply.status != 200:
             self._send(reply, json.dumps(self.server.dialect.error_body(reply)).encode())
-        elif begun is not None:
-            self._send(Reply(), json.dumps(begun).encode())
+        elif started is not None:
+            self._send(Reply(), json.dumps(started).encode())
         elif reply.empty:
             self._send(reply, b"")
         elif self.server.dialect.is_streamed(request):
@@ -231,11 +230,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing."""
+        """Print nothing."""
 
 
 def start(dialect: Dialect) -> FakeServer:
-    """Serve on a free port in the background."""
+    """Start a server for a dialect on a free port, in a thread."""
     server = _Server(dialect)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server.fake_server

@@ -1,4 +1,4 @@
-"""A web server that answers what it is told to and records what it was sent."""
+"""A web server that records requests and sends the response set for their path."""
 
 import json
 import threading
@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 @dataclass(frozen=True)
 class WebRequest:
-    """A request as it arrived."""
+    """A request as it was received."""
 
     method: str
     path: str
@@ -21,34 +21,34 @@ class WebRequest:
     headers: dict[str, str]
     """Names in lower case."""
     body: Any = None
-    """Its JSON."""
+    """Parsed from JSON; None for a GET."""
 
 
 @dataclass(frozen=True)
 class WebResponse:
-    """What a path gives."""
+    """The response to requests of one path."""
 
     content: bytes = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     delay_seconds: float = 0.0
     piece_delay_seconds: float = 0.0
-    """Before each byte."""
+    """Before each byte of the content."""
 
 
 def json_response(value: Any, status: int = 200) -> WebResponse:
-    """A JSON response."""
+    """Return a JSON response."""
     return WebResponse(json.dumps(value).encode(), status, {"Content-Type": "application/json"})
 
 
 def redirect(location: str, status: int = 302) -> WebResponse:
-    """To somewhere else."""
+    """Return a redirect response."""
     return WebResponse(status=status, headers={"Location": location})
 
 
 @dataclass
 class FakeWebServer:
-    """The server. `paths` says what each path gives; others are 404."""
+    """The server's state: the `responses` by path (other paths are 404), and the `requests` it received."""
 
     port: int = 0
     responses: dict[str, WebResponse | Callable[[WebRequest], WebResponse]] = field(default_factory=dict)
@@ -56,16 +56,16 @@ class FakeWebServer:
 
     @property
     def url(self) -> str:
-        """Without a slash at its end."""
+        """The base URL, without a slash at its end."""
         return f"http://127.0.0.1:{self.port}"
 
     def clear(self) -> None:
-        """Forget requests and paths."""
+        """Drop responses and recorded requests."""
         self.responses.clear()
         self.requests.clear()
 
     def respond(self, request: WebRequest) -> WebResponse:
-        """What this request gets."""
+        """Record a request and return its response."""
         self.requests.append(request)
         found = self.responses.get(request.path, WebResponse(b"nothing here", 404))
         return found(request) if callable(found) else found
@@ -73,7 +73,7 @@ class FakeWebServer:
 
 @contextmanager
 def serve() -> Iterator[FakeWebServer]:
-    """On a free port, in the background."""
+    """Run a server on a free port in a thread; yield its state."""
     web = FakeWebServer()
 
     class Handler(BaseHTTPRequestHandler):
@@ -104,13 +104,13 @@ def serve() -> Iterator[FakeWebServer]:
                 self.wfile.write(response.content[number : number + 1])
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Say nothing."""
+            """Print nothing."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
         def handle_error(self, request: Any, client_address: Any) -> None:
-            """A caller that left is part of the tests."""
+            """Print nothing: tests disconnect on purpose."""
 
     server = Server(("127.0.0.1", 0), Handler)
     web.port = server.server_port

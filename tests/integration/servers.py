@@ -46,7 +46,7 @@ class Process:
                 self.command,
                 stdout=output,
                 stderr=output,
-                env=(os.environ if self.environment is None else self.environment) | processes.marks(),
+                env=(os.environ if self.environment is None else self.environment) | processes.marked_environment(),
                 cwd=ROOT,
                 start_new_session=True,
             )
