@@ -33,7 +33,7 @@ class Reply:
     """Before the response begins."""
     chunk_delay_seconds: float = 0.0
     break_after_chunks: int | None = None
-    """The connection is closed after so many events of a stream, or in the middle of a response that is not streamed."""
+    """The connection is closed after so many events of a stream, or in the middle of a whole response."""
     stream_error: str | None = None
     """The stream ends with an error event of this message, in dialects that have one."""
     garbage: bool = False
