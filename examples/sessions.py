@@ -16,6 +16,7 @@ import json
 import os
 import uuid
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
 from fake_search_server import search, start_server
@@ -50,12 +51,12 @@ def moderate(user_request: str, **session: str) -> str:
         messages=[],
         **session,
     )
-    return response.data[0].output
+    return str(response.data[0].output)
 
 
 def search_web(question: str, **session: str) -> str:
     """Step 2: call a tool of the application's own and log the call."""
-    answer = search(search_url, question)
+    answer: str = search(search_url, question)
     humanloop.log(
         project="sessions_example_google",
         config={
@@ -113,7 +114,7 @@ def run_nested(user_request: str) -> CompletionResponse:
     return response
 
 
-def print_session(response: CompletionResponse) -> dict:
+def print_session(response: CompletionResponse) -> dict[str, Any]:
     """Print the session of a response and its tree; return what was printed."""
     project_sessions = humanloop.sessions.list(project_id=response.project_id).records
     session = next(session for session in project_sessions if session.id == response.session_id)
@@ -124,7 +125,7 @@ def print_session(response: CompletionResponse) -> dict:
     with urlopen(request, timeout=10) as answer:  # noqa: S310
         tree = json.load(answer)
 
-    def print_nodes(nodes: list, depth: int) -> None:
+    def print_nodes(nodes: list[dict[str, Any]], depth: int) -> None:
         for node in nodes:
             print(f"  {'   ' * depth}└─ {names[node['project_id']]}  {node['id']}")
             print_nodes(node["children"], depth + 1)

@@ -1,4 +1,4 @@
-"""Requests the row tests make again and again."""
+"""Requests that many tests send, and the checks of their responses."""
 
 import uuid
 from typing import Any
@@ -9,18 +9,18 @@ Json = dict[str, Any]
 
 
 def reference() -> str:
-    """A string nobody used before."""
+    """Return a new unique string, for reference ids and names."""
     return str(uuid.uuid4())
 
 
 def ok(response: httpx.Response, status: int = 200) -> Any:
-    """The body of a successful answer."""
+    """Return the JSON of a response. Raises AssertionError if its status is another."""
     assert response.status_code == status, response.text
     return response.json()
 
 
 def moderator(api: httpx.Client, **fields: Any) -> Json:
-    """The sessions guide's first step."""
+    """Send the chat of the sessions guide's first step; `fields` replace those of the body."""
     body: Json = {
         "project": "sessions_example_moderator",
         "model_config": {
@@ -41,7 +41,7 @@ def moderator(api: httpx.Client, **fields: Any) -> Json:
 
 
 def search_log(api: httpx.Client, *, source_code: str = "def search(q): ...", **fields: Any) -> Json:
-    """The sessions guide's second step."""
+    """Send the tool log of the sessions guide's second step; `fields` replace those of the body."""
     body: Json = {
         "project": "sessions_example_google",
         "config": {"type": "tool", "name": "Google Search", "source_code": source_code, "description": "Searches."},
@@ -53,7 +53,7 @@ def search_log(api: httpx.Client, *, source_code: str = "def search(q): ...", **
 
 
 def assistant(api: httpx.Client, **fields: Any) -> Json:
-    """The sessions guide's third step."""
+    """Send the completion of the sessions guide's third step; `fields` replace those of the body."""
     body: Json = {
         "project": "sessions_example_assistant",
         "model_config": {
@@ -67,14 +67,14 @@ def assistant(api: httpx.Client, **fields: Any) -> Json:
     return result
 
 
-def sessions_of(api: httpx.Client, project_id: str) -> dict[str, Json]:
-    """Sessions of a project by id (the newest hundred)."""
+def list_sessions(api: httpx.Client, project_id: str) -> dict[str, Json]:
+    """Return the newest hundred sessions of a project, by id."""
     page = ok(api.get("/sessions", params={"project_id": project_id, "size": 100}))
     return {record["id"]: record for record in page["records"]}
 
 
-def tree(api: httpx.Client, session_id: str) -> list[Json]:
-    """The roots of a session's tree."""
+def session_tree(api: httpx.Client, session_id: str) -> list[Json]:
+    """Return the roots of a session's tree of logs, from the console API."""
     url = str(api.base_url).rstrip("/").removesuffix("/v4")
     roots: list[Json] = ok(api.get(f"{url}/api/sessions/{session_id}/tree"))["roots"]
     return roots

@@ -1,11 +1,8 @@
-"""What tests share: one whole stack, the fake server it takes for OpenAI, and clients for both."""
+"""Fixtures of all tests: one stack a process, the fake servers its providers are called at, and clients of its API."""
 
 import json
 import os
-import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -21,33 +18,32 @@ from tests.fake_servers import replicate as fake_replicate
 from tests.fake_servers import web as fake_web
 from tests.fake_servers.openai import FakeOpenAI
 from tests.fake_servers.server import FakeServer
-from tests.fake_servers.web import Web
+from tests.fake_servers.web import FakeWebServer
+from tests.sdk_scripts import SdkScripts
 
-SDK_SCRIPTS = Path(__file__).parent / "sdk"
-SdkRun = Callable[..., Any]
 _QUICK = ("architecture", "contract", "unit")
 _RUN_BEGINS_HERE = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """What starts from here is known as ours, and has no settings of whoever runs the tests."""
+    """Mark the processes that this run starts, and remove Everloop's settings from the environment."""
     config.stash[_RUN_BEGINS_HERE] = processes.mark()
     for name in [name for name in os.environ if name.startswith("EVERLOOP_")]:
         del os.environ[name]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take long come first: several workers then end at about the same time."""
+    """Put the quick folders last, so that several workers end at about the same time."""
     quick = [stacks.ROOT / "tests" / folder for folder in _QUICK]
     items.sort(key=lambda item: any(item.path.is_relative_to(folder) for folder in quick))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Nothing goes on after the tests, however they end; what was not stopped by who started it fails the run."""
+    """End every process that the run started; one that its fixture did not stop fails the run."""
     if not session.config.stash[_RUN_BEGINS_HERE]:  # one of several workers
         return
-    left = processes.end_all()
+    left = processes.end_marked()
     if left:
         print("\nLeft behind by the tests:", *left, sep="\n  ")
         if session.exitstatus == pytest.ExitCode.OK:
@@ -56,13 +52,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def upstream() -> FakeOpenAI:
-    """What the stack calls when it calls OpenAI."""
+    """The fake server that the stack calls as OpenAI."""
     return fake_openai.start()
 
 
 @pytest.fixture(scope="session")
-def vendors() -> dict[str, FakeServer]:
-    """What the stack calls when it calls the others, by provider."""
+def provider_servers() -> dict[str, FakeServer]:
+    """The fake servers that the stack calls as the other providers, by name of the provider."""
     return {
         "anthropic": fake_anthropic.start(),
         "bedrock": fake_bedrock.start(),
@@ -74,22 +70,22 @@ def vendors() -> dict[str, FakeServer]:
 
 @pytest.fixture(scope="session")
 def stack(
-    upstream: FakeOpenAI, vendors: dict[str, FakeServer], tmp_path_factory: pytest.TempPathFactory
+    upstream: FakeOpenAI, provider_servers: dict[str, FakeServer], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[stacks.Stack]:
-    """A stack with its local model, started once."""
+    """A stack with its local model, started once a process."""
     environment = {
         "OPENAI_BASE_URL": upstream.url,
         "OPENAI_API_KEY": "sk-from-the-environment",
-        "EVERLOOP_OUTBOUND_ALLOW": "127.0.0.1",  # where the fake servers for other people's servers are
-        "ANTHROPIC_BASE_URL": vendors["anthropic"].url,
+        "EVERLOOP_OUTBOUND_ALLOW": "127.0.0.1",  # where the fake servers listen
+        "ANTHROPIC_BASE_URL": provider_servers["anthropic"].url,
         "ANTHROPIC_API_KEY": "sk-ant-from-the-environment",
-        "BEDROCK_BASE_URL": vendors["bedrock"].url,
+        "BEDROCK_BASE_URL": provider_servers["bedrock"].url,
         "AWS_BEARER_TOKEN_BEDROCK": "bedrock-from-the-environment",
-        "COHERE_BASE_URL": vendors["cohere"].url,
+        "COHERE_BASE_URL": provider_servers["cohere"].url,
         "COHERE_API_KEY": "co-from-the-environment",
-        "GEMINI_BASE_URL": vendors["google"].url,
+        "GEMINI_BASE_URL": provider_servers["google"].url,
         "GEMINI_API_KEY": "AIza-from-the-environment",
-        "REPLICATE_BASE_URL": vendors["replicate"].url,
+        "REPLICATE_BASE_URL": provider_servers["replicate"].url,
         "REPLICATE_API_TOKEN": "r8-from-the-environment",
         "EVERLOOP_COMPATIBLE_PROVIDERS": json.dumps({"house": {"base_url": upstream.url, "lacks": ["tools"]}}),
     }
@@ -100,66 +96,46 @@ def stack(
 
 @pytest.fixture
 def openai(upstream: FakeOpenAI) -> FakeOpenAI:
-    """The fake server, without what earlier tests left."""
+    """The fake server for OpenAI, without requests and replies of earlier tests."""
     upstream.clear()
     return upstream
 
 
 @pytest.fixture
-def elsewhere(vendors: dict[str, FakeServer]) -> dict[str, FakeServer]:
-    """The other vendors, without what earlier tests left."""
-    for fake_server in vendors.values():
+def fake_providers(provider_servers: dict[str, FakeServer]) -> dict[str, FakeServer]:
+    """The other provider_servers, without what earlier tests left."""
+    for fake_server in provider_servers.values():
         fake_server.clear()
-    return vendors
+    return provider_servers
 
 
 @pytest.fixture
-def web() -> Iterator[Web]:
-    """A web server that tools of the stack may call."""
-    with fake_web.serving() as web:
+def web() -> Iterator[FakeWebServer]:
+    """A web server that the stack is allowed to call: for tools and images."""
+    with fake_web.serve() as web:
         yield web
 
 
 @pytest.fixture(scope="session")
 def api(stack: stacks.Stack) -> Iterator[httpx.Client]:
-    """Raw HTTP with the first key."""
+    """An HTTP client of the v4 API with the first API key."""
     with httpx.Client(base_url=stack.url, headers={"X-API-KEY": stack.api_key}, timeout=60) as client:
         yield client
 
 
-def sdk_of(environment_name: str, stack: stacks.Stack) -> SdkRun:
-    """Runs scripts with the client library of an environment."""
-    python = stacks.ROOT / environment_name / "bin" / "python"
-
-    def run(script: str, **arguments: Any) -> Any:
-        path = SDK_SCRIPTS / script if "/" not in script else stacks.ROOT / script
-        environment = os.environ | {
-            "EVERLOOP_URL": stack.url,
-            "EVERLOOP_API_KEY": stack.api_key,
-            "ARGUMENTS": json.dumps(arguments),
-        }
-        done = subprocess.run(
-            [str(python), str(path)], capture_output=True, text=True, timeout=900, check=False, env=environment
-        )
-        assert done.returncode == 0, f"{script} failed:\n{done.stdout}\n{done.stderr}"
-        return json.loads(done.stdout.strip().splitlines()[-1]) if "/" not in script else done.stdout
-
-    return run
+@pytest.fixture(scope="session")
+def sdk735(stack: stacks.Stack) -> SdkScripts:
+    """Run scripts with humanloop 0.7.35, the last release of its generation."""
+    return SdkScripts(".venv-sdk735", stack)
 
 
 @pytest.fixture(scope="session")
-def sdk735(stack: stacks.Stack) -> SdkRun:
-    """Runs a script of `tests/sdk` with humanloop 0.7.35; gives what its last line says, as JSON."""
-    return sdk_of(".venv-sdk735", stack)
+def sdk700(stack: stacks.Stack) -> SdkScripts:
+    """Run scripts with humanloop 0.7.0."""
+    return SdkScripts(".venv-sdk700", stack)
 
 
 @pytest.fixture(scope="session")
-def sdk700(stack: stacks.Stack) -> SdkRun:
-    """The same with humanloop 0.7.0."""
-    return sdk_of(".venv-sdk700", stack)
-
-
-@pytest.fixture(scope="session")
-def sdk518(stack: stacks.Stack) -> SdkRun:
-    """The same with humanloop 0.5.18, which knows what the platform had before November 2023."""
-    return sdk_of(".venv-sdk518", stack)
+def sdk518(stack: stacks.Stack) -> SdkScripts:
+    """Run scripts with humanloop 0.5.18, whose answers are dicts: the API before November 2023."""
+    return SdkScripts(".venv-sdk518", stack)

@@ -1,4 +1,4 @@
-"""Images for row tests, and a look at how they are stored."""
+"""Messages with images, and what the object store has of them."""
 
 import asyncio
 import base64
@@ -23,27 +23,27 @@ T = TypeVar("T")
 
 
 def data_url(size: int, seed: str) -> str:
-    """An image nobody else sends, `size` bytes before base64."""
+    """Return a data URL of `size` random bytes (before base64); the same for the same seed."""
     return "data:image/png;base64," + base64.b64encode(random.Random(seed).randbytes(size)).decode()  # noqa: S311
 
 
-def part(url: str, detail: str = "auto") -> Json:
-    """A part of a message."""
+def image_part(url: str, detail: str = "auto") -> Json:
+    """Return an image part of a message."""
     return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
 
 
-def asking(*urls: str, text: str = "What is this?") -> list[Json]:
-    """One message with text and images."""
-    return [{"role": "user", "content": [{"type": "text", "text": text}, *map(part, urls)]}]
+def messages_with_images(*urls: str, text: str = "What is this?") -> list[Json]:
+    """Return a list of one user message with a text and images."""
+    return [{"role": "user", "content": [{"type": "text", "text": text}, *map(image_part, urls)]}]
 
 
-def urls_of(message: Json) -> list[str]:
-    """Of the images in a message, in their order."""
+def image_urls(message: Json) -> list[str]:
+    """Return the URLs of the images in a message, in order."""
     return [it["image_url"]["url"] for it in message["content"] if it["type"] == "image_url"]
 
 
-def stored(stack: Stack, url: str) -> dict[str, int]:
-    """The places where the data of this URL stands in the object store, whoever owns it, and how often."""
+def stored_chunks(stack: Stack, url: str) -> dict[str, int]:
+    """Return the subjects of `BLOBS` with the data of this URL, of any organisation, with their number of messages."""
     digest = hashlib.sha256(url.partition(",")[2].encode()).hexdigest()
 
     async def look(bus: Bus) -> dict[str, int]:
@@ -53,8 +53,8 @@ def stored(stack: Stack, url: str) -> dict[str, int]:
     return asyncio.run(_as_operator(stack, look))
 
 
-def keep_for(stack: Stack, organisation: str, url: str) -> str:
-    """Store the data of this URL for an organisation; returns its token."""
+def store_blob(stack: Stack, organisation: str, url: str) -> str:
+    """Store the data of this URL for an organisation; return its token."""
     content = url.partition(",")[2].encode()
     digest = hashlib.sha256(content).hexdigest()
 

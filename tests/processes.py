@@ -1,4 +1,4 @@
-"""Every process that a run of the tests starts, told by a variable in its environment, so that none outlives the run.
+"""Marks every process that a run of the tests starts by an environment variable, and ends those that are left.
 
 Fixtures stop what they start. This is for what they cannot do: a run that is interrupted, a worker that is killed.
 """
@@ -10,24 +10,25 @@ import uuid
 import psutil
 
 _VARIABLE = "STARTED_BY_TEST_RUN"
-_PATIENCE_SECONDS = 15.0
+_TERMINATE_SECONDS = 15.0
 
 
 def mark() -> bool:
-    """Mark this process, and with it all that inherit its environment. Return whether it had no mark yet: then the run
-    begins here, and ends here.
+    """Mark this process and all that inherit its environment; return whether it had no mark yet.
+
+    Without a mark it is the outermost process of the run, which ends the others.
     """
     begins = _VARIABLE not in os.environ
     os.environ.setdefault(_VARIABLE, uuid.uuid4().hex)
     return begins
 
 
-def marks() -> dict[str, str]:
-    """The mark, for a process that is given an environment of its own."""
+def marked_environment() -> dict[str, str]:
+    """Return the variable that marks a process, for one that is started with an environment of its own."""
     return {_VARIABLE: os.environ[_VARIABLE]}
 
 
-def end_all() -> list[str]:
+def end_marked() -> list[str]:
     """End every marked process but this one, and their descendants; return their command lines."""
     mine = os.environ[_VARIABLE]
     found: set[psutil.Process] = set()
@@ -43,7 +44,7 @@ def end_all() -> list[str]:
             if process.status() != psutil.STATUS_ZOMBIE:
                 lines.append(" ".join(process.cmdline()))
                 process.terminate()
-    for process in psutil.wait_procs(found, timeout=_PATIENCE_SECONDS)[1]:
+    for process in psutil.wait_procs(found, timeout=_TERMINATE_SECONDS)[1]:
         with contextlib.suppress(psutil.Error):
             process.kill()
     return lines

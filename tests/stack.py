@@ -1,4 +1,4 @@
-"""A whole Everloop for tests: started by the command a user runs, on free ports, in a folder of its own."""
+"""A stack for tests: started with `everloop up` on free ports, in a folder of its own."""
 
 import json
 import os
@@ -15,30 +15,30 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Stack:
-    """A running stack."""
+    """A running stack: its data folder, URL and first API key."""
 
     folder: Path
     url: str
-    """Ends in `/v4`, as the SDK wants it."""
+    """Of the v4 API: ends in `/v4`, as the SDKs take it."""
     api_key: str
 
     @property
-    def base(self) -> str:
-        """Without `/v4`."""
+    def base_url(self) -> str:
+        """The URL without `/v4`."""
         return self.url.removesuffix("/v4")
 
     def status(self) -> dict[str, dict[str, Any]]:
-        """What `everloop status` says, by name."""
+        """Return the rows of `everloop status`, by component."""
         rows = json.loads(everloop("status", "--json", "--data", str(self.folder)).stdout)
         return {row["name"]: row for row in rows}
 
     def stop(self) -> None:
-        """`everloop down`."""
+        """Run `everloop down`."""
         everloop("down", "--data", str(self.folder))
 
 
 def everloop(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the CLI."""
+    """Run the command line; `environment` adds to that of this process. Raises AssertionError if it fails."""
     done = subprocess.run(
         [str(EVERLOOP), *arguments],
         capture_output=True,
@@ -53,7 +53,7 @@ def everloop(*arguments: str, environment: Mapping[str, str] | None = None) -> s
 
 
 def start(folder: Path, *options: str, environment: Mapping[str, str] | None = None) -> Stack:
-    """`everloop up --detach` on free ports."""
+    """Run `everloop up --detach` on free ports; return when every service is ready."""
     everloop("up", "--detach", "--data", str(folder), "--port", "0", *options, environment=environment)
     credentials = json.loads((folder / "credentials.json").read_text())
     return Stack(folder=folder, url=credentials["url"], api_key=credentials["api_key"])

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from tests.calls import Json, ok, reference
-from tests.conftest import SdkRun
 from tests.fake_servers.openai import FakeOpenAI
+from tests.sdk_scripts import SdkScripts
 
 CONFIG: Json = {"model": "gpt-4-1106-preview", "chat_template": [{"role": "system", "content": "Be {{tone}}."}]}
 CALLS = [
@@ -79,12 +79,16 @@ def test_row_28_the_older_fields_remain(api: httpx.Client, openai: FakeOpenAI) -
 
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
-def test_row_29_reusable_as_history(sdk: str, openai: FakeOpenAI, request: pytest.FixtureRequest) -> None:
-    run: SdkRun = request.getfixturevalue(sdk)
+def test_row_29_an_output_message_can_be_sent_back_as_history(
+    sdk: str, openai: FakeOpenAI, request: pytest.FixtureRequest
+) -> None:
+    scripts: SdkScripts = request.getfixturevalue(sdk)
     openai.reply(content="Hello.")
     openai.reply(content=None, tool_calls=CALLS)
     openai.reply(content="Wet in both.")
-    done = run("reuse_history.py", project=f"rows-history-{reference()}", drop_tool_call=sdk == "sdk700")
+    done = scripts.run(
+        "generation/reuse_output_message.py", project=f"rows-history-{reference()}", drop_tool_call=sdk == "sdk700"
+    )
     assert done["final"] == "Wet in both."
     assert openai.requests[1].body["messages"][1] == {"role": "assistant", "content": "Hello."}
     sent = openai.last.body["messages"]

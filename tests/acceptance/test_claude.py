@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from tests.calls import Json, ok, reference
-from tests.conftest import SdkRun
 from tests.fake_servers.server import FakeServer
+from tests.sdk_scripts import SdkScripts
 
 CLAUDE: Json = {"provider": "anthropic", "model": "claude-2.1"}
 CONTEXT_TOKENS = 200_000
@@ -15,8 +15,8 @@ OUTPUT_TOKENS = 4_096
 
 
 @pytest.fixture
-def anthropic(elsewhere: dict[str, FakeServer]) -> FakeServer:
-    return elsewhere["anthropic"]
+def anthropic(fake_providers: dict[str, FakeServer]) -> FakeServer:
+    return fake_providers["anthropic"]
 
 
 def chat(api: httpx.Client, text: str = "Hi", **fields: Any) -> httpx.Response:
@@ -47,13 +47,13 @@ def test_row_46_claude_2_1_chats_and_completes(api: httpx.Client, anthropic: Fak
     assert "Tell me about rain." in str(anthropic.last.body["messages"])
 
 
-def test_row_46_through_the_sdk(sdk735: SdkRun, anthropic: FakeServer) -> None:
+def test_row_46_claude_2_1_is_called_through_the_sdk(sdk735: SdkScripts, anthropic: FakeServer) -> None:
     anthropic.reply(content="Hello.")
-    said = sdk735("slow_answer.py", project=f"claude-{reference()}", model_config=CLAUDE)
+    said = sdk735.run("generation/chat_with_timeout.py", project=f"claude-{reference()}", model_config=CLAUDE)
     assert said == {"output": "Hello."}
 
 
-def test_row_47_the_budget_is_what_is_left_of_200000(api: httpx.Client, anthropic: FakeServer) -> None:
+def test_row_47_max_tokens_minus_one_is_what_is_left_of_200000(api: httpx.Client, anthropic: FakeServer) -> None:
     long = "rain " * 150_000
     data = ok(chat(api, long))["data"][0]
     assert anthropic.last.body["max_tokens"] == OUTPUT_TOKENS
@@ -75,7 +75,9 @@ def test_row_48_tools_are_refused_before_they_are_sent(api: httpx.Client, anthro
 
 
 @pytest.mark.parametrize("field", [{"seed": 1}, {"response_format": {"type": "json_object"}}, {"presence_penalty": 1}])
-def test_what_anthropic_cannot_do_is_refused_by_name(api: httpx.Client, anthropic: FakeServer, field: Json) -> None:
+def test_a_feature_that_anthropic_lacks_is_refused_by_name(
+    api: httpx.Client, anthropic: FakeServer, field: Json
+) -> None:
     refused = chat(api, config=field)
     assert refused.status_code == 422
     assert "Anthropic cannot do" in refused.json()["detail"]["message"]
@@ -83,12 +85,12 @@ def test_what_anthropic_cannot_do_is_refused_by_name(api: httpx.Client, anthropi
 
 
 @pytest.mark.parametrize("provider", ["anthropic", "bedrock"])
-def test_a_call_cut_in_the_middle_of_a_character_has_its_log(
-    api: httpx.Client, elsewhere: dict[str, FakeServer], provider: str
+def test_tool_call_arguments_cut_within_a_character_are_logged(
+    api: httpx.Client, fake_providers: dict[str, FakeServer], provider: str
 ) -> None:
     broken = '{"text": "\\ud83d"}'
     calls = [{"id": "call_1", "type": "function", "function": {"name": "say", "arguments": broken}}]
-    elsewhere[provider].reply(content="Hm.", tool_calls=calls)
+    fake_providers[provider].reply(content="Hm.", tool_calls=calls)
     project = f"cut-{reference()}"
     body = {
         "project": project,

@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from tests.calls import Json, ok, reference
-from tests.conftest import SdkRun
 from tests.fake_servers.openai import FakeOpenAI
-from tests.images import MIB, asking, data_url, keep_for, part, stored, urls_of
+from tests.images import MIB, data_url, image_part, image_urls, messages_with_images, store_blob, stored_chunks
+from tests.sdk_scripts import SdkScripts
 from tests.stack import Stack
 
 CONFIG: Json = {"model": "gpt-4-vision-preview", "max_tokens": 200}
@@ -37,8 +37,8 @@ def test_row_61_text_and_image_parts_reach_the_provider_intact(
 ) -> None:
     content = [
         {"type": "text", "text": "Compare."},
-        part("https://example.org/cat.png", "low"),
-        part("data:image/gif;base64,R0lGODlhAQABAAAAACw=", "high"),
+        image_part("https://example.org/cat.png", "low"),
+        image_part("data:image/gif;base64,R0lGODlhAQABAAAAACw=", "high"),
         {"type": "image_url", "image_url": {"url": "https://example.org/dog.png"}},
     ]
     answer = chat(api, project, [{"role": "user", "content": content}])
@@ -49,27 +49,31 @@ def test_row_61_text_and_image_parts_reach_the_provider_intact(
 def test_row_63_a_base64_image_of_several_megabytes_is_accepted_and_stored(
     api: httpx.Client, openai: FakeOpenAI, project: str
 ) -> None:
-    messages = asking(data_url(5 * MIB, project))
+    messages = messages_with_images(data_url(5 * MIB, project))
     answer = chat(api, project, messages)
     assert openai.last.body["messages"] == messages
     log = ok(api.get(f"/logs/{answer['data'][0]['id']}"))
-    assert urls_of(log["messages"][0]) == urls_of(messages[0])
+    assert image_urls(log["messages"][0]) == image_urls(messages[0])
 
 
-def test_row_64_two_images_and_text(api: httpx.Client, openai: FakeOpenAI, project: str) -> None:
-    messages = asking(data_url(2 * MIB, f"{project}-1"), data_url(3 * MIB, f"{project}-2"), text="Which is older?")
+def test_row_64_two_images_and_text_reach_the_provider_in_order(
+    api: httpx.Client, openai: FakeOpenAI, project: str
+) -> None:
+    messages = messages_with_images(
+        data_url(2 * MIB, f"{project}-1"), data_url(3 * MIB, f"{project}-2"), text="Which is older?"
+    )
     answer = chat(api, project, messages)
     assert openai.last.body["messages"] == messages
     log = ok(api.get(f"/logs/{answer['data'][0]['id']}"))
-    assert urls_of(log["messages"][0]) == urls_of(messages[0])
+    assert image_urls(log["messages"][0]) == image_urls(messages[0])
     assert log["messages"][0]["content"][0] == messages[0]["content"][0]
 
 
-def test_row_65_the_log_has_the_parts(api: httpx.Client, openai: FakeOpenAI, project: str) -> None:
+def test_row_65_the_log_has_the_parts_of_the_message(api: httpx.Client, openai: FakeOpenAI, project: str) -> None:
     sent = [
         {"type": "text", "text": "Look."},
-        part(data_url(MIB, project), "low"),
-        part("https://example.org/a.png", "auto"),
+        image_part(data_url(MIB, project), "low"),
+        image_part("https://example.org/a.png", "auto"),
     ]
     answer = chat(api, project, [{"role": "user", "content": sent}])
     (log_in_list,) = ok(api.get("/logs", params={"project_id": answer["project_id"]}))["records"]
@@ -81,35 +85,37 @@ def test_row_65_the_log_has_the_parts(api: httpx.Client, openai: FakeOpenAI, pro
     assert answer["provider_request"] == openai.last.body
 
 
-def test_the_largest_image_goes_everywhere_and_is_stored_once(
+def test_the_largest_image_is_accepted_by_every_endpoint_and_stored_once(
     api: httpx.Client, stack: Stack, openai: FakeOpenAI, project: str
 ) -> None:
     url = data_url(LARGEST, project)
-    messages = asking(url)
+    messages = messages_with_images(url)
     answers = [chat(api, project, messages), chat(api, project, messages)]
     logged = ok(api.post("/logs", json={"project": project, "config": LOGGED, "messages": messages, "output": "A cat"}))
 
-    assert [urls_of(request.body["messages"][0]) for request in openai.requests] == [[url], [url]]
-    assert [urls_of(answer["data"][0]["messages"][0]) for answer in answers] == [[url], [url]]
+    assert [image_urls(request.body["messages"][0]) for request in openai.requests] == [[url], [url]]
+    assert [image_urls(answer["data"][0]["messages"][0]) for answer in answers] == [[url], [url]]
     for log_id in (answers[0]["data"][0]["id"], logged["id"]):
-        assert urls_of(ok(api.get(f"/logs/{log_id}"))["messages"][0]) == [url]
+        assert image_urls(ok(api.get(f"/logs/{log_id}"))["messages"][0]) == [url]
     records = ok(api.get("/logs", params={"project_id": logged["project_id"]}))["records"]
-    assert [urls_of(record["messages"][0]) for record in records] == [[url]] * 3
-    places = stored(stack, url)
+    assert [image_urls(record["messages"][0]) for record in records] == [[url]] * 3
+    places = stored_chunks(stack, url)
     assert set(places.values()) == {1}
     assert len(places) == PARTS + 1
 
 
-def test_the_largest_image_through_the_sdk(sdk735: SdkRun, openai: FakeOpenAI, project: str) -> None:
+def test_the_largest_image_is_sent_and_read_through_the_sdk(
+    sdk735: SdkScripts, openai: FakeOpenAI, project: str
+) -> None:
     url = data_url(LARGEST, project)
-    done = sdk735("send_image.py", project=project, seed=project, size=LARGEST)
+    done = sdk735.run("generation/send_image.py", project=project, seed=project, size=LARGEST)
     digest = hashlib.sha256(url.encode()).hexdigest()
     assert done == {"sent": digest, "answer": digest, "logs": [digest] * 2, "list": [digest] * 2}
-    assert urls_of(openai.last.body["messages"][0]) == [url]
+    assert image_urls(openai.last.body["messages"][0]) == [url]
 
 
-def test_a_streamed_call_with_the_largest_image(api: httpx.Client, openai: FakeOpenAI, project: str) -> None:
-    messages = asking(data_url(LARGEST, project))
+def test_the_largest_image_is_accepted_in_a_streamed_call(api: httpx.Client, openai: FakeOpenAI, project: str) -> None:
+    messages = messages_with_images(data_url(LARGEST, project))
     body = {"project": project, "model_config": CONFIG, "messages": messages, "stream": True}
     with api.stream("POST", "/chat", json=body) as response:
         events = [line for line in response.iter_lines() if line]
@@ -118,14 +124,14 @@ def test_a_streamed_call_with_the_largest_image(api: httpx.Client, openai: FakeO
     assert openai.last.body["messages"] == messages
     project_id = ok(api.post("/logs", json={"project": project, "config": LOGGED}))["project_id"]
     records = ok(api.get("/logs", params={"project_id": project_id, "search": "thank"}))["records"]
-    assert [record["messages"] and urls_of(record["messages"][0]) for record in records] == [urls_of(messages[0])]
+    assert [record["messages"] and image_urls(record["messages"][0]) for record in records] == [image_urls(messages[0])]
 
 
-def test_a_deployed_config_whose_template_has_a_large_image(
+def test_a_large_image_in_a_deployed_template_is_sent_to_the_provider(
     api: httpx.Client, openai: FakeOpenAI, project: str
 ) -> None:
     template = [
-        {"role": "user", "content": [{"type": "text", "text": "Like {{it}}?"}, part(data_url(5 * MIB, project))]}
+        {"role": "user", "content": [{"type": "text", "text": "Like {{it}}?"}, image_part(data_url(5 * MIB, project))]}
     ]
     config = CONFIG | {"chat_template": template}
     registered = ok(api.post("/model-configs", json=config | {"endpoint": "chat", "project": project}))
@@ -138,7 +144,7 @@ def test_a_deployed_config_whose_template_has_a_large_image(
     assert read["chat_template"][0]["content"] == template[0]["content"]
 
 
-def test_an_image_in_the_inputs_is_in_the_text_it_is_put_into(
+def test_a_data_url_in_the_inputs_is_substituted_into_the_text(
     api: httpx.Client, openai: FakeOpenAI, project: str
 ) -> None:
     url = data_url(MIB, project)
@@ -148,7 +154,7 @@ def test_an_image_in_the_inputs_is_in_the_text_it_is_put_into(
     assert ok(api.get(f"/logs/{answer['data'][0]['id']}"))["inputs"] == {"picture": url}
 
 
-def test_an_image_in_every_field_of_a_log_comes_back(api: httpx.Client, project: str) -> None:
+def test_an_image_in_any_field_of_a_log_is_read_back(api: httpx.Client, project: str) -> None:
     numbers = count()
 
     def url() -> str:
@@ -157,17 +163,17 @@ def test_an_image_in_every_field_of_a_log_comes_back(api: httpx.Client, project:
     fields: Json = {
         "inputs": {"deep": [{"er": url()}]},
         "metadata": {"thumbnail": url()},
-        "messages": asking(url(), url()),
+        "messages": messages_with_images(url(), url()),
         "output": url(),
         "error": url(),
         "stdout": url(),
         "output_message": {"role": "assistant", "content": url()},
-        "provider_request": {"messages": asking(url())},
+        "provider_request": {"messages": messages_with_images(url())},
         "provider_response": {"image": url()},
     }
     created = ok(api.post("/logs", json=[{"project": project, "config": LOGGED, **fields}] * 2))
     log = ok(api.get(f"/logs/{created[1]['id']}"))
-    assert urls_of(log["messages"][0]) == urls_of(fields["messages"][0])
+    assert image_urls(log["messages"][0]) == image_urls(fields["messages"][0])
     assert log["output_message"]["content"] == fields["output_message"]["content"]
     for name in set(fields) - {"messages", "output_message"}:
         assert log[name] == fields[name], name
@@ -179,7 +185,7 @@ def test_an_image_in_every_field_of_a_log_comes_back(api: httpx.Client, project:
 
 
 def test_long_text_is_refused_with_a_sentence_however_large_its_images(api: httpx.Client, project: str) -> None:
-    messages = asking(data_url(2 * MIB, project), text="x" * (5 * MIB))
+    messages = messages_with_images(data_url(2 * MIB, project), text="x" * (5 * MIB))
     refused = api.post("/chat", json={"project": project, "model_config": CONFIG, "messages": messages})
     assert refused.status_code == 413
     assert "The text of this request takes 5,24" in refused.json()["detail"]["message"]
@@ -188,48 +194,53 @@ def test_long_text_is_refused_with_a_sentence_however_large_its_images(api: http
     assert "50,331,648" in whole.json()["detail"]["message"]
 
 
-def test_what_is_refused_stores_no_image(api: httpx.Client, stack: Stack, project: str) -> None:
+def test_a_refused_request_stores_no_image(api: httpx.Client, stack: Stack, project: str) -> None:
     url = data_url(MIB, project)
-    body = {"project": project, "model_config": CONFIG, "messages": asking(url)}
+    body = {"project": project, "model_config": CONFIG, "messages": messages_with_images(url)}
     assert api.post("/chat", json=body | {"num_samples": 0}).status_code == 422
     assert api.post("/chat", json=body, headers={"X-API-KEY": "wrong"}).status_code == 401
-    assert stored(stack, url) == {}
+    assert stored_chunks(stack, url) == {}
 
 
 def kinds(stack: Stack, url: str) -> set[str]:
     """How the data of this URL is stored: `brief`, `for good`, both, or not at all."""
-    return {"brief" if ".brief." in place else "for good" for place in stored(stack, url)}
+    return {"brief" if ".brief." in place else "for good" for place in stored_chunks(stack, url)}
 
 
-def test_images_that_shall_not_be_saved_go_by_themselves(
+def test_images_of_calls_with_save_false_expire(
     api: httpx.Client, stack: Stack, openai: FakeOpenAI, project: str
 ) -> None:
     url, kept, template = data_url(MIB, project), data_url(MIB, f"{project}-2"), data_url(MIB, f"{project}-3")
-    config = CONFIG | {"chat_template": asking(template)}
+    config = CONFIG | {"chat_template": messages_with_images(template)}
     for save in (False, "no"):
-        answer = chat(api, project, asking(url), metadata={"its": kept}, model_config=config, save=save)
-        assert [urls_of(message) for message in openai.last.body["messages"]] == [[template], [url]]
-        assert urls_of(answer["data"][0]["messages"][-1]) == [url]
+        answer = chat(api, project, messages_with_images(url), metadata={"its": kept}, model_config=config, save=save)
+        assert [image_urls(message) for message in openai.last.body["messages"]] == [[template], [url]]
+        assert image_urls(answer["data"][0]["messages"][-1]) == [url]
         log = ok(api.get(f"/logs/{answer['data'][0]['id']}"))
         assert (log["messages"], log["metadata"]) == (None, {"its": kept})
         assert [kinds(stack, one) for one in (url, kept, template)] == [{"brief"}, {"for good"}, {"for good"}]
-    chat(api, project, asking(url))
+    chat(api, project, messages_with_images(url))
     assert kinds(stack, url) == {"brief", "for good"}
 
 
-def test_of_logs_that_shall_not_be_saved_no_image_is_stored(api: httpx.Client, stack: Stack, project: str) -> None:
+def test_images_of_logs_with_save_false_are_not_stored(api: httpx.Client, stack: Stack, project: str) -> None:
     first, second, shared = (data_url(MIB, f"{project}-{number}") for number in range(3))
     log = {"project": project, "config": LOGGED}
-    ok(api.post("/logs", json=log | {"messages": asking(first), "save": False}))
-    hidden, shown = log | {"messages": asking(second, shared), "save": False}, log | {"messages": asking(shared)}
+    ok(api.post("/logs", json=log | {"messages": messages_with_images(first), "save": False}))
+    hidden, shown = (
+        log | {"messages": messages_with_images(second, shared), "save": False},
+        log | {"messages": messages_with_images(shared)},
+    )
     created = ok(api.post("/logs", json=[hidden, shown]))
     messages = [ok(api.get(f"/logs/{one['id']}"))["messages"] for one in created]
-    assert (messages[0], urls_of(messages[1][0])) == (None, [shared])
+    assert (messages[0], image_urls(messages[1][0])) == (None, [shared])
     assert [kinds(stack, url) for url in (first, second, shared)] == [set(), set(), {"for good"}]
 
 
 @pytest.mark.parametrize("by", ["id", "reference"])
-def test_what_completes_a_log_is_kept_as_the_log_is(api: httpx.Client, stack: Stack, project: str, by: str) -> None:
+def test_an_update_of_a_log_with_save_false_stores_no_image(
+    api: httpx.Client, stack: Stack, project: str, by: str
+) -> None:
     for save, expected in ((True, {"for good"}), (False, set())):
         name, url = reference(), data_url(MIB, f"{project}-{save}")
         made = ok(api.post("/logs", json={"project": project, "config": LOGGED, "reference_id": name, "save": save}))
@@ -239,7 +250,7 @@ def test_what_completes_a_log_is_kept_as_the_log_is(api: httpx.Client, stack: St
         assert kinds(stack, url) == expected
 
 
-def test_of_what_shall_not_be_saved_only_feedback_is_kept(
+def test_feedback_is_stored_with_logs_of_save_false(
     api: httpx.Client, stack: Stack, openai: FakeOpenAI, project: str
 ) -> None:
     judged, said, asked, schema = (data_url(MIB, f"{project}-{number}") for number in range(4))
@@ -255,7 +266,7 @@ def test_of_what_shall_not_be_saved_only_feedback_is_kept(
     assert [kinds(stack, url) for url in (judged, said, asked, schema)] == [set(), {"for good"}, {"brief"}, {"brief"}]
 
 
-def test_a_token_of_nothing_stays_text(api: httpx.Client, openai: FakeOpenAI, project: str) -> None:
+def test_a_blob_token_in_text_stays_text(api: httpx.Client, openai: FakeOpenAI, project: str) -> None:
     text = f"What is everloop-blob:{'0' * 64}?"
     answer = chat(api, project, [{"role": "user", "content": text}])
     assert openai.last.body["messages"][0]["content"] == text
@@ -263,13 +274,13 @@ def test_a_token_of_nothing_stays_text(api: httpx.Client, openai: FakeOpenAI, pr
     assert ok(api.get(f"/logs/{answer['data'][0]['id']}"))["messages"][0]["content"] == text
 
 
-def test_the_token_of_somebody_elses_image_opens_nothing(
+def test_a_blob_token_of_another_organisation_is_refused(
     api: httpx.Client, stack: Stack, openai: FakeOpenAI, project: str
 ) -> None:
     url = data_url(MIB, project)
-    token = keep_for(stack, "tm_somebodyElse", url)
-    assert len(stored(stack, url)) == 3
-    messages = asking(f"data:image/png;base64,{token}")
+    token = store_blob(stack, "tm_somebodyElse", url)
+    assert len(stored_chunks(stack, url)) == 3
+    messages = messages_with_images(f"data:image/png;base64,{token}")
     refused = api.post("/chat", json={"project": project, "model_config": CONFIG, "messages": messages})
     assert refused.status_code == 422
     assert token in refused.json()["detail"]["message"]

@@ -14,7 +14,9 @@ FORMATS: list[Json] = [
 
 
 @pytest.mark.parametrize("response_format", FORMATS, ids=["mode", "schema"])
-def test_row_73_both_are_set_and_shown_in_the_details_of_the_version(api: httpx.Client, response_format: Json) -> None:
+def test_row_73_response_format_and_seed_are_shown_in_the_details_of_the_version(
+    api: httpx.Client, response_format: Json
+) -> None:
     """What an editor reads and writes: the version, alone and in the list of its project."""
     config = {"model": "gpt-4-1106-preview", "endpoint": "chat", "seed": 7, "response_format": response_format}
     made = ok(api.post("/model-configs", json={**config, "project": f"row-73-{reference()}"}))
@@ -27,7 +29,7 @@ def test_row_73_both_are_set_and_shown_in_the_details_of_the_version(api: httpx.
 
 
 @pytest.mark.parametrize("provider", ["openai", "mock"])
-def test_row_74_the_missing_word_is_the_providers_own_error(
+def test_row_74_a_prompt_without_the_word_json_is_refused_by_the_provider(
     api: httpx.Client, openai: FakeOpenAI, provider: str
 ) -> None:
     sentence = "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."

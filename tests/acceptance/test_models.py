@@ -8,8 +8,8 @@ import pytest
 
 from tests import stack as stacks
 from tests.calls import Json, ok, reference
-from tests.conftest import SdkRun
 from tests.fake_servers.openai import FakeOpenAI
+from tests.sdk_scripts import SdkScripts
 
 PICTURE = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png", "detail": "low"}}
 QUESTION = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, PICTURE]}]
@@ -22,7 +22,7 @@ TURBOS = ["gpt-4-1106-preview", "gpt-3.5-turbo-1106"]
 def listed(stack: stacks.Stack) -> dict[tuple[str, str], Json]:
     """`GET /api/models`, by provider and name."""
     headers = {"X-API-KEY": stack.api_key}
-    models = ok(httpx.get(f"{stack.base}/api/models", headers=headers, timeout=60))["models"]
+    models = ok(httpx.get(f"{stack.base_url}/api/models", headers=headers, timeout=60))["models"]
     return {(model["provider"], model["name"]): model for model in models}
 
 
@@ -40,8 +40,8 @@ def refused(response: httpx.Response, *said: str) -> None:
         assert words in response.text
 
 
-def test_the_list_needs_a_key(stack: stacks.Stack) -> None:
-    assert httpx.get(f"{stack.base}/api/models", timeout=60).status_code == 401
+def test_listing_models_needs_a_key(stack: stacks.Stack) -> None:
+    assert httpx.get(f"{stack.base_url}/api/models", timeout=60).status_code == 401
 
 
 def test_row_46_and_47_claude_2_1_is_listed_with_200000_tokens(listed: dict[tuple[str, str], Json]) -> None:
@@ -56,14 +56,14 @@ def test_row_48_claude_2_1_is_listed_without_tools(listed: dict[tuple[str, str],
 
 
 def test_row_62_the_vision_model_is_listed_and_callable_when_deployed(
-    api: httpx.Client, openai: FakeOpenAI, listed: dict[tuple[str, str], Json], sdk735: SdkRun
+    api: httpx.Client, openai: FakeOpenAI, listed: dict[tuple[str, str], Json], sdk735: SdkScripts
 ) -> None:
     assert "images" not in listed["openai", "gpt-4-vision-preview"]["lacks"]
     project = f"rows-models-{reference()}"
     config = {"model": "gpt-4-vision-preview", "max_tokens": 99, "endpoint": "chat"}
     ok(api.post("/model-configs", json={**config, "project": project}))
     openai.reply(content="A cat.")
-    said = sdk735("vision_and_refusal.py", project=project, messages=QUESTION)
+    said = sdk735.run("generation/deployed_vision_config_and_refused_image.py", project=project, messages=QUESTION)
     assert said["output"] == "A cat."
     assert openai.last.body["model"] == "gpt-4-vision-preview"
     assert openai.last.body["messages"] == QUESTION
@@ -72,12 +72,14 @@ def test_row_62_the_vision_model_is_listed_and_callable_when_deployed(
 
 
 @pytest.mark.parametrize("model", ["gpt-3.5-turbo", "gpt-3.5-turbo-1106", "gpt-4-0613", "gpt-4-1106-preview"])
-def test_row_67_an_image_for_a_model_that_does_not_see(api: httpx.Client, openai: FakeOpenAI, model: str) -> None:
+def test_row_67_an_image_for_a_model_without_vision_is_refused(
+    api: httpx.Client, openai: FakeOpenAI, model: str
+) -> None:
     refused(chat(api, model, messages=QUESTION), f"The model '{model}' cannot do images", "send text only")
     assert openai.requests == []
 
 
-def test_row_67_an_image_in_completion_mode(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_row_67_an_image_in_completion_mode_is_refused(api: httpx.Client, openai: FakeOpenAI) -> None:
     config = {"model": "gpt-4-vision-preview", "prompt_template": QUESTION[0]["content"]}
     body = {"project": f"rows-models-{reference()}", "model_config": config, "inputs": {}}
     refused(api.post("/completion", json=body), "prompt_template", "string")
@@ -92,7 +94,7 @@ def test_row_67_an_image_in_completion_mode(api: httpx.Client, openai: FakeOpenA
         ({"response_format": JSON_MODE}, "JSON mode"),
     ],
 )
-def test_row_68_tools_and_json_mode_with_the_vision_model(
+def test_row_68_the_vision_model_refuses_tools_and_json_mode(
     api: httpx.Client, openai: FakeOpenAI, fields: Json, feature: str
 ) -> None:
     answer = chat(api, "gpt-4-vision-preview", messages=QUESTION, **fields)
@@ -100,7 +102,7 @@ def test_row_68_tools_and_json_mode_with_the_vision_model(
     assert openai.requests == []
 
 
-def test_row_69_an_image_in_the_system_message(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_row_69_an_image_in_the_system_message_is_refused(api: httpx.Client, openai: FakeOpenAI) -> None:
     messages = [{"role": "system", "content": [PICTURE]}, {"role": "user", "content": "What is it?"}]
     answer = chat(api, "gpt-4-vision-preview", messages=messages)
     refused(answer, "cannot do images in the system message", "put the image into a user message")
@@ -143,36 +145,36 @@ def test_row_102_the_turbos_do_json_mode_parallel_tools_and_seed(
     assert sent["tools"][0]["function"]["name"] == "weather"
 
 
-def test_a_completion_model_does_not_chat(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_a_chat_with_a_completion_model_is_refused(api: httpx.Client, openai: FakeOpenAI) -> None:
     refused(chat(api, "gpt-3.5-turbo-instruct"), "'gpt-3.5-turbo-instruct' cannot chat", "endpoint 'complete'")
     assert openai.requests == []
 
 
-def test_minus_one_leaves_a_completion_the_rest_of_its_context(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_max_tokens_minus_one_is_the_rest_of_the_context_in_a_completion(api: httpx.Client, openai: FakeOpenAI) -> None:
     config = {"model": "gpt-3.5-turbo-instruct", "prompt_template": "one two three"}
     ok(api.post("/completion", json={"project": f"rows-models-{reference()}", "model_config": config, "inputs": {}}))
     assert openai.last.body["max_tokens"] == 4_096 - 3
 
 
-def test_minus_one_is_left_out_of_a_chat(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_max_tokens_minus_one_is_left_out_of_a_chat(api: httpx.Client, openai: FakeOpenAI) -> None:
     ok(chat(api, TURBOS[0]))
     assert "max_tokens" not in openai.last.body
 
 
-def test_what_nobody_knows_is_passed_on(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_a_model_missing_from_the_catalogue_is_called(api: httpx.Client, openai: FakeOpenAI) -> None:
     fields = {"tools": TOOLS, "response_format": JSON_MODE, "seed": 1}
     ok(chat(api, "my-own-model", messages=QUESTION, config=fields))
     assert openai.last.body["model"] == "my-own-model"
 
 
 class TestCosts:
-    def test_of_a_call_that_went_well(self, api: httpx.Client, openai: FakeOpenAI) -> None:
+    def test_a_successful_call_has_costs(self, api: httpx.Client, openai: FakeOpenAI) -> None:
         openai.reply(prompt_tokens=1000, generation_tokens=500)
         answer = ok(chat(api, "gpt-4-1106-preview"))
         log = ok(api.get(f"/logs/{answer['data'][0]['id']}"))
         assert (log["prompt_cost"], log["output_cost"]) == (0.01, 0.015)
 
-    def test_of_a_stream_that_broke(self, api: httpx.Client, openai: FakeOpenAI) -> None:
+    def test_a_stream_that_broke_off_has_costs(self, api: httpx.Client, openai: FakeOpenAI) -> None:
         """The fake server says a word an event, the first of them empty: "tiktoken is" is what came."""
         openai.reply(content="tiktoken is great!", break_after_chunks=3)
         log = self._newest(api, "gpt-4-1106-preview", "tiktoken is great!")
@@ -181,7 +183,7 @@ class TestCosts:
         assert log["prompt_cost"] == 13 * 10 / 1e6
         assert log["output_cost"] == 4 * 30 / 1e6
 
-    def test_of_a_stream_its_client_left(self, api: httpx.Client, openai: FakeOpenAI) -> None:
+    def test_a_stream_whose_client_disconnected_has_costs(self, api: httpx.Client, openai: FakeOpenAI) -> None:
         openai.reply(content="tiktoken " * 50, chunk_delay_seconds=0.2)
         log = self._newest(api, "gpt-4-1106-preview", "tiktoken is great!", leave_after=2)
         assert log["error"]
@@ -189,7 +191,7 @@ class TestCosts:
         assert 0 < log["output_tokens"] < 200
         assert log["output_cost"] == pytest.approx(log["output_tokens"] * 30 / 1e6)
 
-    def test_of_a_call_the_provider_refused_there_are_none(self, api: httpx.Client, openai: FakeOpenAI) -> None:
+    def test_a_call_that_the_provider_refused_has_no_costs(self, api: httpx.Client, openai: FakeOpenAI) -> None:
         openai.reply(status=429, headers={"Retry-After": "60"})
         project, project_id = self._project(api)
         assert chat(api, "gpt-4-1106-preview", project=project).status_code == 429
@@ -197,7 +199,7 @@ class TestCosts:
         assert log["error"]
         assert (log["prompt_cost"], log["output_cost"], log["tokens"]) == (None, None, None)
 
-    def test_of_a_model_whose_price_nobody_knows_there_are_none(self, api: httpx.Client, openai: FakeOpenAI) -> None:
+    def test_a_model_without_a_known_price_has_no_costs(self, api: httpx.Client, openai: FakeOpenAI) -> None:
         assert openai.requests == []
         answer = ok(chat(api, "my-own-model"))
         log = ok(api.get(f"/logs/{answer['data'][0]['id']}"))

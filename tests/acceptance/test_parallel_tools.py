@@ -25,7 +25,7 @@ def chat(api: httpx.Client, messages: list[Json], tools: list[Json] | None = Non
     return api.post("/chat", json={"project": "parallel-tools", "model_config": config, "messages": messages} | fields)
 
 
-def test_row_49_multiple_calls_in_one_answer(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_row_49_an_answer_may_have_several_tool_calls(api: httpx.Client, openai: FakeOpenAI) -> None:
     openai.reply(content=None, tool_calls=CALLS)
     data = ok(chat(api, [QUESTION]))["data"][0]
     assert data["tool_calls"] == CALLS
@@ -36,7 +36,7 @@ def test_row_49_multiple_calls_in_one_answer(api: httpx.Client, openai: FakeOpen
         assert isinstance(call["function"]["arguments"], str)
 
 
-def test_row_50_deprecated_tool_call_is_kept(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_row_50_the_deprecated_tool_call_is_still_answered(api: httpx.Client, openai: FakeOpenAI) -> None:
     openai.reply(content=None, tool_calls=CALLS)
     assert ok(chat(api, [QUESTION]))["data"][0]["tool_call"] == CALLS[0]["function"]
     root = str(api.base_url).rstrip("/").removesuffix("/v4")
@@ -53,7 +53,7 @@ def test_row_50_deprecated_tool_call_is_kept(api: httpx.Client, openai: FakeOpen
         ({"name": "weather"}, {"type": "function", "function": {"name": "weather"}}),
     ],
 )
-def test_row_50_deprecated_tool_call_still_chooses(
+def test_row_50_the_deprecated_tool_call_still_chooses_the_function(
     api: httpx.Client, openai: FakeOpenAI, deprecated: object, sent: object
 ) -> None:
     ok(chat(api, [QUESTION], tool_call=deprecated))
@@ -76,7 +76,9 @@ def test_row_52_a_tool_message_without_its_id_is_refused(api: httpx.Client, open
     assert openai.requests == []
 
 
-def test_row_53_all_calls_stand_in_one_message_and_each_can_be_answered(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_row_53_all_tool_calls_are_in_one_message_and_each_can_be_answered(
+    api: httpx.Client, openai: FakeOpenAI
+) -> None:
     """What an editor needs: the log has both calls in its one assistant message, and takes an answer to each."""
     openai.reply(content="Let me look.", tool_calls=CALLS)
     data = ok(chat(api, [QUESTION]))["data"][0]
@@ -90,7 +92,7 @@ def test_row_53_all_calls_stand_in_one_message_and_each_can_be_answered(api: htt
     assert ok(chat(api, [QUESTION, log["output_message"], *answers]))["data"][0]["output"] == "Wet in both."
 
 
-def test_row_54_tools_are_sent_as_functions_and_make_the_version(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_row_54_tools_are_sent_as_functions_and_are_part_of_the_version(api: httpx.Client, openai: FakeOpenAI) -> None:
     first = ok(chat(api, [QUESTION]))["data"][0]["model_config_id"]
     assert openai.last.body["tools"] == [{"type": "function", "function": TOOLS[0]}]
     assert openai.last.body["tool_choice"] == "auto"
@@ -100,7 +102,9 @@ def test_row_54_tools_are_sent_as_functions_and_make_the_version(api: httpx.Clie
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_row_55_finish_reason(api: httpx.Client, openai: FakeOpenAI, stream: bool) -> None:
+def test_row_55_the_finish_reason_of_tool_calls_is_tool_call(
+    api: httpx.Client, openai: FakeOpenAI, stream: bool
+) -> None:
     openai.reply(content=None, tool_calls=CALLS)
     answer = chat(api, [QUESTION], stream=stream, project=f"parallel-{reference()}")
     if not stream:

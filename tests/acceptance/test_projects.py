@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from tests.calls import Json, ok, reference
-from tests.conftest import SdkRun
 from tests.fake_servers.openai import FakeOpenAI
+from tests.sdk_scripts import SdkScripts
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 
@@ -52,7 +52,7 @@ def test_row_72_a_seed_or_a_response_format_makes_a_version(api: httpx.Client) -
 
 
 @pytest.mark.parametrize("given", ["name", "id"])
-def test_row_123_name_and_id_on_every_call(given: str, api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_row_123_every_call_takes_a_project_name_or_id(given: str, api: httpx.Client, openai: FakeOpenAI) -> None:
     name = f"row-123-{reference()}"
     chat = registered(api, project=name)
     completion = registered(api, project=name, endpoint="complete", model="gpt-3.5-turbo-instruct", prompt_template="x")
@@ -80,10 +80,12 @@ def test_row_123_name_and_id_on_every_call(given: str, api: httpx.Client, openai
     assert exported["total"] == 7
 
 
-def test_row_123_name_and_id_through_the_sdk(api: httpx.Client, sdk735: SdkRun, openai: FakeOpenAI) -> None:
+def test_row_123_every_sdk_call_takes_a_project_name_or_id(
+    api: httpx.Client, sdk735: SdkScripts, openai: FakeOpenAI
+) -> None:
     name = f"row-123-{reference()}"
     project_id = registered(api, project=name)["project_id"]
-    assert sdk735("addressing.py", name=name, id=project_id) == [project_id] * 14
+    assert sdk735.run("projects/project_by_name_and_id.py", name=name, id=project_id) == [project_id] * 14
     assert len(openai.requests) == 10
 
 

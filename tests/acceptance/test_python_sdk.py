@@ -15,9 +15,9 @@ from services.generation.settings import Settings as GenerationSettings
 from shared.settings import ServiceSettings
 from tests import stack as stacks
 from tests.calls import Json, ok, reference
-from tests.conftest import SdkRun, sdk_of
 from tests.fake_servers import openai as fake_openai
 from tests.fake_servers.openai import FakeOpenAI
+from tests.sdk_scripts import SdkScripts
 from tests.stack import Stack
 
 CLOCKS: dict[str, type[ServiceSettings]] = {
@@ -36,7 +36,7 @@ CALLS = [{"id": "call_1", "type": "function", "function": {"name": "weather", "a
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
 def test_row_56_answers_are_models(sdk: str, request: pytest.FixtureRequest, openai: FakeOpenAI) -> None:
     openai.reply(content="Hello.")
-    seen = request.getfixturevalue(sdk)("models.py", project=f"row-56-{reference()}")
+    seen = request.getfixturevalue(sdk).run("generation/response_models.py", project=f"row-56-{reference()}")
     assert seen["config_id"].startswith("config_")
     assert seen["project_id"].startswith("pr_")
     assert (seen["output"], seen["message"], seen["usage"]) == ("Hello.", "Hello.", 17)
@@ -46,17 +46,19 @@ def test_row_56_answers_are_models(sdk: str, request: pytest.FixtureRequest, ope
 
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
-def test_row_57_the_raw_namespace(sdk: str, request: pytest.FixtureRequest, openai: FakeOpenAI) -> None:
+def test_row_57_the_raw_namespace_gives_status_headers_and_body(
+    sdk: str, request: pytest.FixtureRequest, openai: FakeOpenAI
+) -> None:
     openai.reply(content="Hello.")
-    seen = request.getfixturevalue(sdk)("raw.py", project=f"row-57-{reference()}")
+    seen = request.getfixturevalue(sdk).run("generation/raw_response.py", project=f"row-57-{reference()}")
     assert seen == {"status": 200, "content_type": "application/json", "output": "Hello."}
 
 
-def test_row_58_the_surface_of_the_oldest_client(sdk518: SdkRun, openai: FakeOpenAI) -> None:
+def test_row_58_sdk_0_5_18_chats_completes_logs_and_streams(sdk518: SdkScripts, openai: FakeOpenAI) -> None:
     openai.reply(content=None, tool_calls=CALLS)
     for content in ("Wet.", "Hi.", "Once upon a time"):
         openai.reply(content=content)
-    seen = sdk518("dicts.py", project=f"row-58-{reference()}", session_reference_id=reference())
+    seen = sdk518.run("generation/sdk518_calls.py", project=f"row-58-{reference()}", session_reference_id=reference())
     assert seen["tool_calls"] == CALLS
     assert (seen["again"], seen["completion"]) == ("Wet.", "Hi.")
     assert (seen["datapoints"], seen["projects"]) == (4, 3)
@@ -68,7 +70,7 @@ def test_row_58_the_surface_of_the_oldest_client(sdk518: SdkRun, openai: FakeOpe
 
 
 @dataclass(frozen=True)
-class Patient:
+class SlowCalls:
     """A stack whose clocks all run `faster` than by default, and calls that outlast most of them."""
 
     stack: Stack
@@ -84,7 +86,7 @@ class Patient:
     scope="module",
     params=[pytest.param(25, id="fast clocks"), pytest.param(1, id="true clocks", marks=pytest.mark.long)],
 )
-def patient(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
+def slow_calls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlowCalls]:
     """The calls are under way when this returns."""
     faster: int = request.param
     slow, slower = fake_openai.start(), fake_openai.start()
@@ -95,23 +97,27 @@ def patient(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     environment |= {"OPENAI_BASE_URL": slow.url, "GROQ_BASE_URL": slower.url, "GROQ_API_KEY": "gsk-of-the-house"}
     default = {} if faster == 1 else {"timeout": SDK_SECONDS / faster}
     groq = {"model": "m", "provider": "groq"}
-    running = stacks.start(tmp_path_factory.mktemp("patient"), "--no-model", environment=environment)
-    run = sdk_of(".venv-sdk735", running)
+    running = stacks.start(tmp_path_factory.mktemp("slow_calls"), "--no-model", environment=environment)
+    run = SdkScripts(".venv-sdk735", running).run
     with ThreadPoolExecutor() as pool:
-        yield Patient(
+        yield SlowCalls(
             stack=running,
             upstream=slow,
             clocks=clocks,
-            row_59=pool.submit(run, "slow_answer.py", project="row-59", model_config={"model": "gpt-4"}, **default),
-            row_60=pool.submit(run, "slow_answer.py", project="row-60", model_config=groq, timeout=1000 / faster),
+            row_59=pool.submit(
+                run, "generation/chat_with_timeout.py", project="row-59", model_config={"model": "gpt-4"}, **default
+            ),
+            row_60=pool.submit(
+                run, "generation/chat_with_timeout.py", project="row-60", model_config=groq, timeout=1000 / faster
+            ),
         )
         running.stop()
 
 
-def test_row_59_the_clocks_of_the_stack_are_the_ones_set(patient: Patient) -> None:
+def test_row_59_the_timeouts_of_the_stack_are_the_ones_set(slow_calls: SlowCalls) -> None:
     """An idle connection is closed when its time is over; that of one with a call under way does not pass."""
-    seconds, began = patient.clocks["http_keep_alive_seconds"], time.monotonic()
-    host, _, port = patient.stack.base.removeprefix("http://").partition(":")
+    seconds, began = slow_calls.clocks["http_keep_alive_seconds"], time.monotonic()
+    host, _, port = slow_calls.stack.base_url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=2 * seconds + 5) as idle:
         idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         while idle.recv(4096):
@@ -119,19 +125,22 @@ def test_row_59_the_clocks_of_the_stack_are_the_ones_set(patient: Patient) -> No
     assert seconds * 0.9 < time.monotonic() - began < 2 * seconds + 5
 
 
-def test_row_59_an_answer_after_320_s_reaches_a_client_with_default_settings(patient: Patient) -> None:
-    assert patient.row_59.result() == {"output": "At last."}
-    assert patient.upstream.last.body["messages"] == [{"role": "user", "content": "Take your time"}]
+def test_row_59_an_answer_after_320_s_reaches_a_client_with_default_settings(slow_calls: SlowCalls) -> None:
+    assert slow_calls.row_59.result() == {"output": "At last."}
+    assert slow_calls.upstream.last.body["messages"] == [{"role": "user", "content": "Take your time"}]
 
 
-def test_row_60_a_client_may_wait_longer_than_600_s(patient: Patient) -> None:
-    assert patient.row_60.result() == {"output": "At long last."}
+def test_row_60_a_client_may_wait_longer_than_600_s(slow_calls: SlowCalls) -> None:
+    assert slow_calls.row_60.result() == {"output": "At long last."}
 
 
-def test_row_60_a_client_that_gives_up_leaves_a_log(sdk735: SdkRun, api: httpx.Client) -> None:
+def test_row_60_a_client_that_gives_up_leaves_a_log(sdk735: SdkScripts, api: httpx.Client) -> None:
     project = f"row-60-{reference()}"
     slow = {"model": "mock", "provider": "mock", "other": {"delay_seconds": 30}}
-    assert sdk735("slow_answer.py", project=project, model_config=slow, timeout=1)["error"] == "TimeoutError"
+    assert (
+        sdk735.run("generation/chat_with_timeout.py", project=project, model_config=slow, timeout=1)["error"]
+        == "TimeoutError"
+    )
     deadline = time.monotonic() + 10
     logs: list[Json] = []
     while not logs and time.monotonic() < deadline:

@@ -3,18 +3,18 @@
 import httpx
 import pytest
 
-from tests.calls import assistant, moderator, ok, reference, search_log, sessions_of
-from tests.conftest import SdkRun
+from tests.calls import assistant, list_sessions, moderator, ok, reference, search_log
 from tests.fake_servers.openai import FakeOpenAI
+from tests.sdk_scripts import SdkScripts
 
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
-def test_row_104_chat_with_inline_config(
+def test_row_104_a_chat_takes_an_inline_config(
     sdk: str, openai: FakeOpenAI, api: httpx.Client, request: pytest.FixtureRequest
 ) -> None:
-    run: SdkRun = request.getfixturevalue(sdk)
+    scripts: SdkScripts = request.getfixturevalue(sdk)
     openai.reply(content="Yes")
-    answer = run("guide_step.py", step="moderator")
+    answer = scripts.run("logs/sessions_guide_step.py", step="moderator")
     assert answer["output"] == "Yes"
     assert [(message["role"], message["content"]) for message in openai.last.body["messages"]] == [
         ("user", "Which country won Eurovision 2023?"),
@@ -37,9 +37,9 @@ def test_row_105_max_tokens_and_temperature_are_honoured(api: httpx.Client, open
 
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
-def test_row_106_log_of_a_tool_call(sdk: str, api: httpx.Client, request: pytest.FixtureRequest) -> None:
-    run: SdkRun = request.getfixturevalue(sdk)
-    created = run("guide_step.py", step="search")
+def test_row_106_a_tool_call_can_be_logged(sdk: str, api: httpx.Client, request: pytest.FixtureRequest) -> None:
+    scripts: SdkScripts = request.getfixturevalue(sdk)
+    created = scripts.run("logs/sessions_guide_step.py", step="search")
     log = ok(api.get(f"/logs/{created['id']}"))
     assert log["project"] == "sessions_example_google"
     assert log["inputs"] == {"question": "Which country won Eurovision 2023?"}
@@ -51,7 +51,7 @@ def test_row_106_log_of_a_tool_call(sdk: str, api: httpx.Client, request: pytest
     assert config["source_code"] == "def search(question): ...\n"
 
 
-def test_row_107_tool_source_makes_the_version(api: httpx.Client) -> None:
+def test_row_107_another_tool_source_is_another_version(api: httpx.Client) -> None:
     project = f"row-107-{reference()}"
 
     def version(source_code: str) -> str:
@@ -64,19 +64,19 @@ def test_row_107_tool_source_makes_the_version(api: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
-def test_row_108_complete_with_a_prompt_template(
+def test_row_108_a_completion_takes_a_prompt_template(
     sdk: str, openai: FakeOpenAI, api: httpx.Client, request: pytest.FixtureRequest
 ) -> None:
-    run: SdkRun = request.getfixturevalue(sdk)
+    scripts: SdkScripts = request.getfixturevalue(sdk)
     openai.reply(content="Sweden won.")
-    answer = run("guide_step.py", step="assistant")
+    answer = scripts.run("logs/sessions_guide_step.py", step="assistant")
     assert answer["output"] == "Sweden won."
     assert openai.last.path == "/v1/completions"
     assert openai.last.body["prompt"] == "Question: Which country won?\nSearch result: Sweden\nAnswer:\n"
     assert ok(api.get(f"/logs/{answer['id']}"))["project"] == "sessions_example_assistant"
 
 
-def test_row_109_log_instead_of_call(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_row_109_a_completion_can_be_logged_instead_of_called(api: httpx.Client, openai: FakeOpenAI) -> None:
     openai.reply(content="Sweden.")
     called = assistant(api)
     config = {
@@ -100,7 +100,7 @@ def test_row_109_log_instead_of_call(api: httpx.Client, openai: FakeOpenAI) -> N
         assert first[field] == second[field]
 
 
-def test_row_110_without_a_session_none_is_attached(api: httpx.Client) -> None:
+def test_row_110_a_log_without_a_session_has_none(api: httpx.Client) -> None:
     chat, tool, completion = moderator(api), search_log(api), assistant(api)
     assert len({chat["project_id"], tool["project_id"], completion["project_id"]}) == 3
     for identifier in (chat["data"][0]["id"], tool["id"], completion["data"][0]["id"]):
@@ -108,7 +108,7 @@ def test_row_110_without_a_session_none_is_attached(api: httpx.Client) -> None:
     assert chat["session_id"] is tool["session_id"] is completion["session_id"] is None
 
 
-def test_row_111_one_reference_is_one_session(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_row_111_logs_with_one_session_reference_are_in_one_session(api: httpx.Client, openai: FakeOpenAI) -> None:
     session = reference()
     openai.reply(content="Yes")
     openai.reply(content="Sweden won.")
@@ -119,7 +119,7 @@ def test_row_111_one_reference_is_one_session(api: httpx.Client, openai: FakeOpe
     ]
     (session_id,) = {answer["session_id"] for answer in answers}
     for answer in answers:
-        listed = sessions_of(api, answer["project_id"])[session_id]
+        listed = list_sessions(api, answer["project_id"])[session_id]
         assert listed["reference_id"] == session
         assert listed["datapoints_count"] == 3
         assert {(project["name"], project["type"]) for project in listed["projects"]} == {
@@ -131,10 +131,10 @@ def test_row_111_one_reference_is_one_session(api: httpx.Client, openai: FakeOpe
         assert listed["last_output"] == "Sweden won."
 
 
-def test_row_112_a_reference_is_reusable_across_processes(sdk735: SdkRun) -> None:
+def test_row_112_a_reference_is_reusable_across_processes(sdk735: SdkScripts) -> None:
     session = reference()
-    first = sdk735("guide_step.py", step="search", session_reference_id=session)
-    second = sdk735("guide_step.py", step="search", session_reference_id=session)
-    other = sdk735("guide_step.py", step="search", session_reference_id=reference())
+    first = sdk735.run("logs/sessions_guide_step.py", step="search", session_reference_id=session)
+    second = sdk735.run("logs/sessions_guide_step.py", step="search", session_reference_id=session)
+    other = sdk735.run("logs/sessions_guide_step.py", step="search", session_reference_id=reference())
     assert first["session_id"] == second["session_id"]
     assert other["session_id"] != first["session_id"]

@@ -7,15 +7,15 @@ import httpx
 import pytest
 
 from tests.calls import Json, ok, reference
-from tests.conftest import SdkRun
 from tests.fake_servers.openai import FakeOpenAI
+from tests.sdk_scripts import SdkScripts
 
 PASSAGES = {"helpful": "You are a helpful assistant.", "grumpy": "You are a grumpy one."}
 MOST_PAIRS = 10
 
 
-def console(api: httpx.Client, path: str) -> str:
-    """An address of the console's own API."""
+def console_url(api: httpx.Client, path: str) -> str:
+    """Return the URL of a path of the console API."""
     return f"{str(api.base_url).rstrip('/').removesuffix('/v4')}/api{path}"
 
 
@@ -23,21 +23,21 @@ def snippet(passages: dict[str, str]) -> Json:
     return {"kind": "snippet", "pairs": [{"key": key, "value": value} for key, value in passages.items()]}
 
 
-def new_tool(api: httpx.Client, passages: dict[str, str] | None = None, *, name: str | None = None) -> Json:
-    """A snippet tool with a name nobody used before."""
+def create_snippet_tool(api: httpx.Client, passages: dict[str, str] | None = None, *, name: str | None = None) -> Json:
+    """Create a snippet tool, by default with a new name; return the response."""
     body = {"name": name or f"assistant_{reference()}", "settings": snippet(passages or PASSAGES)}
-    made: Json = ok(api.post(console(api, "/tools"), json=body), 201)
+    made: Json = ok(api.post(console_url(api, "/tools"), json=body), 201)
     return made
 
 
-def rewrite(api: httpx.Client, tool: Json, passages: dict[str, str]) -> None:
-    """Change its passages, in the one place where they are."""
+def update_passages(api: httpx.Client, tool: Json, passages: dict[str, str]) -> None:
+    """Replace the passages of a snippet tool."""
     pairs = snippet(passages)["pairs"]
-    ok(api.patch(console(api, f"/tools/{tool['id']}"), json={"settings": {"pairs": pairs}}))
+    ok(api.patch(console_url(api, f"/tools/{tool['id']}"), json={"settings": {"pairs": pairs}}))
 
 
 def chat(api: httpx.Client, template: str, **fields: Any) -> httpx.Response:
-    """A chat whose system message is the template."""
+    """Send a chat whose system message is the template."""
     config = {"model": "gpt-4", "chat_template": [{"role": "system", "content": template}]}
     body: Json = {"project": f"rows-tools-{reference()}", "model_config": config, "messages": []}
     return api.post("/chat", json=body | fields)
@@ -48,72 +48,72 @@ def complete(api: httpx.Client, template: str, **fields: Any) -> httpx.Response:
     return api.post("/completion", json={"project": f"rows-tools-{reference()}", "model_config": config, **fields})
 
 
-def sent(openai: FakeOpenAI) -> str:
-    """The system message, or the prompt, as the provider got it last."""
+def last_prompt(openai: FakeOpenAI) -> str:
+    """Return the system message, or the prompt, that the provider was sent last."""
     body = openai.last.body
     return str(body["messages"][0]["content"] if "messages" in body else body["prompt"])
 
 
 def test_row_31_a_snippet_tool_is_saved_and_listed_with_its_signature(api: httpx.Client) -> None:
-    tool = new_tool(api)
+    tool = create_snippet_tool(api)
     assert tool["id"].startswith("oc_")
     assert tool["settings"]["pairs"] == snippet(PASSAGES)["pairs"]
-    listed = {item["id"]: item for item in ok(api.get(console(api, "/tools")))}
+    listed = {item["id"]: item for item in ok(api.get(console_url(api, "/tools")))}
     assert listed[tool["id"]] == tool
     assert tool["signature"] == f"{tool['name']}(key)"
-    assert ok(api.get(console(api, f"/tools/{tool['id']}"))) == tool
+    assert ok(api.get(console_url(api, f"/tools/{tool['id']}"))) == tool
 
 
 def test_row_32_ten_pairs_are_accepted_and_the_eleventh_refused(api: httpx.Client) -> None:
     ten = {f"key {number}": "text" for number in range(MOST_PAIRS)}
-    tool = new_tool(api, ten)
+    tool = create_snippet_tool(api, ten)
     eleven = snippet(ten | {"one more": "text"})
-    made = api.post(console(api, "/tools"), json={"name": f"assistant_{reference()}", "settings": eleven})
-    changed = api.patch(console(api, f"/tools/{tool['id']}"), json={"settings": {"pairs": eleven["pairs"]}})
+    made = api.post(console_url(api, "/tools"), json={"name": f"assistant_{reference()}", "settings": eleven})
+    changed = api.patch(console_url(api, f"/tools/{tool['id']}"), json={"settings": {"pairs": eleven["pairs"]}})
     for refused in (made, changed):
         assert refused.status_code == 422
         assert "at most 10 items" in refused.text
         assert "pairs" in refused.text
-    assert len(ok(api.get(console(api, f"/tools/{tool['id']}")))["settings"]["pairs"]) == MOST_PAIRS
+    assert len(ok(api.get(console_url(api, f"/tools/{tool['id']}")))["settings"]["pairs"]) == MOST_PAIRS
 
 
 def test_row_33_one_tool_resolves_in_two_projects(api: httpx.Client, openai: FakeOpenAI) -> None:
-    tool = new_tool(api)
+    tool = create_snippet_tool(api)
     for _ in range(2):
         ok(chat(api, f'{{{{ {tool["name"]}("grumpy") }}}}', project=f"rows-tools-{reference()}"))
-        assert sent(openai) == PASSAGES["grumpy"]
+        assert last_prompt(openai) == PASSAGES["grumpy"]
     assert len(openai.requests) == 2
 
 
-def test_row_34_the_key_is_an_input(api: httpx.Client, openai: FakeOpenAI) -> None:
-    template = f"Hello. {{{{ {new_tool(api)['name']}(key) }}}}"
+def test_row_34_the_key_may_be_an_input(api: httpx.Client, openai: FakeOpenAI) -> None:
+    template = f"Hello. {{{{ {create_snippet_tool(api)['name']}(key) }}}}"
     assert "['key']" in chat(api, template).json()["detail"]["message"]
     assert openai.requests == []
     answer = ok(chat(api, template, inputs={"key": "helpful"}))
-    assert sent(openai) == f"Hello. {PASSAGES['helpful']}"
+    assert last_prompt(openai) == f"Hello. {PASSAGES['helpful']}"
     assert answer["data"][0]["inputs"] == {"key": "helpful"}
 
 
 def test_row_35_a_literal_key_needs_no_input(api: httpx.Client, openai: FakeOpenAI) -> None:
-    ok(chat(api, f'{{{{ {new_tool(api)["name"]}("helpful") }}}}', inputs={}))
-    assert sent(openai) == PASSAGES["helpful"]
+    ok(chat(api, f'{{{{ {create_snippet_tool(api)["name"]}("helpful") }}}}', inputs={}))
+    assert last_prompt(openai) == PASSAGES["helpful"]
 
 
 def test_row_36_one_edit_changes_every_project_and_no_config(api: httpx.Client, openai: FakeOpenAI) -> None:
-    tool = new_tool(api)
+    tool = create_snippet_tool(api)
     template = f'{{{{ {tool["name"]}("helpful") }}}}'
     projects = [f"rows-tools-{reference()}" for _ in range(2)]
     before = [ok(chat(api, template, project=project)) for project in projects]
     for text in ("You help. {{ key }}", "You do not help.", ""):
-        rewrite(api, tool, {"helpful": text})
+        update_passages(api, tool, {"helpful": text})
         for project, old in zip(projects, before, strict=True):
             new = ok(chat(api, template, project=project))
-            assert sent(openai) == text
+            assert last_prompt(openai) == text
             assert new["data"][0]["model_config_id"] == old["data"][0]["model_config_id"]
 
 
 def test_row_37_an_unknown_key_is_named(api: httpx.Client, openai: FakeOpenAI) -> None:
-    tool = new_tool(api)
+    tool = create_snippet_tool(api)
     template = f"{{{{ {tool['name']}(key) }}}} {{{{ tone }}}}"
     refused = chat(api, template, inputs={"key": "cheerful", "tone": "dry"})
     assert refused.status_code == 422
@@ -128,7 +128,7 @@ def test_row_37_an_unknown_key_is_named(api: httpx.Client, openai: FakeOpenAI) -
 
 
 def test_row_37_the_failure_is_a_log(api: httpx.Client) -> None:
-    tool, project = new_tool(api), f"rows-tools-{reference()}"
+    tool, project = create_snippet_tool(api), f"rows-tools-{reference()}"
     assert chat(api, f'{{{{ {tool["name"]}("no such") }}}}', project=project).status_code == 422
     registered = ok(api.post("/model-configs", json={"model": "gpt-4", "endpoint": "chat", "project": project}))
     (log,) = ok(api.get("/logs", params={"project_id": registered["project_id"]}))["records"]
@@ -137,8 +137,8 @@ def test_row_37_the_failure_is_a_log(api: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("kind", [chat, complete])
-def test_row_38_the_result_is_on_the_answer_and_the_log(api: httpx.Client, kind: Any) -> None:
-    tool = new_tool(api)
+def test_row_38_the_tool_result_is_on_the_answer_and_the_log(api: httpx.Client, kind: Any) -> None:
+    tool = create_snippet_tool(api)
     signature = f'{tool["name"]}("grumpy")'
     data = ok(kind(api, f"{{{{ {signature} }}}} {{{{{signature}}}}}", num_samples=2))["data"]
     expected = [{"id": tool["id"], "name": tool["name"], "signature": signature, "result": PASSAGES["grumpy"]}]
@@ -147,8 +147,8 @@ def test_row_38_the_result_is_on_the_answer_and_the_log(api: httpx.Client, kind:
         assert ok(api.get(f"/logs/{sample['id']}"))["tools"] == expected
 
 
-def test_row_38_the_result_is_on_every_event_of_a_stream(api: httpx.Client, openai: FakeOpenAI) -> None:
-    tool = new_tool(api)
+def test_row_38_the_tool_result_is_on_every_event_of_a_stream(api: httpx.Client, openai: FakeOpenAI) -> None:
+    tool = create_snippet_tool(api)
     openai.reply(content="one two three")
     streamed = chat(api, f'{{{{ {tool["name"]}("grumpy") }}}}', stream=True)
     assert streamed.text.count(PASSAGES["grumpy"]) == streamed.text.count("data: {") > 3
@@ -156,7 +156,7 @@ def test_row_38_the_result_is_on_every_event_of_a_stream(api: httpx.Client, open
 
 def test_row_38_a_result_too_long_for_an_event_is_on_the_log(api: httpx.Client) -> None:
     passage = "word " * 10_000
-    tool = new_tool(api, {"long": passage})
+    tool = create_snippet_tool(api, {"long": passage})
     streamed = chat(api, f'{{{{ {tool["name"]}("long") }}}}', stream=True)
     events = [json.loads(line.removeprefix("data: ")) for line in streamed.text.splitlines() if line]
     assert [sample["tool_results"] for event in events for sample in event["data"]] == [[]] * len(events)
@@ -164,9 +164,9 @@ def test_row_38_a_result_too_long_for_an_event_is_on_the_log(api: httpx.Client) 
     assert log["result"] == passage
 
 
-def test_row_38_a_tool_is_tried_without_a_prompt(api: httpx.Client, openai: FakeOpenAI) -> None:
-    tool = new_tool(api)
-    tried = ok(api.post(console(api, f"/tools/{tool['id']}/run"), json={"arguments": ["helpful"]}))
+def test_row_38_a_tool_can_be_run_without_a_prompt(api: httpx.Client, openai: FakeOpenAI) -> None:
+    tool = create_snippet_tool(api)
+    tried = ok(api.post(console_url(api, f"/tools/{tool['id']}/run"), json={"arguments": ["helpful"]}))
     signature = f'{tool["name"]}("helpful")'
     assert tried == {
         "id": tool["id"],
@@ -179,25 +179,25 @@ def test_row_38_a_tool_is_tried_without_a_prompt(api: httpx.Client, openai: Fake
 
 def test_row_39_a_name_may_have_hyphens(api: httpx.Client, openai: FakeOpenAI) -> None:
     name = f"assistant-personalities-{reference()[:8]}"
-    new_tool(api, {"grumpy-assistant": "Grr."}, name=name)
+    create_snippet_tool(api, {"grumpy-assistant": "Grr."}, name=name)
     ok(chat(api, f'{{{{ {name}("grumpy-assistant") }}}}'))
-    assert sent(openai) == "Grr."
+    assert last_prompt(openai) == "Grr."
     ok(chat(api, f"{{{{ {name}(which-one) }}}}", inputs={"which-one": "grumpy-assistant"}))
-    assert sent(openai) == "Grr."
+    assert last_prompt(openai) == "Grr."
 
 
 @pytest.mark.parametrize("kind", [chat, complete])
-def test_row_40_chats_and_completions_substitute(api: httpx.Client, openai: FakeOpenAI, kind: Any) -> None:
-    ok(kind(api, f"<{{{{ {new_tool(api)['name']}(key) }}}}>", inputs={"key": "helpful"}))
-    assert sent(openai) == f"<{PASSAGES['helpful']}>"
+def test_row_40_chats_and_completions_substitute_tool_results(api: httpx.Client, openai: FakeOpenAI, kind: Any) -> None:
+    ok(kind(api, f"<{{{{ {create_snippet_tool(api)['name']}(key) }}}}>", inputs={"key": "helpful"}))
+    assert last_prompt(openai) == f"<{PASSAGES['helpful']}>"
 
 
-def test_rows_38_and_40_with_the_old_client(api: httpx.Client, openai: FakeOpenAI, sdk735: SdkRun) -> None:
-    tool = new_tool(api)
+def test_rows_38_and_40_tool_results_through_the_sdk(api: httpx.Client, openai: FakeOpenAI, sdk735: SdkScripts) -> None:
+    tool = create_snippet_tool(api)
     schema = {"kind": "json_schema", "description": "Rain", "parameters": {"type": "object", "properties": {}}}
-    linked = ok(api.post(console(api, "/tools"), json={"name": f"rain_{reference()}", "settings": schema}), 201)
-    done = sdk735(
-        "call_with_tools.py",
+    linked = ok(api.post(console_url(api, "/tools"), json={"name": f"rain_{reference()}", "settings": schema}), 201)
+    done = sdk735.run(
+        "generation/chat_and_completion_with_tools.py",
         project=f"rows-tools-{reference()}",
         template=f"{{{{ {tool['name']}(key) }}}}",
         inputs={"key": "helpful"},

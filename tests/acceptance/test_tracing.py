@@ -6,13 +6,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.calls import Json, assistant, moderator, ok, reference, search_log, sessions_of, tree
-from tests.conftest import SdkRun
+from tests.calls import Json, assistant, list_sessions, moderator, ok, reference, search_log, session_tree
 from tests.fake_servers.openai import FakeOpenAI
+from tests.sdk_scripts import SdkScripts
 from tests.stack import Stack
 
 
-def test_row_114_nesting(api: httpx.Client) -> None:
+def test_row_114_a_log_is_nested_under_its_parent(api: httpx.Client) -> None:
     session, parent = reference(), reference()
     root = search_log(api, session_reference_id=session, reference_id=parent)
     children = [
@@ -21,17 +21,17 @@ def test_row_114_nesting(api: httpx.Client) -> None:
     ]
     for child in children:
         assert ok(api.get(f"/logs/{child}"))["parent_id"] == root["id"]
-    (node,) = tree(api, root["session_id"])
+    (node,) = session_tree(api, root["session_id"])
     assert node["id"] == root["id"]
     assert [child["id"] for child in node["children"]] == children
 
 
-def test_row_115_multi_level_nesting(api: httpx.Client) -> None:
+def test_row_115_logs_are_nested_at_several_levels(api: httpx.Client) -> None:
     session, first, second = reference(), reference(), reference()
     root = search_log(api, session_reference_id=session, reference_id=first)
     child = search_log(api, session_reference_id=session, parent_reference_id=first, reference_id=second)
     grandchild = assistant(api, session_reference_id=session, parent_reference_id=second)["data"][0]["id"]
-    (node,) = tree(api, root["session_id"])
+    (node,) = session_tree(api, root["session_id"])
     assert node["children"][0]["id"] == child["id"]
     assert node["children"][0]["children"][0]["id"] == grandchild
 
@@ -39,10 +39,10 @@ def test_row_115_multi_level_nesting(api: httpx.Client) -> None:
 def test_row_115_a_parent_may_arrive_after_its_children(api: httpx.Client) -> None:
     session, parent = reference(), reference()
     child = search_log(api, session_reference_id=session, parent_reference_id=parent)
-    (waiting,) = tree(api, child["session_id"])
+    (waiting,) = session_tree(api, child["session_id"])
     assert (waiting["id"], waiting["state"]) == (child["id"], "orphan")
     root = search_log(api, session_reference_id=session, reference_id=parent)
-    (node,) = tree(api, root["session_id"])
+    (node,) = session_tree(api, root["session_id"])
     assert (node["id"], node["children"][0]["id"], node["children"][0]["state"]) == (
         root["id"],
         child["id"],
@@ -51,7 +51,7 @@ def test_row_115_a_parent_may_arrive_after_its_children(api: httpx.Client) -> No
 
 
 @pytest.mark.parametrize("by", ["id", "reference"])
-def test_an_answer_names_the_session_that_the_log_has_from_its_parent(api: httpx.Client, by: str) -> None:
+def test_a_response_has_the_session_that_the_log_inherits_from_its_parent(api: httpx.Client, by: str) -> None:
     parent = reference()
     root = search_log(api, session_reference_id=reference(), reference_id=parent)
     session_id = root["session_id"]
@@ -83,19 +83,21 @@ def _step(**fields: object) -> Json:
 
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
-def test_row_117_deferred_output(sdk: str, api: httpx.Client, request: pytest.FixtureRequest) -> None:
-    run: SdkRun = request.getfixturevalue(sdk)
+def test_row_117_an_output_can_be_sent_after_its_log(
+    sdk: str, api: httpx.Client, request: pytest.FixtureRequest
+) -> None:
+    scripts: SdkScripts = request.getfixturevalue(sdk)
     session, log = reference(), reference()
     created = search_log(api, session_reference_id=session, reference_id=log, output=None)
     step = search_log(api, session_reference_id=session, parent_reference_id=log, output="a step")
     assert ok(api.get(f"/logs/{created['id']}"))["output"] is None
-    assert sessions_of(api, step["project_id"])[created["session_id"]]["last_output"] == "a step"
-    assert run("update_by_ref.py", reference_id=log, output="Sweden, at last") == "Sweden, at last"
+    assert list_sessions(api, step["project_id"])[created["session_id"]]["last_output"] == "a step"
+    assert scripts.run("logs/update_by_ref.py", reference_id=log, output="Sweden, at last") == "Sweden, at last"
     assert ok(api.get(f"/logs/{created['id']}"))["output"] == "Sweden, at last"
-    assert sessions_of(api, step["project_id"])[created["session_id"]]["last_output"] == "Sweden, at last"
+    assert list_sessions(api, step["project_id"])[created["session_id"]]["last_output"] == "Sweden, at last"
 
 
-def test_row_118_error_and_duration_by_reference_and_by_id(api: httpx.Client) -> None:
+def test_row_118_error_and_duration_can_be_updated_by_reference_and_by_id(api: httpx.Client) -> None:
     log = reference()
     created = search_log(api, reference_id=log, output=None)
     answer = ok(api.patch("/logs", params={"reference_id": log}, json={"error": "quota used up"}))
@@ -109,11 +111,11 @@ def test_row_118_error_and_duration_by_reference_and_by_id(api: httpx.Client) ->
 
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
-def test_row_119_session_id_in_place_of_the_reference(
+def test_row_119_a_session_id_can_be_sent_in_place_of_the_reference(
     sdk: str, api: httpx.Client, request: pytest.FixtureRequest
 ) -> None:
-    run: SdkRun = request.getfixturevalue(sdk)
-    session_id = run("open_session.py")
+    scripts: SdkScripts = request.getfixturevalue(sdk)
+    session_id = scripts.run("logs/create_session.py")
     created = search_log(api, session_id=session_id)
     assert created["session_id"] == session_id
     assert ok(api.get(f"/sessions/{session_id}"))["datapoints_count"] == 1
@@ -138,25 +140,25 @@ def test_row_120_a_key_is_needed_and_must_be_right(stack: Stack) -> None:
 
 
 def test_row_120_a_key_made_by_the_organisation_works_until_it_is_revoked(api: httpx.Client, stack: Stack) -> None:
-    made = ok(api.post(f"{stack.base}/api/keys", json={"name": reference()}), 201)
+    made = ok(api.post(f"{stack.base_url}/api/keys", json={"name": reference()}), 201)
     with httpx.Client(base_url=stack.url, headers={"X-API-KEY": made["api_key"]}) as mine:
         search_log(mine)
-        assert api.delete(f"{stack.base}/api/keys/{made['id']}").status_code == 204
+        assert api.delete(f"{stack.base_url}/api/keys/{made['id']}").status_code == 204
         refused = mine.post("/logs", json={})
         assert refused.status_code == 401
-    listed = {key["id"]: key for key in ok(api.get(f"{stack.base}/api/keys"))}
+    listed = {key["id"]: key for key in ok(api.get(f"{stack.base_url}/api/keys"))}
     assert listed[made["id"]]["revoked_at"] is not None
     assert made["api_key"] not in str(listed)
 
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
-def test_row_121_the_guides_script_with_the_local_model(
+def test_row_121_the_script_of_the_sessions_guide_runs_with_the_local_model(
     sdk: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run: SdkRun = request.getfixturevalue(sdk)
+    scripts: SdkScripts = request.getfixturevalue(sdk)
     report = tmp_path / "report.json"
     monkeypatch.setenv("EVERLOOP_EXAMPLE_REPORT", str(report))
-    run("examples/sessions.py")
+    scripts.run_example("sessions.py")
     flat, nested = json.loads(report.read_text())
     steps = ["sessions_example_assistant", "sessions_example_google", "sessions_example_moderator"]
     assert (flat["count"], flat["projects"]) == (3, steps)
@@ -169,7 +171,7 @@ def test_row_121_the_guides_script_with_the_local_model(
     assert nested["last_output"]
 
 
-def test_row_123_project_by_name_and_by_id(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_row_123_a_project_is_found_by_name_and_by_id(api: httpx.Client, openai: FakeOpenAI) -> None:
     name = f"row-123-{reference()}"
     by_name = moderator(api, project=name)
     project_id = by_name["project_id"]

@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from shared.contracts.message import Event, Request
 from tests.architecture.tree import ROOT, sources
 from tests.contract_modules import contract_modules
 
-Message = type[Request] | type[Event]
+Message = type[Request[Any]] | type[Event]
 
 
 @cache
@@ -32,9 +33,9 @@ class Code:
     """What the source of one service does on the bus, read from its syntax."""
 
     def __init__(self, service: str) -> None:
-        self.requests: set[type[Request]] = set()
+        self.requests: set[type[Request[Any]]] = set()
         """Imported, and answered by another service: sent."""
-        self.streams: set[type[Request]] = set()
+        self.streams: set[type[Request[Any]]] = set()
         """Answered piece by piece: their caller may say that it has left."""
         self.announced: set[str] = set()
         self.heard: set[str] = set()
@@ -72,7 +73,7 @@ def _imported(module: ast.Module) -> Iterator[tuple[str, Message]]:
                     yield alias.asname or alias.name, message
 
 
-def _owner(message: type[Request]) -> str:
+def _owner(message: type[Request[Any]]) -> str:
     return message.subject.partition(".")[0]
 
 

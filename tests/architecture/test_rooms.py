@@ -13,11 +13,6 @@ MAX_ROOMS = 15
 MAX_FILES = 15
 """Source files directly in one folder, without `__init__.py` and `conftest.py`."""
 NOT_COUNTED = {"__init__.py", "conftest.py"}
-FOLDERS_WITH_MORE_FILES = {
-    "tests/integration": "modules of five services share servers.py; they are not grouped by service yet",
-    "tests/sdk": "scripts that are run one by one in the environments of old SDKs, and import nothing of one another",
-}
-"""Why these are exempt. Adding one is a decision to be argued for; one that is not needed any more fails below."""
 
 
 def drawing(service: str) -> Arrows:
@@ -48,8 +43,7 @@ def test_a_folder_has_at_most_fifteen_source_files() -> None:
     files = sources("services", "shared", "deploy", "tests", endings=(".py", ".js", ".ts", ".css"))
     counts = Counter(name(path.parent) for path in files if path.name not in NOT_COUNTED)
     too_many = {folder: count for folder, count in counts.items() if count > MAX_FILES}
-    assert too_many.keys() - FOLDERS_WITH_MORE_FILES.keys() == set(), too_many
-    assert FOLDERS_WITH_MORE_FILES.keys() - too_many.keys() == set(), "delete these exemptions"
+    assert too_many == {}
 
 
 @pytest.fixture

@@ -194,9 +194,10 @@ CONVERSATIONS: dict[str, tuple[ModelRequest, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_we_send_what_the_library_sends(sdk: anthropic.Anthropic, fake_server: FakeServer, name: str) -> None:
     request_, theirs = CONVERSATIONS[name]
-    prepared = sdk.messages.create(**{"model": MODEL, "max_tokens": 4096} | theirs)
+    arguments: Any = {"model": MODEL, "max_tokens": 4096} | theirs
+    answer = sdk.messages.create(**arguments)
     if request_.stream:
-        prepared.close()
+        answer.close()
     sent = fake_server.last
     prepared = call(fake_server, request_)
     assert prepared.body == sent.body

@@ -24,7 +24,7 @@ from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, Res
 from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
 from tests.fake_servers import bedrock as fake
-from tests.fake_servers.server import FakeServer, Recorded
+from tests.fake_servers.server import FakeServer, RecordedRequest
 
 MODEL = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 PROFILE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123"
@@ -153,6 +153,11 @@ THEIR_ASKED = [
     said("user", found("tooluse_1", "wet"), found("tooluse_2", "dry"), "So?"),
 ]
 NAMED = FunctionChoice(function=FunctionName(name="weather"))
+TOOL_CHOICES: list[tuple[Any, dict[str, Any]]] = [
+    ("auto", {"auto": {}}),
+    ("required", {"any": {}}),
+    (NAMED, {"tool": {"name": "weather"}}),
+]
 ANSWER = ResponseFormat(type="json_schema", json_schema={"name": "place", "strict": True, "schema": SCHEMA})
 THEIR_ANSWER = {
     "textFormat": {
@@ -197,11 +202,7 @@ CONVERSATIONS: dict[str, tuple[ModelRequest, dict[str, Any]]] = {
                 "toolConfig": {"tools": THEIR_TOOLS, "toolChoice": theirs},
             },
         )
-        for ours, theirs in [
-            ("auto", {"auto": {}}),
-            ("required", {"any": {}}),
-            (NAMED, {"tool": {"name": "weather"}}),
-        ]
+        for ours, theirs in TOOL_CHOICES
     },
     "tool choice none": (
         request(HI, tools=[TOOL], tool_choice="none"),
@@ -253,7 +254,7 @@ async def test_we_send_what_the_library_sends(sdk: Any, fake_server: FakeServer,
     assert signed(ours) == signed(library)
 
 
-def signed(sent: Recorded) -> tuple[str, str, str]:
+def signed(sent: RecordedRequest) -> tuple[str, str, str]:
     """Return signed headers and scope of a signature, without its time."""
     shown = sent.headers["authorization"]
     scope = re.sub(r"/\d{8}/", "/<day>/", shown.split("Credential=")[1].split(",")[0])

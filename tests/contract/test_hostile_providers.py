@@ -20,15 +20,15 @@ from services.generation.providers.transport.client import Client
 from shared.contracts.chat import ChatMessage, Usage
 from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, UpstreamFailed
-from tests.fake_servers.web import Answer, Asked, Web, as_json, serving
+from tests.fake_servers.web import FakeWebServer, WebRequest, WebResponse, json_response, serve
 
 CHAT = "/v1/chat/completions"
 CHOICE: dict[str, Any] = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "half an"}}
 
 
 @pytest.fixture
-def web() -> Iterator[Web]:
-    with serving() as web:
+def web() -> Iterator[FakeWebServer]:
+    with serve() as web:
         yield web
 
 
@@ -39,7 +39,7 @@ async def dispatch() -> AsyncIterator[Dispatch]:
     await client.close()
 
 
-def call(web: Web, *, stream: bool = False, **config: Any) -> PreparedRequest:
+def call(web: FakeWebServer, *, stream: bool = False, **config: Any) -> PreparedRequest:
     given = {"model": "gpt-4", "endpoint": "chat"} | config
     request = ModelRequest(
         ModelConfig.model_validate(given), messages=[ChatMessage(role="user", content="hi")], stream=stream
@@ -63,36 +63,38 @@ both = pytest.mark.parametrize("stream", [False, True])
 
 
 @both
-async def test_a_compressed_response_is_not_decompressed(dispatch: Dispatch, web: Web, stream: bool) -> None:
+async def test_a_compressed_response_is_not_decompressed(dispatch: Dispatch, web: FakeWebServer, stream: bool) -> None:
     bomb = gzip.compress(b" " * 50_000_000)
-    web.paths[CHAT] = Answer(bomb, headers={"Content-Encoding": "gzip"})
+    web.responses[CHAT] = WebResponse(bomb, headers={"Content-Encoding": "gzip"})
     with pytest.raises(UpstreamFailed, match="compressed"):
         await ask(dispatch, call(web, stream=stream))
-    assert web.asked[-1].headers["accept-encoding"] == "identity"
-    assert len(web.asked) == 1
+    assert web.requests[-1].headers["accept-encoding"] == "identity"
+    assert len(web.requests) == 1
 
 
 @both
 async def test_a_response_over_the_limit_is_cut_off(
-    dispatch: Dispatch, web: Web, stream: bool, monkeypatch: pytest.MonkeyPatch
+    dispatch: Dispatch, web: FakeWebServer, stream: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(response, "MAX_RESPONSE_BYTES", 100_000)
     line = b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": "x" * 1000}}]}).encode() + b"\n\n"
-    web.paths[CHAT] = Answer(line * 200)
+    web.responses[CHAT] = WebResponse(line * 200)
     with pytest.raises(UpstreamFailed, match="more than 100,000 bytes"):
         await ask(dispatch, call(web, stream=stream))
 
 
-async def test_a_line_over_the_limit_is_cut_off(dispatch: Dispatch, web: Web) -> None:
-    web.paths[CHAT] = Answer(b"data: " + b"x" * 5_000_000)
+async def test_a_line_over_the_limit_is_cut_off(dispatch: Dispatch, web: FakeWebServer) -> None:
+    web.responses[CHAT] = WebResponse(b"data: " + b"x" * 5_000_000)
     with pytest.raises(UpstreamFailed, match="stream that cannot be read"):
         await ask(dispatch, call(web, stream=True))
 
 
-async def test_invalid_utf8_is_an_invalid_response(dispatch: Dispatch, web: Web) -> None:
+async def test_invalid_utf8_is_an_invalid_response(dispatch: Dispatch, web: FakeWebServer) -> None:
     begun = {"id": "p", "status": "starting", "urls": {"get": f"{web.url}/get", "stream": f"{web.url}/stream"}}
-    web.paths["/v1/models/a/b/predictions"] = as_json(begun, 201)
-    web.paths["/stream"] = Answer(b"event: output\ndata: \xff\xfe\n\n", headers={"Content-Type": "text/event-stream"})
+    web.responses["/v1/models/a/b/predictions"] = json_response(begun, 201)
+    web.responses["/stream"] = WebResponse(
+        b"event: output\ndata: \xff\xfe\n\n", headers={"Content-Type": "text/event-stream"}
+    )
     with pytest.raises(UpstreamFailed, match="stream that cannot be read"):
         await ask(dispatch, call(web, stream=True, provider="replicate", model="a/b"))
 
@@ -100,17 +102,17 @@ async def test_invalid_utf8_is_an_invalid_response(dispatch: Dispatch, web: Web)
 @pytest.mark.parametrize("error", [{"error": {"message": "it broke"}}, {"choice": {"error": {"message": "it broke"}}}])
 @both
 async def test_an_error_beside_an_answer_is_raised(
-    dispatch: Dispatch, web: Web, stream: bool, error: dict[str, Any]
+    dispatch: Dispatch, web: FakeWebServer, stream: bool, error: dict[str, Any]
 ) -> None:
     choice = CHOICE | {"finish_reason": "error", "delta": {"content": "half an"}} | error.get("choice", {})
     counts = {"prompt_tokens": 9, "completion_tokens": 4}
     payload = {"id": "x", "choices": [choice], "usage": counts}
     payload |= {"error": error["error"]} if "error" in error else {}
     body = json.dumps(payload).encode()
-    web.paths[CHAT] = Answer(b"data: " + body + b"\n\ndata: [DONE]\n\n" if stream else body)
+    web.responses[CHAT] = WebResponse(b"data: " + body + b"\n\ndata: [DONE]\n\n" if stream else body)
     with pytest.raises(UpstreamFailed, match="it broke") as caught:
         await ask(dispatch, call(web, stream=stream))
-    assert len(web.asked) == 1
+    assert len(web.requests) == 1
     sent = errors.partial_response(caught.value)
     assert sent
     assert sent.usage == Usage(prompt_tokens=9, generation_tokens=4, total_tokens=13)
@@ -120,19 +122,21 @@ async def test_an_error_beside_an_answer_is_raised(
 @pytest.mark.parametrize("content", [5, True, {"a": 1}])
 @both
 async def test_content_that_is_not_text_is_an_invalid_response(
-    dispatch: Dispatch, web: Web, stream: bool, content: Any
+    dispatch: Dispatch, web: FakeWebServer, stream: bool, content: Any
 ) -> None:
     choice = {"index": 0, "finish_reason": "stop", "message": {"content": content}, "delta": {"content": content}}
     body = json.dumps({"choices": [choice]}).encode()
-    web.paths[CHAT] = Answer(b"data: " + body + b"\n\ndata: [DONE]\n\n" if stream else body)
+    web.responses[CHAT] = WebResponse(b"data: " + body + b"\n\ndata: [DONE]\n\n" if stream else body)
     with pytest.raises(UpstreamFailed, match="cannot be read"):
         await ask(dispatch, call(web, stream=stream))
 
 
 @pytest.mark.parametrize("part", [{"function": {"name": "f", "arguments": {"a": 1}}}, {"id": 5}, {"index": "0"}])
-async def test_malformed_tool_calls_are_an_invalid_response(dispatch: Dispatch, web: Web, part: dict[str, Any]) -> None:
+async def test_malformed_tool_calls_are_an_invalid_response(
+    dispatch: Dispatch, web: FakeWebServer, part: dict[str, Any]
+) -> None:
     body = json.dumps({"choices": [{"index": 0, "delta": {"tool_calls": [part]}}]}).encode()
-    web.paths[CHAT] = Answer(b"data: " + body + b"\n\ndata: [DONE]\n\n")
+    web.responses[CHAT] = WebResponse(b"data: " + body + b"\n\ndata: [DONE]\n\n")
     with pytest.raises(UpstreamFailed, match="cannot be read"):
         await ask(dispatch, call(web, stream=True))
 
@@ -140,33 +144,33 @@ async def test_malformed_tool_calls_are_an_invalid_response(dispatch: Dispatch, 
 @pytest.mark.parametrize("usage", [[1], "many", {"prompt_tokens": 10**400}, {"prompt_tokens": -1}])
 @both
 async def test_malformed_usage_does_not_spoil_a_response(
-    dispatch: Dispatch, web: Web, stream: bool, usage: Any
+    dispatch: Dispatch, web: FakeWebServer, stream: bool, usage: Any
 ) -> None:
     choice = CHOICE | {"delta": {"content": "half an"}}
     body = json.dumps({"choices": [choice], "usage": usage}).encode()
-    web.paths[CHAT] = Answer(b"data: " + body + b"\n\ndata: [DONE]\n\n" if stream else body)
+    web.responses[CHAT] = WebResponse(b"data: " + body + b"\n\ndata: [DONE]\n\n" if stream else body)
     assert await ask(dispatch, call(web, stream=stream)) == "half an"
 
 
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (Answer(b"\x1f\x8b\x08", 429, {"Content-Encoding": "gzip", "Retry-After": "99"}), RateLimited),
-        (Answer(b"\x1f\x8b\x08", 401, {"Content-Encoding": "gzip"}), Unauthenticated),
+        (WebResponse(b"\x1f\x8b\x08", 429, {"Content-Encoding": "gzip", "Retry-After": "99"}), RateLimited),
+        (WebResponse(b"\x1f\x8b\x08", 401, {"Content-Encoding": "gzip"}), Unauthenticated),
     ],
 )
 async def test_an_error_status_counts_even_if_its_body_cannot_be_read(
-    dispatch: Dispatch, web: Web, answer: Answer, kind: type[Problem]
+    dispatch: Dispatch, web: FakeWebServer, answer: WebResponse, kind: type[Problem]
 ) -> None:
-    web.paths[CHAT] = answer
+    web.responses[CHAT] = answer
     progress = CallProgress()
     with pytest.raises(kind):
         await dispatch.complete("tm_1", call(web), progress)
     assert not progress.may_have_cost
 
 
-async def test_finish_reason_error_is_raised(dispatch: Dispatch, web: Web) -> None:
-    web.paths[CHAT] = as_json({"choices": [CHOICE | {"finish_reason": "error"}]})
+async def test_finish_reason_error_is_raised(dispatch: Dispatch, web: FakeWebServer) -> None:
+    web.responses[CHAT] = json_response({"choices": [CHOICE | {"finish_reason": "error"}]})
     with pytest.raises(UpstreamFailed, match="ended in an error"):
         await ask(dispatch, call(web))
 
@@ -174,39 +178,39 @@ async def test_finish_reason_error_is_raised(dispatch: Dispatch, web: Web) -> No
 @pytest.mark.parametrize("refusals", [2, 99])
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_a_prediction_is_never_created_twice(
-    dispatch: Dispatch, web: Web, status: int, refusals: int, monkeypatch: pytest.MonkeyPatch
+    dispatch: Dispatch, web: FakeWebServer, status: int, refusals: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client_module, "_POLL_SECONDS", 0.01)
     urls = {"get": f"{web.url}/get", "cancel": f"{web.url}/cancel"}
-    web.paths["/v1/models/a/b/predictions"] = as_json({"id": "p", "status": "starting", "urls": urls}, 201)
-    web.paths["/cancel"] = as_json({})
+    web.responses["/v1/models/a/b/predictions"] = json_response({"id": "p", "status": "starting", "urls": urls}, 201)
+    web.responses["/cancel"] = json_response({})
 
-    def told(_: Asked) -> Answer:
-        polls = sum(one.path == "/get" for one in web.asked)
+    def told(_: WebRequest) -> WebResponse:
+        polls = sum(one.path == "/get" for one in web.requests)
         if polls <= refusals:
-            return as_json({"detail": "busy"}, status)
-        return as_json({"id": "p", "status": "succeeded", "output": ["done"], "urls": urls})
+            return json_response({"detail": "busy"}, status)
+        return json_response({"id": "p", "status": "succeeded", "output": ["done"], "urls": urls})
 
-    web.paths["/get"] = told
+    web.responses["/get"] = told
     prepared_call = call(web, provider="replicate", model="a/b")
     if refusals == 2:
         assert await ask(dispatch, prepared_call) == "done"
-        assert web.asked[-1].path == "/get"
+        assert web.requests[-1].path == "/get"
     else:
         with pytest.raises(UpstreamFailed, match="could not be fetched"):
             await ask(dispatch, prepared_call)
-        assert web.asked[-1].path == "/cancel"
-    assert sum(one.path.endswith("/predictions") for one in web.asked) == 1
+        assert web.requests[-1].path == "/cancel"
+    assert sum(one.path.endswith("/predictions") for one in web.requests) == 1
 
 
 @pytest.mark.parametrize("which", ["get", "cancel"])
 async def test_a_prediction_with_an_invalid_url_is_never_created_twice(
-    dispatch: Dispatch, web: Web, which: str
+    dispatch: Dispatch, web: FakeWebServer, which: str
 ) -> None:
     urls = {"get": f"{web.url}/get", "cancel": f"{web.url}/cancel"}
     urls[which] += "\u0001"
-    web.paths["/v1/models/a/b/predictions"] = as_json({"id": "p", "status": "starting", "urls": urls}, 201)
-    web.paths["/get"] = Answer(b"{}", delay_seconds=2.0)
+    web.responses["/v1/models/a/b/predictions"] = json_response({"id": "p", "status": "starting", "urls": urls}, 201)
+    web.responses["/get"] = WebResponse(b"{}", delay_seconds=2.0)
     progress = CallProgress()
     asking = asyncio.create_task(dispatch.complete("tm_1", call(web, provider="replicate", model="a/b"), progress))
     if which == "cancel":
@@ -215,34 +219,36 @@ async def test_a_prediction_with_an_invalid_url_is_never_created_twice(
     with pytest.raises(asyncio.CancelledError if which == "cancel" else UpstreamFailed):
         await asking
     assert progress.may_have_cost
-    assert sum(one.path.endswith("/predictions") for one in web.asked) == 1
+    assert sum(one.path.endswith("/predictions") for one in web.requests) == 1
 
 
 @pytest.mark.parametrize("answer", [b"[" * 190 + b"]" * 190, b"[" + b"[]," * 2_000_000 + b"[]]"])
-async def test_json_beyond_the_limits_is_an_invalid_response(dispatch: Dispatch, web: Web, answer: bytes) -> None:
-    web.paths[CHAT] = Answer(b'{"choices": [' + json.dumps(CHOICE).encode() + b'], "more": ' + answer + b"}")
+async def test_json_beyond_the_limits_is_an_invalid_response(
+    dispatch: Dispatch, web: FakeWebServer, answer: bytes
+) -> None:
+    web.responses[CHAT] = WebResponse(b'{"choices": [' + json.dumps(CHOICE).encode() + b'], "more": ' + answer + b"}")
     with pytest.raises(UpstreamFailed, match="cannot be read"):
         await ask(dispatch, call(web))
 
 
-async def test_a_prediction_is_polled_with_pauses(dispatch: Dispatch, web: Web) -> None:
+async def test_a_prediction_is_polled_with_pauses(dispatch: Dispatch, web: FakeWebServer) -> None:
     urls = {"get": f"{web.url}/get", "stream": f"{web.url}/stream", "cancel": f"{web.url}/cancel"}
     pending = {"id": "p", "status": "processing", "urls": urls}
-    web.paths["/v1/models/a/b/predictions"] = as_json(pending, 201)
-    web.paths["/stream"] = as_json(pending)
-    web.paths["/cancel"] = as_json({})
+    web.responses["/v1/models/a/b/predictions"] = json_response(pending, 201)
+    web.responses["/stream"] = json_response(pending)
+    web.responses["/cancel"] = json_response({})
     stream = dispatch.stream("tm_1", call(web, stream=True, provider="replicate", model="a/b"), CallProgress())
     started = time.monotonic()
 
-    def ended(_: Asked) -> Answer:
+    def ended(_: WebRequest) -> WebResponse:
         if time.monotonic() - started < 2.5:
-            return as_json(pending)
-        return as_json(pending | {"status": "failed", "error": "gave up"})
+            return json_response(pending)
+        return json_response(pending | {"status": "failed", "error": "gave up"})
 
-    web.paths["/stream"] = ended
+    web.responses["/stream"] = ended
     with pytest.raises(Problem, match="gave up"):
         await anext(stream)
-    assert len(web.asked) < 10
+    assert len(web.requests) < 10
 
 
 async def test_an_invalid_host_is_refused_as_invalid(dispatch: Dispatch) -> None:

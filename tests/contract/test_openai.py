@@ -174,7 +174,8 @@ def test_a_body_has_the_librarys_type(request_: ModelRequest) -> None:
 @pytest.mark.usefixtures("iterables_are_lists")
 def test_the_library_s_type_knows_every_field() -> None:
     (call,) = Providers({"OPENAI_API_KEY": "sk"}, None).prepare(REQUESTS["plain"], {})
-    adapter: TypeAdapter[Any] = TypeAdapter(list[_types(call)[0]], config=_STRICT)  # type: ignore[misc]
+    type_: Any = list[_types(call)[0]]  # type: ignore[misc]
+    adapter = TypeAdapter(type_, config=_STRICT)
     for wrong in ({"colour": 1}, {"messages": [{"role": "user", "content": "Hi", "colour": 1}]}):
         with pytest.raises(ValidationError, match="colour"):
             adapter.validate_python([call.body | wrong])

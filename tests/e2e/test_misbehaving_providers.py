@@ -20,15 +20,15 @@ TITLES = {"openai": "OpenAI", "anthropic": "Anthropic", "google": "Google"}
 
 
 @dataclass(frozen=True)
-class Place:
-    """A stack with little patience, and what it takes for the world outside."""
+class ShortTimeoutStack:
+    """A stack with little patience, and what it takes for the case outside."""
 
     stack: Stack
     upstreams: dict[str, FakeServer]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def short_timeout_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShortTimeoutStack]:
     upstreams = {"openai": openai.start(), "anthropic": anthropic.start(), "google": gemini.start()}
     environment = {
         "OPENAI_BASE_URL": upstreams["openai"].url,
@@ -39,22 +39,24 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         "GEMINI_API_KEY": "AIza-1",
         "EVERLOOP_PROVIDER_READ_SECONDS": str(SILENCE_SECONDS),
     }
-    running = stacks.start(tmp_path_factory.mktemp("impatient"), "--no-model", environment=environment)
-    yield Place(running, upstreams)
+    running = stacks.start(tmp_path_factory.mktemp("short-timeouts"), "--no-model", environment=environment)
+    yield ShortTimeoutStack(running, upstreams)
     running.stop()
 
 
 @pytest.fixture
-def world(place: Place, provider: str) -> Iterator["World"]:
-    upstream = place.upstreams[provider]
+def case(short_timeout_stack: ShortTimeoutStack, provider: str) -> Iterator["ProviderCase"]:
+    upstream = short_timeout_stack.upstreams[provider]
     upstream.clear()
-    with httpx.Client(base_url=place.stack.url, headers={"X-API-KEY": place.stack.api_key}, timeout=30) as api:
-        yield World(api, upstream, provider, f"misbehaving-{reference()}")
+    with httpx.Client(
+        base_url=short_timeout_stack.stack.url, headers={"X-API-KEY": short_timeout_stack.stack.api_key}, timeout=30
+    ) as api:
+        yield ProviderCase(api, upstream, provider, f"misbehaving-{reference()}")
     settle(upstream)
 
 
 @dataclass(frozen=True)
-class World:
+class ProviderCase:
     api: httpx.Client
     upstream: FakeServer
     provider: str
@@ -89,24 +91,24 @@ pytestmark = pytest.mark.parametrize("provider", MODELS)
 both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 
 
-def test_a_slow_stream_arrives_whole(world: World) -> None:
-    world.upstream.reply(content="Once upon a time", chunk_delay_seconds=0.3)
-    answer = world.chat(stream=True)
+def test_a_slow_stream_is_passed_on_to_its_end(case: ProviderCase) -> None:
+    case.upstream.reply(content="Once upon a time", chunk_delay_seconds=0.3)
+    answer = case.chat(stream=True)
     assert answer.status_code == 200
-    log = world.log()
+    log = case.log()
     assert (log["output"], log["error"], log["finish_reason"]) == ("Once upon a time", None, "stop")
 
 
-def test_a_stream_that_dies_breaks_off_and_its_log_has_what_came(world: World) -> None:
-    world.upstream.reply(content="Once upon a time there was", break_after_chunks=5)
-    with world.api.stream("POST", "/chat", json=world.body(stream=True)) as answer:
+def test_a_stream_that_breaks_off_is_broken_off_and_its_log_has_the_received_part(case: ProviderCase) -> None:
+    case.upstream.reply(content="Once upon a time there was", break_after_chunks=5)
+    with case.api.stream("POST", "/chat", json=case.body(stream=True)) as answer:
         pieces = answer.iter_raw()
         received = next(pieces)
         with pytest.raises(httpx.RemoteProtocolError):
             received += b"".join(pieces)
     assert b'"finish_reason":"stop"' not in received
-    log = world.log()
-    assert TITLES[world.provider] in log["error"]
+    log = case.log()
+    assert TITLES[case.provider] in log["error"]
     assert log["output"]
     assert "Once upon a time there was".startswith(log["output"])
     assert log["output_tokens"] > 0
@@ -114,62 +116,62 @@ def test_a_stream_that_dies_breaks_off_and_its_log_has_what_came(world: World) -
     assert log["output_cost"] > 0
 
 
-def test_an_answer_that_dies_is_an_error_and_a_log(world: World) -> None:
-    world.upstream.reply(break_after_chunks=0)
-    told(world, world.chat(stream=False), 502, "connection")
+def test_a_response_cut_off_by_the_provider_is_a_502_and_a_log(case: ProviderCase) -> None:
+    case.upstream.reply(break_after_chunks=0)
+    assert_error_and_log(case, case.chat(stream=False), 502, "connection")
 
 
 @both
-def test_garbage_is_an_error_and_a_log(world: World, stream: bool) -> None:
-    world.upstream.reply(garbage=True)
-    told(world, world.chat(stream=stream), 502, "cannot be read")
+def test_a_response_that_is_not_of_the_providers_api_is_a_502_and_a_log(case: ProviderCase, stream: bool) -> None:
+    case.upstream.reply(garbage=True)
+    assert_error_and_log(case, case.chat(stream=stream), 502, "cannot be read")
 
 
 @both
-def test_a_short_wait_is_waited(world: World, stream: bool) -> None:
-    world.upstream.reply(status=429, headers={"Retry-After": "1"})
-    assert world.chat(stream=stream).status_code == 200
-    assert len(world.upstream.requests) == 2
-    assert world.log()["error"] is None
+def test_a_short_retry_after_is_waited_for_and_the_call_repeated(case: ProviderCase, stream: bool) -> None:
+    case.upstream.reply(status=429, headers={"Retry-After": "1"})
+    assert case.chat(stream=stream).status_code == 200
+    assert len(case.upstream.requests) == 2
+    assert case.log()["error"] is None
 
 
 @both
-def test_a_long_wait_is_told(world: World, stream: bool) -> None:
-    world.upstream.reply(status=429, headers={"Retry-After": "120"})
-    answer = world.chat(stream=stream)
+def test_a_long_retry_after_is_passed_on_to_the_caller_without_a_retry(case: ProviderCase, stream: bool) -> None:
+    case.upstream.reply(status=429, headers={"Retry-After": "120"})
+    answer = case.chat(stream=stream)
     assert answer.headers["retry-after"] == "120"
-    told(world, answer, 429, "")
-    assert len(world.upstream.requests) == 1
+    assert_error_and_log(case, answer, 429, "")
+    assert len(case.upstream.requests) == 1
 
 
 @both
-def test_silence_has_an_end(world: World, stream: bool) -> None:
-    world.upstream.reply(delay_seconds=2 * SILENCE_SECONDS)
-    told(world, world.chat(stream=stream), 502, "did not answer in time")
-    assert len(world.upstream.requests) == 1
+def test_a_provider_that_sends_nothing_is_a_502_after_the_read_timeout(case: ProviderCase, stream: bool) -> None:
+    case.upstream.reply(delay_seconds=2 * SILENCE_SECONDS)
+    assert_error_and_log(case, case.chat(stream=stream), 502, "did not answer in time")
+    assert len(case.upstream.requests) == 1
 
 
-def test_a_caller_that_leaves_ends_the_providers_work(world: World) -> None:
-    world.upstream.reply(content="word " * 500, chunk_delay_seconds=0.05)
-    with world.api.stream("POST", "/chat", json=world.body(stream=True)) as answer:
+def test_a_caller_that_disconnects_ends_the_call_of_the_provider(case: ProviderCase) -> None:
+    case.upstream.reply(content="word " * 500, chunk_delay_seconds=0.05)
+    with case.api.stream("POST", "/chat", json=case.body(stream=True)) as answer:
         next(answer.iter_raw())
-    settle(world.upstream)
+    settle(case.upstream)
     deadline = time.monotonic() + 5
-    log = world.log()
+    log = case.log()
     while log["error"] is None and time.monotonic() < deadline:
         time.sleep(0.1)
-        log = world.log()
+        log = case.log()
     assert "left" in log["error"]
     assert log["output"].startswith("word")
     assert log["output_cost"] > 0
 
 
-def told(world: World, answer: httpx.Response, status: int, words: str) -> None:
+def assert_error_and_log(case: ProviderCase, answer: httpx.Response, status: int, words: str) -> None:
     """The unified error with the provider as its origin; the log says the same."""
     assert answer.status_code == status, answer.text
     detail: dict[str, Any] = answer.json()["detail"]
-    assert (detail["code"], detail["origin"]) == (status, TITLES[world.provider])
+    assert (detail["code"], detail["origin"]) == (status, TITLES[case.provider])
     assert words in detail["message"]
-    log = world.log()
+    log = case.log()
     assert log["error"] == detail["message"]
     assert log["output"] is None

@@ -17,22 +17,22 @@ from tests import stack as stacks
 from tests.stack import Stack
 
 CLIENTS = 6
-ENOUGH = 100
+MIN_ANSWERED = 100
 MONGODB_AWAY_SECONDS = 30
 CONFIG = {"type": "tool", "name": "counter", "source_code": "def count(): ..."}
 
 
 @pytest.fixture(scope="module")
-def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def killable_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack of its own, because its processes get killed."""
-    running = stacks.start(tmp_path_factory.mktemp("fragile"), "--no-model")
+    running = stacks.start(tmp_path_factory.mktemp("killable_stack"), "--no-model")
     yield running
     running.stop()
 
 
 @dataclass
-class Ledger:
-    """What the clients were told."""
+class PostedLogs:
+    """The logs that clients posted, and how they were answered."""
 
     project: str
     project_id: str = ""
@@ -45,45 +45,45 @@ class Ledger:
     next_number: int = 0
 
 
-async def _client(stack: Stack, ledger: Ledger, stop: asyncio.Event) -> None:
+async def _client(stack: Stack, posted: PostedLogs, stop: asyncio.Event) -> None:
     """Post logs one after the other; every second one with a reference, repeated until it is answered."""
     async with httpx.AsyncClient(base_url=stack.url, headers={"X-API-KEY": stack.api_key}, timeout=30) as client:
         while not stop.is_set():
-            ledger.next_number += 1
-            number = ledger.next_number
+            posted.next_number += 1
+            number = posted.next_number
             body: dict[str, Any] = {
-                "project": ledger.project,
+                "project": posted.project,
                 "config": CONFIG,
                 "output": f"log {number}",
                 "metadata": {"number": number},
             }
             if number % 2:
-                body["reference_id"] = f"{ledger.project}-{number}"
-                ledger.by_reference.add(number)
+                body["reference_id"] = f"{posted.project}-{number}"
+                posted.by_reference.add(number)
             while True:
                 try:
                     answer = await client.post("/logs", json=body)
                 except httpx.HTTPError:
-                    ledger.refused[0] += 1
+                    posted.refused[0] += 1
                 else:
                     if answer.status_code == 200:
                         now = time.monotonic()
-                        ledger.longest_gap = max(ledger.longest_gap, now - ledger.last_200)
-                        ledger.last_200 = now
-                        ledger.answered[number] = answer.json()["id"]
-                        ledger.project_id = answer.json()["project_id"]
+                        posted.longest_gap = max(posted.longest_gap, now - posted.last_200)
+                        posted.last_200 = now
+                        posted.answered[number] = answer.json()["id"]
+                        posted.project_id = answer.json()["project_id"]
                         break
-                    ledger.refused[answer.status_code] += 1
+                    posted.refused[answer.status_code] += 1
                     assert answer.status_code == 503, answer.text
                     assert int(answer.headers["Retry-After"]) >= 1
                 await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
-async def clients(stack: Stack, ledger: Ledger) -> AsyncIterator[None]:
+async def clients(stack: Stack, posted: PostedLogs) -> AsyncIterator[None]:
     """Several clients posting at the same time."""
     stop = asyncio.Event()
-    tasks = [asyncio.create_task(_client(stack, ledger, stop)) for _ in range(CLIENTS)]
+    tasks = [asyncio.create_task(_client(stack, posted, stop)) for _ in range(CLIENTS)]
     try:
         await asyncio.sleep(1)
         yield
@@ -94,13 +94,13 @@ async def clients(stack: Stack, ledger: Ledger) -> AsyncIterator[None]:
             await asyncio.gather(*tasks)
 
 
-async def _all_logs(stack: Stack, ledger: Ledger) -> list[dict[str, Any]]:
-    """Every stored log of the ledger's project, by paging through the list."""
+async def _all_logs(stack: Stack, posted: PostedLogs) -> list[dict[str, Any]]:
+    """Every stored log of the project, by paging through the list."""
     async with httpx.AsyncClient(base_url=stack.url, headers={"X-API-KEY": stack.api_key}, timeout=60) as client:
-        await _until_all_is_stored(client, ledger.project_id, len(ledger.answered))
+        await _until_all_is_stored(client, posted.project_id, len(posted.answered))
         records: list[dict[str, Any]] = []
         while True:
-            query: dict[str, Any] = {"project_id": ledger.project_id, "size": 1000, "page": len(records) // 1000}
+            query: dict[str, Any] = {"project_id": posted.project_id, "size": 1000, "page": len(records) // 1000}
             page = (await client.get("/logs", params=query)).json()
             records += page["records"]
             if len(records) >= page["total"] or not page["records"]:
@@ -117,62 +117,64 @@ async def _until_all_is_stored(client: httpx.AsyncClient, project_id: str, least
             before, total = total, answer.json().get("total", 0)
 
 
-async def _check(stack: Stack, ledger: Ledger) -> None:
+async def _assert_all_stored_once(stack: Stack, posted: PostedLogs) -> None:
     await _until_ready(stack)
-    records = await _all_logs(stack, ledger)
+    records = await _all_logs(stack, posted)
     ids = Counter(record["id"] for record in records)
     assert max(ids.values()) == 1
-    lost = {number for number, identifier in ledger.answered.items() if identifier not in ids}
-    assert not lost, f"{len(lost)} of {len(ledger.answered)} answered logs are gone"
+    lost = {number for number, identifier in posted.answered.items() if identifier not in ids}
+    assert not lost, f"{len(lost)} of {len(posted.answered)} answered logs are gone"
     numbers = Counter(record["metadata"]["number"] for record in records)
-    repeated = {number for number in ledger.by_reference if numbers[number] > 1}
+    repeated = {number for number in posted.by_reference if numbers[number] > 1}
     assert not repeated, f"{len(repeated)} references gave more than one log"
-    assert len(ledger.answered) > ENOUGH
+    assert len(posted.answered) > MIN_ANSWERED
 
 
 async def _until_ready(stack: Stack) -> None:
     async with httpx.AsyncClient() as client, asyncio.timeout(60):
         while True:
             try:
-                if (await client.get(f"{stack.base}/readyz")).status_code == 200:
+                if (await client.get(f"{stack.base_url}/readyz")).status_code == 200:
                     return
             except httpx.HTTPError:
                 pass
             await asyncio.sleep(0.2)
 
 
-@pytest.mark.parametrize("victim", ["logging", "generation", "gateway", "nats-server", "mongod", "authz"])
-async def test_every_answered_log_survives_the_kill_of(victim: str, fragile: Stack) -> None:
-    await _until_ready(fragile)
-    ledger = Ledger(project=f"killed-{victim}")
-    before = fragile.status()[victim]
-    async with clients(fragile, ledger):
+@pytest.mark.parametrize("process_name", ["logging", "generation", "gateway", "nats-server", "mongod", "authz"])
+async def test_every_log_answered_with_200_is_stored_once_after_the_kill_of(
+    process_name: str, killable_stack: Stack
+) -> None:
+    await _until_ready(killable_stack)
+    posted = PostedLogs(project=f"killed-{process_name}")
+    before = killable_stack.status()[process_name]
+    async with clients(killable_stack, posted):
         os.kill(before["pid"], signal.SIGKILL)
         await asyncio.sleep(3)
         async with asyncio.timeout(60):
-            while len(ledger.answered) <= ENOUGH:  # noqa: ASYNC110 - the clients tell nobody
+            while len(posted.answered) <= MIN_ANSWERED:  # noqa: ASYNC110 - the clients tell nobody
                 await asyncio.sleep(0.1)
-    await _check(fragile, ledger)
-    after = fragile.status()[victim]
+    await _assert_all_stored_once(killable_stack, posted)
+    after = killable_stack.status()[process_name]
     assert after["restarts"] == before["restarts"] + 1
     assert after["pid"] != before["pid"]
 
 
-async def test_logs_are_accepted_while_mongodb_is_away_for_half_a_minute(fragile: Stack) -> None:
-    await _until_ready(fragile)
-    ledger = Ledger(project="mongodb-away")
-    async with clients(fragile, ledger):
-        accepted_before = len(ledger.answered)
+async def test_logs_are_accepted_while_mongodb_is_away_for_half_a_minute(killable_stack: Stack) -> None:
+    await _until_ready(killable_stack)
+    posted = PostedLogs(project="mongodb-away")
+    async with clients(killable_stack, posted):
+        accepted_before = len(posted.answered)
         until = time.monotonic() + MONGODB_AWAY_SECONDS
         while time.monotonic() < until:
-            row = await asyncio.to_thread(lambda: fragile.status()["mongod"])
+            row = await asyncio.to_thread(lambda: killable_stack.status()["mongod"])
             if row["pid"] and row["state"] != "stopped":
                 try:
                     os.kill(row["pid"], signal.SIGKILL)
                 except ProcessLookupError:
                     continue
             await asyncio.sleep(0.2)
-        accepted_meanwhile = len(ledger.answered) - accepted_before
+        accepted_meanwhile = len(posted.answered) - accepted_before
     assert accepted_meanwhile > 100, "with MongoDB away, logs are still accepted"
-    assert ledger.longest_gap < 10
-    await _check(fragile, ledger)
+    assert posted.longest_gap < 10
+    await _assert_all_stored_once(killable_stack, posted)

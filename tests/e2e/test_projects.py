@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 import httpx
 
-from tests.calls import Json, ok, reference, search_log, sessions_of, tree
-from tests.conftest import SdkRun
+from tests.calls import Json, list_sessions, ok, reference, search_log, session_tree
 from tests.fake_servers.openai import FakeOpenAI
+from tests.sdk_scripts import SdkScripts
 from tests.stack import Stack
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
@@ -16,7 +16,7 @@ MESSAGES = [{"role": "user", "content": "Hi"}]
 @contextmanager
 def acting_as(role: str, api: httpx.Client, stack: Stack) -> Iterator[httpx.Client]:
     """A client with a key of this role."""
-    key = ok(api.post(f"{stack.base}/api/keys", json={"name": reference(), "role": role}), 201)["api_key"]
+    key = ok(api.post(f"{stack.base_url}/api/keys", json={"name": reference(), "role": role}), 201)["api_key"]
     with httpx.Client(base_url=stack.url, headers={"X-API-KEY": key}, timeout=60) as client:
         yield client
 
@@ -30,14 +30,16 @@ def project_with_two_versions(api: httpx.Client) -> tuple[str, str, str]:
 
 def environment(api: httpx.Client, stack: Stack) -> Json:
     """A new one."""
-    made: Json = ok(api.post(f"{stack.base}/api/environments", json={"name": f"staging-{reference()}"}), 201)
+    made: Json = ok(api.post(f"{stack.base_url}/api/environments", json={"name": f"staging-{reference()}"}), 201)
     return made
 
 
-def test_every_project_method_of_the_sdk(api: httpx.Client, stack: Stack, sdk735: SdkRun, openai: FakeOpenAI) -> None:
+def test_every_project_method_of_the_sdk_works(
+    api: httpx.Client, stack: Stack, sdk735: SdkScripts, openai: FakeOpenAI
+) -> None:
     openai.reply(content="Hello.")
     name, staging = f"sdk-{reference()}", environment(api, stack)["id"]
-    said = sdk735("projects.py", name=name, staging=staging)
+    said = sdk735.run("projects/project_methods.py", name=name, staging=staging)
     first, second = said["configs"]
     log_id, used = said["chat_deployed"]
     project_id, production = said["created"][0], said["get_active_config"][2]
@@ -68,13 +70,13 @@ def test_every_project_method_of_the_sdk(api: httpx.Client, stack: Stack, sdk735
     assert said["after"] == 0
 
 
-def test_a_member_changes_no_deployment_and_no_environment(api: httpx.Client, stack: Stack) -> None:
+def test_a_member_may_change_no_deployment_and_no_environment(api: httpx.Client, stack: Stack) -> None:
     project_id, first, second = project_with_two_versions(api)
     before = ok(api.get(f"/projects/{project_id}"))
-    listed = ok(api.get(f"{stack.base}/api/environments"))
+    listed = ok(api.get(f"{stack.base_url}/api/environments"))
     production = next(one["id"] for one in listed if one["default"])
     with acting_as("Member", api, stack) as member:
-        console = f"{stack.base}/api/environments"
+        console = f"{stack.base_url}/api/environments"
         refused = [
             member.patch(f"/projects/{project_id}/deploy-config", json={"config_id": second}),
             member.delete(f"/projects/{project_id}/deployed-config/{production}"),
@@ -98,7 +100,7 @@ def test_a_member_changes_no_deployment_and_no_environment(api: httpx.Client, st
         assert member.delete(f"/projects/{mine['id']}").status_code == 204
 
 
-def test_a_developer_deploys_and_the_history_says_so(api: httpx.Client, stack: Stack) -> None:
+def test_deployments_of_a_developer_are_in_the_history_with_their_user(api: httpx.Client, stack: Stack) -> None:
     project_id, first, second = project_with_two_versions(api)
     with acting_as("Developer", api, stack) as developer:
         staging = environment(developer, stack)
@@ -110,7 +112,7 @@ def test_a_developer_deploys_and_the_history_says_so(api: httpx.Client, stack: S
             "other",
         )
         assert developer.delete(f"/projects/{project_id}/deployed-config/{staging['id']}").json() is None
-    page = ok(api.get(f"{stack.base}/api/projects/{project_id}/deployments"))
+    page = ok(api.get(f"{stack.base_url}/api/projects/{project_id}/deployments"))
     assert page["total"] == 3
     assert [(one["environment_name"], one["config_id"], one["previous_config_id"]) for one in page["records"]] == [
         (staging["name"], None, second),
@@ -118,12 +120,12 @@ def test_a_developer_deploys_and_the_history_says_so(api: httpx.Client, stack: S
         ("production", first, None),
     ]
     assert all("@" in one["user_email"] and one["user_id"].startswith("usr_") for one in page["records"])
-    newest = ok(api.get(f"{stack.base}/api/projects/{project_id}/deployments", params={"size": 1, "page": 1}))
+    newest = ok(api.get(f"{stack.base_url}/api/projects/{project_id}/deployments", params={"size": 1, "page": 1}))
     assert newest["records"] == page["records"][1:2]
 
 
-def test_environments_are_named_made_default_and_deleted(api: httpx.Client, stack: Stack) -> None:
-    console = f"{stack.base}/api/environments"
+def test_environments_can_be_renamed_made_the_default_and_deleted(api: httpx.Client, stack: Stack) -> None:
+    console = f"{stack.base_url}/api/environments"
     project_id, first, second = project_with_two_versions(api)
     staging = environment(api, stack)
     one = f"{console}/{staging['id']}"
@@ -178,8 +180,8 @@ def test_deleting_a_project_takes_its_logs_and_leaves_the_others(api: httpx.Clie
     assert api.get(f"/sessions/{lonely['session_id']}").status_code == 404
     left = ok(api.get(f"/sessions/{child['session_id']}"))
     assert (left["datapoints_count"], [one["id"] for one in left["projects"]]) == (1, [child["project_id"]])
-    assert list(sessions_of(api, child["project_id"])) == [child["session_id"]]
-    assert [(node["id"], node["state"]) for node in tree(api, child["session_id"])] == [(child["id"], "orphan")]
+    assert list(list_sessions(api, child["project_id"])) == [child["session_id"]]
+    assert [(node["id"], node["state"]) for node in session_tree(api, child["session_id"])] == [(child["id"], "orphan")]
     config_id = ok(api.get(f"/logs/{child['id']}"))["config"]["id"]
     assert config_id
     again = search_log(api, project=gone)
@@ -188,7 +190,7 @@ def test_deleting_a_project_takes_its_logs_and_leaves_the_others(api: httpx.Clie
     assert api.delete(f"/projects/{parent['project_id']}").status_code == 404
 
 
-def test_what_is_wrong_with_a_request_is_said_and_nothing_is_done(api: httpx.Client) -> None:
+def test_invalid_requests_about_projects_are_refused_by_field_and_change_nothing(api: httpx.Client) -> None:
     project_id, first, _ = project_with_two_versions(api)
     other, foreign, _ = project_with_two_versions(api)
     deploy, types = f"/projects/{project_id}/deploy-config", f"/projects/{project_id}/feedback-types"
@@ -244,7 +246,7 @@ def test_projects_are_found_by_name_and_by_member(api: httpx.Client) -> None:
     assert newest["records"] == [made]
 
 
-def test_feedback_types_are_defined_again_and_again(api: httpx.Client) -> None:
+def test_defining_a_feedback_type_again_adds_and_updates_labels(api: httpx.Client) -> None:
     made = ok(api.post("/projects", json={"name": reference()}), 201)
     path = f"/projects/{made['id']}/feedback-types"
     ok(api.post(path, json={"type": "action", "values": [{"value": "copied"}], "provider_api_keys": {}}), 201)

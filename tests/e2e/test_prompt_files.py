@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.calls import Json, ok, reference
-from tests.conftest import SdkRun
+from tests.sdk_scripts import SdkScripts
 from tests.stack import Stack
 
 CHAT: Json = {
@@ -85,7 +85,7 @@ OLLAMA: Json = {"provider": "ollama", "model": "llama3", "endpoint": "chat"}
 
 
 @pytest.mark.parametrize("config", [CHAT | {"endpoint": "chat"}, AWKWARD | {"endpoint": "chat"}, COMPLETION, OLLAMA])
-def test_exported_read_written_and_registered_again(api: httpx.Client, config: Json) -> None:
+def test_a_config_survives_export_deserialize_serialize_and_registering_again(api: httpx.Client, config: Json) -> None:
     project = f"prompt-files-{reference()}"
     config_id = register(api, project, config)
     file = ok(api.post(f"/model-configs/{config_id}/export"))
@@ -98,10 +98,10 @@ def test_exported_read_written_and_registered_again(api: httpx.Client, config: J
     assert api.get(f"/model-configs/{read['id']}").status_code == 404, "nothing is stored"
 
 
-def test_a_link_that_was_read_is_still_a_link(api: httpx.Client, stack: Stack) -> None:
+def test_a_linked_tool_is_still_linked_after_export_and_deserialize(api: httpx.Client, stack: Stack) -> None:
     settings = {"kind": "json_schema", "description": "old", "parameters": {"type": "object"}}
     name = f"linked_{reference()}"
-    tool = ok(api.post(f"{stack.base}/api/tools", json={"name": name, "settings": settings}), 201)
+    tool = ok(api.post(f"{stack.base_url}/api/tools", json={"name": name, "settings": settings}), 201)
     project = f"prompt-files-{reference()}"
     config = {"model": "gpt-4", "endpoint": "chat", "tools": [{"id": tool["id"], "source": "organization"}]}
     config_id = register(api, project, config)
@@ -113,7 +113,7 @@ def test_a_link_that_was_read_is_still_a_link(api: httpx.Client, stack: Stack) -
     assert register(api, project, as_request(again)) == config_id
 
 
-def test_a_provider_is_named_once(api: httpx.Client) -> None:
+def test_provider_and_provider_name_that_differ_are_refused(api: httpx.Client) -> None:
     both = {"model": "m", "provider": "openai", "provider_name": "ollama"}
     refused = api.post("/model-configs/serialize", json=both)
     assert refused.status_code == 422
@@ -130,7 +130,9 @@ def test_a_provider_is_named_once(api: httpx.Client) -> None:
         ("text/prompt; charset=utf-8", "text/prompt; charset=utf-8"),
     ],
 )
-def test_the_reply_of_export(api: httpx.Client, accept: str, content_type: str) -> None:
+def test_export_answers_in_the_content_type_of_the_accept_header(
+    api: httpx.Client, accept: str, content_type: str
+) -> None:
     config_id = register(api, f"prompt-files-{reference()}", CHAT | {"endpoint": "chat"})
     reply = api.post(f"/model-configs/{config_id}/export", headers={"Accept": accept})
     assert reply.status_code == 200, reply.text
@@ -160,7 +162,9 @@ def test_a_file_is_read_as_a_config(api: httpx.Client) -> None:
         ({"model": "m", "prompt_template": "x", "chat_template": []}, "chat"),
     ],
 )
-def test_what_is_written_without_an_endpoint(api: httpx.Client, config: Json, endpoint: str) -> None:
+def test_a_config_without_an_endpoint_is_serialized_with_the_fitting_one(
+    api: httpx.Client, config: Json, endpoint: str
+) -> None:
     file = ok(api.post("/model-configs/serialize", json=config))
     assert f"\nendpoint: {endpoint}\n" in file
 
@@ -181,7 +185,9 @@ def test_what_is_written_without_an_endpoint(api: httpx.Client, config: Json, en
         ("config_000000000000000000000/export", None, 404, "There is no config"),
     ],
 )
-def test_what_is_refused(api: httpx.Client, path: str, body: Any, status: int, says: str) -> None:
+def test_invalid_files_and_configs_are_refused_with_the_line_or_field(
+    api: httpx.Client, path: str, body: Any, status: int, says: str
+) -> None:
     reply = api.post(f"/model-configs/{path}", json=body)
     assert reply.status_code == status, reply.text
     assert says in reply.text
@@ -196,9 +202,9 @@ def test_a_tools_config_is_not_exported(api: httpx.Client) -> None:
     assert "of a tool" in reply.text
 
 
-def test_the_old_client(sdk735: SdkRun, api: httpx.Client) -> None:
+def test_sdk_0_7_35_exports_serializes_and_deserializes(sdk735: SdkScripts, api: httpx.Client) -> None:
     project = f"prompt-files-{reference()}"
-    done = sdk735("prompt_files.py", project=project, config=CHAT)
+    done = sdk735.run("projects/prompt_files.py", project=project, config=CHAT)
     assert done["id"] == register(api, project, CHAT | {"endpoint": "chat"})
     assert done["export"] == done["serialize"] == FILE
     expected = {
@@ -213,15 +219,15 @@ def test_the_old_client(sdk735: SdkRun, api: httpx.Client) -> None:
     assert done["async"] == {name: done[name] for name in ("export", "serialize", "deserialize")}
 
 
-def test_the_older_client(sdk700: SdkRun, api: httpx.Client) -> None:
+def test_sdk_0_7_0_exports_and_deserializes(sdk700: SdkScripts, api: httpx.Client) -> None:
     project = f"prompt-files-{reference()}"
     config_id = register(api, project, CHAT | {"endpoint": "chat"})
-    done = sdk700("prompt_files_seed.py", id=config_id)
+    done = sdk700.run("projects/prompt_files_sdk700.py", id=config_id)
     assert done["export"] == FILE
     assert done["model"] == "gpt-4-1106-preview"
 
 
-def test_as_deep_as_a_body_may_be(api: httpx.Client) -> None:
+def test_a_config_nested_as_deep_as_a_body_may_be_survives_its_file(api: httpx.Client) -> None:
     deepest: Any = 1
     for _ in range(62):
         deepest = {"a": [deepest]}
@@ -231,7 +237,9 @@ def test_as_deep_as_a_body_may_be(api: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(("characters", "statuses"), [(3_000_000, {200}), (8_500_000, {413, 422})])
-def test_a_long_file(api: httpx.Client, characters: int, statuses: set[int]) -> None:
+def test_a_file_within_the_limit_is_read_and_one_over_it_is_refused(
+    api: httpx.Client, characters: int, statuses: set[int]
+) -> None:
     """As long as a config may be with its images in it; what is over the limit of a body or a file is refused."""
     image = "data:image/png;base64," + "A" * characters
     file = f'---\nmodel: m\nendpoint: chat\n---\n<user>\n  <image url="{image}" />\n</user>\n'
@@ -241,7 +249,7 @@ def test_a_long_file(api: httpx.Client, characters: int, statuses: set[int]) -> 
         assert reply.json()["chat_template"][0]["content"][0]["image_url"]["url"] == image
 
 
-def test_half_a_character_is_refused(api: httpx.Client) -> None:
+def test_a_file_with_an_unpaired_surrogate_is_refused(api: httpx.Client) -> None:
     body = '{"config": "---\\nmodel: \\ud800\\n---\\n"}'
     reply = api.post("/model-configs/deserialize", content=body, headers={"Content-Type": "application/json"})
     assert reply.status_code == 422, reply.text

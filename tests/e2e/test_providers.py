@@ -17,7 +17,7 @@ def _chat(provider: Json, **fields: object) -> Json:
     return {"project": f"providers-{reference()}", "model_config": provider, "messages": messages, **fields}
 
 
-def test_a_provider_of_this_installation(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_a_provider_added_by_the_installation_is_called_without_a_key(api: httpx.Client, openai: FakeOpenAI) -> None:
     answer = ok(api.post("/chat", json=_chat({"provider": "house", "model": "large"})))
     assert answer["data"][0]["output"] == "Fine, thank you."
     assert openai.last.body["model"] == "large"
@@ -26,14 +26,14 @@ def test_a_provider_of_this_installation(api: httpx.Client, openai: FakeOpenAI) 
     assert config.get("provider") is None, "clients know the names of their age only"
 
 
-def test_what_it_lacks_is_refused_by_name(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_a_feature_that_the_provider_lacks_is_refused_by_name(api: httpx.Client, openai: FakeOpenAI) -> None:
     refused = api.post("/chat", json=_chat({"provider": "house", "model": "large", "tools": [{"name": "f"}]}))
     assert refused.status_code == 422
     assert "house cannot do tools" in refused.json()["detail"]["message"]
     assert not openai.requests
 
 
-def test_azure_is_not_sent_just_anywhere(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_azure_endpoints_outside_the_allowed_hosts_are_refused(api: httpx.Client, openai: FakeOpenAI) -> None:
     keys = {"openai_azure": "k", "openai_azure_endpoint": openai.url}
     refused = api.post("/chat", json=_chat({"provider": "openai_azure", "model": "gpt-4o"}, provider_api_keys=keys))
     assert refused.status_code == 422
@@ -42,8 +42,10 @@ def test_azure_is_not_sent_just_anywhere(api: httpx.Client, openai: FakeOpenAI) 
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_another_language(api: httpx.Client, elsewhere: dict[str, FakeServer], stream: bool) -> None:
-    predictions = elsewhere["replicate"]
+def test_replicate_is_called_in_its_own_api(
+    api: httpx.Client, fake_providers: dict[str, FakeServer], stream: bool
+) -> None:
+    predictions = fake_providers["replicate"]
     predictions.reply(content="It rains\nin Oslo.")
     response = api.post("/chat", json=_chat(LLAMA, stream=stream))
     if stream:
@@ -60,10 +62,10 @@ def test_another_language(api: httpx.Client, elsewhere: dict[str, FakeServer], s
     assert log["output_tokens"] > 0
 
 
-def test_a_key_of_the_request_for_a_provider_younger_than_the_contract(
-    api: httpx.Client, elsewhere: dict[str, FakeServer]
+def test_a_request_may_have_a_key_for_a_provider_that_the_contract_does_not_name(
+    api: httpx.Client, fake_providers: dict[str, FakeServer]
 ) -> None:
-    predictions = elsewhere["replicate"]
+    predictions = fake_providers["replicate"]
     ok(api.post("/chat", json=_chat(LLAMA, provider_api_keys={"replicate": "r8-of-the-caller"})))
     ok(api.post("/chat", json=_chat(LLAMA)))
     assert [each.key for each in predictions.requests] == ["r8-of-the-caller", "r8-from-the-environment"]

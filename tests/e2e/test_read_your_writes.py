@@ -46,7 +46,7 @@ async def _reader(client: httpx.AsyncClient, number: int) -> list[str]:
     return misses
 
 
-async def test_what_was_written_is_read_at_once_under_load(stack: Stack) -> None:
+async def test_a_log_is_read_right_after_it_was_accepted_under_load(stack: Stack) -> None:
     headers = {"X-API-KEY": stack.api_key}
     async with httpx.AsyncClient(base_url=stack.url, headers=headers, timeout=60) as client:
         stop = asyncio.Event()

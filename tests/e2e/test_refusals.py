@@ -78,7 +78,7 @@ def test_an_unreadable_body_is_a_4xx(api: httpx.Client, raw: bytes) -> None:
     assert refused.json()["detail"]
 
 
-def test_of_an_array_all_or_nothing_is_stored(api: httpx.Client) -> None:
+def test_an_array_of_logs_is_stored_as_a_whole_or_not_at_all(api: httpx.Client) -> None:
     project = reference()
     first = ok(api.post("/logs", json={"project": project, "config": TOOL}))
     refused = api.post("/logs", json=[{"project": project, "config": TOOL}, {"project": project}])
@@ -92,7 +92,7 @@ def test_of_an_array_all_or_nothing_is_stored(api: httpx.Client) -> None:
     assert ok(api.post("/logs", json=[])) == []
 
 
-def test_any_json_comes_back_as_it_went_in(api: httpx.Client) -> None:
+def test_any_json_is_read_back_unchanged(api: httpx.Client) -> None:
     inputs = {
         "big": 2**70,
         "small": -(2**63),
@@ -132,7 +132,7 @@ def test_a_body_over_the_limit_is_a_413(api: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("length", ["Content-Length: 40000000", "Transfer-Encoding: chunked"])
-def test_a_stranger_is_told_before_sending_much(stack: Stack, length: str) -> None:
+def test_a_request_with_a_wrong_key_is_refused_before_its_body_is_read(stack: Stack, length: str) -> None:
     head = "POST /v4/logs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-API-KEY: hl_wrong\r\n"
     there = httpx.URL(stack.url)
     with socket.create_connection((there.host, there.port or 80), timeout=10) as connection:
@@ -144,7 +144,7 @@ def test_a_stranger_is_told_before_sending_much(stack: Stack, length: str) -> No
     assert b'"authentication_error"' in answer
 
 
-def test_a_stranger_that_sends_all_the_same_can_read_the_answer(api: httpx.Client) -> None:
+def test_a_client_with_a_wrong_key_that_sends_its_whole_body_can_read_the_401(api: httpx.Client) -> None:
     with httpx.Client(base_url=api.base_url, headers={"X-API-KEY": "hl_wrong"}, timeout=30) as stranger:
         for _ in range(2):  # on one connection
             refused = stranger.post("/logs", json={"project": "big", "config": TOOL, "output": "x" * 20_000_000})
@@ -173,7 +173,7 @@ def test_a_page_of_very_long_logs_is_read(api: httpx.Client) -> None:
     assert page["total"] == 4
 
 
-def test_a_call_whose_answer_does_not_fit_is_a_log_all_the_same(api: httpx.Client) -> None:
+def test_a_call_whose_answer_is_too_large_for_the_bus_has_its_log(api: httpx.Client) -> None:
     config = {"provider": "mock", "model": "m"}
     body = {"project": f"huge-{reference()}", "model_config": config, "inputs": {"a": "b"}}
     small = ok(api.post("/chat", json=body | {"messages": []}))
@@ -184,7 +184,7 @@ def test_a_call_whose_answer_does_not_fit_is_a_log_all_the_same(api: httpx.Clien
 
 
 @pytest.mark.parametrize("other", [{"max_tokens": "q"}, {"tools": 3, "tool_calls": 2}, {"response_format": 3}])
-def test_odd_extra_fields_are_the_providers_refusal(api: httpx.Client, other: Json) -> None:
+def test_invalid_fields_of_other_are_refused_by_the_provider(api: httpx.Client, other: Json) -> None:
     config = {"provider": "mock", "model": "m", "other": other}
     messages = [{"role": "user", "content": "one two"}]
     refused = api.post("/chat", json={"project": "odd", "model_config": config, "messages": messages})
@@ -192,7 +192,7 @@ def test_odd_extra_fields_are_the_providers_refusal(api: httpx.Client, other: Js
     assert refused.json()["detail"]["origin"] == "Mock"
 
 
-def test_unknown_paths_and_methods_have_the_unified_shape(api: httpx.Client) -> None:
+def test_unknown_paths_and_methods_are_unified_errors(api: httpx.Client) -> None:
     for answer, status in ((api.get("/nothing"), 404), (api.put("/logs", json={}), 405)):
         assert answer.status_code == status
         assert set(answer.json()["detail"]) == {"type", "message", "code", "origin"}
@@ -226,7 +226,7 @@ def test_missing_inputs_are_named_and_the_provider_is_not_called(api: httpx.Clie
     assert openai.requests == []
 
 
-def test_save_false_keeps_no_content(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_save_false_stores_no_content(api: httpx.Client, openai: FakeOpenAI) -> None:
     openai.reply(content="not to be kept")
     body = CHAT | {"project": "unsaved", "inputs": {"a": "b"}, "save": False, "metadata": {"kept": True}}
     answer = ok(api.post("/chat", json=body))
@@ -237,7 +237,7 @@ def test_save_false_keeps_no_content(api: httpx.Client, openai: FakeOpenAI) -> N
     assert (log["metadata"], log["tokens"], log["save"]) == ({"kept": True}, 17, False)
 
 
-def test_a_failure_that_is_not_saved_keeps_none_of_its_words(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_the_error_of_a_call_with_save_false_has_no_text_of_the_provider(api: httpx.Client, openai: FakeOpenAI) -> None:
     openai.reply(status=400, error={"message": "I will not discuss a secret"})
     refused = api.post("/chat", json=CHAT | {"project": "unsaved", "inputs": {"a": "b"}, "save": False})
     assert "a secret" in refused.json()["detail"]["message"]
@@ -247,7 +247,7 @@ def test_a_failure_that_is_not_saved_keeps_none_of_its_words(api: httpx.Client, 
     assert "secret" not in json.dumps(log)
 
 
-def test_an_answer_of_another_type_is_the_providers_failure_and_a_log(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_a_response_with_fields_of_other_types_is_a_502_and_a_log(api: httpx.Client, openai: FakeOpenAI) -> None:
     openai.reply(content={"an": "object"})
     failed = api.post("/chat", json=CHAT | {"project": "odd-answers"})
     assert (failed.status_code, failed.json()["detail"]["origin"]) == (502, "OpenAI")
@@ -257,7 +257,7 @@ def test_an_answer_of_another_type_is_the_providers_failure_and_a_log(api: httpx
     assert log["prompt_cost"] > 0
 
 
-def test_an_output_that_comes_later_is_saved_as_little(api: httpx.Client) -> None:
+def test_a_later_output_of_a_log_with_save_false_is_not_stored(api: httpx.Client) -> None:
     body = {"project": "unsaved", "config": TOOL, "save": False}
     made = ok(api.post("/logs", json=body))
     log = ok(api.patch(f"/logs/{made['id']}", json={"output": "a secret", "duration": 1.5}))
@@ -265,7 +265,9 @@ def test_an_output_that_comes_later_is_saved_as_little(api: httpx.Client) -> Non
     assert "a secret" not in json.dumps(ok(api.get(f"/logs/{made['id']}")))
 
 
-def test_provider_keys_are_used_and_left_nowhere(api: httpx.Client, openai: FakeOpenAI, stack: Stack) -> None:
+def test_provider_keys_of_a_request_are_used_and_stored_nowhere(
+    api: httpx.Client, openai: FakeOpenAI, stack: Stack
+) -> None:
     keys = {"provider_api_keys": {"openai": SECRET}}
     answer = ok(api.post("/chat", json=CHAT | keys | {"project": "secrets"}))
     assert openai.last.key == SECRET

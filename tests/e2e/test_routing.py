@@ -16,7 +16,7 @@ from tests.stack import Stack
 @pytest.fixture
 def console(api: httpx.Client, stack: Stack) -> Any:
     """The console's API with the first key; redirects and provider keys made are taken away again."""
-    with httpx.Client(base_url=f"{stack.base}/api", headers=api.headers, timeout=60) as client:
+    with httpx.Client(base_url=f"{stack.base_url}/api", headers=api.headers, timeout=60) as client:
         yield client
         for redirect in ok(client.get("/redirects")):
             client.delete("/redirects", params=redirect["asked"])
@@ -47,7 +47,7 @@ def log_of(api: httpx.Client, answer: Json) -> Json:
     return found
 
 
-def test_a_retired_model_is_answered_by_a_living_one(
+def test_a_redirected_model_is_served_by_the_other_one(
     api: httpx.Client, console: httpx.Client, openai: FakeOpenAI
 ) -> None:
     before = ok(chat(api, "gpt-4-0314"))
@@ -65,7 +65,7 @@ def test_a_retired_model_is_answered_by_a_living_one(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_another_model_answers_when_the_first_one_fails(
+def test_fallback_models_are_called_in_order_when_a_model_fails(
     api: httpx.Client, console: httpx.Client, openai: FakeOpenAI, stream: bool
 ) -> None:
     wanted = {"asked": {"model": "gpt-4-0613"}, "fallbacks": [{"model": "gpt-4o"}, {"model": "gpt-4o-mini"}]}
@@ -82,7 +82,7 @@ def test_another_model_answers_when_the_first_one_fails(
 
 
 @pytest.mark.parametrize(("broken_after", "helped"), [(1, True), (2, False)], ids=["before a word", "after a word"])
-def test_a_stream_that_breaks_off_is_taken_to_another_model_if_nothing_was_passed_on(
+def test_a_broken_stream_falls_back_only_if_no_text_was_passed_on(
     api: httpx.Client, console: httpx.Client, openai: FakeOpenAI, broken_after: int, helped: bool
 ) -> None:
     ok(console.put("/redirects", json={"asked": {"model": "gpt-4-0613"}, "fallbacks": [{"model": "gpt-4o"}]}))
@@ -100,13 +100,17 @@ def test_a_stream_that_breaks_off_is_taken_to_another_model_if_nothing_was_passe
     assert log["prompt_cost"] > 0
 
 
-def test_a_long_name_has_no_redirect(api: httpx.Client, console: httpx.Client, openai: FakeOpenAI) -> None:
+def test_a_model_with_a_name_too_long_for_redirects_is_called_itself(
+    api: httpx.Client, console: httpx.Client, openai: FakeOpenAI
+) -> None:
     ok(console.put("/redirects", json={"asked": {"model": "gpt-4-0613"}, "served": {"model": "gpt-4.1"}}))
     ok(chat(api, "x" * 300))
     assert openai.last.body["model"] == "x" * 300
 
 
-def test_a_refusal_is_not_taken_to_another_model(api: httpx.Client, console: httpx.Client, openai: FakeOpenAI) -> None:
+def test_a_request_that_the_provider_refuses_does_not_fall_back(
+    api: httpx.Client, console: httpx.Client, openai: FakeOpenAI
+) -> None:
     ok(console.put("/redirects", json={"asked": {"model": "gpt-4-0613"}, "fallbacks": [{"model": "gpt-4o"}]}))
     openai.reply(status=400, error={"message": "that is not for me"})
     assert chat(api, "gpt-4-0613").status_code == 422
@@ -124,19 +128,19 @@ def test_a_refusal_is_not_taken_to_another_model(api: httpx.Client, console: htt
         ({"asked": {"model": ""}, "served": {"model": "x"}}, "model"),
     ],
 )
-def test_a_redirect_that_makes_no_sense_is_refused(console: httpx.Client, body: Json, named: str) -> None:
+def test_an_invalid_redirect_is_refused_by_field(console: httpx.Client, body: Json, named: str) -> None:
     answer = console.put("/redirects", json=body)
     assert answer.status_code == 422
     assert named in answer.text
     assert ok(console.get("/redirects")) == []
 
 
-def test_what_is_not_there_cannot_be_deleted(console: httpx.Client) -> None:
+def test_deleting_an_unknown_redirect_or_provider_key_is_a_404(console: httpx.Client) -> None:
     assert console.delete("/redirects", params={"model": "nothing"}).status_code == 404
     assert console.delete("/provider-keys/openai").status_code == 404
 
 
-def test_keys_of_the_call_win_over_the_organisations_and_those_over_the_environments(
+def test_a_key_of_the_request_precedes_the_organisations_and_that_the_environments(
     api: httpx.Client, console: httpx.Client, openai: FakeOpenAI, stack: Stack
 ) -> None:
     kept = ok(console.put("/provider-keys/openai", json={"key": "sk-of-the-organisation-wxyz"}))
@@ -156,7 +160,7 @@ def test_keys_of_the_call_win_over_the_organisations_and_those_over_the_environm
             assert b"sk-of-the-organisation" not in path.read_bytes(), path
 
 
-def test_a_kept_key_is_never_told(console: httpx.Client) -> None:
+def test_a_stored_provider_key_is_shown_nowhere(console: httpx.Client) -> None:
     ok(console.put("/provider-keys/groq", json={"key": "gsk_short"}))
     response = console.get("/provider-keys")
     assert "gsk_short" not in response.text
@@ -170,7 +174,7 @@ def test_a_kept_key_is_never_told(console: httpx.Client) -> None:
     assert "two" not in bad.text
 
 
-def test_who_may_change_what_serves_and_with_whose_key(console: httpx.Client) -> None:
+def test_members_may_not_change_redirects_or_provider_keys_and_developers_may(console: httpx.Client) -> None:
     member = as_role(console, "Member")
     redirect = {"asked": {"model": "gpt-4"}, "served": {"model": "gpt-4o"}}
     assert console.put("/redirects", json=redirect, headers=member).status_code == 403

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from tests.calls import Json, ok, reference
-from tests.conftest import SdkRun
 from tests.fake_servers.openai import FakeOpenAI
+from tests.sdk_scripts import SdkScripts
 
 CALLS = [{"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}]
 
@@ -35,7 +35,7 @@ def events(response: httpx.Response) -> list[Json]:
     return found
 
 
-def test_deltas_have_an_id_from_the_first_and_a_finish_reason_at_the_last(
+def test_events_have_the_log_id_from_the_first_and_a_finish_reason_at_the_last(
     api: httpx.Client, openai: FakeOpenAI
 ) -> None:
     openai.reply(content="Once upon a data: time")
@@ -61,7 +61,7 @@ def test_tool_calls_are_complete_in_the_last_event(api: httpx.Client, openai: Fa
     assert last["tool_calls"] == CALLS
 
 
-def test_samples_stream_each_with_its_own_id(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_samples_are_streamed_each_with_its_own_log_id(api: httpx.Client, openai: FakeOpenAI) -> None:
     openai.reply(content="one of them")
     openai.reply(content="the other one")
     with api.stream("POST", "/chat", json=body(num_samples=2)) as response:
@@ -77,14 +77,14 @@ def test_samples_stream_each_with_its_own_id(api: httpx.Client, openai: FakeOpen
         assert ok(api.get(f"/logs/{identifier}"))["output"] == texts[index].strip()
 
 
-def test_an_error_before_the_first_event_is_an_ordinary_answer(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_an_error_before_the_first_event_is_an_ordinary_error_response(api: httpx.Client, openai: FakeOpenAI) -> None:
     openai.reply(status=429, error={"message": "slow down"}, headers={"Retry-After": "60"})
     refused = api.post("/chat", json=body())
     assert refused.status_code == 429
     assert refused.json()["detail"]["origin"] == "OpenAI"
 
 
-def test_a_provider_that_dies_in_the_middle_breaks_the_stream_off_and_leaves_a_log(
+def test_a_connection_lost_to_the_provider_breaks_the_stream_off_and_leaves_a_log(
     api: httpx.Client, openai: FakeOpenAI
 ) -> None:
     openai.reply(content="Once upon a time", break_after_chunks=3)
@@ -103,7 +103,7 @@ def test_a_provider_that_dies_in_the_middle_breaks_the_stream_off_and_leaves_a_l
     assert log["output"] == "Once upon"
 
 
-def test_a_client_that_leaves_gets_a_log_of_what_was_produced(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_a_client_that_disconnects_leaves_a_log_of_what_was_generated(api: httpx.Client, openai: FakeOpenAI) -> None:
     openai.reply(content="one two three four five six seven eight", chunk_delay_seconds=0.3)
     with api.stream("POST", "/chat", json=body()) as response:
         lines = response.iter_lines()
@@ -123,16 +123,18 @@ def test_a_client_that_leaves_gets_a_log_of_what_was_produced(api: httpx.Client,
 
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])
-def test_the_sdks_stream(sdk: str, openai: FakeOpenAI, request: pytest.FixtureRequest) -> None:
-    run: SdkRun = request.getfixturevalue(sdk)
+def test_the_sdks_read_streams(sdk: str, openai: FakeOpenAI, request: pytest.FixtureRequest) -> None:
+    scripts: SdkScripts = request.getfixturevalue(sdk)
     openai.reply(content="A token with data: in it")
-    chunks = run("stream.py", project=f"streams-{reference()}")
+    chunks = scripts.run("generation/stream_chat.py", project=f"streams-{reference()}")
     assert "".join(chunk["output"] for chunk in chunks).strip() == "A token with data: in it"
     assert len({chunk["id"] for chunk in chunks}) == 1
     assert chunks[-1]["finish_reason"] == "stop"
 
 
-def test_no_line_is_long_however_long_the_pieces_are(api: httpx.Client, openai: FakeOpenAI) -> None:
+def test_lines_stay_below_64_kib_however_long_the_deltas_of_the_provider_are(
+    api: httpx.Client, openai: FakeOpenAI
+) -> None:
     word = "\u0001" + "x" * 20_000 + "\u0001" * 4_000
     openai.reply(content=word)
     with api.stream("POST", "/chat", json=body()) as response:

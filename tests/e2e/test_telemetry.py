@@ -84,12 +84,12 @@ def test_provider_span_has_the_genai_attributes(collector: Collector, trace_id: 
     assert {name: span.attributes.get(name) for name in wanted} == wanted
 
 
-def test_the_later_write_links_to_the_request(collector: Collector, trace_id: str) -> None:
+def test_the_span_of_the_later_store_links_to_the_trace_of_its_request(collector: Collector, trace_id: str) -> None:
     write = collector.wait_for(lambda span: span.service == "everloop-logging" and trace_id in span.links)
     assert write.trace_id != trace_id
 
 
-def test_a_callers_trace_is_continued(collector: Collector, traced: Stack) -> None:
+def test_the_trace_of_a_traceparent_header_is_continued(collector: Collector, traced: Stack) -> None:
     caller = "0af7651916cd43dd8448eb211c80319c"
     headers = {"X-API-KEY": traced.api_key, "traceparent": f"00-{caller}-b7ad6b7169203331-01"}
     with httpx.Client(base_url=traced.url, headers=headers, timeout=30) as api:
@@ -99,14 +99,14 @@ def test_a_callers_trace_is_continued(collector: Collector, traced: Stack) -> No
 
 
 @pytest.mark.parametrize(("key", "status"), [("known", None), ("input nobody may read", "422")])
-def test_a_tool_has_a_span_that_says_nothing_of_its_text(
+def test_a_tool_call_has_a_span_without_its_text(
     collector: Collector, traced: Stack, key: str, status: str | None
 ) -> None:
     name = f"passages_{reference()}"
     settings = {"kind": "snippet", "pairs": [{"key": "known", "value": "passage nobody may read"}]}
     config = {"model": "gpt-4", "chat_template": [{"role": "system", "content": f"{{{{ {name}(key) }}}}"}]}
     with httpx.Client(base_url=traced.url, headers={"X-API-KEY": traced.api_key}, timeout=30) as api:
-        ok(api.post(f"{traced.base}/api/tools", json={"name": name, "settings": settings}), 201)
+        ok(api.post(f"{traced.base_url}/api/tools", json={"name": name, "settings": settings}), 201)
         answer = api.post(
             "/chat", json={"project": name, "model_config": config, "messages": [], "inputs": {"key": key}}
         )
@@ -118,7 +118,7 @@ def test_a_tool_has_a_span_that_says_nothing_of_its_text(
     assert not [raw for raw in collector.raw if b"nobody may read" in raw]
 
 
-def test_prompt_text_is_in_no_span_and_no_log(collector: Collector, trace_id: str, traced: Stack) -> None:
+def test_prompt_text_is_in_no_span_and_no_log_file(collector: Collector, trace_id: str, traced: Stack) -> None:
     collector.wait_for(lambda span: span.service == "everloop-logging" and trace_id in span.links)
     assert not [raw for raw in collector.raw if PROMPT.encode() in raw]
     logs = list((traced.folder / "logs").glob("*.log"))

@@ -1,4 +1,4 @@
-"""The wire of Anthropic's Messages API. Checked against Anthropic's own client library."""
+"""Requests and responses of Anthropic's Messages API; tests/contract checks them with Anthropic's own client."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.fake_servers import server
-from tests.fake_servers.server import FakeServer, Json, Recorded, Reply, sse
+from tests.fake_servers.server import FakeServer, Json, RecordedRequest, Reply, sse
 
 _REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_call": "tool_use"}
 _ERRORS = {
@@ -26,7 +26,7 @@ def _reason(reply: Reply) -> str:
     return _REASONS.get(reason, reason)
 
 
-def _message(request: Recorded, **fields: Any) -> Json:
+def _message(request: RecordedRequest, **fields: Any) -> Json:
     message = {"id": "msg_1", "type": "message", "role": "assistant", "model": request.body.get("model", "")}
     return message | {"content": [], "stop_reason": None, "stop_sequence": None} | fields
 
@@ -45,37 +45,37 @@ def _blocks(reply: Reply) -> list[Json]:
 
 
 class Anthropic:
-    """Messages."""
+    """`/v1/messages`"""
 
     prefix = "/v1"
     stream_type = "text/event-stream"
 
-    def key(self, headers: dict[str, str]) -> str | None:
-        """The older header, or a bearer token as the client library sends it since 2.0."""
+    def api_key(self, headers: dict[str, str]) -> str | None:
+        """Return the `x-api-key` header, or the bearer token that the client library sends since 2.0."""
         return headers.get("x-api-key") or (headers.get("authorization") or "").removeprefix("Bearer ") or None
 
-    def streams(self, request: Recorded) -> bool:
-        """As the body says."""
+    def is_streamed(self, request: RecordedRequest) -> bool:
+        """Return `stream` of the body."""
         return bool(request.body.get("stream"))
 
-    def whole(self, request: Recorded, reply: Reply) -> Json:
-        """Text, then the tool calls."""
+    def response_body(self, request: RecordedRequest, reply: Reply) -> Json:
+        """Return a message: a text block, then one per tool call."""
         usage = {"input_tokens": reply.prompt_tokens, "output_tokens": reply.generation_tokens}
         return _message(request, content=_blocks(reply), stop_reason=_reason(reply), usage=usage)
 
-    def events(self, request: Recorded, reply: Reply) -> Iterator[bytes]:
-        """A word an event; the arguments of a tool call in two pieces after an empty one, none if there are none."""
+    def stream_events(self, request: RecordedRequest, reply: Reply) -> Iterator[bytes]:
+        """Yield one event per word; tool call arguments come in two pieces after an empty one."""
         for event in _events(request, reply):
             yield sse(event, event["type"])
 
-    def error(self, reply: Reply) -> Json:
-        """`{"type": "error", "error": {…}}`"""
+    def error_body(self, reply: Reply) -> Json:
+        """Return `{"type": "error", "error": {…}}`; the type follows the status."""
         kind = _ERRORS.get(reply.status, "api_error")
         error = {"type": kind, "message": "the fake server refuses"} | (reply.error or {})
         return {"type": "error", "error": error, "request_id": "req_1"}
 
 
-def _events(request: Recorded, reply: Reply) -> Iterator[Json]:
+def _events(request: RecordedRequest, reply: Reply) -> Iterator[Json]:
     usage = {"input_tokens": reply.prompt_tokens, "output_tokens": 1}
     yield {"type": "message_start", "message": _message(request, usage=usage)}
     yield {"type": "ping"}
@@ -108,5 +108,5 @@ def _block_events(index: int, block: Json) -> Iterator[Json]:
 
 
 def start() -> FakeServer:
-    """Serve on a free port in the background."""
+    """Start a fake server on a free port, in a thread."""
     return server.start(Anthropic())

@@ -1,4 +1,4 @@
-"""The wire of AWS Bedrock's Converse API. Checked against AWS's own client library."""
+"""Requests and responses of AWS Bedrock's Converse API; tests/contract checks them with AWS's own client library."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from zlib import crc32
 
 from tests.fake_servers import server
-from tests.fake_servers.server import FakeServer, Json, Recorded, Reply
+from tests.fake_servers.server import FakeServer, Json, RecordedRequest, Reply
 
 _REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_call": "tool_use"}
 _ERRORS = {
@@ -52,18 +52,18 @@ class Bedrock:
     prefix = ""
     stream_type = "application/vnd.amazon.eventstream"
 
-    def key(self, headers: dict[str, str]) -> str | None:
-        """The bearer token, or the id of the access key that signed."""
+    def api_key(self, headers: dict[str, str]) -> str | None:
+        """Return the bearer token, or the id of the access key that signed the request."""
         shown = headers.get("authorization") or ""
         signed = re.match(r"AWS4-HMAC-SHA256 Credential=([^/]+)/", shown)
         return signed[1] if signed else shown.removeprefix("Bearer ") or None
 
-    def streams(self, request: Recorded) -> bool:
-        """As the path says."""
+    def is_streamed(self, request: RecordedRequest) -> bool:
+        """Return whether the path is that of ConverseStream."""
         return request.path.endswith("/converse-stream")
 
-    def whole(self, request: Recorded, reply: Reply) -> Json:  # noqa: ARG002
-        """Text, then the tool calls."""
+    def response_body(self, request: RecordedRequest, reply: Reply) -> Json:  # noqa: ARG002
+        """Return a message: a text block, then one per tool call."""
         return {
             "output": {"message": {"role": "assistant", "content": _blocks(reply)}},
             "stopReason": _reason(reply),
@@ -71,8 +71,8 @@ class Bedrock:
             "metrics": {"latencyMs": 7},
         }
 
-    def events(self, request: Recorded, reply: Reply) -> Iterator[bytes]:  # noqa: ARG002
-        """A word an event; the arguments of a tool call in two pieces, none if there are none."""
+    def stream_events(self, request: RecordedRequest, reply: Reply) -> Iterator[bytes]:  # noqa: ARG002
+        """Yield one event per word; tool call arguments come in two pieces, without arguments in empty ones."""
         yield event("messageStart", {"role": "assistant"})
         for index, block in enumerate(_blocks(reply)):
             yield from _block_events(index, block)
@@ -82,8 +82,8 @@ class Bedrock:
         yield event("messageStop", {"stopReason": _reason(reply)})
         yield event("metadata", {"usage": _usage(reply), "metrics": {"latencyMs": 7}})
 
-    def error(self, reply: Reply) -> Json:
-        """`{"message": …}`; its kind is a header."""
+    def error_body(self, reply: Reply) -> Json:
+        """Return `{"message": …}`, and set the header that names the kind of error."""
         kind = _ERRORS.get(reply.status, "UnknownException") + ":http://internal/"
         reply.headers = {"x-amzn-ErrorType": kind} | reply.headers
         return {"message": "the fake server refuses"} | (reply.error or {})
@@ -107,19 +107,19 @@ def _block_events(index: int, block: Json) -> Iterator[bytes]:
 
 
 def event(kind: str, payload: Json) -> bytes:
-    """One message of a binary event stream."""
+    """Return one event message of a binary event stream."""
     headers = {":event-type": kind, ":content-type": "application/json", ":message-type": "event"}
     return framed(headers, json.dumps(payload).encode())
 
 
 def exception(kind: str, payload: Json) -> bytes:
-    """The message that ends a stream that failed."""
+    """Return the exception message that ends a failed stream."""
     headers = {":exception-type": kind, ":content-type": "application/json", ":message-type": "exception"}
     return framed(headers, json.dumps(payload).encode())
 
 
 def framed(headers: dict[str, str], payload: bytes) -> bytes:
-    """Lengths, their checksum, headers (7 is the type of strings), payload, checksum of all."""
+    """Frame a message: lengths, their checksum, headers (7 is the type of strings), payload, checksum of all."""
     head = b"".join(
         struct.pack("!B", len(name)) + name.encode() + struct.pack("!BH", 7, len(value.encode())) + value.encode()
         for name, value in headers.items()
@@ -130,5 +130,5 @@ def framed(headers: dict[str, str], payload: bytes) -> bytes:
 
 
 def start() -> FakeServer:
-    """Serve on a free port in the background."""
+    """Start a fake server on a free port, in a thread."""
     return server.start(Bedrock())

@@ -1,14 +1,14 @@
-"""The wire of Cohere's chat API, version 2. Checked against Cohere's own client library."""
+"""Requests and responses of Cohere's chat API v2; tests/contract checks them with Cohere's own client library."""
 
 import re
 from collections.abc import Iterator
 
 from tests.fake_servers import server
-from tests.fake_servers.server import FakeServer, Json, Recorded, Reply, sse
+from tests.fake_servers.server import FakeServer, Json, RecordedRequest, Reply, sse
 
 _REASONS = {"stop": "COMPLETE", "length": "MAX_TOKENS", "tool_call": "TOOL_CALL"}
 _PREAMBLE_TOKENS = 7
-"""Cohere's own, which the model sees and nobody pays."""
+"""Tokens of Cohere's own system prompt: in `tokens`, not in `billed_units`."""
 
 
 def _reason(reply: Reply) -> str:
@@ -36,16 +36,16 @@ class Cohere:
     prefix = "/v2"
     stream_type = "text/event-stream"
 
-    def key(self, headers: dict[str, str]) -> str | None:
-        """A bearer token."""
+    def api_key(self, headers: dict[str, str]) -> str | None:
+        """Return the bearer token."""
         return (headers.get("authorization") or "").removeprefix("Bearer ") or None
 
-    def streams(self, request: Recorded) -> bool:
-        """As the body says."""
+    def is_streamed(self, request: RecordedRequest) -> bool:
+        """Return `stream` of the body."""
         return bool(request.body.get("stream"))
 
-    def whole(self, request: Recorded, reply: Reply) -> Json:  # noqa: ARG002
-        """The text beside tool calls is their plan."""
+    def response_body(self, request: RecordedRequest, reply: Reply) -> Json:  # noqa: ARG002
+        """Return a message with a thinking and a text block; beside tool calls the text is `tool_plan`."""
         message: Json = {"role": "assistant"}
         if reply.tool_calls:
             message["tool_calls"] = reply.tool_calls
@@ -55,8 +55,8 @@ class Cohere:
             message["content"] = [thinking, {"type": "text", "text": reply.content or ""}]
         return {"id": "gen-1", "finish_reason": _reason(reply), "message": message, "usage": _usage(reply)}
 
-    def events(self, request: Recorded, reply: Reply) -> Iterator[bytes]:  # noqa: ARG002
-        """A word an event, the arguments of a call in two pieces, the reason and the usage last."""
+    def stream_events(self, request: RecordedRequest, reply: Reply) -> Iterator[bytes]:  # noqa: ARG002
+        """Yield one event per word, tool call arguments in two pieces, finish reason and usage last."""
         start: Json = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []}
         yield _event("message-start", {"message": start}, id="gen-1")
         if reply.tool_calls:
@@ -70,8 +70,8 @@ class Cohere:
         delta: Json = {"finish_reason": _reason(reply), "usage": _usage(reply)}
         yield _event("message-end", delta | (reply.error or {}))
 
-    def error(self, reply: Reply) -> Json:
-        """`{"message": "…"}`"""
+    def error_body(self, reply: Reply) -> Json:
+        """Return `{"id": …, "message": …}`."""
         return {"id": "error-1", "message": "the fake server refuses"} | (reply.error or {})
 
 
@@ -97,5 +97,5 @@ def _call(index: int, call: Json) -> Iterator[bytes]:
 
 
 def start() -> FakeServer:
-    """Serve on a free port in the background."""
+    """Start a fake server on a free port, in a thread."""
     return server.start(Cohere())

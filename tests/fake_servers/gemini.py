@@ -1,17 +1,17 @@
-"""The wire of Google's Gemini API. Checked against Google's own client library, google-genai."""
+"""Requests and responses of Google's Gemini API; tests/contract checks them with Google's own library google-genai."""
 
 import json
 import re
 from collections.abc import Iterator
 
 from tests.fake_servers import server
-from tests.fake_servers.server import FakeServer, Json, Recorded, Reply, sse
+from tests.fake_servers.server import FakeServer, Json, RecordedRequest, Reply, sse
 
 _REASONS = {"stop": "STOP", "length": "MAX_TOKENS", "tool_call": "STOP"}
 BLOCKED = "BLOCKED"
-"""As `finish_reason`: the prompt is refused, so there is no candidate."""
+"""As `Reply.finish_reason`: the prompt is blocked, so the response has no candidate."""
 _THOUGHTS = 2
-"""Of the generated tokens."""
+"""How many of the generated tokens are reported as thoughts."""
 
 
 def _reason(reply: Reply) -> str:
@@ -20,7 +20,7 @@ def _reason(reply: Reply) -> str:
 
 
 def _call(call: Json) -> Json:
-    """A call may have no `id`, as with Gemini 2, and a `signature`, as with Gemini 3."""
+    """Return the part of a tool call; it has no `id` with Gemini 2, and a `thoughtSignature` with Gemini 3."""
     function = call["function"]
     part: Json = {"functionCall": {"name": function["name"], "args": json.loads(function["arguments"] or "{}")}}
     if "id" in call:
@@ -38,7 +38,7 @@ def _usage(reply: Reply) -> Json:
     }
 
 
-def _answer(request: Recorded, reply: Reply, candidate: Json | None) -> Json:
+def _answer(request: RecordedRequest, reply: Reply, candidate: Json | None) -> Json:
     answer: Json = {"modelVersion": request.path.rpartition("/")[2].partition(":")[0], "responseId": "gen-1"}
     if candidate is None:
         return answer | {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": _usage(reply)}
@@ -55,16 +55,16 @@ class Gemini:
     prefix = "/v1beta"
     stream_type = "text/event-stream"
 
-    def key(self, headers: dict[str, str]) -> str | None:
-        """A header of Google's."""
+    def api_key(self, headers: dict[str, str]) -> str | None:
+        """Return the `x-goog-api-key` header."""
         return headers.get("x-goog-api-key")
 
-    def streams(self, request: Recorded) -> bool:
-        """As the address says."""
+    def is_streamed(self, request: RecordedRequest) -> bool:
+        """Return whether the path is that of `streamGenerateContent`."""
         return request.path.partition("?")[0].endswith(":streamGenerateContent")
 
-    def whole(self, request: Recorded, reply: Reply) -> Json:
-        """One candidate; none for a blocked prompt, and one without content for a withheld answer."""
+    def response_body(self, request: RecordedRequest, reply: Reply) -> Json:
+        """Return one candidate; none for a blocked prompt, and one without content for a withheld answer."""
         if reply.finish_reason == BLOCKED:
             return _answer(request, reply, None)
         reason: Json = {"finishReason": _reason(reply)}
@@ -74,8 +74,8 @@ class Gemini:
         parts += [{"text": reply.content}] if reply.content else []
         return _answer(request, reply, _content(*parts, *map(_call, reply.tool_calls or ())) | reason)
 
-    def events(self, request: Recorded, reply: Reply) -> Iterator[bytes]:
-        """A word an event, an event for each call, and the reason last and alone."""
+    def stream_events(self, request: RecordedRequest, reply: Reply) -> Iterator[bytes]:
+        """Yield one event per word, one per tool call, and one with the finish reason alone."""
         if reply.finish_reason == BLOCKED:
             yield sse(_answer(request, reply, None))
             return
@@ -86,8 +86,8 @@ class Gemini:
             yield sse(_answer(request, reply, _content(_call(call))))
         yield sse(_answer(request, reply, {"finishReason": _reason(reply)}))
 
-    def error(self, reply: Reply) -> Json:
-        """`{"error": {"code", "message", "status"}}`"""
+    def error_body(self, reply: Reply) -> Json:
+        """Return `{"error": {"code", "message", "status"}}`."""
         return {
             "error": {"code": reply.status, "message": "the fake server refuses", "status": "INVALID_ARGUMENT"}
             | (reply.error or {})
@@ -95,5 +95,5 @@ class Gemini:
 
 
 def start() -> FakeServer:
-    """Serve on a free port in the background."""
+    """Start a fake server on a free port, in a thread."""
     return server.start(Gemini())

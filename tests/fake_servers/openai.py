@@ -1,11 +1,11 @@
-"""The wire of the OpenAI API. Checked against OpenAI's own client library."""
+"""Requests and responses of the OpenAI API; tests/contract checks them with OpenAI's own client library."""
 
 import re
 from collections.abc import Iterator
 from typing import Any
 
 from tests.fake_servers import server
-from tests.fake_servers.server import FakeServer, Json, Recorded, Reply, sse
+from tests.fake_servers.server import FakeServer, Json, RecordedRequest, Reply, sse
 
 FakeOpenAI = FakeServer
 _REASONS = {"tool_call": "tool_calls"}
@@ -44,33 +44,33 @@ class OpenAI:
     prefix = "/v1"
     stream_type = "text/event-stream"
 
-    def key(self, headers: dict[str, str]) -> str | None:
-        """A bearer token; Azure has a header of its own."""
+    def api_key(self, headers: dict[str, str]) -> str | None:
+        """Return the bearer token, or the `api-key` header that Azure uses."""
         return headers.get("api-key") or (headers.get("authorization") or "").removeprefix("Bearer ") or None
 
-    def streams(self, request: Recorded) -> bool:
-        """As the body says."""
+    def is_streamed(self, request: RecordedRequest) -> bool:
+        """Return `stream` of the body."""
         return bool(request.body.get("stream"))
 
-    def whole(self, request: Recorded, reply: Reply) -> Json:
-        """`n` choices."""
+    def response_body(self, request: RecordedRequest, reply: Reply) -> Json:
+        """Return a completion with `n` equal choices."""
         chat = _chats(request)
         choices = [_choice(reply, index, chat=chat) for index in range(request.body.get("n") or 1)]
         kind = "chat.completion" if chat else "text_completion"
         return _envelope(kind, request.body.get("model", "")) | {"choices": choices, "usage": _usage(reply)}
 
-    def events(self, request: Recorded, reply: Reply) -> Iterator[bytes]:
-        """A word an event, then the tool calls, the reason, the usage."""
+    def stream_events(self, request: RecordedRequest, reply: Reply) -> Iterator[bytes]:
+        """Yield one event per word and per tool call, one with the finish reason, one with the usage if asked for."""
         for chunk in _chunks(reply, request.body, chat=_chats(request)):
             yield sse(chunk)
         yield b"data: [DONE]\n\n"
 
-    def error(self, reply: Reply) -> Json:
-        """`{"error": {...}}`"""
+    def error_body(self, reply: Reply) -> Json:
+        """Return `{"error": {…}}`."""
         return {"error": reply.error or {"message": "the fake server refuses", "type": "invalid_request_error"}}
 
 
-def _chats(request: Recorded) -> bool:
+def _chats(request: RecordedRequest) -> bool:
     return request.path.partition("?")[0].endswith("/chat/completions")
 
 
@@ -89,10 +89,10 @@ def _chunks(reply: Reply, body: Json, *, chat: bool) -> Iterator[Json]:
     for index, call in enumerate(reply.tool_calls or ()):
         yield chunk({"tool_calls": [{"index": index, **call}]})
     yield chunk({}, _reason(reply))
-    if reply.tells_usage or (body.get("stream_options") or {}).get("include_usage"):
+    if reply.always_sends_usage or (body.get("stream_options") or {}).get("include_usage"):
         yield envelope | {"choices": [], "usage": _usage(reply)}
 
 
 def start() -> FakeServer:
-    """Serve on a free port in the background."""
+    """Start a fake server on a free port, in a thread."""
     return server.start(OpenAI())

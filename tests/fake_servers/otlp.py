@@ -1,4 +1,4 @@
-"""A fake server for an OpenTelemetry collector: takes spans over OTLP/HTTP and keeps them."""
+"""An OpenTelemetry collector for tests: receives spans over OTLP/HTTP and keeps them."""
 
 import gzip
 import threading
@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 @dataclass(frozen=True)
 class Span:
-    """What the tests look at."""
+    """The fields of a span that tests read; ids are in hexadecimal."""
 
     service: str
     name: str
@@ -22,23 +22,23 @@ class Span:
     parent_id: str
     attributes: dict[str, Any]
     links: tuple[str, ...]
-    """Trace ids."""
+    """The trace ids of its links."""
 
 
 @dataclass
 class Collector:
-    """The server."""
+    """The collector's state: parsed spans, and the raw bodies they came in."""
 
     url: str = ""
     spans: list[Span] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
 
-    def wait_for(self, wanted: Callable[[Span], bool], seconds: float = 20.0) -> Span:
-        """The first span that is wanted, as soon as it has arrived."""
+    def wait_for(self, matches: Callable[[Span], bool], seconds: float = 20.0) -> Span:
+        """Return the first matching span, as soon as it has been received. Raises AssertionError after `seconds`."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             for span in list(self.spans):
-                if wanted(span):
+                if matches(span):
                     return span
             time.sleep(0.05)
         names = sorted({f"{span.service}: {span.name}" for span in self.spans})
@@ -73,7 +73,7 @@ def _parse(raw: bytes) -> list[Span]:
 
 
 def start() -> Collector:
-    """Serve on a free port in the background."""
+    """Start a collector on a free port, in a thread."""
     collector = Collector()
 
     class Handler(BaseHTTPRequestHandler):
@@ -88,7 +88,7 @@ def start() -> Collector:
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Say nothing."""
+            """Print nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     collector.url = f"http://127.0.0.1:{server.server_port}"

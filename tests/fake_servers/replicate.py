@@ -1,63 +1,63 @@
-"""The wire of Replicate's predictions. Checked against Replicate's own client library."""
+"""Requests and responses of Replicate's predictions; tests/contract checks them with Replicate's own client library."""
 
 import itertools
 import re
 from collections.abc import Iterator
 
 from tests.fake_servers import server
-from tests.fake_servers.server import FakeServer, Json, Recorded, Reply
+from tests.fake_servers.server import FakeServer, Json, RecordedRequest, Reply
 
 
 class Replicate:
-    """Predictions that are waited for, polled, or followed as a stream."""
+    """Predictions: answered at once (`Prefer: wait`), polled, or streamed from a URL of their own."""
 
     prefix = "/v1"
     stream_type = "text/event-stream"
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
-        self._begun: dict[str, tuple[Recorded, Reply]] = {}
+        self._predictions: dict[str, tuple[RecordedRequest, Reply]] = {}
 
-    def key(self, headers: dict[str, str]) -> str | None:
-        """A bearer token."""
+    def api_key(self, headers: dict[str, str]) -> str | None:
+        """Return the bearer token."""
         return (headers.get("authorization") or "").removeprefix("Bearer ") or None
 
-    def streams(self, request: Recorded) -> bool:
-        """A prediction is followed at an address of its own."""
+    def is_streamed(self, request: RecordedRequest) -> bool:
+        """Return whether the path is that of a prediction's stream."""
         return "/stream/" in request.path
 
-    def begun(self, request: Recorded, reply: Reply) -> Json | None:
-        """Work that is not waited for is only begun. Cancelling ends nothing here."""
+    def started_response(self, request: RecordedRequest, reply: Reply) -> Json | None:
+        """Return a prediction with the status `starting` if the request does not wait; cancelling ends nothing here."""
         if request.method != "POST" or request.path.endswith("/cancel"):
             return None
         if request.headers.get("prefer") and not request.body.get("stream"):
             return None
         return self._prediction(request, reply, "starting")
 
-    def earlier(self, request: Recorded) -> Reply | None:
-        """By the id in the path."""
-        begun = self._begun.get(request.path.removesuffix("/cancel").rpartition("/")[2])
-        return begun and begun[1]
+    def polled_reply(self, request: RecordedRequest) -> Reply | None:
+        """Return the reply of the prediction whose id is in the path."""
+        started = self._predictions.get(request.path.removesuffix("/cancel").rpartition("/")[2])
+        return started and started[1]
 
-    def whole(self, request: Recorded, reply: Reply) -> Json:
-        """A prediction that is done."""
-        begun = self._begun.get(request.path.rpartition("/")[2])
-        return self._prediction(begun[0] if begun else request, reply, "succeeded")
+    def response_body(self, request: RecordedRequest, reply: Reply) -> Json:
+        """Return a prediction that has succeeded."""
+        started = self._predictions.get(request.path.rpartition("/")[2])
+        return self._prediction(started[0] if started else request, reply, "succeeded")
 
-    def events(self, request: Recorded, reply: Reply) -> Iterator[bytes]:  # noqa: ARG002 - part of the language
-        """A word an event."""
+    def stream_events(self, request: RecordedRequest, reply: Reply) -> Iterator[bytes]:  # noqa: ARG002 - part of the protocol
+        """Yield one event per word, then `done`."""
         for number, word in enumerate(_words(reply)):
             yield _event("output", word, number)
         yield _event("done", "{}", 1_000)
 
-    def error(self, reply: Reply) -> Json:
-        """`{"title": …, "detail": …}`"""
+    def error_body(self, reply: Reply) -> Json:
+        """Return `{"title": …, "detail": …, "status": …}`."""
         detail = (reply.error or {}).get("message", "the fake server refuses")
         return {"title": "Refused", "detail": detail, "status": reply.status}
 
-    def _prediction(self, request: Recorded, reply: Reply, status: str) -> Json:
+    def _prediction(self, request: RecordedRequest, reply: Reply, status: str) -> Json:
         number = f"prediction{next(self._numbers)}"
-        self._begun[number] = (request, reply)
+        self._predictions[number] = (request, reply)
         origin = f"http://{request.headers['host']}/v1"
         done = status == "succeeded"
         return {
@@ -93,5 +93,5 @@ def _event(name: str, data: str, number: int) -> bytes:
 
 
 def start() -> FakeServer:
-    """Serve on a free port in the background."""
+    """Start a fake server on a free port, in a thread."""
     return server.start(Replicate())

@@ -1,7 +1,6 @@
-"""A server that plays a model provider: records what it was sent, answers as it is told, and misbehaves when asked.
+"""An HTTP server in place of a model provider: records requests, sends queued replies, and fails in the ways they say.
 
-What is particular to one provider is a `Language`; each is checked against that vendor's own client library in
-`tests/contract`.
+What differs between providers is a `Dialect`; tests/contract checks each with the client library of its vendor.
 """
 
 import json
@@ -19,37 +18,37 @@ GARBAGE = b"<html>This is not what you asked for.</html>"
 
 @dataclass
 class Reply:
-    """What the next request gets."""
+    """The reply to one request, in terms common to all dialects."""
 
     content: str | None = "Fine, thank you."
     tool_calls: list[Json] | None = None
     """In OpenAI's form: `{"id", "type": "function", "function": {"name", "arguments"}}`."""
     finish_reason: str | None = None
-    """As v4 says it: stop, length, tool_call; None: what fits."""
+    """In terms of v4: stop, length, tool_call; None: tool_call if there are tool calls, otherwise stop."""
     status: int = 200
     error: Json | None = None
-    """Fields of the provider's error object."""
+    """Fields of the provider's error object, added to the default ones."""
     headers: dict[str, str] = field(default_factory=dict)
     delay_seconds: float = 0.0
-    """Before the answer begins; the server hangs so long, or until it is closed."""
+    """Before the response begins."""
     chunk_delay_seconds: float = 0.0
     break_after_chunks: int | None = None
-    """The connection dies in the middle of the stream (0: before its first event)."""
+    """The connection is closed after so many events of a stream, or in the middle of a whole response."""
     stream_error: str | None = None
-    """The stream ends with an event that says this, in languages that have one."""
+    """The stream ends with an error event of this message, in dialects that have one."""
     garbage: bool = False
-    """Something else than the provider's language."""
+    """The body is HTML."""
     empty: bool = False
-    """An answer without a body."""
-    tells_usage: bool = False
-    """A stream tells its usage even to those who did not ask, as some providers do."""
+    """The body is empty."""
+    always_sends_usage: bool = False
+    """A stream has its usage even if the request did not ask for it, as with some providers."""
     prompt_tokens: int = 12
     generation_tokens: int = 5
 
 
 @dataclass
-class Recorded:
-    """A request as it arrived."""
+class RecordedRequest:
+    """A request as it was received."""
 
     method: str
     path: str
@@ -58,71 +57,71 @@ class Recorded:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Language(Protocol):
-    """One provider's wire."""
+class Dialect(Protocol):
+    """Requests and responses of one provider's API."""
 
     prefix: str
-    """Comes after the address, as in `/v1`."""
+    """Path of the base URL, e.g. `/v1`."""
     stream_type: str
-    """Content type of a stream."""
+    """Content type of a streamed response."""
 
-    def key(self, headers: dict[str, str]) -> str | None:
-        """The key shown; names of headers are lower case."""
+    def api_key(self, headers: dict[str, str]) -> str | None:
+        """Return the API key of a request; names of headers are in lower case."""
 
-    def streams(self, request: Recorded) -> bool:
-        """Whether a stream is asked for."""
+    def is_streamed(self, request: RecordedRequest) -> bool:
+        """Return whether the request asks for a stream."""
 
-    def whole(self, request: Recorded, reply: Reply) -> Json:
-        """A whole answer."""
+    def response_body(self, request: RecordedRequest, reply: Reply) -> Json:
+        """Return the body of a response that is not streamed."""
 
-    def events(self, request: Recorded, reply: Reply) -> Iterable[bytes]:
-        """A streamed answer, framed, its end included."""
+    def stream_events(self, request: RecordedRequest, reply: Reply) -> Iterable[bytes]:
+        """Yield the events of a streamed response, framed, with the end of the stream."""
 
-    def error(self, reply: Reply) -> Json:
-        """A refusal."""
+    def error_body(self, reply: Reply) -> Json:
+        """Return the body of an error response."""
 
 
-class Resuming(Protocol):
-    """What a language has besides if its answer lies behind a second request."""
+class PollingDialect(Protocol):
+    """What a dialect has in addition if the result of a request is fetched by later ones."""
 
-    def begun(self, request: Recorded, reply: Reply) -> Json | None:
-        """The answer to a request that only begins the work, or None."""
+    def started_response(self, request: RecordedRequest, reply: Reply) -> Json | None:
+        """Return the response to a request that only starts the work, or None."""
 
-    def earlier(self, request: Recorded) -> Reply | None:
-        """The reply of the request whose answer is asked for here, or None if this request is not of that kind."""
+    def polled_reply(self, request: RecordedRequest) -> Reply | None:
+        """Return the reply whose result this request fetches, or None if it is no such request."""
 
 
 @dataclass
 class FakeServer:
-    """The server; `replies` are used up in order, then the default one again and again."""
+    """The server's state; `replies` are sent in order, the default one when they are used up."""
 
     url: str = ""
-    requests: list[Recorded] = field(default_factory=list)
+    requests: list[RecordedRequest] = field(default_factory=list)
     replies: deque[Reply] = field(default_factory=deque)
     connections: int = 0
-    """Sockets that were ever opened."""
+    """Connections accepted so far."""
     open_connections: int = 0
-    """Sockets that are open at this moment."""
+    """Connections open at this moment."""
     streaming: int = 0
-    """Answers that are being written at this moment."""
+    """Responses being written at this moment."""
 
     def reply(self, **fields: Any) -> None:
         """Queue a reply."""
         self.replies.append(Reply(**fields))
 
     @property
-    def last(self) -> Recorded:
-        """The newest request."""
+    def last(self) -> RecordedRequest:
+        """The latest request."""
         return self.requests[-1]
 
     def clear(self) -> None:
-        """Forget requests and queued replies."""
+        """Drop recorded requests and queued replies."""
         self.requests.clear()
         self.replies.clear()
 
 
 def sse(payload: Json, event: str | None = None) -> bytes:
-    """One server-sent event."""
+    """Return one server-sent event."""
     name = f"event: {event}\n" if event else ""
     return f"{name}data: {json.dumps(payload)}\n\n".encode()
 
@@ -131,14 +130,14 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, language: Language) -> None:
+    def __init__(self, dialect: Dialect) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.language = language
+        self.dialect = dialect
         self.lock = threading.Lock()
-        self.fake_server = FakeServer(url=f"http://127.0.0.1:{self.server_port}{language.prefix}")
+        self.fake_server = FakeServer(url=f"http://127.0.0.1:{self.server_port}{dialect.prefix}")
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A caller that left is part of the tests."""
+        """Print nothing: tests disconnect on purpose."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -168,10 +167,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: Json) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Recorded(self.command, self.path, self.server.language.key(headers), body, headers)
+        request = RecordedRequest(self.command, self.path, self.server.dialect.api_key(headers), body, headers)
         self.server.fake_server.requests.append(request)
-        earlier = self._resuming.earlier(request) if self._resuming else None
-        reply = earlier or (self.server.fake_server.replies.popleft() if self.server.fake_server.replies else Reply())
+        polled = self._polling.polled_reply(request) if self._polling else None
+        reply = polled or (self.server.fake_server.replies.popleft() if self.server.fake_server.replies else Reply())
         time.sleep(reply.delay_seconds)
         with self.server.lock:
             self.server.fake_server.streaming += 1
@@ -182,23 +181,27 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.fake_server.streaming -= 1
 
     @property
-    def _resuming(self) -> Resuming | None:
-        language: Any = self.server.language
-        return language if hasattr(language, "begun") else None
+    def _polling(self) -> PollingDialect | None:
+        dialect: Any = self.server.dialect
+        return dialect if hasattr(dialect, "started_response") else None
 
-    def _write(self, request: Recorded, reply: Reply) -> None:
-        begun = self._resuming.begun(request, reply) if self._resuming and reply.status == 200 else None
+    def _write(self, request: RecordedRequest, reply: Reply) -> None:
+        started = self._polling.started_response(request, reply) if self._polling and reply.status == 200 else None
         if reply.status != 200:
-            self._send(reply, json.dumps(self.server.language.error(reply)).encode())
-        elif begun is not None:
-            self._send(Reply(), json.dumps(begun).encode())
+            self._send(reply, json.dumps(self.server.dialect.error_body(reply)).encode())
+        elif started is not None:
+            self._send(Reply(), json.dumps(started).encode())
         elif reply.empty:
             self._send(reply, b"")
-        elif self.server.language.streams(request):
-            events = [sse({}).replace(b"{}", GARBAGE)] if reply.garbage else self.server.language.events(request, reply)
+        elif self.server.dialect.is_streamed(request):
+            events = (
+                [sse({}).replace(b"{}", GARBAGE)]
+                if reply.garbage
+                else self.server.dialect.stream_events(request, reply)
+            )
             self._stream(reply, events)
         else:
-            whole = json.dumps(self.server.language.whole(request, reply)).encode()
+            whole = json.dumps(self.server.dialect.response_body(request, reply)).encode()
             self._send(reply, GARBAGE if reply.garbage else whole)
 
     def _send(self, reply: Reply, raw: bytes) -> None:
@@ -214,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stream(self, reply: Reply, events: Iterable[bytes]) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", self.server.language.stream_type)
+        self.send_header("Content-Type", self.server.dialect.stream_type)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         for number, event in enumerate(events):
@@ -227,11 +230,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing."""
+        """Print nothing."""
 
 
-def start(language: Language) -> FakeServer:
-    """Serve on a free port in the background."""
-    server = _Server(language)
+def start(dialect: Dialect) -> FakeServer:
+    """Start a server for a dialect on a free port, in a thread."""
+    server = _Server(dialect)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server.fake_server

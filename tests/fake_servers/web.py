@@ -1,4 +1,4 @@
-"""A web server that answers what it is told to and records what it was sent."""
+"""A web server that records requests and sends the response set for their path."""
 
 import json
 import threading
@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request as it arrived."""
+class WebRequest:
+    """A request as it was received."""
 
     method: str
     path: str
@@ -21,60 +21,60 @@ class Asked:
     headers: dict[str, str]
     """Names in lower case."""
     body: Any = None
-    """Its JSON."""
+    """Parsed from JSON; None for a GET."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a path gives."""
+class WebResponse:
+    """The response to requests of one path."""
 
     content: bytes = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     delay_seconds: float = 0.0
     piece_delay_seconds: float = 0.0
-    """Before each byte."""
+    """Before each byte of the content."""
 
 
-def as_json(value: Any, status: int = 200) -> Answer:
-    """A JSON answer."""
-    return Answer(json.dumps(value).encode(), status, {"Content-Type": "application/json"})
+def json_response(value: Any, status: int = 200) -> WebResponse:
+    """Return a JSON response."""
+    return WebResponse(json.dumps(value).encode(), status, {"Content-Type": "application/json"})
 
 
-def redirect(location: str, status: int = 302) -> Answer:
-    """To somewhere else."""
-    return Answer(status=status, headers={"Location": location})
+def redirect(location: str, status: int = 302) -> WebResponse:
+    """Return a redirect response."""
+    return WebResponse(status=status, headers={"Location": location})
 
 
 @dataclass
-class Web:
-    """The server. `paths` says what each path gives; others are 404."""
+class FakeWebServer:
+    """The server's state: the `responses` by path (other paths are 404), and the `requests` it received."""
 
     port: int = 0
-    paths: dict[str, Answer | Callable[[Asked], Answer]] = field(default_factory=dict)
-    asked: list[Asked] = field(default_factory=list)
+    responses: dict[str, WebResponse | Callable[[WebRequest], WebResponse]] = field(default_factory=dict)
+    requests: list[WebRequest] = field(default_factory=list)
 
     @property
     def url(self) -> str:
-        """Without a slash at its end."""
+        """The base URL, without a slash at its end."""
         return f"http://127.0.0.1:{self.port}"
 
     def clear(self) -> None:
-        """Forget requests and paths."""
-        self.paths.clear()
-        self.asked.clear()
+        """Drop responses and recorded requests."""
+        self.responses.clear()
+        self.requests.clear()
 
-    def answer(self, asked: Asked) -> Answer:
-        """What this request gets."""
-        self.asked.append(asked)
-        found = self.paths.get(asked.path, Answer(b"nothing here", 404))
-        return found(asked) if callable(found) else found
+    def respond(self, request: WebRequest) -> WebResponse:
+        """Record a request and return its response."""
+        self.requests.append(request)
+        found = self.responses.get(request.path, WebResponse(b"nothing here", 404))
+        return found(request) if callable(found) else found
 
 
 @contextmanager
-def serving() -> Iterator[Web]:
-    """On a free port, in the background."""
-    web = Web()
+def serve() -> Iterator[FakeWebServer]:
+    """Run a server on a free port in a thread; yield its state."""
+    web = FakeWebServer()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -90,27 +90,27 @@ def serving() -> Iterator[Web]:
             parts = urlsplit(self.path)
             headers = {name.lower(): value for name, value in self.headers.items()}
             query = dict(parse_qsl(parts.query, keep_blank_values=True))
-            answer = web.answer(Asked(self.command, parts.path, query, headers, body))
-            time.sleep(answer.delay_seconds)
-            self.send_response(answer.status)
-            for name, value in (answer.headers | {"Content-Length": str(len(answer.content))}).items():
+            response = web.respond(WebRequest(self.command, parts.path, query, headers, body))
+            time.sleep(response.delay_seconds)
+            self.send_response(response.status)
+            for name, value in (response.headers | {"Content-Length": str(len(response.content))}).items():
                 self.send_header(name, value)
             self.end_headers()
-            if not answer.piece_delay_seconds:
-                self.wfile.write(answer.content)
+            if not response.piece_delay_seconds:
+                self.wfile.write(response.content)
                 return
-            for number in range(len(answer.content)):
-                time.sleep(answer.piece_delay_seconds)
-                self.wfile.write(answer.content[number : number + 1])
+            for number in range(len(response.content)):
+                time.sleep(response.piece_delay_seconds)
+                self.wfile.write(response.content[number : number + 1])
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Say nothing."""
+            """Print nothing."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
         def handle_error(self, request: Any, client_address: Any) -> None:
-            """A caller that left is part of the tests."""
+            """Print nothing: tests disconnect on purpose."""
 
     server = Server(("127.0.0.1", 0), Handler)
     web.port = server.server_port

@@ -46,7 +46,7 @@ class Process:
                 self.command,
                 stdout=output,
                 stderr=output,
-                env=(os.environ if self.environment is None else self.environment) | processes.marks(),
+                env=(os.environ if self.environment is None else self.environment) | processes.marked_environment(),
                 cwd=ROOT,
                 start_new_session=True,
             )
@@ -151,8 +151,8 @@ def running(process: Process) -> Iterator[None]:
 
 
 def settings(nats: Nats, **fields: float) -> ServiceSettings:
-    """What a bus needs."""
-    return ServiceSettings(nats_url=nats.url, **fields)
+    """Return the settings of a bus that connects to this server; `fields` are more of them, in seconds."""
+    return ServiceSettings.model_validate({"nats_url": nats.url, **fields})
 
 
 def service(name: str, folder: Path, nats: Nats, mongo: Mongo, **environment: str) -> Process:

@@ -15,7 +15,7 @@ PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {STUBBO
 
 def test_what_is_marked_is_ended_with_its_descendants(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also what ignores to be asked, and what was started without the mark by something that has it."""
-    monkeypatch.setattr(processes, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(processes, "_TERMINATE_SECONDS", 0.5)
     monkeypatch.setattr(processes, "_VARIABLE", "STARTED_BY_THIS_TEST")
     monkeypatch.setenv("STARTED_BY_THIS_TEST", "me")
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, start_new_session=True) as parent:
@@ -24,14 +24,14 @@ def test_what_is_marked_is_ended_with_its_descendants(monkeypatch: pytest.Monkey
         (child,) = psutil.Process(parent.pid).children()
         other = subprocess.Popen([sys.executable, "-c", STUBBORN], env=os.environ | {"STARTED_BY_THIS_TEST": "you"})
         try:
-            assert len(processes.end_all()) == 2
+            assert len(processes.end_marked()) == 2
             child.wait(5)
             parent.wait(5)
             assert other.poll() is None
         finally:
             other.kill()
             other.wait()
-    assert processes.end_all() == []
+    assert processes.end_marked() == []
 
 
 def test_a_run_inside_another_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:

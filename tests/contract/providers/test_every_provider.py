@@ -88,7 +88,7 @@ class TestAnswers:
         assert provider.fake_server.requests[0].key == provider.key
 
     async def test_a_streamed_response_is_the_same_in_pieces(self, provider: ServedProvider) -> None:
-        provider.fake_server.reply(content=TEXT, tells_usage=True)
+        provider.fake_server.reply(content=TEXT, always_sends_usage=True)
         chunks = [chunk async for chunk in provider.chunks(provider.chat())]
         accumulator = StreamAccumulator()
         for chunk in chunks:

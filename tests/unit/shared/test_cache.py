@@ -3,6 +3,8 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -177,7 +179,7 @@ async def test_invalidating_takes_constant_time() -> None:
             cache._put(str(number), number, ("tm_1",), 0)
         count = 0
 
-        def trace(*_: object) -> Callable[..., object]:
+        def trace(_frame: FrameType, _event: str, _argument: Any) -> Any:
             nonlocal count
             count += 1
             return trace

@@ -16,7 +16,7 @@ from tests.unit.generation.completions.builders import MESSAGES, generation_run,
 
 
 def texts(run: GenerationRun) -> list[str | None]:
-    return [result.choice and result.choice.text for result in run.results]
+    return [result.choice.text if result.choice else None for result in run.results]
 
 
 def test_a_run_has_a_result_for_each_log() -> None:

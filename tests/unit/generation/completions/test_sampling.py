@@ -35,11 +35,11 @@ def plan(*requests: PreparedRequest, fallbacks: tuple[str, ...] = ()) -> Plan:
 
 
 def outputs(run: GenerationRun) -> list[str | None]:
-    return [result.choice and result.choice.text for result in run.results]
+    return [result.choice.text if result.choice else None for result in run.results]
 
 
 def problems(run: GenerationRun) -> list[str | None]:
-    return [result.problem and result.problem.message for result in run.results]
+    return [result.problem.message if result.problem else None for result in run.results]
 
 
 def text(text: str) -> ResponseDelta:

@@ -84,7 +84,7 @@ class InMemoryStores:
     async def _get_project(self, organisation: str, project_id: str) -> StoredProject | None:
         await self._read()
         project = self.projects.get(project_id) if organisation == "tm_1" else None
-        return project and StoredProject(project, [], 0)
+        return StoredProject(project, [], 0) if project else None
 
     async def _find_by_name(self, organisation: str, name: str) -> Project | None:
         await self._read()

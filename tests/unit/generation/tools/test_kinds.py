@@ -1,4 +1,7 @@
-"""Kinds of tools: parameters, settings, results. Requests to services: tests/integration/test_guarded_client.py."""
+"""Kinds of tools: parameters, settings, results.
+
+Requests to services are tested in tests/integration/generation/test_guarded_client.py.
+"""
 
 import typing
 from typing import Any

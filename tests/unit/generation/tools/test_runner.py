@@ -257,7 +257,11 @@ async def test_another_replicas_change_invalidates_the_tools_of_its_organisation
 
 
 async def test_links_are_replaced_by_the_definitions_the_tools_have_now() -> None:
-    fields = {"description": "Rain?", "parameters": {"type": "object", "properties": {"city": {}}}, "strict": True}
+    fields: dict[str, Any] = {
+        "description": "Rain?",
+        "parameters": {"type": "object", "properties": {"city": {}}},
+        "strict": True,
+    }
     tools = make(MemoryTools(tool("weather", "json_schema", **fields)))
     own = InlineTool(name="own")
     link = LinkedTool(id="oc_weather", source="organization", name="old name", description="old description")

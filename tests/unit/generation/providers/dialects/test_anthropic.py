@@ -185,7 +185,7 @@ class TestResponse:
 
 class TestEvents:
     def test_message_start_has_id_and_prompt_tokens(self) -> None:
-        message = {"id": "i", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None}
+        message: dict[str, Any] = {"id": "i", "type": "message", "role": "assistant", "model": "m", "content": []}
         usage = {"input_tokens": 9, "output_tokens": 1}
         chunk = anthropic.read_event(chat(), {"type": "message_start", "message": message | {"usage": usage}})
         assert chunk.response_fields == {"id": "i", "type": "message", "role": "assistant", "model": "m"}

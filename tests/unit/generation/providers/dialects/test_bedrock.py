@@ -138,7 +138,7 @@ class TestResponse:
         ],
     )
     def test_finish_reasons(self, theirs: str | None, ours: str) -> None:
-        reply = {"output": {"message": {"content": []}}, "stopReason": theirs}
+        reply: dict[str, Any] = {"output": {"message": {"content": []}}, "stopReason": theirs}
         assert bedrock.read_response(chat(), reply).choices[0].finish_reason == ours
 
     def test_text_and_tool_calls_are_read_and_other_blocks_are_not(self) -> None:

@@ -1,5 +1,7 @@
 """When circuits open, let a trial call through, close, and are dropped."""
 
+import time
+
 import pytest
 
 from services.generation.providers import errors
@@ -45,7 +47,7 @@ def test_neutral_failures_neither_count_nor_reset_the_count(neutral: Exception) 
 
 def test_one_trial_call_is_let_through_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(circuit_breaker.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     breaker = CircuitBreaker(1, 60)
     fail(breaker, "a")
     now = 61.0
