@@ -7,7 +7,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class ServiceSettings(BaseSettings):
     """Settings of every service."""
 
-    model_config = SettingsConfigDict(env_prefix="EVERLOOP_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="EVERLOOP_",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,  # a wrong secret would stand in the log in clear
+    )
 
     nats_url: str = "nats://127.0.0.1:4222"
     """Address of nats-server; several, comma-separated, for a cluster."""

@@ -11,25 +11,25 @@ _ANY = "any"
 
 
 @dataclass(frozen=True)
-class Place:
-    """A place in a body: every schema it has in any of the alternatives the body may take."""
+class ComparedSchema:
+    """The alternatives of the schema of a body, parameter or property: references and `anyOf` are resolved."""
 
     facts: Json
     schemas: tuple[Json, ...]
 
     @classmethod
-    def of(cls, facts: Json, schema: Json) -> "Place":
-        """The whole of a body, an answer or a parameter."""
+    def resolve(cls, facts: Json, schema: Json) -> "ComparedSchema":
+        """Resolve a schema of the document that `facts` were taken from."""
         return cls(facts, tuple(_alternatives(facts, schema)))
 
     @property
     def types(self) -> frozenset[str]:
-        """JSON types it may have; `any` if nothing is said."""
+        """The JSON types that are allowed; `any` if no type is given."""
         return frozenset().union(*map(_types_of, self.schemas))
 
     @property
     def values(self) -> frozenset[str] | None:
-        """The values it may have, null aside, if it has a closed list of them."""
+        """The values of an enumeration, without null; None if other values are allowed."""
         closed = [schema for schema in self.schemas if schema.get("type") != "null"]
         if not closed or not all("enum" in schema or "const" in schema for schema in closed):
             return None
@@ -37,21 +37,21 @@ class Place:
 
     @property
     def objects(self) -> list[Json]:
-        """The object schemas it may be, or be an array of."""
+        """The object schemas among the alternatives, or among the items of arrays."""
         return [found for schema in self.schemas for found in _objects(self.facts, schema)]
 
     @property
-    def properties(self) -> dict[str, "Place"]:
-        """The places below it."""
+    def properties(self) -> dict[str, "ComparedSchema"]:
+        """The schemas of its properties, by name."""
         found: dict[str, list[Json]] = {}
         for item in self.objects:
             for name, schema in item["properties"].items():
                 found.setdefault(name, []).extend(_alternatives(self.facts, schema))
-        return {name: Place(self.facts, tuple(schemas)) for name, schemas in found.items()}
+        return {name: ComparedSchema(self.facts, tuple(schemas)) for name, schemas in found.items()}
 
     @property
     def required(self) -> frozenset[str]:
-        """Properties that some alternative cannot be without."""
+        """The properties that some alternative requires."""
         return frozenset(name for item in self.objects for name in item.get("required", ()))
 
 
@@ -86,31 +86,37 @@ def _objects(facts: Json, schema: Json) -> Iterator[Json]:
         yield schema
 
 
-def narrower(wanted: Place, given: Place, path: str = "", inside: frozenset[frozenset[str]] = frozenset()) -> list[str]:
-    """Return what `wanted` allows and `given` does not, at any depth: types and values, each with its path.
+def find_incompatible(
+    sent: ComparedSchema, accepted: ComparedSchema, path: str = "", inside: frozenset[frozenset[str]] = frozenset()
+) -> list[str]:
+    """Return the paths at which `sent` allows a type or value that `accepted` does not, each with what it is.
 
-    Properties that `given` does not have at all are none of its concern: `missing` tells them.
+    Properties that `accepted` does not have are left out: `find_missing` returns them.
     """
     found = []
-    types = wanted.types - given.types - ({"integer"} if "number" in given.types else set())
-    if types and _ANY not in given.types:
+    types = sent.types - accepted.types - ({"integer"} if "number" in accepted.types else set())
+    if types and _ANY not in accepted.types:
         found.append(f"{path or 'the whole'}: {', '.join(sorted(types))}")
-    if given.values is not None and (wanted.values is None or wanted.values - given.values):
-        values = "any other value" if wanted.values is None else ", ".join(sorted(wanted.values - given.values))
+    if accepted.values is not None and (sent.values is None or sent.values - accepted.values):
+        values = "any other value" if sent.values is None else ", ".join(sorted(sent.values - accepted.values))
         found.append(f"{path or 'the whole'}: {values}")
-    below, there = wanted.properties, given.properties
+    below, other = sent.properties, accepted.properties
     if frozenset(below) not in inside:  # schemas may hold themselves
-        for name in below.keys() & there.keys():
-            found += narrower(below[name], there[name], f"{path}.{name}".lstrip("."), inside | {frozenset(below)})
+        for name in below.keys() & other.keys():
+            found += find_incompatible(
+                below[name], other[name], f"{path}.{name}".lstrip("."), inside | {frozenset(below)}
+            )
     return found
 
 
-def missing(wanted: Place, given: Place, path: str = "", inside: frozenset[frozenset[str]] = frozenset()) -> list[str]:
-    """Return the paths of properties that `wanted` has and `given`, having others, has not."""
-    below, there = wanted.properties, given.properties
-    if not there or frozenset(below) in inside:
+def find_missing(
+    sent: ComparedSchema, accepted: ComparedSchema, path: str = "", inside: frozenset[frozenset[str]] = frozenset()
+) -> list[str]:
+    """Return the paths of properties that `sent` has and `accepted` has not, unless `accepted` has none at all."""
+    below, other = sent.properties, accepted.properties
+    if not other or frozenset(below) in inside:
         return []
-    found = [f"{path}.{name}".lstrip(".") for name in below.keys() - there.keys()]
-    for name in below.keys() & there.keys():
-        found += missing(below[name], there[name], f"{path}.{name}".lstrip("."), inside | {frozenset(below)})
+    found = [f"{path}.{name}".lstrip(".") for name in below.keys() - other.keys()]
+    for name in below.keys() & other.keys():
+        found += find_missing(below[name], other[name], f"{path}.{name}".lstrip("."), inside | {frozenset(below)})
     return found

@@ -14,7 +14,7 @@ import pytest
 from services.gateway.main import create_app
 from services.gateway.settings import Settings
 from tests.contract.make_facts import FACTS, facts_of, written
-from tests.contract.schema_comparison import Place, missing, narrower
+from tests.contract.schema_comparison import ComparedSchema, find_incompatible, find_missing
 
 BESIDE = Path(__file__).parents[2].parent / "shared" / "contract" / "humanloop-v4.openapi.json"
 """Where the published document lies on the machines of those who have it."""
@@ -111,7 +111,9 @@ def test_every_published_parameter_is_taken_by(operation: str) -> None:
         assert own["required"] <= wanted["required"], f"{wanted['name']} is optional in the contract"
         if "default" in wanted["schema"]:
             assert own["schema"]["default"] == wanted["schema"]["default"]
-        refused = narrower(Place.of(published(), wanted["schema"]), Place.of(ours(), own["schema"]))
+        refused = find_incompatible(
+            ComparedSchema.resolve(published(), wanted["schema"]), ComparedSchema.resolve(ours(), own["schema"])
+        )
         assert not refused, f"{wanted['name']} does not take {refused}"
     assert not [each["name"] for each in taken.values() if each["required"]], "demanded beyond the contract"
 
@@ -123,9 +125,9 @@ def test_every_published_body_is_taken_by(operation: str) -> None:
     if theirs["body"] is None:  # may still be sent; PATCH /projects/{id}/feedback-types needs its old one
         assert mine["body"] is None or operation == "PATCH /projects/{id}/feedback-types"
         return
-    wanted, own = Place.of(published(), theirs["body"]), Place.of(ours(), mine["body"])
-    assert set(missing(wanted, own)) <= NOT_IN_ARRAYS_OF_LOGS
-    assert narrower(wanted, own) == [], "not taken"
+    wanted, own = ComparedSchema.resolve(published(), theirs["body"]), ComparedSchema.resolve(ours(), mine["body"])
+    assert set(find_missing(wanted, own)) <= NOT_IN_ARRAYS_OF_LOGS
+    assert find_incompatible(wanted, own) == [], "not taken"
     assert own.required <= wanted.required, "demanded beyond the contract"
 
 
@@ -140,8 +142,8 @@ def test_every_published_answer_is_given_by(operation: str) -> None:
         assert own_schema is None
         return
     assert own_schema is not None
-    wanted, own = Place.of(published(), wanted_schema), Place.of(ours(), own_schema)
-    lacking = {path for path in missing(wanted, own) if not OTHER_KINDS & set(path.split(".")[:-1])}
+    wanted, own = ComparedSchema.resolve(published(), wanted_schema), ComparedSchema.resolve(ours(), own_schema)
+    lacking = {path for path in find_missing(wanted, own) if not OTHER_KINDS & set(path.split(".")[:-1])}
     assert {path.rpartition(".")[2] for path in lacking} <= NOT_COMPUTED
-    surprising = [each for each in narrower(own, wanted) if not each.endswith(": null")]
+    surprising = [each for each in find_incompatible(own, wanted) if not each.endswith(": null")]
     assert [each for each in surprising if not each.endswith(ANSWERED_AS_STORED)] == []

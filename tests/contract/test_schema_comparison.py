@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from tests.contract.make_facts import facts_of
-from tests.contract.schema_comparison import Place, missing, narrower
+from tests.contract.schema_comparison import ComparedSchema, find_incompatible, find_missing
 
 Json = dict[str, Any]
 
 
-def place(schema: Json, **schemas: Json) -> Place:
-    return Place.of({"schemas": schemas}, schema)
+def schema_of(schema: Json, **schemas: Json) -> ComparedSchema:
+    return ComparedSchema.resolve({"schemas": schemas}, schema)
 
 
 def an_object(**properties: Json) -> Json:
@@ -23,7 +23,7 @@ def an_object(**properties: Json) -> Json:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "given", "told"),
+    ("sent", "accepted", "found"),
     [
         ({"type": "string"}, {"type": "integer"}, ["the whole: string"]),
         ({"type": "integer"}, {"type": "number"}, []),
@@ -42,21 +42,21 @@ def an_object(**properties: Json) -> Json:
         ),
     ],
 )
-def test_what_is_narrower_is_told(wanted: Json, given: Json, told: list[str]) -> None:
-    assert narrower(place(wanted, S={"type": "string"}), place(given)) == told
+def test_types_and_values_that_are_not_accepted_are_found(sent: Json, accepted: Json, found: list[str]) -> None:
+    assert find_incompatible(schema_of(sent, S={"type": "string"}), schema_of(accepted)) == found
 
 
-def test_what_is_missing_is_told_with_its_path() -> None:
-    wanted = an_object(x=an_object(y={}, z={}), w={})
-    assert sorted(missing(place(wanted), place(an_object(x=an_object(y={}))))) == ["w", "x.z"]
+def test_missing_properties_are_found_with_their_paths() -> None:
+    sent = an_object(x=an_object(y={}, z={}), w={})
+    assert sorted(find_missing(schema_of(sent), schema_of(an_object(x=an_object(y={}))))) == ["w", "x.z"]
 
 
-def test_schemas_that_hold_themselves_end() -> None:
+def test_recursive_schemas_are_compared_once() -> None:
     tree = an_object(children={"type": "array", "items": {"$ref": "Tree"}}, name={"type": "string"})
     other = an_object(children={"type": "array", "items": {"$ref": "Tree"}}, name={"type": "integer"})
-    wanted, given = place({"$ref": "Tree"}, Tree=tree), place({"$ref": "Tree"}, Tree=other)
-    assert missing(wanted, given) == []
-    assert "name: string" in narrower(wanted, given)
+    sent, accepted = schema_of({"$ref": "Tree"}, Tree=tree), schema_of({"$ref": "Tree"}, Tree=other)
+    assert find_missing(sent, accepted) == []
+    assert "name: string" in find_incompatible(sent, accepted)
 
 
 DOCUMENT = {
@@ -83,7 +83,7 @@ DOCUMENT = {
 }
 
 
-def test_facts_are_what_is_left_without_the_prose(tmp_path: Path) -> None:
+def test_facts_are_the_document_without_its_prose(tmp_path: Path) -> None:
     facts = {
         "operations": {
             "GET /things": {

@@ -61,7 +61,7 @@ def test_one_trace_across_http_bus_and_provider(collector: Collector, trace_id: 
     root = arrives("everloop-gateway", "POST /v4/chat")
     assert root.parent_id == ""
     assert root.attributes["http.response.status_code"] == 200
-    asked = arrives("everloop-gateway", "call generation.chat")
+    asked = arrives("everloop-gateway", "stream_request generation.chat")
     assert asked.parent_id == root.span_id
     answered = arrives("everloop-generation", "generation.chat")
     assert answered.parent_id == asked.span_id

@@ -6,10 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.test_snippet_tool import chat, complete, console_url, create_snippet_tool, last_prompt, snippet
 from tests.calls import Json, ok, reference
 from tests.fake_servers.openai import FakeOpenAI
 from tests.fake_servers.web import FakeWebServer, WebResponse, redirect, serve
+from tests.snippet_tools import chat, complete, console_url, create_snippet_tool, last_prompt, snippet
 
 KEY = "wk-very-secret-0123456789"
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

@@ -24,14 +24,14 @@ SECRET = "c2l4dGVlbiBieXRlcyB0d2ljZSwgc28gMzIgb2YgdGg="
 
 
 def free_port() -> int:
-    """A port nobody listens on at this moment."""
+    """Return a TCP port that is free at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Process:
-    """A child that can be killed, stopped and started again."""
+    """A child process that can be killed, paused, stopped and started again."""
 
     def __init__(self, command: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
         self.command = command
@@ -40,7 +40,7 @@ class Process:
         self._child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it; its output goes to `log`."""
+        """Start it; its output is appended to `log`."""
         with self.log.open("ab") as output:
             self._child = subprocess.Popen(
                 self.command,
@@ -58,25 +58,25 @@ class Process:
         return self._child
 
     def kill(self) -> None:
-        """As a loss of power would."""
+        """Send SIGKILL and wait for its end."""
         self.child.kill()
         self.child.wait()
 
     def pause(self) -> None:
-        """Alive, but silent."""
+        """Send SIGSTOP: the process stays alive and does nothing."""
         self.child.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """After `pause`."""
+        """Send SIGCONT after `pause`."""
         self.child.send_signal(signal.SIGCONT)
 
     def terminate(self, seconds: float = 15.0) -> int:
-        """Ask it to stop; returns its exit code."""
+        """Send SIGTERM; return the exit code. Raises TimeoutExpired after `seconds`."""
         self.child.terminate()
         return self.child.wait(seconds)
 
     def stop(self) -> None:
-        """Whatever state it is in."""
+        """Terminate it if it runs, paused or not; kill it after 10 s."""
         if self._child is not None and self._child.poll() is None:
             self._child.send_signal(signal.SIGCONT)
             self._child.terminate()
@@ -87,7 +87,7 @@ class Process:
 
 
 def until_listening(port: int, seconds: float = 20.0) -> None:
-    """Wait until something accepts connections there."""
+    """Wait until the port accepts connections. Raises AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
@@ -112,13 +112,13 @@ class Nats(Process):
         super().__init__([binary, "--config", str(config)], folder / "nats.log")
 
     def start(self) -> None:
-        """Until clients are accepted."""
+        """Start it and wait until it accepts connections."""
         super().start()
         until_listening(self.port)
 
 
 class Mongo(Process):
-    """A mongod to be made a replica set of one."""
+    """A mongod that `initiate_replica_set` makes a replica set of one."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -135,14 +135,14 @@ class Mongo(Process):
         )
 
     def start(self) -> None:
-        """Until clients are accepted."""
+        """Start it and wait until it accepts connections."""
         super().start()
         until_listening(self.port)
 
 
 @contextlib.contextmanager
 def running(process: Process) -> Iterator[None]:
-    """Started, and stopped in the end."""
+    """Start a process, and stop it at the end."""
     process.start()
     try:
         yield
@@ -156,7 +156,7 @@ def settings(nats: Nats, **fields: float) -> ServiceSettings:
 
 
 def service(name: str, folder: Path, nats: Nats, mongo: Mongo, **environment: str) -> Process:
-    """One of our services as its own process."""
+    """Return a service as a process that is not started yet."""
     return Process(
         [sys.executable, "-P", "-m", f"services.{name}.main"],
         folder / f"{name}.log",
@@ -172,7 +172,7 @@ def service(name: str, folder: Path, nats: Nats, mongo: Mongo, **environment: st
 
 
 async def until_ready(bus: Bus, name: str, seconds: float = 20.0) -> Health:
-    """Wait until the service says that it can do its work."""
+    """Wait until the service reports that it is ready; return its health. Raises AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         with contextlib.suppress(Unavailable):
@@ -185,7 +185,7 @@ async def until_ready(bus: Bus, name: str, seconds: float = 20.0) -> Health:
 
 @contextlib.asynccontextmanager
 async def connected(nats: Nats, name: str = "gateway", **fields: float) -> AsyncIterator[Bus]:
-    """A place on the bus; `fields` of its settings."""
+    """Yield a bus that is connected as the service `name`; `fields` are settings."""
     bus = Bus(settings(nats, **fields), name)
     await bus.open()
     try:

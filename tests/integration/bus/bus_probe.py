@@ -14,31 +14,31 @@ from shared.service import Probes, Service
 from shared.settings import ServiceSettings
 
 
-class Said(Value):
+class Text(Value):
     """A text."""
 
     text: str
 
 
-class Say(SystemQuery[Said]):
+class Echo(SystemQuery[Text]):
     """Returns `text` repeated `times` times, after `after_seconds`."""
 
-    subject: ClassVar[str] = "probe.say"
+    subject: ClassVar[str] = "probe.echo"
 
     text: str
     after_seconds: float = 0
     times: int = 1
 
 
-class Refuse(SystemQuery[Said]):
+class Fail(SystemQuery[Text]):
     """Raises Conflict if `how` is `conflict` or (not encodable) `surrogate`, otherwise ZeroDivisionError."""
 
-    subject: ClassVar[str] = "probe.refuse"
+    subject: ClassVar[str] = "probe.fail"
 
     how: str
 
 
-class Count(Command[Said]):
+class Count(Command[Text]):
     """Streams the numbers below `to`, then the text `done` as the answer."""
 
     subject: ClassVar[str] = "probe.count"
@@ -47,7 +47,7 @@ class Count(Command[Said]):
     to: int
     every_seconds: float = 0
     fail_at: int = -1
-    forget_the_answer: bool = False
+    omit_answer: bool = False
 
 
 class Number(Value):
@@ -57,27 +57,27 @@ class Number(Value):
 
 
 @dataclass
-class Seen:
+class Calls:
     """What the handlers have done, for assertions."""
 
     counted: list[int] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    echoed: list[str] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     cleaned: bool = False
 
 
-router = Router[Seen]()
+router = Router[Calls]()
 
 
-@router.answers(Say, workers=4)
-async def say(query: Say, seen: Seen) -> Said:
-    seen.said.append(query.text)
+@router.answers(Echo, workers=4)
+async def echo(query: Echo, calls: Calls) -> Text:
+    calls.echoed.append(query.text)
     await asyncio.sleep(query.after_seconds)
-    return Said(text=query.text * query.times)
+    return Text(text=query.text * query.times)
 
 
-@router.answers(Refuse)
-async def refuse(query: Refuse, _: Seen) -> Said:
+@router.answers(Fail)
+async def fail(query: Fail, _: Calls) -> Text:
     if query.how == "conflict":
         raise Conflict("The name is taken.", origin="Probe", retry_after_seconds=7)
     if query.how == "surrogate":
@@ -86,26 +86,26 @@ async def refuse(query: Refuse, _: Seen) -> Said:
 
 
 @router.streams(Count)
-async def count(command: Count, seen: Seen) -> AsyncIterator[Value]:
+async def count(command: Count, calls: Calls) -> AsyncIterator[Value]:
     try:
         for value in range(command.to):
             if value == command.fail_at:
                 raise Conflict("No further.")
-            seen.counted.append(value)
+            calls.counted.append(value)
             yield Number(value=value)
             await asyncio.sleep(command.every_seconds)
-        if not command.forget_the_answer:
-            yield Said(text="done")
+        if not command.omit_answer:
+            yield Text(text="done")
     finally:
         await asyncio.sleep(0.01)  # saving what there is takes a moment
-        seen.cleaned = True
-        seen.ended.set()
+        calls.cleaned = True
+        calls.ended.set()
 
 
 @asynccontextmanager
 async def open_probe(bus: Bus) -> AsyncIterator[Probes]:
     """Attach the handlers."""
-    router.attach(bus, Seen())
+    router.attach(bus, Calls())
     yield {}
 
 

@@ -26,7 +26,7 @@ Handler = Callable[[Job, None], Any]
 
 
 async def make_streams(bus: Bus) -> None:
-    """`JOBS` and those of logging, as the services make them, empty."""
+    """Create `JOBS` and the streams of logging as the services do, without earlier messages."""
     manager = bus.client.jetstream()
     specs = [evaluation.jobs(Settings()), *streams(LoggingSettings())]
     for spec in specs:
@@ -36,19 +36,19 @@ async def make_streams(bus: Bus) -> None:
 
 
 def job_class() -> type[Job]:
-    """A class of job nobody else works on."""
+    """Return a new class of job with a subject of its own."""
     what = ids.mint("w").replace("_", "")
     return type("Something", (Job,), {"__module__": __name__, "subject": f"jobs.probe.{what}"})
 
 
 def job_of(cls: type[Job], job_id: str | None = None) -> Job:
-    """One job."""
+    """Return a job of this class, by default with a new id."""
     return cls(id=job_id or ids.mint("job"), organisation=ORGANISATION)
 
 
 @contextlib.asynccontextmanager
 async def working(nats: Nats, job: type[Job], handler: Handler, **options: int) -> AsyncIterator[Bus]:
-    """A replica of the service in this process."""
+    """Yield the bus of a worker in this process, whose `handler` works on `job`."""
     router = Router[None]()
     router.works(job, **options)(handler)
     async with connected(nats, "probe") as bus:
@@ -57,7 +57,7 @@ async def working(nats: Nats, job: type[Job], handler: Handler, **options: int) 
 
 
 async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
-    """Wait for a condition, or for a coroutine function that says so."""
+    """Wait until `condition()` or its awaited result is true. Raises AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         found = condition()
@@ -68,17 +68,17 @@ async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
 
 
 async def waiting(bus: Bus) -> int:
-    """How many jobs are in the stream: those in hand included."""
+    """Return the number of jobs in the stream, those being worked on included."""
     return int((await bus.client.jetstream().stream_info(JOBS)).state.messages)
 
 
 async def is_empty(bus: Bus) -> bool:
-    """Whether all jobs are settled."""
+    """Return whether the stream has no jobs."""
     return await waiting(bus) == 0
 
 
 async def dead_letters(bus: Bus) -> list[RawStreamMsg]:
-    """All there are, oldest first."""
+    """Return every dead letter, oldest first."""
     manager = bus.client.jetstream()
     state = (await manager.stream_info("DEAD")).state
     found = []
@@ -89,7 +89,7 @@ async def dead_letters(bus: Bus) -> list[RawStreamMsg]:
 
 
 class Worker(Process):
-    """The tests' service as a process of its own."""
+    """`job_worker` as a process."""
 
     def __init__(self, nats: Nats, folder: Path, name: str = "worker", **environment: str) -> None:
         self.notes = folder / "notes.log"
@@ -107,7 +107,7 @@ class Worker(Process):
         )
 
     def noted(self, what: str) -> int:
-        """How many lines begin with `what`: by any worker on this folder."""
+        """Return how many lines of the log of all workers on this folder begin with `what`."""
         return (
             sum(line.startswith(f"{what} ") for line in self.notes.read_text().splitlines())
             if self.notes.exists()

@@ -19,7 +19,7 @@ from shared.bus import router as routing
 from shared.contracts.access import AccessChanged
 from shared.contracts.generation.projects import ProjectChanged
 from shared.errors import Conflict, Internal, TooLarge, Unavailable
-from tests.integration.bus.bus_probe import Count, Number, Refuse, Said, Say, Seen, router
+from tests.integration.bus.bus_probe import Calls, Count, Echo, Fail, Number, Text, router
 from tests.integration.servers import ROOT, Nats, Process, connected, running, settings, until_ready
 
 QUICK: dict[str, Any] = {"bus_heartbeat_seconds": 0.1, "bus_silence_seconds": 0.6}
@@ -39,20 +39,20 @@ async def bus(nats: Nats) -> AsyncIterator[Bus]:
 
 
 @contextlib.asynccontextmanager
-async def probe(nats: Nats, **fields: float) -> AsyncIterator[tuple[Bus, Seen]]:
+async def probe(nats: Nats, **fields: float) -> AsyncIterator[tuple[Bus, Calls]]:
     """The probe service in this process; `fields` of its settings."""
-    seen = Seen()
+    calls = Calls()
     async with connected(nats, "probe", **fields) as service:
-        router.attach(service, seen)
+        router.attach(service, calls)
         await service.start_subscribers()
         await service.client.flush()
-        yield service, seen
+        yield service, calls
 
 
 @pytest.fixture
-async def seen(nats: Nats) -> AsyncIterator[Seen]:
-    async with probe(nats) as (_, seen):
-        yield seen
+async def calls(nats: Nats) -> AsyncIterator[Calls]:
+    async with probe(nats) as (_, calls):
+        yield calls
 
 
 def process(nats: Nats, folder: Path) -> Process:
@@ -72,15 +72,15 @@ async def collect(bus: Bus, command: Count) -> list[object]:
 # --- asking -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("seen")
+@pytest.mark.usefixtures("calls")
 async def test_a_question_is_answered(bus: Bus) -> None:
-    assert await bus.request(Say(text="hello")) == Said(text="hello")
+    assert await bus.request(Echo(text="hello")) == Text(text="hello")
 
 
-@pytest.mark.usefixtures("seen")
+@pytest.mark.usefixtures("calls")
 async def test_a_problem_crosses_the_bus_whole(bus: Bus) -> None:
     with pytest.raises(Conflict) as caught:
-        await bus.request(Refuse(how="conflict"))
+        await bus.request(Fail(how="conflict"))
     assert (caught.value.message, caught.value.origin, caught.value.retry_after_seconds) == (
         "The name is taken.",
         "Probe",
@@ -88,33 +88,33 @@ async def test_a_problem_crosses_the_bus_whole(bus: Bus) -> None:
     )
 
 
-@pytest.mark.usefixtures("seen")
+@pytest.mark.usefixtures("calls")
 async def test_a_defect_is_told_without_its_details(bus: Bus) -> None:
     with pytest.raises(Internal) as caught:
-        await bus.request(Refuse(how="defect"))
+        await bus.request(Fail(how="defect"))
     assert "42" not in caught.value.message
 
 
-@pytest.mark.usefixtures("seen")
+@pytest.mark.usefixtures("calls")
 async def test_a_problem_that_cannot_be_encoded_is_answered_as_a_defect(
     bus: Bus, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A provider's text may have half of a surrogate pair."""
     with pytest.raises(Internal):
-        await bus.request(Refuse(how="surrogate"))
-    assert "probe.refuse: its problem cannot be sent" in caplog.text
+        await bus.request(Fail(how="surrogate"))
+    assert "probe.fail: its problem cannot be sent" in caplog.text
 
 
-@pytest.mark.usefixtures("seen")
+@pytest.mark.usefixtures("calls")
 async def test_an_answer_too_large_for_the_bus_is_told(bus: Bus) -> None:
     with pytest.raises(TooLarge):
-        await bus.request(Say(text="x", times=9_000_000))
+        await bus.request(Echo(text="x", times=9_000_000))
 
 
-@pytest.mark.usefixtures("seen")
+@pytest.mark.usefixtures("calls")
 async def test_a_question_too_large_for_the_bus_is_told(bus: Bus) -> None:
     with pytest.raises(TooLarge):
-        await bus.request(Say(text="x" * 9_000_000))
+        await bus.request(Echo(text="x" * 9_000_000))
     with pytest.raises(TooLarge):
         await bus.append("logs.test", b"x" * 9_000_000, message_id="large")
 
@@ -122,69 +122,69 @@ async def test_a_question_too_large_for_the_bus_is_told(bus: Bus) -> None:
 async def test_a_service_that_is_down_is_known_at_once(bus: Bus) -> None:
     started = time.monotonic()
     with pytest.raises(Unavailable):
-        await bus.request(Say(text="anybody?"))
+        await bus.request(Echo(text="anybody?"))
     with pytest.raises(Unavailable):
         await collect(bus, Count(to=1))
     assert time.monotonic() - started < 0.5
 
 
-@pytest.mark.usefixtures("seen")
+@pytest.mark.usefixtures("calls")
 async def test_a_service_that_hangs_is_given_up_in_time(bus: Bus) -> None:
     with pytest.raises(Unavailable):
-        await bus.request(Say(text="slow", after_seconds=0.5), timeout_seconds=0.1)
+        await bus.request(Echo(text="slow", after_seconds=0.5), timeout_seconds=0.1)
 
 
-async def test_no_more_than_its_workers_at_a_time_and_nobody_is_forgotten(bus: Bus, seen: Seen) -> None:
+async def test_no_more_than_its_workers_at_a_time_and_nobody_is_forgotten(bus: Bus, calls: Calls) -> None:
     started = time.monotonic()
-    await asyncio.gather(*(bus.request(Say(text=str(number), after_seconds=0.1)) for number in range(12)))
+    await asyncio.gather(*(bus.request(Echo(text=str(number), after_seconds=0.1)) for number in range(12)))
     assert 0.3 <= time.monotonic() - started < 1
-    assert len(seen.said) == 12
+    assert len(calls.echoed) == 12
 
 
-async def test_a_request_waits_for_a_worker_as_long_as_its_caller_waits(bus: Bus, seen: Seen) -> None:
+async def test_a_request_waits_for_a_worker_as_long_as_its_caller_waits(bus: Bus, calls: Calls) -> None:
     """Four workers have work for 0.4 s. Four more requests wait for them; callers that wait less are refused sooner."""
-    patient = [bus.request(Say(text="patient", after_seconds=0.4), timeout_seconds=3) for _ in range(8)]
+    patient = [bus.request(Echo(text="patient", after_seconds=0.4), timeout_seconds=3) for _ in range(8)]
     tasks = [asyncio.create_task(request) for request in patient]
     await asyncio.sleep(0.1)
     hurried = await asyncio.gather(
-        *(bus.request(Say(text="hurried"), timeout_seconds=0.2) for _ in range(4)), return_exceptions=True
+        *(bus.request(Echo(text="hurried"), timeout_seconds=0.2) for _ in range(4)), return_exceptions=True
     )
     assert {str(answer) for answer in hurried} == {"The service has more to do than it can at the moment. Try again."}
     assert [answer.text for answer in await asyncio.gather(*tasks)] == ["patient"] * 8
-    assert "hurried" not in seen.said, "work nobody waits for is not begun"
+    assert "hurried" not in calls.echoed, "work nobody waits for is not begun"
 
 
 async def test_a_sender_that_does_not_say_how_long_it_waits_is_refused_after_the_usual_time(
-    bus: Bus, seen: Seen, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routing, "REQUEST_TIMEOUT_SECONDS", 0.1)
-    query = Say(text="x", after_seconds=0.3).model_dump_json().encode()
-    answers = await asyncio.gather(*(bus.client.request("probe.say", query, timeout=3) for _ in range(8)))
+    query = Echo(text="x", after_seconds=0.3).model_dump_json().encode()
+    answers = await asyncio.gather(*(bus.client.request("probe.echo", query, timeout=3) for _ in range(8)))
     assert sum(b"more to do" in answer.data for answer in answers) == 4
-    assert len(seen.said) == 4
+    assert len(calls.echoed) == 4
 
 
 async def test_replicas_share_the_questions(nats: Nats, bus: Bus) -> None:
     async with probe(nats) as (_, one), probe(nats) as (_, other):
-        await asyncio.gather(*(bus.request(Say(text="x")) for _ in range(100)))
-        assert len(one.said) + len(other.said) == 100
-        assert one.said
-        assert other.said
+        await asyncio.gather(*(bus.request(Echo(text="x")) for _ in range(100)))
+        assert len(one.echoed) + len(other.echoed) == 100
+        assert one.echoed
+        assert other.echoed
 
 
 # --- stopping ---------------------------------------------------------------------------------------------------
 
 
 async def test_a_service_that_is_stopped_answers_what_it_has_in_hand(nats: Nats, bus: Bus) -> None:
-    seen = Seen()
-    service = await start(nats, seen)
-    asked = [asyncio.create_task(bus.request(Say(text=str(number), after_seconds=0.2))) for number in range(12)]
+    calls = Calls()
+    service = await start(nats, calls)
+    asked = [asyncio.create_task(bus.request(Echo(text=str(number), after_seconds=0.2))) for number in range(12)]
     await asyncio.sleep(0.05)
     closing = asyncio.create_task(service.close())
     await asyncio.sleep(0.05)
     started = time.monotonic()
     with pytest.raises(Unavailable):  # it takes no more
-        await bus.request(Say(text="too late"))
+        await bus.request(Echo(text="too late"))
     assert time.monotonic() - started < 0.1
     assert [answer.text for answer in await asyncio.gather(*asked)] == [str(number) for number in range(12)]
     await closing
@@ -192,9 +192,9 @@ async def test_a_service_that_is_stopped_answers_what_it_has_in_hand(nats: Nats,
 
 async def test_what_is_not_finished_in_time_is_told(nats: Nats, bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "SHUTDOWN_SECONDS", 0.2)
-    seen = Seen()
-    service = await start(nats, seen)
-    asked = asyncio.create_task(bus.request(Say(text="long", after_seconds=4)))
+    calls = Calls()
+    service = await start(nats, calls)
+    asked = asyncio.create_task(bus.request(Echo(text="long", after_seconds=4)))
     counted = asyncio.create_task(collect(bus, Count(to=100, every_seconds=0.05)))
     await asyncio.sleep(0.5)
     started = time.monotonic()
@@ -203,14 +203,14 @@ async def test_what_is_not_finished_in_time_is_told(nats: Nats, bus: Bus, monkey
         with pytest.raises(Unavailable, match="stopped before"):
             await task
     assert time.monotonic() - started < 1
-    assert seen.cleaned
+    assert calls.cleaned
 
 
-async def start(nats: Nats, seen: Seen) -> Bus:
+async def start(nats: Nats, calls: Calls) -> Bus:
     """A probe that the test closes itself."""
     service = Bus(settings(nats), "probe")
     await service.open()
-    router.attach(service, seen)
+    router.attach(service, calls)
     await service.start_subscribers()
     await service.client.flush()
     return service
@@ -220,12 +220,12 @@ async def test_sigterm_lets_a_process_answer_first(nats: Nats, bus: Bus, tmp_pat
     child = process(nats, tmp_path)
     with running(child):
         await until_ready(bus, "probe")
-        asked = asyncio.create_task(bus.request(Say(text="slow", after_seconds=1)))
+        asked = asyncio.create_task(bus.request(Echo(text="slow", after_seconds=1)))
         counted = asyncio.create_task(collect(bus, Count(to=10, every_seconds=0.1)))
         await asyncio.sleep(0.2)
         stopped = asyncio.create_task(asyncio.to_thread(child.terminate))
         assert (await asked).text == "slow"
-        assert (await counted)[-1] == Said(text="done")
+        assert (await counted)[-1] == Text(text="done")
         assert await stopped == 0
 
 
@@ -261,17 +261,17 @@ async def test_background_work_that_is_cancelled_or_ends_with_its_process_is_non
 # --- calling ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("seen")
+@pytest.mark.usefixtures("calls")
 async def test_a_call_gives_its_chunks_in_order_and_then_the_answer(bus: Bus) -> None:
     answers = await collect(bus, Count(to=500))
-    assert answers == [*(Number(value=value) for value in range(500)), Said(text="done")]
+    assert answers == [*(Number(value=value) for value in range(500)), Text(text="done")]
     assert not bus._reply_queues, "nothing is kept of a call that is over"
 
 
 async def test_heartbeats_carry_a_call_over_a_long_silence(nats: Nats) -> None:
     async with probe(nats, bus_heartbeat_seconds=0.1), connected(nats, **QUICK) as bus:
         answers = await collect(bus, Count(to=1, every_seconds=1.5))
-    assert answers[-1] == Said(text="done")
+    assert answers[-1] == Text(text="done")
 
 
 async def test_a_call_without_heartbeats_is_given_up(nats: Nats) -> None:
@@ -281,7 +281,7 @@ async def test_a_call_without_heartbeats_is_given_up(nats: Nats) -> None:
             await collect(bus, Count(to=1, every_seconds=1.5))
 
 
-@pytest.mark.usefixtures("seen")
+@pytest.mark.usefixtures("calls")
 async def test_a_call_that_fails_midway_is_told_after_its_chunks(bus: Bus) -> None:
     received = []
     with pytest.raises(Conflict, match="No further"):  # noqa: PT012 - what came before the failure counts
@@ -290,25 +290,25 @@ async def test_a_call_that_fails_midway_is_told_after_its_chunks(bus: Bus) -> No
     assert received == [Number(value=0), Number(value=1)]
 
 
-@pytest.mark.usefixtures("seen")
+@pytest.mark.usefixtures("calls")
 async def test_a_handler_that_forgets_its_answer_does_not_leave_its_caller_waiting(bus: Bus) -> None:
     with pytest.raises(Internal):
-        await collect(bus, Count(to=1, forget_the_answer=True))
+        await collect(bus, Count(to=1, omit_answer=True))
 
 
-async def test_a_caller_who_leaves_ends_the_work(bus: Bus, seen: Seen) -> None:
+async def test_a_caller_who_leaves_ends_the_work(bus: Bus, calls: Calls) -> None:
     async with contextlib.aclosing(bus.stream_request(Count(to=1000, every_seconds=0.02), Number)) as answers:
         async for answer in answers:
             if answer == Number(value=3):
                 break
     async with asyncio.timeout(1):
-        await seen.ended.wait()
-    assert seen.cleaned, "what the generator does at its end was not cut short"
-    assert len(seen.counted) < 10
+        await calls.ended.wait()
+    assert calls.cleaned, "what the generator does at its end was not cut short"
+    assert len(calls.counted) < 10
     assert not bus._reply_queues
 
 
-async def test_a_caller_who_leaves_at_once_starts_no_work(bus: Bus, seen: Seen) -> None:
+async def test_a_caller_who_leaves_at_once_starts_no_work(bus: Bus, calls: Calls) -> None:
     for _ in range(20):
         call = bus.stream_request(Count(to=1000, every_seconds=0.5), Number)
         waiting = asyncio.ensure_future(anext(call))
@@ -318,9 +318,9 @@ async def test_a_caller_who_leaves_at_once_starts_no_work(bus: Bus, seen: Seen) 
             await waiting
         await call.aclose()
     await asyncio.sleep(0.3)
-    counted = len(seen.counted)
+    counted = len(calls.counted)
     await asyncio.sleep(0.6)
-    assert len(seen.counted) == counted, "nothing goes on"
+    assert len(calls.counted) == counted, "nothing goes on"
     assert not bus._reply_queues
 
 
@@ -592,7 +592,7 @@ async def test_everything_goes_on_after_the_server_was_killed(tmp_path: Path) ->
             await asyncio.sleep(0.3)
             started = time.monotonic()
             results = await asyncio.gather(
-                bus.request(Say(text="x")), collect(bus, Count(to=1)), appender.append([b"99"]), return_exceptions=True
+                bus.request(Echo(text="x")), collect(bus, Count(to=1)), appender.append([b"99"]), return_exceptions=True
             )
             assert all(isinstance(result, Unavailable) for result in results), results
             assert time.monotonic() - started < connection.RECONNECT_WAIT_SECONDS + 0.5
@@ -600,7 +600,7 @@ async def test_everything_goes_on_after_the_server_was_killed(tmp_path: Path) ->
             server.start()
             await until(lambda: bus.is_connected and service.is_connected and logging.is_connected)
             await until(lambda: bool(hooks))
-            assert (await bus.request(Say(text="again"))).text == "again"
+            assert (await bus.request(Echo(text="again"))).text == "again"
             accepted += [number for number in range(20, 40) if await appender.append([str(number).encode()])]
             await until(lambda: set(accepted) <= set(reader.got), 15)
             assert len(accepted) == 40

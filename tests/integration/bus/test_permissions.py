@@ -38,28 +38,28 @@ class Server:
 
 @dataclass
 class Login:
-    """One user's connection, and what the server reproached it with."""
+    """One user's connection, and the permission violations that the server reported to it."""
 
     client: Client
-    reproaches: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
 
     async def may_publish(self, subject: str) -> bool:
         await self.client.publish(subject, b"{}")
-        return await self._unreproached()
+        return await self._has_no_violation()
 
     async def may_subscribe(self, subject: str) -> bool:
         subscription = await self.client.subscribe(subject)
-        allowed = await self._unreproached()
+        allowed = await self._has_no_violation()
         if allowed:
             await subscription.unsubscribe()
         return allowed
 
-    async def _unreproached(self) -> bool:
+    async def _has_no_violation(self) -> bool:
         await self.client.flush()
-        await asyncio.sleep(0.01)  # the reproach, if any, came before the flush; its callback runs now
-        reproached = bool(self.reproaches)
-        self.reproaches.clear()
-        return not reproached
+        await asyncio.sleep(0.01)  # the violation, if any, came before the flush; its callback runs now
+        violated = bool(self.violations)
+        self.violations.clear()
+        return not violated
 
 
 @pytest.fixture(scope="module")
@@ -87,19 +87,19 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
 async def logins(server: Server) -> AsyncIterator[dict[str, Login]]:
     made: dict[str, Login] = {}
     for user in (*SERVICES, "operator"):
-        reproaches: list[str] = []
+        violations: list[str] = []
 
-        async def hear(error: Exception, heard: list[str] = reproaches) -> None:
-            heard.append(str(error))
+        async def on_error(error: Exception, collected: list[str] = violations) -> None:
+            collected.append(str(error))
 
         client = await nats.connect(
             server.url,
             user=user,
             password=server.passwords[user],
-            error_cb=hear,
+            error_cb=on_error,
             inbox_prefix=f"_INBOX.{user}",
         )
-        made[user] = Login(client, reproaches)
+        made[user] = Login(client, violations)
     yield made
     for login in made.values():
         await login.client.close()
@@ -107,13 +107,13 @@ async def logins(server: Server) -> AsyncIterator[dict[str, Login]]:
 
 @pytest.mark.parametrize("login", [{}, {"user": "gateway", "password": "guess"}, {"user": "gateway"}])
 async def test_a_stranger_is_refused(server: Server, login: dict[str, Any]) -> None:
-    async def hear(_: Exception) -> None:
+    async def on_error(_: Exception) -> None:
         """The refusal is raised as well."""
 
     client = Client()
     try:
         with pytest.raises(nats.errors.Error, match=r"(?i)authorization|no servers"):
-            await client.connect(server.url, allow_reconnect=False, error_cb=hear, **login)
+            await client.connect(server.url, allow_reconnect=False, error_cb=on_error, **login)
     finally:
         await client.close()
 
@@ -336,4 +336,4 @@ async def test_the_gateway_writes_blobs_and_generation_reads_them(logins: dict[s
 async def test_a_stream_belongs_to_its_owner(logins: dict[str, Login]) -> None:
     with pytest.raises((TimeoutError, JetStreamError)):
         await logins["gateway"].client.jetstream(timeout=0.3).add_stream(name="LOGS", subjects=["logs.>"])
-    logins["gateway"].reproaches.clear()
+    logins["gateway"].violations.clear()

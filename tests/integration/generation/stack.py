@@ -1,4 +1,4 @@
-"""generation as a process of its own on real servers, a place on the bus as the gateway has it, and what it logged."""
+"""The generation service as a process on a real NATS server and a real MongoDB, and commands for it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,8 +23,8 @@ from tests.integration.servers import Mongo, Nats, Process, connected, running, 
 
 
 @dataclass(frozen=True)
-class Place:
-    """The servers, the service, and the fake server it takes for OpenAI."""
+class GenerationStack:
+    """The running servers and service, the fake server it calls as OpenAI, and connections to bus and database."""
 
     nats: Nats
     mongo: Mongo
@@ -34,12 +34,12 @@ class Place:
     upstream: FakeOpenAI
 
     async def logs(self, *log_ids: str) -> list[LogRecord]:
-        """What the `LOGS` stream has of these, in its order."""
+        """Return the records of these logs in the `LOGS` stream."""
         found = {record.id: record for record in await self.recorded()}
         return [found[log_id] for log_id in log_ids]
 
     async def recorded(self) -> list[LogRecord]:
-        """Every log of the `LOGS` stream."""
+        """Return every log of the `LOGS` stream."""
         return [
             record
             for payload in await self.messages("LOGS")
@@ -48,7 +48,7 @@ class Place:
         ]
 
     async def messages(self, stream: str) -> list[bytes]:
-        """Everything a stream has."""
+        """Return every message of a stream."""
         jetstream = (await self.bus.connected_client()).jetstream()
         state = (await jetstream.stream_info(stream)).state
         return [
@@ -59,8 +59,8 @@ class Place:
 
 
 @asynccontextmanager
-async def place(folder: Path, **environment: str) -> AsyncIterator[Place]:
-    """Everything started, and stopped in the end. `environment`: the addresses and keys of more providers."""
+async def run_generation_stack(folder: Path, **environment: str) -> AsyncIterator[GenerationStack]:
+    """Run a stack; `environment` adds to the service's, e.g. base URLs and keys of more providers."""
     nats, mongo, upstream = Nats(folder), Mongo(folder), openai.start()
     with running(nats), running(mongo):
         await initiate_replica_set(f"mongodb://127.0.0.1:{mongo.port}", f"127.0.0.1:{mongo.port}")
@@ -73,48 +73,48 @@ async def place(folder: Path, **environment: str) -> AsyncIterator[Place]:
             with running(generation):
                 await until_ready(bus, "generation")
                 database = connect(settings, "generation")
-                yield Place(nats, mongo, generation, bus, database, upstream)
+                yield GenerationStack(nats, mongo, generation, bus, database, upstream)
                 database.client.close()
 
 
-def organisation() -> str:
-    """One that nothing was done in."""
+def new_organisation() -> str:
+    """Return a new organisation id."""
     return ids.mint("tm")
 
 
-def acting(organisation: str, role: Role | None = "Developer", actor: Actor | None = None) -> Principal:
+def principal_of(organisation: str, role: Role | None = "Developer", actor: Actor | None = None) -> Principal:
     """Return a principal of the organisation."""
     return Principal(organisation=organisation, role=role, **(actor or Actor(user_id="usr_ada")).model_dump())
 
 
 def config(**fields: Any) -> ModelConfig:
-    """A chat config for the mock provider."""
+    """Return a chat config for the mock provider; `fields` replace its own."""
     return ModelConfig.model_validate({"provider": "mock", "model": "mock", "endpoint": "chat"} | fields)
 
 
 def _common(fields: dict[str, Any]) -> dict[str, Any]:
     samples = fields.get("num_samples", 1)
     return {
-        "organisation": organisation(),
+        "organisation": new_organisation(),
         "project": ProjectRef(name="desk"),
         "log_ids": [ids.mint("data") for _ in range(samples)],
     } | fields
 
 
 def chat(text: str = "hello there", **fields: Any) -> Chat:
-    """A chat with one user message."""
+    """Return a chat with one user message."""
     fields = {"config": config(), "messages": [ChatMessage(role="user", content=text)]} | fields
     return Chat.model_validate(_common(fields))
 
 
 def complete(**fields: Any) -> Complete:
-    """A completion."""
+    """Return a completion."""
     fields = {"config": config(endpoint="complete", prompt_template="Say {{what}}."), "inputs": {"what": "hi"}} | fields
     return Complete.model_validate(_common(fields))
 
 
-async def answers(bus: Bus, command: Generate) -> tuple[list[Chunk], Generation]:
-    """Everything a call gives."""
+async def collect_answer(bus: Bus, command: Generate) -> tuple[list[Chunk], Generation]:
+    """Send a call and return its chunks and its answer."""
     parts: list[BaseModel] = [part async for part in bus.stream_request(command, Chunk)]
     generation = parts[-1]
     assert isinstance(generation, Generation)

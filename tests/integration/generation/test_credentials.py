@@ -15,7 +15,7 @@ from shared.encryption import SecretBox
 from shared.errors import Invalid
 from shared.mongo import connect, initiate_replica_set
 from shared.settings import DatabaseSettings
-from tests.integration.generation.stack import organisation
+from tests.integration.generation.stack import new_organisation
 from tests.integration.servers import SECRET, Mongo, running
 
 SECRET_BOX = SecretBox(SecretStr(SECRET))
@@ -38,7 +38,7 @@ async def credentials(mongo: Mongo) -> AsyncIterator[Credentials]:
 
 
 async def test_the_organisations_key_is_not_for_an_endpoint_of_the_caller(credentials: Credentials) -> None:
-    tm = organisation()
+    tm = new_organisation()
     await credentials.set_key(
         tm, "openai_azure", SECRET_BOX.encrypt({"key": "kept-key-of-the-organisation"}), "ada@example.org"
     )

@@ -11,7 +11,14 @@ from shared.contracts.generation.generations import Chat, Generation
 from shared.errors import Invalid, RateLimited
 from tests.fake_servers import cohere, gemini
 from tests.fake_servers.server import FakeServer
-from tests.integration.generation.stack import Place, answers, chat, complete, config, place
+from tests.integration.generation.stack import (
+    GenerationStack,
+    chat,
+    collect_answer,
+    complete,
+    config,
+    run_generation_stack,
+)
 
 TOOLS = [{"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}]
 CALLS = [
@@ -23,21 +30,21 @@ COHERE = {"provider": "cohere", "model": "command-a"}
 
 
 @dataclass(frozen=True)
-class Here:
+class DialectStack:
     """The service and who it speaks to."""
 
-    place: Place
+    generation: GenerationStack
     google: FakeServer
     cohere: FakeServer
 
     async def request(self, command: Chat) -> Generation:
         """The whole answer."""
-        _, generation = await answers(self.place.bus, command)
+        _, generation = await collect_answer(self.generation.bus, command)
         return generation
 
 
 @pytest.fixture(scope="module")
-async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Here]:
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DialectStack]:
     google, co = gemini.start(), cohere.start()
     environment = {
         "GEMINI_BASE_URL": google.url,
@@ -45,8 +52,8 @@ async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Here]:
         "COHERE_BASE_URL": co.url,
         "COHERE_API_KEY": "c",
     }
-    async with place(tmp_path_factory.mktemp("dialects"), **environment) as started:
-        yield Here(started, google, co)
+    async with run_generation_stack(tmp_path_factory.mktemp("dialects"), **environment) as started:
+        yield DialectStack(started, google, co)
 
 
 def _answered(generation: Generation) -> list[ChatMessage]:
@@ -61,16 +68,16 @@ def _answered(generation: Generation) -> list[ChatMessage]:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_geminis_signature_comes_back_with_its_call(here: Here, stream: bool) -> None:
-    here.google.clear()
-    here.google.reply(content="I look.", tool_calls=[CALLS[0] | {"signature": "c2ln"}, CALLS[1]])
+async def test_geminis_signature_comes_back_with_its_call(stack: DialectStack, stream: bool) -> None:
+    stack.google.clear()
+    stack.google.reply(content="I look.", tool_calls=[CALLS[0] | {"signature": "c2ln"}, CALLS[1]])
     given = config(**GOOGLE, tools=TOOLS)
     first = chat("How is it?", config=given, stream=stream)
-    generation = await here.request(first)
+    generation = await stack.request(first)
     assert [sample.finish_reason for sample in generation.samples] == ["tool_call"]
     assert generation.usage == Usage(prompt_tokens=12, generation_tokens=5, total_tokens=17)
-    await here.request(chat(config=given, messages=_answered(generation), stream=stream))
-    assert here.google.last.body["contents"][1:] == [
+    await stack.request(chat(config=given, messages=_answered(generation), stream=stream))
+    assert stack.google.last.body["contents"][1:] == [
         {
             "role": "model",
             "parts": [
@@ -87,21 +94,21 @@ async def test_geminis_signature_comes_back_with_its_call(here: Here, stream: bo
             ],
         },
     ]
-    (record,) = await here.place.logs(*first.log_ids)
+    (record,) = await stack.generation.logs(*first.log_ids)
     assert (record.finish_reason, record.prompt_tokens, record.output_tokens) == ("tool_call", 12, 5)
     assert record.provider_response is not None
     assert record.provider_response["candidates"][0]["finishReason"] == "STOP"
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_coheres_plan_comes_back_with_its_calls(here: Here, stream: bool) -> None:
-    here.cohere.clear()
-    here.cohere.reply(content="I look.", tool_calls=CALLS)
+async def test_coheres_plan_comes_back_with_its_calls(stack: DialectStack, stream: bool) -> None:
+    stack.cohere.clear()
+    stack.cohere.reply(content="I look.", tool_calls=CALLS)
     given = config(**COHERE, tools=TOOLS)
-    generation = await here.request(chat("How is it?", config=given, stream=stream))
+    generation = await stack.request(chat("How is it?", config=given, stream=stream))
     assert [(sample.output, sample.finish_reason) for sample in generation.samples] == [("I look.", "tool_call")]
-    await here.request(chat(config=given, messages=_answered(generation), stream=stream))
-    assert here.cohere.last.body["messages"][1:] == [
+    await stack.request(chat(config=given, messages=_answered(generation), stream=stream))
+    assert stack.cohere.last.body["messages"][1:] == [
         {"role": "assistant", "tool_plan": "I look.", "tool_calls": CALLS},
         {"role": "tool", "tool_call_id": "a", "content": "wet 0"},
         {"role": "tool", "tool_call_id": "b", "content": "wet 1"},
@@ -109,9 +116,9 @@ async def test_coheres_plan_comes_back_with_its_calls(here: Here, stream: bool) 
 
 
 @pytest.mark.parametrize("provider", [GOOGLE, COHERE], ids=["google", "cohere"])
-async def test_completions_samples_and_streams(here: Here, provider: dict[str, str]) -> None:
-    chunks, generation = await answers(
-        here.place.bus,
+async def test_completions_samples_and_streams(stack: DialectStack, provider: dict[str, str]) -> None:
+    chunks, generation = await collect_answer(
+        stack.generation.bus,
         complete(config=config(**provider, endpoint="complete", prompt_template="Say hi."), num_samples=2, stream=True),
     )
     assert [sample.output for sample in generation.samples] == ["Fine, thank you."] * 2
@@ -129,13 +136,13 @@ async def test_completions_samples_and_streams(here: Here, provider: dict[str, s
     ],
 )
 async def test_what_fails_is_logged_with_its_reason(
-    here: Here, reply: dict[str, Any], kind: type[Exception], said: str
+    stack: DialectStack, reply: dict[str, Any], kind: type[Exception], said: str
 ) -> None:
-    here.google.clear()
-    here.google.reply(**reply)
+    stack.google.clear()
+    stack.google.reply(**reply)
     asked = chat(config=config(**GOOGLE))
     with pytest.raises(kind, match=said):
-        await here.request(asked)
-    (record,) = await here.place.logs(*asked.log_ids)
+        await stack.request(asked)
+    (record,) = await stack.generation.logs(*asked.log_ids)
     assert record.error is not None
     assert said in record.error

@@ -34,7 +34,7 @@ class ConfiguredNats(Nats):
         }
 
 
-class Stack:
+class LoggingStack:
     """nats-server, mongod, and any number of logging processes, with their data in `folder`."""
 
     def __init__(self, folder: Path) -> None:
@@ -119,14 +119,14 @@ class Stack:
             await bus.close()
 
 
-class TemporaryStack:
+class TemporaryLoggingStack:
     """An async context manager that runs a stack in a temporary folder."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="everloop-logging-")
 
-    async def __aenter__(self) -> Stack:
-        self.stack = Stack(Path(self._folder.name))
+    async def __aenter__(self) -> LoggingStack:
+        self.stack = LoggingStack(Path(self._folder.name))
         await self.stack.start()
         return self.stack
 

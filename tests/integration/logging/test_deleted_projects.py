@@ -45,7 +45,7 @@ from shared.contracts.logs import (
 )
 from shared.errors import NotFound
 from shared.mongo import Database
-from tests.integration.logging.stack import Stack, TemporaryStack
+from tests.integration.logging.stack import LoggingStack, TemporaryLoggingStack
 from tests.integration.servers import until_ready
 from tests.unit.logging.builders import START, log, update
 
@@ -54,8 +54,8 @@ V = TypeVar("V", bound=BaseModel)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def servers() -> AsyncIterator[Stack]:
-    async with TemporaryStack() as stack:
+async def servers() -> AsyncIterator[LoggingStack]:
+    async with TemporaryLoggingStack() as stack:
         yield stack
 
 
@@ -91,7 +91,7 @@ def deleted(project_id: str, organisation: str = ORGANISATION) -> ProjectDeleted
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def client(servers: Stack) -> AsyncIterator[LoggingClient]:
+async def client(servers: LoggingStack) -> AsyncIterator[LoggingClient]:
     await servers.delete_streams()
     prefix = f"t{secrets.token_hex(4)}"
     async with servers.bus() as bus:
@@ -227,7 +227,7 @@ async def test_an_update_after_the_purge_leaves_no_stub(client: LoggingClient) -
     assert [one["_id"] async for one in client.database["logs"].find()] == [f"{ORGANISATION}/data_2"]
 
 
-async def test_a_purge_interrupted_by_a_kill_is_finished_by_the_next_process(servers: Stack) -> None:
+async def test_a_purge_interrupted_by_a_kill_is_finished_by_the_next_process(servers: LoggingStack) -> None:
     await servers.delete_streams()
     prefix = f"t{secrets.token_hex(4)}"
     async with servers.bus() as bus:
@@ -255,7 +255,7 @@ async def test_a_purge_interrupted_by_a_kill_is_finished_by_the_next_process(ser
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def unpurged(servers: Stack) -> AsyncIterator[Deps]:
+async def unpurged(servers: LoggingStack) -> AsyncIterator[Deps]:
     """Yield the dependencies of handlers in a process whose purge does not run."""
     await servers.delete_streams()
     async with servers.bus("operator") as bus:

@@ -20,7 +20,7 @@ from shared.appender import Appender
 from shared.bus import Bus
 from shared.contracts.logs import LOGS_SUBJECT, Feedback, FeedbackGiven, GetFeedback, GetLog, LogRecord, SearchLogs
 from shared.errors import NotFound
-from tests.integration.logging.stack import Stack, TemporaryStack
+from tests.integration.logging.stack import LoggingStack, TemporaryLoggingStack
 from tests.integration.servers import Process, until_ready
 from tests.unit.logging.builders import START, feedback, log, update
 
@@ -29,8 +29,8 @@ RATING = {"id": "ann_0", "type": "rating", "value": "good", "created_at": START}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def servers() -> AsyncIterator[Stack]:
-    async with TemporaryStack() as stack:
+async def servers() -> AsyncIterator[LoggingStack]:
+    async with TemporaryLoggingStack() as stack:
         yield stack
 
 
@@ -38,7 +38,7 @@ async def servers() -> AsyncIterator[Stack]:
 class LoggingClient:
     """A client of logging processes on a stack with empty streams and an unused database."""
 
-    stack: Stack
+    stack: LoggingStack
     prefix: str
     bus: Bus
     appender: Appender
@@ -70,7 +70,7 @@ class LoggingClient:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def client(servers: Stack) -> AsyncIterator[LoggingClient]:
+async def client(servers: LoggingStack) -> AsyncIterator[LoggingClient]:
     await servers.delete_streams()
     async with servers.bus() as bus:
         yield LoggingClient(servers, f"t{secrets.token_hex(4)}", bus, Appender(bus, LOGS_SUBJECT))
@@ -84,7 +84,7 @@ async def started(client: LoggingClient) -> LoggingClient:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def store(servers: Stack) -> AsyncIterator[LogStore]:
+async def store(servers: LoggingStack) -> AsyncIterator[LogStore]:
     with servers.database(f"t{secrets.token_hex(4)}") as database:
         empty = LogStore(database)
         await empty.prepare()
@@ -187,7 +187,7 @@ async def test_order_and_repetition_of_storing_do_not_change_the_feedback_in_eff
         )
 
 
-async def test_replaced_feedback_takes_no_room_in_the_document(started: LoggingClient, servers: Stack) -> None:
+async def test_replaced_feedback_takes_no_room_in_the_document(started: LoggingClient, servers: LoggingStack) -> None:
     texts = [feedback(f"ann_{number}", type="comment", value="x" * 90_000) for number in range(200)]
     for start in range(0, 200, 50):
         await started.accept(*texts[start : start + 50])
@@ -200,7 +200,9 @@ async def test_replaced_feedback_takes_no_room_in_the_document(started: LoggingC
     assert len(document["said"]) == 1
 
 
-async def test_feedback_too_large_for_the_database_goes_to_dead_alone(started: LoggingClient, servers: Stack) -> None:
+async def test_feedback_too_large_for_the_database_goes_to_dead_alone(
+    started: LoggingClient, servers: LoggingStack
+) -> None:
     await started.accept(log("data_1"), log("data_2"))
     for number in range(3):
         await started.accept(feedback(f"ann_{number}", type=f"t{number}", value="x" * 6_000_000))

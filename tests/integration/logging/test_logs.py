@@ -41,7 +41,7 @@ from shared.contracts.logs import (
 from shared.contracts.message import Request
 from shared.errors import NotFound, Unavailable
 from shared.mongo import Database
-from tests.integration.logging.stack import Stack, TemporaryStack
+from tests.integration.logging.stack import LoggingStack, TemporaryLoggingStack
 from tests.integration.servers import Process, until_ready
 from tests.unit.logging.builders import START, feedback, golden_documents, log, update
 
@@ -49,8 +49,8 @@ ORGANISATION = "tm_1"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def servers() -> AsyncIterator[Stack]:
-    async with TemporaryStack() as stack:
+async def servers() -> AsyncIterator[LoggingStack]:
+    async with TemporaryLoggingStack() as stack:
         yield stack
 
 
@@ -58,7 +58,7 @@ async def servers() -> AsyncIterator[Stack]:
 class LoggingClient:
     """A client of logging processes on a stack with empty streams and an unused database."""
 
-    stack: Stack
+    stack: LoggingStack
     prefix: str
     bus: Bus
     database: Database
@@ -100,7 +100,7 @@ class LoggingClient:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def client(servers: Stack) -> AsyncIterator[LoggingClient]:
+async def client(servers: LoggingStack) -> AsyncIterator[LoggingClient]:
     await servers.delete_streams()
     prefix = f"t{secrets.token_hex(4)}"
     async with servers.bus() as bus:
@@ -116,7 +116,7 @@ async def started(client: LoggingClient) -> LoggingClient:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def store(servers: Stack) -> AsyncIterator[LogStore]:
+async def store(servers: LoggingStack) -> AsyncIterator[LogStore]:
     with servers.database(f"t{secrets.token_hex(4)}") as database:
         empty = LogStore(database)
         await empty.prepare()
@@ -346,7 +346,7 @@ async def test_the_first_accepted_wins_also_when_it_is_stored_second(store: LogS
         assert (stored.output, stored.source, stored.error) == ("1", None, "late")
 
 
-async def test_documents_of_an_earlier_version_are_read_and_updated(servers: Stack) -> None:
+async def test_documents_of_an_earlier_version_are_read_and_updated(servers: LoggingStack) -> None:
     golden = golden_documents()
     with servers.database(f"t{secrets.token_hex(4)}") as database:
         logs, sessions, deletions = LogStore(database), SessionStore(database), DeletionStore(database)

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from shared.settings import ServiceSettings
+from shared.settings import EncryptionSettings, ServiceSettings
 
 
 def settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> ServiceSettings:
@@ -40,3 +40,11 @@ def test_silence_shorter_than_two_heartbeats_is_refused(
     (error,) = caught.value.errors()
     assert error["loc"] == (field,)
     assert sentence in error["msg"]
+
+
+def test_a_wrong_secret_does_not_stand_in_the_error_that_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERLOOP_SECRET", "too-short-a-secret")
+    with pytest.raises(ValidationError) as caught:
+        EncryptionSettings()
+    assert "secret" in str(caught.value)
+    assert "too-short-a-secret" not in str(caught.value)
