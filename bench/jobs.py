@@ -70,12 +70,12 @@ async def _round(stack: Stack, number: int) -> tuple[float, float, float]:
 
 
 async def _rate(number: int, act: Callable[[], Awaitable[object]]) -> float:
-    async def some(count: int) -> None:
+    async def run_some(count: int) -> None:
         for _ in range(count):
             await act()
 
     started = perf_counter()
-    await asyncio.gather(*(some(number // AT_ONCE) for _ in range(AT_ONCE)))
+    await asyncio.gather(*(run_some(number // AT_ONCE) for _ in range(AT_ONCE)))
     return number / (perf_counter() - started)
 
 

@@ -19,7 +19,7 @@ TURBOS = ["gpt-4-1106-preview", "gpt-3.5-turbo-1106"]
 
 
 @pytest.fixture(scope="module")
-def listed(stack: stacks.Stack) -> dict[tuple[str, str], Json]:
+def models_by_name(stack: stacks.Stack) -> dict[tuple[str, str], Json]:
     """`GET /api/models`, by provider and name."""
     headers = {"X-API-KEY": stack.api_key}
     models = ok(httpx.get(f"{stack.base_url}/api/models", headers=headers, timeout=60))["models"]
@@ -44,21 +44,21 @@ def test_listing_models_needs_a_key(stack: stacks.Stack) -> None:
     assert httpx.get(f"{stack.base_url}/api/models", timeout=60).status_code == 401
 
 
-def test_row_46_and_47_claude_2_1_is_listed_with_200000_tokens(listed: dict[tuple[str, str], Json]) -> None:
-    claude = listed["anthropic", "claude-2.1"]
+def test_row_46_and_47_claude_2_1_is_listed_with_200000_tokens(models_by_name: dict[tuple[str, str], Json]) -> None:
+    claude = models_by_name["anthropic", "claude-2.1"]
     assert claude["context_tokens"] == 200_000
     assert (claude["prompt_usd"], claude["output_usd"]) == (8, 24)
     assert claude["source"].startswith("https://")
 
 
-def test_row_48_claude_2_1_is_listed_without_tools(listed: dict[tuple[str, str], Json]) -> None:
-    assert "tools" in listed["anthropic", "claude-2.1"]["lacks"]
+def test_row_48_claude_2_1_is_listed_without_tools(models_by_name: dict[tuple[str, str], Json]) -> None:
+    assert "tools" in models_by_name["anthropic", "claude-2.1"]["lacks"]
 
 
 def test_row_62_the_vision_model_is_listed_and_callable_when_deployed(
-    api: httpx.Client, openai: FakeOpenAI, listed: dict[tuple[str, str], Json], sdk735: SdkScripts
+    api: httpx.Client, openai: FakeOpenAI, models_by_name: dict[tuple[str, str], Json], sdk735: SdkScripts
 ) -> None:
-    assert "images" not in listed["openai", "gpt-4-vision-preview"]["lacks"]
+    assert "images" not in models_by_name["openai", "gpt-4-vision-preview"]["lacks"]
     project = f"rows-models-{reference()}"
     config = {"model": "gpt-4-vision-preview", "max_tokens": 99, "endpoint": "chat"}
     ok(api.post("/model-configs", json={**config, "project": project}))
@@ -125,9 +125,9 @@ def test_row_71_the_seed_is_forwarded(api: httpx.Client, openai: FakeOpenAI) -> 
 
 @pytest.mark.parametrize("model", TURBOS)
 def test_row_102_the_turbos_do_json_mode_parallel_tools_and_seed(
-    api: httpx.Client, openai: FakeOpenAI, listed: dict[tuple[str, str], Json], model: str
+    api: httpx.Client, openai: FakeOpenAI, models_by_name: dict[tuple[str, str], Json], model: str
 ) -> None:
-    assert not {"tools", "JSON mode", "seed"} & set(listed["openai", model]["lacks"])
+    assert not {"tools", "JSON mode", "seed"} & set(models_by_name["openai", model]["lacks"])
     calls = [
         {
             "id": f"call_{city}",

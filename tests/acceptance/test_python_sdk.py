@@ -63,7 +63,7 @@ def test_row_58_sdk_0_5_18_chats_completes_logs_and_streams(sdk518: SdkScripts, 
     assert (seen["again"], seen["completion"]) == ("Wet.", "Hi.")
     assert (seen["datapoints"], seen["projects"]) == (4, 3)
     assert (seen["rating"], seen["rating_id"][:4], seen["nothing"]) == ("good", "ann_", None)
-    assert seen["several"] == [["action", "copied"], ["rating", "good"]]
+    assert seen["array"] == [["action", "copied"], ["rating", "good"]]
     assert "".join(text for _, text in seen["chunks"]).strip() == "Once upon a time"
     assert len({identifier for identifier, _ in seen["chunks"]}) == 1
     assert openai.requests[1].body["messages"][2] == {"role": "tool", "content": "wet", "tool_call_id": "call_1"}

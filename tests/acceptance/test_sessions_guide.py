@@ -119,16 +119,16 @@ def test_row_111_logs_with_one_session_reference_are_in_one_session(api: httpx.C
     ]
     (session_id,) = {answer["session_id"] for answer in answers}
     for answer in answers:
-        listed = list_sessions(api, answer["project_id"])[session_id]
-        assert listed["reference_id"] == session
-        assert listed["datapoints_count"] == 3
-        assert {(project["name"], project["type"]) for project in listed["projects"]} == {
+        session_in_list = list_sessions(api, answer["project_id"])[session_id]
+        assert session_in_list["reference_id"] == session
+        assert session_in_list["datapoints_count"] == 3
+        assert {(project["name"], project["type"]) for project in session_in_list["projects"]} == {
             ("sessions_example_moderator", "prompt"),
             ("sessions_example_google", "tool"),
             ("sessions_example_assistant", "prompt"),
         }
-        assert listed["first_inputs"] == {"user_request": "Which country won Eurovision 2023?"}
-        assert listed["last_output"] == "Sweden won."
+        assert session_in_list["first_inputs"] == {"user_request": "Which country won Eurovision 2023?"}
+        assert session_in_list["last_output"] == "Sweden won."
 
 
 def test_row_112_a_reference_is_reusable_across_processes(sdk735: SdkScripts) -> None:

@@ -27,8 +27,8 @@ def test_row_31_a_snippet_tool_is_saved_and_listed_with_its_signature(api: httpx
     tool = create_snippet_tool(api)
     assert tool["id"].startswith("oc_")
     assert tool["settings"]["pairs"] == snippet(PASSAGES)["pairs"]
-    listed = {item["id"]: item for item in ok(api.get(console_url(api, "/tools")))}
-    assert listed[tool["id"]] == tool
+    tools = {item["id"]: item for item in ok(api.get(console_url(api, "/tools")))}
+    assert tools[tool["id"]] == tool
     assert tool["signature"] == f"{tool['name']}(key)"
     assert ok(api.get(console_url(api, f"/tools/{tool['id']}"))) == tool
 

@@ -59,15 +59,15 @@ def test_a_response_has_the_session_that_the_log_inherits_from_its_parent(api: h
     chat, completion, tool = moderator(api, **under), assistant(api, **under), search_log(api, **under)
     nested = search_log(api, parent_id=completion["data"][0]["id"])
     batch = [_step(reference_id=(first := reference()), **under), _step(parent_reference_id=first), _step()]
-    several = ok(api.post("/logs", json=batch))
+    array = ok(api.post("/logs", json=batch))
     with api.stream("POST", "/chat", json={**_CHAT, **under, "stream": True}) as streamed:
         events = [json.loads(line.removeprefix("data: ")) for line in streamed.iter_lines() if line]
     assert {event["session_id"] for event in events} == {session_id}
-    for answer in (chat, completion, tool, nested, *several[:2]):
+    for answer in (chat, completion, tool, nested, *array[:2]):
         assert answer["session_id"] == session_id
-    assert several[2]["session_id"] is None
+    assert array[2]["session_id"] is None
     made = [chat["data"][0]["id"], completion["data"][0]["id"], tool["id"], nested["id"], events[0]["data"][0]["id"]]
-    for log_id in (*made, *(one["id"] for one in several[:2])):
+    for log_id in (*made, *(one["id"] for one in array[:2])):
         assert ok(api.get(f"/logs/{log_id}"))["session_id"] == session_id
     late = search_log(api, parent_reference_id=(unknown := reference()))
     assert late["session_id"] is None, "a parent may come later; nobody knows where it will be"
@@ -146,9 +146,9 @@ def test_row_120_a_key_made_by_the_organisation_works_until_it_is_revoked(api: h
         assert api.delete(f"{stack.base_url}/api/keys/{made['id']}").status_code == 204
         refused = mine.post("/logs", json={})
         assert refused.status_code == 401
-    listed = {key["id"]: key for key in ok(api.get(f"{stack.base_url}/api/keys"))}
-    assert listed[made["id"]]["revoked_at"] is not None
-    assert made["api_key"] not in str(listed)
+    keys = {key["id"]: key for key in ok(api.get(f"{stack.base_url}/api/keys"))}
+    assert keys[made["id"]]["revoked_at"] is not None
+    assert made["api_key"] not in str(keys)
 
 
 @pytest.mark.parametrize("sdk", ["sdk735", "sdk700"])

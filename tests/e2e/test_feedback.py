@@ -73,8 +73,8 @@ def test_feedback_is_answered_in_full_and_is_on_its_log(api: httpx.Client) -> No
     log = ok(api.get(f"/logs/{log_id}"))
     assert log["feedback"] == [given]
     assert datetime.fromisoformat(log["updated_at"]) > datetime.fromisoformat(log["created_at"])
-    (listed,) = ok(api.get("/logs", params={"project_id": log["project_id"]}))["records"]
-    assert listed["feedback"] == [given]
+    (stored_log,) = ok(api.get("/logs", params={"project_id": log["project_id"]}))["records"]
+    assert stored_log["feedback"] == [given]
 
 
 def test_a_new_rating_replaces_the_old_one_and_a_new_label_does_not(api: httpx.Client) -> None:
@@ -306,7 +306,7 @@ def test_the_sdks_send_feedback(
     assert ids.is_id("ann", seen["id"])
     assert seen["good"] == ["rating", "good", seen["log_id"], "ada"]
     assert (seen["bad"], seen["back"], seen["nothing"]) == ("bad", "bad", None)
-    assert seen["several"] == ["copied", "saved", "copied", "two"]
+    assert seen["array"] == ["copied", "saved", "copied", "two"]
     assert stored_feedback(api, seen["log_id"]) == [("action", "saved"), ("correction", "two")]
     assert seen["stream"]["value"] == "good"
     assert seen["stream"]["rest"] > 2

@@ -73,8 +73,8 @@ def test_every_project_method_of_the_sdk_works(
 def test_a_member_may_change_no_deployment_and_no_environment(api: httpx.Client, stack: Stack) -> None:
     project_id, first, second = project_with_two_versions(api)
     before = ok(api.get(f"/projects/{project_id}"))
-    listed = ok(api.get(f"{stack.base_url}/api/environments"))
-    production = next(one["id"] for one in listed if one["default"])
+    environments = ok(api.get(f"{stack.base_url}/api/environments"))
+    production = next(one["id"] for one in environments if one["default"])
     with acting_as("Member", api, stack) as member:
         console = f"{stack.base_url}/api/environments"
         refused = [
@@ -89,7 +89,7 @@ def test_a_member_may_change_no_deployment_and_no_environment(api: httpx.Client,
         ]
         assert [answer.status_code for answer in refused] == [403] * 8
         assert {answer.json()["detail"]["type"] for answer in refused} == {"permission_error"}
-        assert ok(member.get(console)) == listed
+        assert ok(member.get(console)) == environments
         assert ok(member.get(f"/projects/{project_id}")) == before
         assert before["active_config"]["config"]["id"] == first
         mine = ok(member.post("/projects", json={"name": reference()}), 201)

@@ -67,9 +67,9 @@ class SessionStore:
 
         No session is left without a project, whatever joins it meanwhile: such a session would never be deleted.
         """
-        of_project = {"organisation": organisation, "project_ids": project_id}
-        with_others = of_project | {"project_ids.1": {"$exists": True}}
-        while await self._sessions.find_one(of_project, {"_id": 1}):
+        in_project = {"organisation": organisation, "project_ids": project_id}
+        with_others = in_project | {"project_ids.1": {"$exists": True}}
+        while await self._sessions.find_one(in_project, {"_id": 1}):
             await self._sessions.update_many(with_others, {"$pull": {"project_ids": project_id}})
             await self._sessions.delete_many({"organisation": organisation, "project_ids": [project_id]})
         for key in [key for key, record in self._cached.items() if project_id in record.project_ids]:

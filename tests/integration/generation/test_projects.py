@@ -444,10 +444,10 @@ class TestProjects:
         org = new_organisation()
         heard: list[str] = []
 
-        async def hear(message: Msg) -> None:
+        async def record(message: Msg) -> None:
             heard.append(ProjectChanged.model_validate_json(message.data).what)
 
-        subscription = await stack.bus.client.subscribe(f"events.{org}.project.changed", cb=hear)
+        subscription = await stack.bus.client.subscribe(f"events.{org}.project.changed", cb=record)
         made = (await register(stack, org)).version
         await stack.bus.request(UpdateProject(organisation=org, id=made.project_id, name="counter"))
         await stack.bus.request(Undeploy(organisation=org, project_id=made.project_id))

@@ -71,7 +71,7 @@ print(
             "rating": rating.body["value"],
             "rating_id": rating.body["id"],
             "nothing": nothing.body["value"],
-            "several": [[one["type"], one["value"]] for one in several.body],
+            "array": [[one["type"], one["value"]] for one in several.body],
             "datapoints": session.body["datapoints_count"],
             "projects": len(session.body["projects"]),
             "chunks": asyncio.run(stream()),

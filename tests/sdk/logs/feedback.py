@@ -56,7 +56,7 @@ print(
             "bad": bad.value,
             "back": back["value"] if isinstance(back, dict) else back.value,
             "nothing": nothing["value"] if isinstance(nothing, dict) else nothing.value,
-            "several": [
+            "array": [
                 one["value"] if isinstance(one, dict) else one.value
                 for one in (several if isinstance(several, list) else several.__root__)
             ],
