@@ -33,6 +33,10 @@ _MAX_TAGS = 10_000
 """Invalidated tags whose number is kept; when the oldest is dropped, so is everything requested before it."""
 
 
+_KEY_TAG = object()
+"""Every answer is also tagged with its own key, for `discard`."""
+
+
 @dataclass
 class _Entry(Generic[V]):
     value: V
@@ -111,8 +115,7 @@ class Cache(Generic[K, V]):
 
     def discard(self, key: K) -> None:
         """Drop the answer for one key, and do not keep that of a request under way."""
-        self._drop(key)
-        self._requests.pop(key, None)
+        self.invalidate((_KEY_TAG, key))
 
     def clear(self) -> None:
         """Drop every answer."""
@@ -152,8 +155,10 @@ class Cache(Generic[K, V]):
                 self._drop(key)
             raise
         else:
-            tags = tuple(self._tags(key, value))
-            if self._is_newest(key) and self._is_valid(tags, number):
+            tags = (*self._tags(key, value), (_KEY_TAG, key))
+            entry = self._entries.get(key)
+            # An answer is kept although another was requested since, if nothing that concerns it was invalidated.
+            if self._is_valid(tags, number) and (entry is None or entry.number <= number):
                 self._put(key, value, tags, number)
             return value
         finally:

@@ -71,15 +71,17 @@ class Service:
 
         await bus.open()
         async with self.open(bus) as probes:
-            health: Router[Probes] = Router()
-            health.answers(health_query(self.name))(_get_health)
-            health.attach(bus, {"bus": bus_is_connected, **probes})
-            await bus.start_subscribers()
-            serving.set()
-            logger.info("ready")
-            await stopped.wait()
-            logger.info("stopping")
-            await bus.close()
+            try:
+                health: Router[Probes] = Router()
+                health.answers(health_query(self.name))(_get_health)
+                health.attach(bus, {"bus": bus_is_connected, **probes})
+                await bus.start_subscribers()
+                serving.set()
+                logger.info("ready")
+                await stopped.wait()
+            finally:  # what was accepted since it was opened is finished, however early the stop comes
+                logger.info("stopping")
+                await bus.close()
 
 
 def _tune_garbage_collection() -> None:

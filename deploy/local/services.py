@@ -29,6 +29,7 @@ def services(
             ),
             port=http[1] if name == "gateway" else None,
             after=after,
+            stop_timeout_seconds=15.0,  # a service takes 8 s for what it has in hand, the gateway as long for streams
             stop_order=STOPPED_FIRST if name == "gateway" else STOPPED_SECOND,
         )
         for name in NAMES

@@ -75,7 +75,7 @@ async def _serve_http(app: FastAPI, settings: Settings, bus: Bus) -> None:
             access_log=False,
             server_header=False,
             timeout_keep_alive=settings.http_keep_alive_seconds,  # type: ignore[arg-type]  # a fraction is fine
-            timeout_graceful_shutdown=10,
+            timeout_graceful_shutdown=8,  # then streams are cut, while the bus can still tell who generates them
         )
     )
     serving = bus.supervise(server.serve(), "serve HTTP")

@@ -30,6 +30,7 @@ from shared.bus.wire import (
     KIND_HEARTBEAT,
     KIND_REPLY,
     TIMEOUT_HEADER,
+    check_size,
     problem_from_reply,
 )
 from shared.contracts.dead_letters import ORGANISATION_HEADER
@@ -75,13 +76,11 @@ class Bus(Connection):
         owner = request.subject.partition(".")[0]
         with telemetry.tracer.start_as_current_span(f"request {request.subject}", kind=SpanKind.CLIENT):
             client = await self.connected_client()
+            payload = request.model_dump_json().encode()
+            headers = {TIMEOUT_HEADER: f"{timeout_seconds:g}", **telemetry.trace_headers()}
             try:
-                message = await client.request(
-                    request.subject,
-                    request.model_dump_json().encode(),
-                    timeout=timeout_seconds,
-                    headers={TIMEOUT_HEADER: f"{timeout_seconds:g}", **telemetry.trace_headers()},
-                )
+                check_size(client, payload, headers)
+                message = await client.request(request.subject, payload, timeout=timeout_seconds, headers=headers)
             except NoRespondersError:
                 raise Unavailable(f"The {owner} service is away.") from None
             except MaxPayloadError:
@@ -135,8 +134,10 @@ class Bus(Connection):
     async def _publish_command(
         self, client: Client, command: Command[R], reply_to: str, headers: dict[str, str]
     ) -> None:
+        payload = command.model_dump_json().encode()
         try:
-            await client.publish(command.subject, command.model_dump_json().encode(), reply=reply_to, headers=headers)
+            check_size(client, payload, headers)
+            await client.publish(command.subject, payload, reply=reply_to, headers=headers)
         except MaxPayloadError:
             raise TooLarge(_TOO_LARGE_MESSAGE) from None
         except _CONNECTION_ERRORS as error:
@@ -181,10 +182,10 @@ class Bus(Connection):
         if the message may not be stored, TooLarge if it exceeds 8 MB.
         """
         client = await self.connected_client()
+        all_headers = {**(headers or {}), "Nats-Msg-Id": message_id}
         try:
-            message = await client.request(
-                subject, payload, timeout=timeout_seconds, headers={**(headers or {}), "Nats-Msg-Id": message_id}
-            )
+            check_size(client, payload, all_headers)
+            message = await client.request(subject, payload, timeout=timeout_seconds, headers=all_headers)
         except NoRespondersError:
             raise Unavailable(f"No stream takes {subject!r} at the moment.") from None
         except MaxPayloadError:

@@ -45,7 +45,8 @@ class Connection:
         self._supervised: set[asyncio.Task[None]] = set()
         self._closing = False
         self.failed = asyncio.Event()
-        """Set when a supervised task has ended before `close`, or a reconnect hook failed: the process has to stop."""
+        """Set when a supervised task has ended before `close`, a reconnect hook failed, or the connection was closed
+        for good: the process has to stop."""
         self.broker = NatsBroker(
             [url.strip() for url in settings.nats_url.split(",")],
             name=f"everloop-{service}",
@@ -61,6 +62,7 @@ class Connection:
             error_cb=self._on_error,
             disconnected_cb=self._on_disconnected,
             reconnected_cb=self._on_reconnected,
+            closed_cb=self._on_closed,
         )
         self.client: Client
 
@@ -121,18 +123,23 @@ class Connection:
         self._closing = True
         if self.is_connected:
             await asyncio.gather(*(self._drain(subscriber) for subscriber in self.broker.subscribers))
-        await asyncio.gather(*(hook() for hook in self._close_hooks))
-        if self._tracked:
-            _, unfinished = await asyncio.wait(self._tracked, timeout=SHUTDOWN_SECONDS)
-            for task in unfinished:
-                task.cancel()
-            if unfinished:
-                await asyncio.wait(unfinished, timeout=_CANCEL_SECONDS)
+        # At once: whoever stops the process waits 15 s for all of it (deploy/local/services.py).
+        await asyncio.gather(self._finish_tracked(), *(hook() for hook in self._close_hooks))
         with contextlib.suppress(NatsError):
             if self.is_connected:
                 await self.broker.stop()
             else:  # nothing can be drained
                 await self.client.close()
+
+    async def _finish_tracked(self) -> None:
+        """Wait for requests in hand, at most `SHUTDOWN_SECONDS`; cancel the rest, whose callers are told so."""
+        if not self._tracked:
+            return
+        _, unfinished = await asyncio.wait(self._tracked, timeout=SHUTDOWN_SECONDS)
+        for task in unfinished:
+            task.cancel()
+        if unfinished:
+            await asyncio.wait(unfinished, timeout=_CANCEL_SECONDS)
 
     async def _drain(self, subscriber: object) -> None:
         if isinstance(subscriber, LogicSubscriber) and isinstance(subscriber.subscription, Subscription):
@@ -169,6 +176,14 @@ class Connection:
 
     async def _on_disconnected(self) -> None:
         self._connected.clear()
+
+    async def _on_closed(self) -> None:
+        """End the process if the server closed the connection for good: nats-py does not connect again after an error
+        such as a payload or an authorization violation, whatever `max_reconnect_attempts` says."""
+        self._connected.clear()
+        if not self._closing:
+            logger.critical("the connection to NATS was closed for good")
+            self.failed.set()
 
     async def _on_reconnected(self) -> None:
         self._connected.set()

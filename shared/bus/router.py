@@ -29,6 +29,7 @@ from shared.bus.wire import (
     KIND_HEARTBEAT,
     KIND_REPLY,
     TIMEOUT_HEADER,
+    check_size,
 )
 from shared.contracts.message import Job, Request
 from shared.errors import PLATFORM, Internal, Problem, TooLarge, Unavailable
@@ -185,7 +186,9 @@ def _problem(error: BaseException, subject: str) -> Problem:
 async def _reply(bus: Bus, raw: Msg, answer: BaseModel, kind: str | None = None) -> None:
     if raw.reply:
         headers = {KIND_HEADER: kind} if kind else None
-        await bus.client.publish(raw.reply, answer.model_dump_json().encode(), headers=headers)
+        payload = answer.model_dump_json().encode()
+        check_size(bus.client, payload, headers)
+        await bus.client.publish(raw.reply, payload, headers=headers)
 
 
 async def _reply_failure(bus: Bus, raw: Msg, error: BaseException, subject: str) -> None:

@@ -3,7 +3,11 @@
 A reply without the header `Everloop-Kind` is the answer of a query or command, or one chunk of a stream.
 """
 
+from collections.abc import Mapping
+
+from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import MaxPayloadError
 
 from shared.contracts.message import Failure
 from shared.errors import Problem, Unavailable, from_failure
@@ -22,7 +26,21 @@ TIMEOUT_HEADER = "Everloop-Timeout-Seconds"
 CANCEL = "cancel"
 """Last token of `<service>.cancel`: the caller of a streamed command, named by its reply subject, has left."""
 _NO_RESPONDERS = "503"
+_HEADER_FRAME_BYTES = len("NATS/1.0\r\n\r\n")
 """`Status` of the empty reply that nats-server sends when nobody is subscribed to the subject of a request."""
+
+
+def check_size(client: Client, payload: bytes, headers: Mapping[str, str] | None) -> None:
+    """Raise MaxPayloadError if the message is larger than the server takes.
+
+    nats-py compares the payload alone, the server counts the headers too; it closes the connection of whoever sends
+    more, and nats-py does not connect again after that.
+    """
+    size = len(payload)
+    if headers is not None:  # without any, nats-py still sends the frame
+        size += _HEADER_FRAME_BYTES + sum(len(f"{name}: {value}\r\n".encode()) for name, value in headers.items())
+    if size > client.max_payload:
+        raise MaxPayloadError
 
 
 def problem_from_reply(message: Msg) -> Problem | None:

@@ -708,3 +708,30 @@ async def test_a_service_that_still_waits_for_the_server_can_be_stopped(tmp_path
     with running(child):
         await asyncio.sleep(5)  # until it has loaded, also on a busy machine
         assert await asyncio.to_thread(child.terminate) == 0
+
+
+# --- the limit of a message, and a connection that is closed for good ----------------------------------------------
+
+
+@pytest.mark.usefixtures("calls")
+async def test_a_message_that_only_its_headers_make_too_large_is_refused_and_the_connection_lives(bus: Bus) -> None:
+    """The server counts headers, nats-py does not; the server closes the connection of whoever sends too much."""
+    limit = bus.client.max_payload
+    query = Echo(text="")
+    text = "x" * (limit - len(query.model_dump_json()))
+    with pytest.raises(TooLarge):
+        await bus.request(Echo(text=text))
+    with pytest.raises(TooLarge):
+        await collect(bus, Count(to=1, organisation="x" * (limit - len(Count(to=1).model_dump_json()) + 4)))
+    with pytest.raises(TooLarge):
+        await bus.append("logs.test", b"x" * limit, message_id="exactly the limit")
+    assert bus.client.is_connected
+    assert (await bus.request(Echo(text="still here"))).text == "still here"
+
+
+async def test_a_process_whose_connection_the_server_closes_for_good_has_failed(nats: Nats) -> None:
+    async with connected(nats) as bus:
+        await bus.client.publish("probe.anything", b"x" * bus.client.max_payload, headers={"A": "b"})
+        async with asyncio.timeout(5):
+            await bus.failed.wait()
+        assert not bus.is_connected

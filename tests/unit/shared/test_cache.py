@@ -262,3 +262,15 @@ async def test_a_defect_of_a_refresh_nobody_waits_for_is_logged(
     assert record.message == "a refresh failed"
     assert record.exc_info
     assert record.exc_info[0] is ZeroDivisionError
+
+
+async def test_invalidations_of_other_tags_do_not_keep_answers_from_being_cached() -> None:
+    cache, source = make_cache(), Source()
+    early = await start_request(cache, "a", source)
+    cache.invalidate("b")
+    late = await start_request(cache, "a", source)
+    cache.invalidate("b")
+    source.gate.set()
+    assert [await early, await late] == [1, 2]
+    assert await cache.get("a", source) == 2
+    assert source.asked == 2
