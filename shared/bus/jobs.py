@@ -8,6 +8,7 @@ it is always in one of the two streams.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from shared.bus.connection import SHUTDOWN_SECONDS
 from shared.bus.dead_letters import append_dead_letter
 from shared.bus.deliveries import Delivery, Exhausted, failure_reason
 from shared.bus.pull_consumer import PullConsumer
+from shared.contracts.dead_letters import DeadLetter
 from shared.contracts.message import Job
 from shared.errors import Internal, Invalid, Problem
 
@@ -43,6 +45,8 @@ MAX_DELAY_SECONDS = 600.0
 _MAX_RETRY_AFTER_SECONDS = 86_400.0
 _MAX_ACK_PENDING = 50_000
 """Jobs of a class that may be in hand or wait for their next try; beyond that the server delivers no more."""
+_MAX_DEAD_LETTER_DELAY_SECONDS = 5.0
+"""At most this long after `DEAD` has refused a dead letter, it is appended again."""
 _RETURN_SECONDS = 2.0
 """How long returning jobs to the queue may take when the process stops."""
 
@@ -110,7 +114,8 @@ class JobWorker:
         await self._open()
         while not self._consumer.stopped:
             if len(self._tracked) >= self._route.workers:
-                await asyncio.wait(self._tracked, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(self._tracked, timeout=ACK_WAIT_SECONDS / 3, return_when=asyncio.FIRST_COMPLETED)
+                await self._consumer.report_progress()
                 continue
             for message in await self._consumer.fetch_or_recreate(self._route.workers - len(self._tracked)):
                 self._start_delivery(Delivery(message))
@@ -213,10 +218,12 @@ class JobWorker:
         subject = self._route.job.subject
         letter = delivery.dead_letter(error)
         try:
-            await append_dead_letter(self._bus, f"dead.{subject}", letter, message_id=delivery.dead_letter_id())
-        except Problem as refused:
-            logger.warning("%s: a job that failed for good waits for the stream DEAD: %s", subject, refused.message)
-            await _nak(delivery.message, retry_delay_seconds(delivery.number))
+            async with asyncio.TaskGroup() as group:
+                progress = group.create_task(_report_progress(delivery.message))
+                await self._append_until_stored(delivery, letter)
+                progress.cancel()
+        except asyncio.CancelledError:  # the process stops; whoever repeats this try has its reason again
+            await self._return_to_queue(delivery)
             return
         logger.error(
             "%s: given up after %d tries: %s: %s",
@@ -225,6 +232,22 @@ class JobWorker:
         )
         with contextlib.suppress(NatsError):  # is redelivered, and dead again under the same message id
             await delivery.message.ack()
+
+    async def _append_until_stored(self, delivery: Delivery, letter: DeadLetter) -> None:
+        """Append the letter to `DEAD`, again after a growing delay until it is stored.
+
+        The job is not redelivered meanwhile: a further delivery would know nothing of the reason in `letter`.
+        """
+        subject = self._route.job.subject
+        for attempt in itertools.count(1):
+            try:
+                await append_dead_letter(self._bus, f"dead.{subject}", letter, message_id=delivery.dead_letter_id())
+            except Problem as refused:
+                level = logging.WARNING if attempt == 1 else logging.DEBUG
+                logger.log(level, "%s: a job that failed for good waits for DEAD: %s", subject, refused.message)
+                await asyncio.sleep(min(retry_delay_seconds(attempt), _MAX_DEAD_LETTER_DELAY_SECONDS))
+            else:
+                return
 
     async def _return_to_queue(self, delivery: Delivery) -> None:
         """Have the job redelivered at once, and do not count this delivery as a try.
@@ -246,6 +269,14 @@ class JobWorker:
         else:
             with contextlib.suppress(NatsError):
                 await delivery.message.ack()
+
+
+async def _report_progress(message: Msg) -> None:
+    """Tell the server again and again that the message is in progress, until cancelled."""
+    while True:
+        await asyncio.sleep(ACK_WAIT_SECONDS / 3)
+        with contextlib.suppress(NatsError):
+            await message.in_progress()
 
 
 async def _nak(message: Msg, delay_seconds: float) -> None:

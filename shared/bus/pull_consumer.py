@@ -83,12 +83,36 @@ class PullConsumer:
             return []
         with contextlib.suppress(NatsError):
             await self._subscription.drain()  # type: ignore[no-untyped-call]
+        return self._take_waiting()
+
+    async def report_progress(self) -> None:
+        """Tell the server that the messages that were delivered and not fetched yet are in progress."""
+        waiting = self._take_waiting()
+        for message in waiting:
+            self._received.put_nowait(message)
+        with contextlib.suppress(NatsError):
+            for message in waiting:
+                await message.in_progress()
+
+    def _take_waiting(self) -> list[Msg]:
+        """Empty the queue; return the messages of the stream it had."""
         received = [self._received.get_nowait() for _ in range(self._received.qsize())]
         return [message for message in received if message is not None and message.reply]
 
     async def _pull(self, request: Mapping[str, object], max_messages: int, timeout_seconds: float) -> list[Msg]:
-        """Send one pull request; return what came until the server has answered it, or `timeout_seconds` are over."""
+        """Send one pull request; return what came until the server has answered it, or `timeout_seconds` are over.
+
+        Messages that an earlier request had delivered too late are returned first, without a request: with one, more
+        would be delivered than the caller has asked for. What ended an earlier request does not end this one.
+        """
         client = await self._bus.connected_client()
+        if self.stopped:
+            return []
+        waiting = self._take_waiting()
+        for surplus in waiting[max_messages:]:
+            self._received.put_nowait(surplus)
+        if waiting:
+            return waiting[:max_messages]
         self._request_number += 1
         reply = f"{self._inbox}.{self._request_number}"
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{self._config.durable_name}"

@@ -6,16 +6,19 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from nats.aio.msg import Msg
 from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from pydantic import ValidationError
 
 from shared import ids
 from shared.bus import JOBS, Bus, jobs
+from shared.bus.pull_consumer import PullConsumer
 from shared.contracts.message import Job
-from shared.errors import Internal, Invalid, RateLimited, TooLarge, Unavailable
+from shared.errors import Internal, Invalid, RateLimited, TooLarge, Unavailable, UpstreamFailed
 from tests.integration.bus.job_fixtures import (
     ORGANISATION,
     Worker,
@@ -241,15 +244,55 @@ async def test_a_job_that_cannot_be_read_is_dead_at_once_byte_for_byte(nats: Nat
 
 @pytest.mark.usefixtures("quick")
 async def test_a_job_stays_in_the_queue_until_its_dead_letter_is_written(nats: Nats, bus: Bus) -> None:
-    kind, log = job_class(), Log(*(Invalid("no") for _ in range(9)))
+    kind, log = job_class(), Log(Invalid("no"))
     await bus.client.jetstream().delete_stream("DEAD")
     await bus.enqueue(job_of(kind))
     async with working(nats, kind, log):
-        await until(lambda: len(log.begun) >= 2)
+        await until(lambda: log.begun)
+        await asyncio.sleep(1)
         assert await waiting(bus) == 1
         await bus.client.jetstream().add_stream(name="DEAD", subjects=["dead.>"])
         await until(lambda: is_empty(bus))
-    assert len(await dead_letters(bus)) == 1
+    assert len(await dead_letters(bus)) == len(log.begun) == 1
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_dead_letter_that_is_written_late_has_the_reason_of_the_last_try(nats: Nats, bus: Bus) -> None:
+    kind, log = job_class(), Log(UpstreamFailed("The provider has failed."))
+    await bus.client.jetstream().delete_stream("DEAD")
+    await bus.enqueue(job_of(kind))
+    async with working(nats, kind, log, tries=1):
+        await until(lambda: log.begun)
+        await asyncio.sleep(1)
+        await bus.client.jetstream().add_stream(name="DEAD", subjects=["dead.>"])
+        await until(lambda: is_empty(bus))
+    (letter,) = await dead_letters(bus)
+    headers = letter.headers or {}
+    assert [headers[f"Everloop-{name}"] for name in ("Error", "Reason", "Tries")] == [
+        "UpstreamFailed",
+        "The provider has failed.",
+        "1",
+    ]
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_job_that_waits_for_its_dead_letter_at_a_stop_is_tried_elsewhere(
+    nats: Nats, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "SHUTDOWN_SECONDS", 0.2)
+    kind, log = job_class(), Log(*(UpstreamFailed("The provider has failed.") for _ in range(2)))
+    await bus.client.jetstream().delete_stream("DEAD")
+    await bus.enqueue(job_of(kind))
+    async with working(nats, kind, log, tries=1):
+        await until(lambda: log.begun)
+    assert await waiting(bus) == 1
+    await bus.client.jetstream().add_stream(name="DEAD", subjects=["dead.>"])
+    async with working(nats, kind, log, tries=1):
+        await until(lambda: is_empty(bus))
+    assert len(log.begun) == 2
+    (letter,) = await dead_letters(bus)
+    headers = letter.headers or {}
+    assert (headers["Everloop-Error"], headers["Everloop-Tries"]) == ("UpstreamFailed", "1")
 
 
 # --- how many at a time -------------------------------------------------------------------------------------------
@@ -277,6 +320,85 @@ async def test_a_long_job_is_worked_on_once(nats: Nats, bus: Bus) -> None:
     async with working(nats, kind, log), working(nats, kind, log):
         await until(lambda: is_empty(bus))
     assert len(log.begun) == len(log.ended) == 1
+
+
+@pytest.mark.usefixtures("quick")
+async def test_jobs_behind_a_long_one_run_once_after_a_reconnect(nats: Nats, bus: Bus) -> None:
+    kind, log = job_class(), Log(seconds=0.9)
+    durable = kind.subject.removeprefix("jobs.").replace(".", "-")
+    wanted = [job_of(kind) for _ in range(8)]
+    for job in wanted:
+        await bus.enqueue(job)
+    async with working(nats, kind, log, workers=1) as worker:
+        back = asyncio.Event()
+        worker.on_reconnect(back.set)
+        await until(lambda: log.at_once == 1)
+        await worker.client.force_reconnect()
+        await back.wait()
+        await until(lambda: len(log.begun) == 3)
+        await asyncio.sleep(0.3)  # the server settles an acknowledgement after it was sent
+        assert (await bus.client.jetstream().consumer_info(JOBS, durable)).num_ack_pending == 1
+        await until(lambda: is_empty(bus), 20)
+    assert [job_id for job_id, _ in log.begun] == [job.id for job in wanted]
+    assert log.ended == [job.id for job in wanted]
+
+
+@pytest.fixture
+def inboxes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Where the server delivers what pull consumers have asked for, the first to ask first."""
+    found: list[str] = []
+    pull = PullConsumer._pull
+
+    async def noted(consumer: PullConsumer, *arguments: Any) -> list[Msg]:
+        found.append(consumer._inbox)
+        return await pull(consumer, *arguments)
+
+    monkeypatch.setattr(PullConsumer, "_pull", noted)
+    return found
+
+
+async def deliver_late(bus: Bus, durable: str, inbox: str) -> None:
+    """Have a job delivered as by a pull request that is answered when the only worker, which has one, awaits none."""
+    await bus.client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{JOBS}.{durable}", b'{"batch": 1}', reply=f"{inbox}.late")
+
+    async def both_are_delivered() -> bool:
+        info = await bus.client.jetstream().consumer_info(JOBS, durable)
+        return bool(info.num_ack_pending == 2)
+
+    await until(both_are_delivered)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_job_that_is_delivered_while_every_worker_is_busy_is_not_redelivered(
+    nats: Nats, bus: Bus, inboxes: list[str]
+) -> None:
+    kind, log, other = job_class(), Log(seconds=2), Log()
+    wanted = [job_of(kind) for _ in range(2)]
+    for job in wanted:
+        await bus.enqueue(job)
+    async with working(nats, kind, log, workers=1):
+        await until(lambda: log.at_once == 1)
+        await deliver_late(bus, kind.subject.removeprefix("jobs.").replace(".", "-"), inboxes[0])
+        async with working(nats, kind, other):
+            await until(lambda: is_empty(bus))
+    assert (log.ended, other.begun) == ([job.id for job in wanted], [])
+
+
+async def test_a_job_that_is_delivered_while_every_worker_is_busy_is_run_before_another_is_fetched(
+    nats: Nats, bus: Bus, inboxes: list[str]
+) -> None:
+    kind, log = job_class(), Log(seconds=0.8)
+    durable = kind.subject.removeprefix("jobs.").replace(".", "-")
+    for _ in range(3):
+        await bus.enqueue(job_of(kind))
+    async with working(nats, kind, log, workers=1):
+        await until(lambda: log.at_once == 1)
+        await deliver_late(bus, durable, inboxes[0])
+        await until(lambda: len(log.begun) == 2)
+        await asyncio.sleep(0.3)  # the server settles an acknowledgement after it was sent
+        assert (await bus.client.jetstream().consumer_info(JOBS, durable)).num_ack_pending == 1
+        await until(lambda: is_empty(bus))
+    assert len(log.begun) == 3
 
 
 # --- stopping -----------------------------------------------------------------------------------------------------
