@@ -147,7 +147,8 @@ async def test_a_migration_is_cancelled_when_the_lock_is_lost(
             raise
 
     loser = asyncio.create_task(migrate(database, [Migration(1, "step 1", run), later.migration(2)]))
-    await begun.wait()
+    async with asyncio.timeout(10):
+        await begun.wait()
     await give_lock_to_another(database)
     with pytest.raises(Unavailable, match="Another replica"):
         async with asyncio.timeout(10):
