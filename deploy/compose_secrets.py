@@ -1,4 +1,4 @@
-"""Generates the secrets of a compose installation: `deploy/.env`, `deploy/mongo.key` and `deploy/credentials.json`.
+"""Generates the secrets of a compose installation: `.env`, `mongo.key` and `secrets/credentials.json` in `deploy`.
 
 Needs nothing but Python. Run again it generates only what is missing: losing `EVERLOOP_SECRET` would lose the stored
 provider keys.
@@ -55,21 +55,35 @@ def write_atomically(path: Path, text: str, mode: int) -> None:
     sys.stdout.write(f"{path} written\n")
 
 
-def main() -> None:
-    """Write the three files, each if it is missing or incomplete."""
-    variables = write_variables(FOLDER / ".env")
-    key = FOLDER / "mongo.key"
-    if not key.exists() or key.read_text() != variables["EVERLOOP_MONGO_KEY"]:
-        write_atomically(key, variables["EVERLOOP_MONGO_KEY"], 0o600)
-    if not (FOLDER / "credentials.json").exists():
+def write_credentials(path: Path) -> None:
+    """Create the file of the first Admin if it is missing, in a folder that only its owner may enter.
+
+    The file is readable by all, because the container of authz runs as another user; it is mounted there by itself, so
+    the mode of the folder keeps out other users of this machine but not the container.
+    """
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.parent.chmod(0o700)
+    earlier = FOLDER / "credentials.json"  # of an installation made before the folder, readable by every user
+    if earlier.is_file() and not path.exists():
+        earlier.replace(path)
+        sys.stdout.write(f"{path} moved from {earlier}\n")
+    if not path.exists():
         credentials = {
             "url": "http://127.0.0.1:8000/v4",
             "email": "admin@everloop.local",
             "password": secrets.token_urlsafe(18),
             "api_key": f"hl_{random_alphanumeric(48)}",
         }
-        # The container reads it as another user; the folder it lies in is what keeps others of this machine out.
-        write_atomically(FOLDER / "credentials.json", json.dumps(credentials, indent=2) + "\n", 0o644)
+        write_atomically(path, json.dumps(credentials, indent=2) + "\n", 0o644)
+
+
+def main() -> None:
+    """Write the three files, each if it is missing or incomplete."""
+    variables = write_variables(FOLDER / ".env")
+    key = FOLDER / "mongo.key"
+    if not key.exists() or key.read_text() != variables["EVERLOOP_MONGO_KEY"]:
+        write_atomically(key, variables["EVERLOOP_MONGO_KEY"], 0o600)
+    write_credentials(FOLDER / "secrets" / "credentials.json")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """Migrations on a real MongoDB: once per database, whoever starts, and again after a kill."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from bson import ObjectId
@@ -9,7 +12,7 @@ from bson import ObjectId
 from services.generation.migrations import MIGRATIONS
 from services.generation.store import create_stores
 from shared.errors import Unavailable
-from shared.migrations import COLLECTION, Migration, _Log, migrate
+from shared.migrations import COLLECTION, Migration, _Log, migrate, prepare
 from shared.mongo import Database, connect, initiate_replica_set
 from shared.settings import DatabaseSettings
 from tests.integration.servers import Mongo, running
@@ -111,7 +114,7 @@ async def test_the_lock_is_renewed_after_a_moment_in_which_the_database_was_away
     async def fail_once(log: _Log) -> bool:
         nonlocal calls
         calls += 1
-        if calls == 2:  # the first renewal
+        if calls == 3:  # the first renewal while the migration runs
             raise Unavailable("away")
         return await lock(log)
 
@@ -122,6 +125,110 @@ async def test_the_lock_is_renewed_after_a_moment_in_which_the_database_was_away
     await migrate(database, [waiting.migration(1)])
     await running
     assert waiting.ran == [], "nobody else has run it"
+
+
+async def give_lock_to_another(database: Database) -> None:
+    until = datetime.now(UTC) + timedelta(minutes=5)
+    await database[COLLECTION].update_one({"_id": "lock"}, {"$set": {"owner": "another", "until": until}})
+
+
+async def test_a_migration_is_cancelled_when_the_lock_is_lost(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.migrations._LOCK_SECONDS", 0.6)
+    begun, cancelled, later = asyncio.Event(), asyncio.Event(), Counting()
+
+    async def run(_: Database) -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    loser = asyncio.create_task(migrate(database, [Migration(1, "step 1", run), later.migration(2)]))
+    async with asyncio.timeout(10):
+        await begun.wait()
+    await give_lock_to_another(database)
+    with pytest.raises(Unavailable, match="Another replica"):
+        async with asyncio.timeout(10):
+            await loser
+    assert cancelled.is_set()
+    assert later.ran == []
+    lock = await database[COLLECTION].find_one()
+    assert lock is not None
+    assert lock["owner"] == "another", "its lock is left to it"
+    assert await recorded(database) == ["lock"]
+
+
+async def test_the_next_migration_does_not_run_without_the_lock_and_runs_when_it_is_free_again(
+    database: Database,
+) -> None:
+    later = Counting()
+    preparing = asyncio.create_task(
+        prepare(database, [Migration(1, "step 1", give_lock_to_another), later.migration(2)])
+    )
+    await asyncio.sleep(1.5)
+    assert later.ran == []
+    await database[COLLECTION].delete_one({"_id": "lock"})
+    async with asyncio.timeout(10):
+        await preparing
+    assert later.ran == [2]
+    assert await recorded(database) == [1, 2]
+
+
+async def test_what_another_replica_has_run_meanwhile_does_not_run_again(database: Database) -> None:
+    async def run_late(late: Database) -> None:
+        await late[COLLECTION].delete_one({"_id": "lock"})
+        await late[COLLECTION].insert_one({"_id": 2, "name": "step 2"})
+
+    later = Counting()
+    await migrate(database, [Migration(1, "step 1", run_late), later.migration(2), later.migration(3)])
+    assert later.ran == [3]
+
+
+async def test_a_replica_whose_clock_is_fast_does_not_take_the_lock(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fast(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) + timedelta(hours=1)
+
+    assert await _Log(database, "first").lock()
+    monkeypatch.setattr("shared.migrations.datetime", Fast)
+    assert not await _Log(database, "second").lock()
+    assert await _Log(database, "first").lock(), "renewed"
+    monkeypatch.undo()
+    await database[COLLECTION].update_one({}, [{"$set": {"until": {"$subtract": ["$$NOW", 1]}}}])
+    assert await _Log(database, "second").lock(), "expired"
+    assert not await _Log(database, "first").lock()
+
+
+async def test_a_start_after_the_database_was_away_does_not_wait_for_its_own_lock(
+    database: Database, mongod: Mongo, caplog: pytest.LogCaptureFixture
+) -> None:
+    starting: list[asyncio.Task[None]] = []
+    ran: list[int] = []
+
+    async def start_again() -> None:
+        await asyncio.sleep(5)  # longer than the release of the lock is tried
+        await asyncio.to_thread(mongod.start)
+
+    async def run(away: Database) -> None:
+        ran.append(1)
+        if len(ran) == 1:
+            mongod.kill()
+            starting.append(asyncio.create_task(start_again()))
+        await away["things"].find_one()
+
+    with caplog.at_level(logging.WARNING, "shared.migrations"):
+        async with asyncio.timeout(25):  # the lock that it could not release expires after 30 s
+            await prepare(database, [Migration(1, "step 1", run)])
+    await starting[0]
+    assert ran == [1, 1]
+    assert "the lock of the migrations is not released" in caplog.messages
+    assert await recorded(database) == [1]
 
 
 async def test_a_gap_in_the_numbers_is_refused_before_anything_runs(database: Database) -> None:

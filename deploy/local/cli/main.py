@@ -143,7 +143,7 @@ def rotate(data: DataOption = DEFAULT_FOLDER) -> None:
 
 @secret.command("drop-old")
 def drop_old(data: DataOption = DEFAULT_FOLDER) -> None:
-    """Delete the old secrets, once a stack has been started with the new one."""
+    """Delete the old secrets, once a stack has been started with the new one on the folder's own MongoDB."""
     dropped = secret_rotation.drop_old(Folder(data), os.environ)
     _echo(f"Old secrets deleted: {dropped}." if dropped else "There is no old secret.")
 

@@ -27,8 +27,10 @@ def drop_old(folder: Folder, caller: Mapping[str, str]) -> int:
         secrets = Secrets.load_or_create(folder)
         if secrets.fallbacks_in_use:
             raise CommandError(
-                "What is stored may still be encrypted with the old secret: no stack has come up since the rotation. "
-                f"Start and stop it first: {command_line('up', folder)}, {command_line('down', folder)}"
+                "What is stored may still be encrypted with the old secret: no stack has come up since the rotation on "
+                "the folder's own MongoDB. If you use a MongoDB of your own as well, start a stack on it first. Then "
+                "start and stop one without EVERLOOP_MONGO_URL: "
+                f"{command_line('up', folder)}, {command_line('down', folder)}"
             )
         secrets.without_fallbacks().save(folder)
         return len(secrets.secret_fallbacks)
@@ -37,9 +39,10 @@ def drop_old(folder: Folder, caller: Mapping[str, str]) -> int:
 def mark_reencrypted(folder: Folder, caller: Mapping[str, str]) -> None:
     """Record that everything stored is encrypted with the newest secret, as generation does before it is ready.
 
-    Does nothing if `caller` sets EVERLOOP_SECRET, for then the folder's secrets were not used.
+    Does nothing if `caller` sets EVERLOOP_SECRET or EVERLOOP_MONGO_URL, for then the folder's own secrets or its own
+    database were not used.
     """
-    if not caller.get("EVERLOOP_SECRET"):
+    if not caller.get("EVERLOOP_SECRET") and not caller.get("EVERLOOP_MONGO_URL"):
         Secrets.load_or_create(folder).with_unused_fallbacks().save(folder)
 
 

@@ -17,6 +17,7 @@ MARK = "planted-secret-of-this-test"
 PLANTED = (
     ".env", ".everloop/secrets.json", ".everloop/mongo.key", "server.pem", "providers.env",
     "deploy/.env", "deploy/credentials.json", "deploy/providers.env", "deploy/mongo.key", "deploy/tls.pem",
+    "deploy/secrets/credentials.json",
     "deploy/local/.env", "deploy/local/state.json", "deploy/local/privileges/id_rsa",
     "services/.env", "services/authz/key.pem", "services/generation/models/.env", "services/gateway/credentials.json",
     "shared/.env", "shared/secrets.toml", "shared/contracts/client.key",

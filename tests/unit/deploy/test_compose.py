@@ -42,21 +42,40 @@ def draw(folder: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines())
 
 
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
 def test_every_variable_that_a_container_wants_is_drawn(folder: Path) -> None:
     wanted = set().union(*(secrets_of(name) for name in CONTAINERS)) - {"EVERLOOP_SECRET_FALLBACKS"}
     assert set(draw(folder)) == wanted
 
 
 def test_what_was_drawn_is_kept_and_for_its_owner_only(folder: Path) -> None:
-    first, credentials = draw(folder), json.loads((folder / "credentials.json").read_text())
+    first, credentials = draw(folder), json.loads((folder / "secrets/credentials.json").read_text())
     assert draw(folder) == first
-    assert json.loads((folder / "credentials.json").read_text()) == credentials
+    assert json.loads((folder / "secrets/credentials.json").read_text()) == credentials
     assert (folder / "mongo.key").read_text() == first["EVERLOOP_MONGO_KEY"]
     for name in (".env", "mongo.key"):
-        assert (folder / name).stat().st_mode & 0o777 == 0o600
-    assert sorted(path.name for path in folder.iterdir()) == [
-        ".env", "compose_secrets.py", "credentials.json", "mongo.key",
-    ]  # fmt: skip
+        assert mode(folder / name) == 0o600
+    assert sorted(path.name for path in folder.iterdir()) == [".env", "compose_secrets.py", "mongo.key", "secrets"]
+    assert [path.name for path in (folder / "secrets").iterdir()] == ["credentials.json"]
+
+
+def test_only_its_owner_and_the_container_reach_the_admins_password(folder: Path) -> None:
+    (folder / "secrets").mkdir(mode=0o755)
+    draw(folder)
+    (source,) = (volume.split(":")[0] for volume in CONTAINERS["authz"]["volumes"])
+    assert mode(folder / source) == 0o644, "the container's user is another one"
+    assert mode((folder / source).parent) == 0o700
+    assert (folder / source).is_file(), "mounted by itself, so that the folder's mode does not matter in the container"
+
+
+def test_credentials_of_an_earlier_installation_are_moved_out_of_everybodys_sight(folder: Path) -> None:
+    (folder / "credentials.json").write_text('{"api_key": "kept"}')
+    draw(folder)
+    assert not (folder / "credentials.json").exists()
+    assert json.loads((folder / "secrets/credentials.json").read_text()) == {"api_key": "kept"}
 
 
 def test_an_installation_from_before_mongodb_had_users_gets_what_it_lacks(folder: Path) -> None:

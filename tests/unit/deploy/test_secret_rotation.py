@@ -42,6 +42,16 @@ def test_old_secrets_are_dropped_once_a_stack_has_come_up(folder: Folder) -> Non
     assert Secrets.load_or_create(folder).secret_fallbacks == []
 
 
+def test_a_start_on_another_mongodb_does_not_let_the_old_secret_go(folder: Folder) -> None:
+    secret_rotation.rotate(folder, {})
+    secret_rotation.mark_reencrypted(folder, {"EVERLOOP_MONGO_URL": "mongodb://elsewhere"})
+    with pytest.raises(CommandError, match="without EVERLOOP_MONGO_URL"):
+        secret_rotation.drop_old(folder, {})
+    assert len(Secrets.load_or_create(folder).secret_fallbacks) == 1
+    secret_rotation.mark_reencrypted(folder, {"EVERLOOP_MONGO_URL": ""})  # which is as if it were not set
+    assert secret_rotation.drop_old(folder, {}) == 1
+
+
 def test_secrets_are_not_changed_while_a_stack_runs(folder: Folder) -> None:
     before = folder.secrets
     running = Folder(folder.path)
