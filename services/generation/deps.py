@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from services.generation.completions.image_memory import ImageMemory
 from services.generation.http.guarded_client import GuardedClient
 from services.generation.log_writer import LogWriter
 from services.generation.models.redirects import ModelRedirects
@@ -38,5 +39,6 @@ class Deps:
     log_writer: LogWriter
     blobs: Blobs
     guarded_client: GuardedClient
+    image_memory: ImageMemory
     secret_box: SecretBox
     tool_runner: ToolRunner

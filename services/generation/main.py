@@ -7,8 +7,10 @@ from functools import partial
 
 import stamina
 
+from services.generation.completions.image_memory import ImageMemory
 from services.generation.deps import Deps
 from services.generation.handlers import (
+    blobs,
     deployments,
     environments,
     generations,
@@ -18,7 +20,8 @@ from services.generation.handlers import (
     routing,
     tools,
 )
-from services.generation.http.guarded_client import GuardedClient
+from services.generation.http.allowed_hosts import AllowedHosts
+from services.generation.http.guarded_client import GuardedClient, OutboundLimits
 from services.generation.log_writer import LogWriter
 from services.generation.migrations import MIGRATIONS
 from services.generation.models.redirects import ModelRedirects
@@ -47,13 +50,15 @@ from shared.service import Probes, Service
 
 
 def create_service(settings: Settings) -> Service:
-    """Compose generation."""
+    """Compose generation. Raises ValueError if `outbound_allow` has an entry that is none."""
+    AllowedHosts(settings.outbound_allow)
     return Service("generation", settings, partial(_open, settings))
 
 
 @asynccontextmanager
-async def _open(settings: Settings, bus: Bus) -> AsyncIterator[Probes]:
+async def _open(settings: Settings, bus: Bus, probes: Probes) -> AsyncIterator[None]:
     database = mongo.connect(settings, bus.service)
+    probes["database"] = partial(mongo.ping, database)
     stamina.instrumentation.set_on_retry_hooks([log_retry])
     secret_box, stores = SecretBox.from_settings(settings), create_stores(database)
     await prepare(database, MIGRATIONS, stores.prepare, partial(rotate_stored_secrets, stores, secret_box))
@@ -63,23 +68,25 @@ async def _open(settings: Settings, bus: Bus) -> AsyncIterator[Probes]:
         await deps.invalidation.subscribe()
         await deps.tool_runner.subscribe()
         await bus.subscribe(RoutingChanged, partial(_invalidate_routing, deps))
-        for handlers in (projects, environments, deployments, prompts, models, routing, generations, tools):
+        for handlers in (blobs, projects, environments, deployments, prompts, models, routing, generations, tools):
             handlers.router.attach(bus, deps)
         bus.supervise(deps.deletion.run(), "finish deletions of projects")
-        yield {"database": partial(mongo.ping, database)}
+        yield
 
 
 async def _create_deps(
     settings: Settings, bus: Bus, stores: Stores, secret_box: SecretBox, stack: AsyncExitStack
 ) -> Deps:
     """Return what the handlers work with; `stack` closes the HTTP clients in it."""
-    guarded_client = GuardedClient(settings.outbound_allow)
-    stack.push_async_callback(guarded_client.close)
+    guarded_client = GuardedClient(settings.outbound_allow, _outbound_limits(settings))
     provider_client = Client(settings.provider_read_seconds, IN_PROCESS)
     stack.push_async_callback(provider_client.close)
     invalidation, log_writer = Invalidation(bus), LogWriter(bus)
     environment_sets = EnvironmentSets(stores.environments)
     deployer = Deployer(stores.deployments, invalidation)
+    providers = Providers(os.environ, settings.local_model_url, compatible_specs(settings.compatible_providers))
+    credentials = Credentials(stores.credentials, secret_box, providers.find_key_address)
+    bus.track_task(credentials.bind_stored())  # beside the first calls: it is many small writes after an upgrade
     services = ToolServices(guarded_client, settings.serpapi_url, settings.pinecone_url, settings.embeddings_url)
     return Deps(
         bus=bus,
@@ -89,13 +96,14 @@ async def _create_deps(
         deployments=deployer,
         deletion=ProjectDeletion(stores, invalidation, log_writer),
         project_cache=ProjectCache(stores, environment_sets, invalidation, deployer),
-        credentials=Credentials(stores.credentials, secret_box),
+        credentials=credentials,
         redirects=ModelRedirects(stores.redirects),
-        providers=Providers(os.environ, settings.local_model_url, compatible_specs(settings.compatible_providers)),
+        providers=providers,
         dispatch=Dispatch(provider_client, _retry_policy(settings)),
         log_writer=log_writer,
         blobs=Blobs(bus),
         guarded_client=guarded_client,
+        image_memory=ImageMemory(),
         secret_box=secret_box,
         tool_runner=ToolRunner(stores.tools, secret_box, services, bus),
     )
@@ -108,6 +116,14 @@ def _retry_policy(settings: Settings) -> RetryPolicy:
         max_concurrency=settings.provider_at_once,
         failure_threshold=settings.provider_failures,
         open_seconds=settings.provider_rest_seconds,
+    )
+
+
+def _outbound_limits(settings: Settings) -> OutboundLimits:
+    return OutboundLimits(
+        max_concurrency=settings.outbound_at_once,
+        lookup_threads=settings.outbound_lookups_at_once,
+        response_bytes=settings.outbound_bytes,
     )
 
 

@@ -58,6 +58,12 @@ class Settings(EncryptionSettings, DatabaseSettings):
     outbound_allow: str = ""
     """What tools and images by address may call besides the public internet: hosts as written in URLs, networks in CIDR
     notation, separated by commas."""
+    outbound_at_once: int = Field(256, ge=1)
+    """Concurrent calls of tools and fetches of images; at most a quarter for one organisation, half for one host."""
+    outbound_lookups_at_once: int = Field(64, ge=1)
+    """Concurrent look-ups of names for these calls; at most a quarter for one organisation, half for one domain."""
+    outbound_bytes: int = Field(96 * 1024 * 1024, ge=1024 * 1024)
+    """Bytes of responses to these calls in memory; at most half for one organisation."""
     serpapi_url: str = "https://serpapi.com"
     """Base URL of SerpAPI, for google tools."""
     pinecone_url: str = "https://api.pinecone.io"

@@ -29,6 +29,8 @@ from tests.fake_servers.server import FakeServer, RecordedRequest
 MODEL = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 PROFILE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123"
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+JPEG = "/9j/4AAQSkZJRgABAQAAAQABAAA="
+"""The beginning of one."""
 CALLS = [
     {"id": "tooluse_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}},
     {"id": "tooluse_2", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Bergen"}'}},
@@ -107,7 +109,7 @@ PICTURES: list[Any] = [
         "content": [
             {"type": "text", "text": "Compare"},
             {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}},
-            {"type": "image_url", "image_url": {"url": f"data:image/jpg;base64,{PIXEL}"}},
+            {"type": "image_url", "image_url": {"url": f"data:image/jpg;base64,{JPEG}"}},
         ],
     }
 ]
@@ -124,8 +126,8 @@ def said(role: str, *blocks: Any) -> dict[str, Any]:
     return {"role": role, "content": [{"text": block} if isinstance(block, str) else block for block in blocks]}
 
 
-def picture(format_: str) -> Any:
-    return {"image": {"format": format_, "source": {"bytes": base64.b64decode(PIXEL)}}}
+def picture(format_: str, data: str) -> Any:
+    return {"image": {"format": format_, "source": {"bytes": base64.b64decode(data)}}}
 
 
 def looked_up(call_id: str, city: str) -> Any:
@@ -183,7 +185,7 @@ CONVERSATIONS: dict[str, tuple[ModelRequest, dict[str, Any]]] = {
     ),
     "images": (
         request(PICTURES),
-        {"messages": [said("user", "Compare", picture("png"), picture("jpeg"))], "inferenceConfig": WARM},
+        {"messages": [said("user", "Compare", picture("png", PIXEL), picture("jpeg", JPEG))], "inferenceConfig": WARM},
     ),
     "tools": (
         request(HI, tools=[TOOL]),

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 import pytest
@@ -371,3 +371,38 @@ async def test_a_connection_serves_consecutive_calls(client: Client, upstream: F
     for _ in range(5):
         await text(Dispatch(client, QUICK), call(upstream, stream=stream))
     assert upstream.connections == before + 1
+
+
+async def test_a_stream_that_is_not_read_is_not_read_from_its_provider(client: Client) -> None:
+    written = 0
+    event = b'data: {"choices": [{"index": 0, "delta": {"content": "' + b"x" * 1000 + b'"}}]}\n\n'
+
+    async def write_for_ever(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        with suppress(ConnectionError):
+            while True:
+                writer.write(event)
+                await writer.drain()
+                written += len(event)
+        writer.close()
+
+    server = await asyncio.start_server(write_for_ever, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    config = ModelConfig(model="gpt-4", endpoint="chat")
+    request = ModelRequest(config, messages=[ChatMessage(role="user", content="hi")], stream=True)
+    (prepared,) = Providers({"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "sk-1"}, None).prepare(request, {})
+    async with (
+        asyncio.timeout(20),
+        aclosing(Dispatch(client, QUICK).stream("tm_1", prepared, CallProgress())) as deltas,
+    ):
+        await anext(deltas)
+        before = -1
+        while written != before:
+            before = written
+            await asyncio.sleep(0.3)
+        for _ in range(written // len(event) + 10):  # it goes on when it is read
+            await anext(deltas)
+        assert written > before
+    server.close()

@@ -374,11 +374,11 @@ REPLIES: list[tuple[Json, Choice]] = [
     # As Gemini 2 does: no ids.
     (
         {"content": None, "tool_calls": [{"function": call["function"]} for call in client_side.CALLS]},
-        Choice("", [_oslo("call_0"), _bergen("call_1")], "tool_call"),
+        Choice("", [_oslo(""), _bergen("")], "tool_call"),
     ),
     (
         {"content": None, "tool_calls": [{"function": client_side.CALLS[0]["function"], "signature": SIGNATURE}]},
-        Choice("", [_oslo(f"call~{SIGNATURE}")], "tool_call"),
+        Choice("", [_oslo(f"~{SIGNATURE}")], "tool_call"),
     ),
 ]
 
@@ -453,9 +453,18 @@ class TestWeReadTheFakeServer:
         said: str,
         stream: bool,
     ) -> None:
-        fake_server.reply(finish_reason=reason)
+        fake_server.reply(finish_reason=reason, content=None)
         with pytest.raises(kind, match=said):
             await _answer(environment, stream=stream)
+
+    async def test_a_stream_that_a_filter_cuts_off_is_an_answer_and_marked(
+        self, fake_server: FakeServer, environment: dict[str, str]
+    ) -> None:
+        fake_server.reply(content="Once upon a", finish_reason="SAFETY")
+        prepared = client_side.call(environment, chat(stream=True))
+        accumulator = await client_side.stream(prepared)
+        assert accumulator.choice() == Choice("Once upon a", None, "stop", "SAFETY")
+        assert client_side.read_back(prepared, accumulator)[0] == accumulator.choice()
 
     @pytest.mark.parametrize("stream", [False, True])
     @pytest.mark.parametrize("broken", [{"garbage": True}, {"break_after_chunks": 2}])

@@ -83,20 +83,33 @@ async def test_a_response_over_the_limit_is_cut_off(
         await ask(dispatch, call(web, stream=stream))
 
 
+async def test_what_is_passed_on_of_a_long_stream_needs_no_memory(dispatch: Dispatch, web: FakeWebServer) -> None:
+    line = b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": "x" * 200_000}}]}).encode() + b"\n\n"
+    web.responses[CHAT] = WebResponse(line * 150 + b"data: [DONE]\n\n")
+    calls = [ask(dispatch, call(web, stream=True)) for _ in range(4)]
+    assert [len(answer) for answer in await asyncio.gather(*calls)] == [30_000_000] * 4
+
+
+async def test_large_answers_at_once_wait_for_each_other(dispatch: Dispatch, web: FakeWebServer) -> None:
+    choice = CHOICE | {"message": {"role": "assistant", "content": "x" * 30_000_000}}
+    web.responses[CHAT] = json_response({"id": "x", "choices": [choice]})
+    answers = await asyncio.gather(*(ask(dispatch, call(web)) for _ in range(4)))
+    assert [len(answer) for answer in answers] == [30_000_000] * 4
+
+
 async def test_a_line_over_the_limit_is_cut_off(dispatch: Dispatch, web: FakeWebServer) -> None:
     web.responses[CHAT] = WebResponse(b"data: " + b"x" * 5_000_000)
     with pytest.raises(UpstreamFailed, match="stream that cannot be read"):
         await ask(dispatch, call(web, stream=True))
 
 
-async def test_invalid_utf8_is_an_invalid_response(dispatch: Dispatch, web: FakeWebServer) -> None:
+async def test_bytes_that_are_no_utf8_do_not_end_an_answer(dispatch: Dispatch, web: FakeWebServer) -> None:
     begun = {"id": "p", "status": "starting", "urls": {"get": f"{web.url}/get", "stream": f"{web.url}/stream"}}
     web.responses["/v1/models/a/b/predictions"] = json_response(begun, 201)
     web.responses["/stream"] = WebResponse(
-        b"event: output\ndata: \xff\xfe\n\n", headers={"Content-Type": "text/event-stream"}
+        b"event: output\ndata: a\xff\xfeb\n\nevent: done\ndata: {}\n\n", headers={"Content-Type": "text/event-stream"}
     )
-    with pytest.raises(UpstreamFailed, match="stream that cannot be read"):
-        await ask(dispatch, call(web, stream=True, provider="replicate", model="a/b"))
+    assert await ask(dispatch, call(web, stream=True, provider="replicate", model="a/b")) == "a\ufffd\ufffdb"
 
 
 @pytest.mark.parametrize("error", [{"error": {"message": "it broke"}}, {"choice": {"error": {"message": "it broke"}}}])
@@ -119,26 +132,30 @@ async def test_an_error_beside_an_answer_is_raised(
     assert [(it.text, it.finish_reason) for it in sent.choices] == ([] if stream else [("half an", None)])
 
 
-@pytest.mark.parametrize("content", [5, True, {"a": 1}])
+@pytest.mark.parametrize(
+    ("content", "text"), [(5, "5"), (True, "true"), ({"a": 1}, '{"a": 1}'), ([1, {"text": "a"}], "1a")]
+)
 @both
-async def test_content_that_is_not_text_is_an_invalid_response(
-    dispatch: Dispatch, web: FakeWebServer, stream: bool, content: Any
+async def test_content_that_is_not_text_is_read_as_its_json(
+    dispatch: Dispatch, web: FakeWebServer, stream: bool, content: Any, text: str
 ) -> None:
     choice = {"index": 0, "finish_reason": "stop", "message": {"content": content}, "delta": {"content": content}}
     body = json.dumps({"choices": [choice]}).encode()
     web.responses[CHAT] = WebResponse(b"data: " + body + b"\n\ndata: [DONE]\n\n" if stream else body)
-    with pytest.raises(UpstreamFailed, match="cannot be read"):
-        await ask(dispatch, call(web, stream=stream))
+    assert await ask(dispatch, call(web, stream=stream)) == text
 
 
-@pytest.mark.parametrize("part", [{"function": {"name": "f", "arguments": {"a": 1}}}, {"id": 5}, {"index": "0"}])
-async def test_malformed_tool_calls_are_an_invalid_response(
-    dispatch: Dispatch, web: FakeWebServer, part: dict[str, Any]
+@pytest.mark.parametrize(
+    "part", [{"function": {"name": "f", "arguments": {"a": 1}}}, {"id": 5}, {"index": "0"}, 7, None]
+)
+@both
+async def test_odd_tool_calls_do_not_end_an_answer(
+    dispatch: Dispatch, web: FakeWebServer, stream: bool, part: Any
 ) -> None:
-    body = json.dumps({"choices": [{"index": 0, "delta": {"tool_calls": [part]}}]}).encode()
-    web.responses[CHAT] = WebResponse(b"data: " + body + b"\n\ndata: [DONE]\n\n")
-    with pytest.raises(UpstreamFailed, match="cannot be read"):
-        await ask(dispatch, call(web, stream=True))
+    said = {"content": "text", "tool_calls": [part]}
+    body = json.dumps({"choices": [{"index": 0, "delta": said, "message": said}]}).encode()
+    web.responses[CHAT] = WebResponse(b"data: " + body + b"\n\ndata: [DONE]\n\n" if stream else body)
+    assert await ask(dispatch, call(web, stream=stream)) == "text"
 
 
 @pytest.mark.parametrize("usage", [[1], "many", {"prompt_tokens": 10**400}, {"prompt_tokens": -1}])

@@ -71,6 +71,10 @@ class FakeWebServer:
         return found(request) if callable(found) else found
 
 
+_POLL_SECONDS = 0.02
+"""How often the server looks whether it is to stop; each test that has one waits that long at its end."""
+
+
 @contextmanager
 def serve() -> Iterator[FakeWebServer]:
     """Run a server on a free port in a thread; yield its state."""
@@ -114,7 +118,7 @@ def serve() -> Iterator[FakeWebServer]:
 
     server = Server(("127.0.0.1", 0), Handler)
     web.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), daemon=True)
     thread.start()
     try:
         yield web

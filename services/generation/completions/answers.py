@@ -3,8 +3,8 @@
 from functools import cached_property
 
 from services.generation.completions.run import GenerationRun
-from services.generation.completions.sample import sum_usage
 from services.generation.models.request import Choice
+from services.generation.models.usage import sum_usage
 from shared.contracts.chat import ToolResult
 from shared.contracts.generation.generations import Chunk, Generation, Sample
 

@@ -1,7 +1,7 @@
 """Plans a run: the provider requests to send first, and those to fallback models if one of them fails."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,15 +25,25 @@ class Plan:
     """To the model that is served; their samples, in this order, are the samples of the run."""
     fallback_requests: Callable[[], AsyncGenerator[PreparedRequest, None]]
     """Yields a request for one sample to each fallback model in order, prepared only when it is asked for."""
+    single_request: Callable[[], Awaitable[PreparedRequest]]
+    """Returns a request for one sample to the model that is served, prepared only when it is asked for."""
 
 
 class Planner:
     """Prepares the provider requests of one run: images, token budget, address and key."""
 
     def __init__(
-        self, organisation: str, keys: Mapping[str, str], providers: Providers, blobs: Blobs, images: RemoteImages
+        self,
+        organisation: str,
+        keys: Mapping[str, str],
+        providers: Providers,
+        blobs: Blobs,
+        images: RemoteImages,
+        acquire: image_inlining.Acquire,
     ) -> None:
-        """`keys` are the provider keys of the call, by name; `images` fetches once for all models of the run."""
+        """`keys` are the provider keys of the call, by name; `images` fetches once for all models of the run; `acquire`
+        waits for memory for image data, which the run holds until it ends."""
+        self._acquire = acquire
         self._organisation = organisation
         self._keys = keys
         self._providers = providers
@@ -44,7 +54,14 @@ class Planner:
         """Return the requests to `configs[0]`; the other configs are its fallbacks. Raises as `prepare` does."""
         served, *fallbacks = configs
         requests = await self.prepare(replace(request, config=served))
-        return Plan(requests, partial(self.fallback_requests, request, fallbacks))
+        return Plan(
+            requests,
+            partial(self.fallback_requests, request, fallbacks),
+            partial(self._single_request, replace(request, config=served)),
+        )
+
+    async def _single_request(self, request: ModelRequest) -> PreparedRequest:
+        return (await self.prepare(replace(request, samples=1)))[0]
 
     async def fallback_requests(
         self, request: ModelRequest, configs: Sequence[ModelConfig]
@@ -62,7 +79,7 @@ class Planner:
         request = await self._with_image_data(request)
         request = await self._with_token_budget(request)
         requests = self._providers.prepare(request, self._keys)
-        return await image_inlining.inline_images(requests, self._organisation, self._blobs)
+        return await image_inlining.inline_images(requests, self._organisation, self._blobs, self._acquire)
 
     async def _with_image_data(self, request: ModelRequest) -> ModelRequest:
         """Fetch images given by URL if the provider takes image data only."""

@@ -6,11 +6,13 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from services.generation.http.guarded_client import GuardedClient, parse_url
+from services.generation.http.guarded_client import GuardedClient, GuardedSession
+from services.generation.http.urls import parse_url
 from services.generation.models.request import ModelRequest
 from shared.blobs import MIN_BYTES, TOKEN
 from shared.contracts.chat import ChatMessage, Image, ImageUrl, Text
-from shared.errors import Invalid, Problem, TooLarge, UpstreamFailed
+from shared.contracts.data_urls import image_media_type
+from shared.errors import Invalid, Problem, UpstreamFailed
 
 _MAX_IMAGE_BYTES = 20 * 1024 * 1024
 """What the most generous provider takes of one image (https://ai.google.dev/gemini-api/docs/image-understanding)."""
@@ -36,8 +38,9 @@ Validate = Callable[[ModelRequest], Awaitable[None]]
 class RemoteImages:
     """The images of one run, fetched once: for the model that is served and for its fallbacks."""
 
-    def __init__(self, guarded_client: GuardedClient, store_blobs: StoreBlobs) -> None:
+    def __init__(self, guarded_client: GuardedClient, organisation: str, store_blobs: StoreBlobs) -> None:
         self._guarded_client = guarded_client
+        self._organisation = organisation
         self._store_blobs = store_blobs
         self._lock = asyncio.Lock()
         self._fetched: dict[str, str] | Problem | None = None
@@ -72,32 +75,32 @@ class RemoteImages:
 
     async def _fetch_all(self, urls: Iterable[str]) -> dict[str, str]:
         """Return data URLs by URL. Nothing is stored unless all could be fetched."""
-        semaphore, budget = asyncio.Semaphore(_CONCURRENCY), _ByteBudget(_MAX_TOTAL_BYTES)
-        try:
-            async with asyncio.timeout(_TOTAL_SECONDS), asyncio.TaskGroup() as group:
-                tasks = {url: group.create_task(self._fetch(url, semaphore, budget)) for url in urls}
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        except TimeoutError as error:
-            raise UpstreamFailed(
-                f"The images named by address did not all arrive within {_TOTAL_SECONDS:g} seconds."
-            ) from error
-        images = {url: task.result() for url, task in tasks.items()}
-        await self._store_blobs({image.digest: image.data for image in images.values() if image.is_large})
-        return {url: image.data_url for url, image in images.items()}
+        with self._guarded_client.session(self._organisation, _MAX_TOTAL_BYTES, "images named by address") as session:
+            semaphore = asyncio.Semaphore(_CONCURRENCY)
+            try:
+                async with asyncio.timeout(_TOTAL_SECONDS), asyncio.TaskGroup() as group:
+                    tasks = {url: group.create_task(_fetch(url, session, semaphore)) for url in urls}
+            except ExceptionGroup as failures:
+                raise failures.exceptions[0] from None
+            except TimeoutError as error:
+                raise UpstreamFailed(
+                    f"The images named by address did not all arrive within {_TOTAL_SECONDS:g} seconds."
+                ) from error
+            images = {url: task.result() for url, task in tasks.items()}
+            await self._store_blobs({image.digest: image.data for image in images.values() if image.is_large})
+            return {url: image.data_url for url, image in images.items()}
 
-    async def _fetch(self, url: str, semaphore: asyncio.Semaphore, budget: "_ByteBudget") -> "_EncodedImage":
-        async with semaphore:
-            fetched = await self._guarded_client.get(
-                url, max_bytes=_MAX_IMAGE_BYTES, total_seconds=_FETCH_SECONDS, on_received=budget.consume
+
+async def _fetch(url: str, session: GuardedSession, semaphore: asyncio.Semaphore) -> "_EncodedImage":
+    async with semaphore:
+        fetched = await session.get(url, max_bytes=_MAX_IMAGE_BYTES, total_seconds=_FETCH_SECONDS)
+        media_type = (fetched.content_type or "").partition(";")[0].strip().lower()
+        if fetched.status != 200 or not media_type.startswith("image/"):
+            raise Invalid(
+                f"There is no image at {url[:200]}: the answer is {fetched.status} "
+                f"{media_type or 'without a content type'}."
             )
-            media_type = (fetched.content_type or "").partition(";")[0].strip().lower()
-            if fetched.status != 200 or not media_type.startswith("image/"):
-                raise Invalid(
-                    f"There is no image at {url[:200]}: the answer is {fetched.status} "
-                    f"{media_type or 'without a content type'}."
-                )
-            return await asyncio.to_thread(_EncodedImage.encode, media_type, fetched.content)
+        return await asyncio.to_thread(_EncodedImage.encode, media_type, fetched.content)
 
 
 @dataclass(frozen=True)
@@ -109,10 +112,13 @@ class _EncodedImage:
     """sha256 of `data`, hex."""
 
     @classmethod
-    def encode(cls, media_type: str, content: bytes) -> "_EncodedImage":
-        """Encode and hash; blocks for some milliseconds if the image is large."""
+    def encode(cls, media_type: str, content: bytes | bytearray) -> "_EncodedImage":
+        """Encode and hash; blocks for some milliseconds if the image is large.
+
+        `media_type` is used if the bytes do not tell theirs.
+        """
         data = base64.b64encode(content)
-        return cls(media_type, data, hashlib.sha256(data).hexdigest())
+        return cls(image_media_type(content) or media_type, data, hashlib.sha256(data).hexdigest())
 
     @property
     def is_large(self) -> bool:
@@ -123,22 +129,6 @@ class _EncodedImage:
     def data_url(self) -> str:
         """RFC 2397, with a blob token instead of the data if it is large."""
         return f"data:{self.media_type};base64,{TOKEN + self.digest if self.is_large else self.data.decode()}"
-
-
-class _ByteBudget:
-    """Bytes that the images of one request may still take."""
-
-    def __init__(self, free: int) -> None:
-        self._free = free
-
-    def consume(self, count: int) -> None:
-        """Subtract bytes that have arrived. Raises TooLarge."""
-        self._free -= count
-        if self._free < 0:
-            raise TooLarge(
-                f"The images named by address have more than {_MAX_TOTAL_BYTES:,} bytes together: name fewer, or "
-                "smaller ones."
-            )
 
 
 def _remote_urls(request: ModelRequest) -> list[str]:

@@ -50,10 +50,10 @@ class GenerationRun:
         """Record the choices of a response as the samples from `first` on; there may be fewer than were requested."""
         call.record_response(response)
         latency = time.monotonic() - call.started
-        samples = zip(self._results_of(first, call.prepared), response.choices, strict=False)
+        samples = zip(self._results_of(first, call.prepared), call.choices, strict=False)
         for index, (result, choice) in enumerate(samples):
             result.choice, result.response, result.latency = choice, response.raw, latency
-            result.own_response = _with_single_choice(response.raw, index)
+            result.own_response = _with_single_choice(response.raw, index, len(response.choices))
 
     def record_failure(self, first: int, call: ProviderCall, problem: Problem) -> None:
         """Record a failed call for the samples from `first` on; those that came complete with the problem are kept."""
@@ -61,6 +61,8 @@ class GenerationRun:
         self.record_response(first, call, partial)
         for result in self._results_of(first, call.prepared):
             result.latency = time.monotonic() - call.started
+            if result.choice is None and partial.raw:
+                result.response = result.own_response = partial.raw
             if result.choice is None or result.choice.finish_reason is None:
                 result.problem = problem
 
@@ -69,9 +71,14 @@ class GenerationRun:
         result, request = self.results[index], call.prepared.request
         result.problem, result.latency = problem, time.monotonic() - call.started
         call.record_stream_end(problem)
+        accumulator, partial = call.progress.accumulator, problem and errors.partial_response(problem)
         if call.progress.answer_started:
             (result.choice,) = call.choices
-            result.response = result.own_response = call.prepared.dialect.write_response(request, call.accumulator)
+            result.response = result.own_response = call.prepared.dialect.write_response(request, accumulator)
+        elif partial and partial.raw:
+            result.response = result.own_response = partial.raw
+        elif accumulator.response_fields or accumulator.raw_usage:
+            result.response = result.own_response = call.prepared.dialect.write_response(request, accumulator)
 
     def _results_of(self, first: int, prepared: PreparedRequest) -> list[SampleResult]:
         return self.results[first : first + prepared.request.samples]
@@ -106,10 +113,11 @@ class GenerationRun:
         return self.request.messages if self.request else self.command.messages
 
 
-def _with_single_choice(response: Json, index: int) -> Json:
-    """Return a response of several choices (OpenAI's form, in any order) with the one of `index`; others unchanged."""
+def _with_single_choice(response: Json, index: int, count: int) -> Json:
+    """Return a response of several choices (OpenAI's form, in any order) with the one of `index`; others unchanged, and
+    one in which some of the choices could not be read (`count` could)."""
     choices = response.get("choices")
-    if not isinstance(choices, list) or len(choices) < 2:
+    if not isinstance(choices, list) or len(choices) < 2 or len(choices) != count:
         return response
     if not all(isinstance(choice, dict) and isinstance(choice.get("index") or 0, int) for choice in choices):
         return response

@@ -8,8 +8,9 @@ from pydantic_core import to_json
 
 from services.generation import models
 from services.generation.models import tokens
-from services.generation.models.request import Choice, Json, ModelResponse, StreamAccumulator
-from services.generation.providers import errors
+from services.generation.models.request import Choice, Json, ModelResponse
+from services.generation.models.usage import merge_usage, sum_usage
+from services.generation.providers import errors, tool_identifiers
 from services.generation.providers.base import PreparedRequest
 from services.generation.providers.resilience.dispatch import CallProgress
 from shared.contracts.chat import Usage
@@ -30,27 +31,33 @@ class ProviderCall:
     started: float = field(default_factory=time.monotonic)
     progress: CallProgress = field(default_factory=CallProgress)
     choices: list[Choice] = field(default_factory=list)
-    accumulator: StreamAccumulator = field(default_factory=StreamAccumulator)
-    """The events of a stream."""
     usage: Usage | None = None
     """From the provider, or estimated by `count_tokens`; of all samples of the call together."""
 
     def record_response(self, response: ModelResponse) -> None:
         """Take choices and usage of a whole answer, or of what came with a failure."""
-        self.choices, self.usage = response.choices, response.usage
+        self.choices, self.usage = [self._for_caller(choice) for choice in response.choices], response.usage
 
     def record_stream_end(self, problem: Problem | None) -> None:
         """Take choice and usage of a stream that ended, was broken off (`problem`), or was abandoned by the caller."""
-        self.choices, self.usage = [self.accumulator.choice()], self.accumulator.final_usage
+        accumulator = self.progress.accumulator
+        self.choices, self.usage = [self._for_caller(accumulator.choice())], accumulator.final_usage
         if problem and (partial := errors.partial_response(problem)):
-            self.usage = partial.usage or self.usage
+            self.usage = merge_usage(accumulator.usage, partial.usage) if partial.usage else self.usage
+
+    def _for_caller(self, choice: Choice) -> Choice:
+        return tool_identifiers.restore(choice, self.prepared.tool_names, self.prepared.request.messages or ())
 
     async def count_tokens(self) -> None:
-        """Estimate `usage` in a thread if the provider gave none and the call may have cost something."""
+        """Estimate in a thread what the provider did not tell of `usage`, if the call may have cost something."""
+        has_content = any(choice.text or choice.tool_calls for choice in self.choices)
         if self.usage is None and self.progress.may_have_cost:
-            self.usage = await asyncio.to_thread(
-                tokens.count_usage, self.prepared.request, self.choices, self.accumulator.usage
-            )
+            reported = self.progress.accumulator.usage
+        elif self.usage and (not self.usage.prompt_tokens or (not self.usage.generation_tokens and has_content)):
+            reported = self.usage
+        else:
+            return
+        self.usage = await asyncio.to_thread(tokens.count_usage, self.prepared.request, self.choices, reported)
 
     @property
     def costs(self) -> models.Costs | None:
@@ -109,15 +116,6 @@ class SampleResult:
         """USD, sum over its billed calls with a known price; None if there are none."""
         known = [costs for call in self.billed_calls if (costs := call.costs)]
         return models.Costs(sum(cost.prompt for cost in known), sum(cost.output for cost in known)) if known else None
-
-
-def sum_usage(usages: list[Usage]) -> Usage:
-    """Return the field-wise sum; zeros for an empty list."""
-    return Usage(
-        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
-        generation_tokens=sum(usage.generation_tokens for usage in usages),
-        total_tokens=sum(usage.total_tokens for usage in usages),
-    )
 
 
 def _is_long(value: object) -> bool:

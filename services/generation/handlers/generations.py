@@ -15,8 +15,9 @@ from services.generation.models.request import ModelRequest
 from shared.bus import Router
 from shared.contracts.generation.generations import Chat, Chunk, Complete, Generation
 from shared.contracts.generation.projects import ResolvedConfig
+from shared.contracts.permissions import CHANGE_DEPLOYMENTS
 from shared.errors import Invalid, Problem
-from shared.permissions import CHANGE_DEPLOYMENTS, allows
+from shared.permissions import allows
 
 router: Router[Deps] = Router()
 
@@ -38,6 +39,8 @@ async def generate(command: Chat | Complete, deps: Deps) -> AsyncGenerator[Chunk
     except (asyncio.CancelledError, GeneratorExit, Exception) as error:
         await _write_aborted(run, error, deps)
         raise
+    finally:
+        deps.image_memory.release(run)
     written = await _write(run, deps)
     yield answers.generation(run)  # the gateway prepares its response while the logs are synced
     await asyncio.shield(written)
@@ -48,7 +51,9 @@ router.streams(Complete)(generate)
 
 
 async def _load(command: Chat | Complete, deps: Deps) -> GenerationRun:
-    """Return a run with project and config. What is raised here leaves no log: there is nothing it could belong to."""
+    """Return a run with project and config. What is raised here leaves no log: there is nothing it could belong to, or
+    there would be too many."""
+    request_builder.check_samples(command)
     resolved, environment = await _resolve(command, deps)
     config = request_builder.model_config(resolved.version.config, command)
     return GenerationRun(command, resolved, config, environment)
@@ -61,7 +66,7 @@ async def _resolve(command: Chat | Complete, deps: Deps) -> tuple[ResolvedConfig
         return await deps.project_cache.resolve_deployed(organisation, project, command.environment)
     if command.config is not None:
         config = request_builder.model_config(command.config, command)
-        may_deploy = command.may_deploy or allows(command.principal, CHANGE_DEPLOYMENTS)
+        may_deploy = allows(command.principal, CHANGE_DEPLOYMENTS)
         resolved = await deps.project_cache.register(
             organisation, project, config, may_deploy=may_deploy, actor=command.actor
         )
@@ -78,8 +83,9 @@ async def _plan(run: GenerationRun, deps: Deps) -> Plan:
     keys = await deps.credentials.get_keys(command.organisation, command.sealed_keys)
     configs = await deps.redirects.resolve(command.organisation, request.config)
     store_blobs = partial(deps.blobs.store, command.organisation, temporary=not command.save)
-    images = RemoteImages(deps.guarded_client, store_blobs)
-    return await Planner(command.organisation, keys, deps.providers, deps.blobs, images).plan(request, configs)
+    images = RemoteImages(deps.guarded_client, command.organisation, store_blobs)
+    acquire = partial(deps.image_memory.acquire, run, command.organisation)
+    return await Planner(command.organisation, keys, deps.providers, deps.blobs, images, acquire).plan(request, configs)
 
 
 async def _request(run: GenerationRun, deps: Deps) -> ModelRequest:
@@ -91,14 +97,17 @@ async def _request(run: GenerationRun, deps: Deps) -> ModelRequest:
     if references := request_builder.tool_references(command, config):
         run.tool_results = await deps.tool_runner.run_all(command.organisation, references)
     tool_results = {tool.signature: tool.result for tool in run.tool_results}
-    return request_builder.build_request(command, config, tool_results)
+    request = request_builder.build_request(command, config, tool_results)
+    request_builder.check_samples(command, request)
+    return request
 
 
 async def _write(run: GenerationRun, deps: Deps) -> "asyncio.Task[None]":
     """Start to append the run's logs; the task ends when they are durable. Raises the run's problem after its logs are
     written if it has one."""
     if (problem := run.problem) is not None:
-        await deps.log_writer.write_failure(records.log_records(run), records.failed_event(run, problem))
+        failed = records.failed_event(run, problem)
+        await deps.log_writer.write_failure(run.command.organisation, records.log_records(run), failed)
         raise problem
     return deps.log_writer.start_append(await records.log_records(run))
 
@@ -107,4 +116,4 @@ async def _write_aborted(run: GenerationRun, error: BaseException, deps: Deps) -
     """Write the logs of a run that was cancelled, closed by its caller, or ended by an exception of ours."""
     disconnected = isinstance(error, asyncio.CancelledError | GeneratorExit)
     run.abort(CALLER_DISCONNECTED if disconnected else INTERNAL_ERROR)
-    await deps.log_writer.write_failure(records.log_records(run))
+    await deps.log_writer.write_failure(run.command.organisation, records.log_records(run))

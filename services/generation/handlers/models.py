@@ -26,6 +26,8 @@ def _model_info(model: models.Model) -> ModelInfo:
         output_tokens=model.output_tokens,
         prompt_usd=price and price.prompt,
         output_usd=price and price.output,
+        cached_usd=price and price.cached,
+        cache_write_usd=price and price.cache_write,
         long_prompt_tokens=model.long_prompt_tokens,
         long_prompt_usd=long_price and long_price.prompt,
         long_output_usd=long_price and long_price.output,

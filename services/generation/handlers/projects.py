@@ -33,8 +33,9 @@ from shared.contracts.generation.projects import (
     Versions,
 )
 from shared.contracts.message import Done
+from shared.contracts.permissions import CHANGE_DEPLOYMENTS
 from shared.errors import Conflict, Denied, Invalid, NotFound
-from shared.permissions import CHANGE_DEPLOYMENTS, allows
+from shared.permissions import allows, authorize
 
 router: Router[Deps] = Router()
 
@@ -56,7 +57,7 @@ async def resolve(command: ResolveConfig, deps: Deps) -> ResolvedConfig:
             command.organisation,
             command.project,
             command.config,
-            may_deploy=command.may_deploy or allows(command.principal, CHANGE_DEPLOYMENTS),
+            may_deploy=allows(command.principal, CHANGE_DEPLOYMENTS),
             actor=command.actor,
         )
     if command.config_id is None:
@@ -113,9 +114,12 @@ async def create_project(command: CreateProject, deps: Deps) -> ProjectDetails:
 async def update_project(command: UpdateProject, deps: Deps) -> ProjectDetails:
     """Update fields, then deploy `active_config_id` to the default environment. What can fail is checked before that.
 
-    Raises NotFound if the project or the config does not exist, Conflict if the name is taken.
+    Raises NotFound if the project or the config does not exist, Conflict if the name is taken, Denied if the role may
+    not change what is deployed.
     """
     organisation, config_id = command.organisation, command.active_config_id
+    if config_id is not None:
+        authorize(command.principal, CHANGE_DEPLOYMENTS)
     stored = await _get_project(organisation, command.id, deps)
     if config_id is not None:
         await deps.project_cache.resolve(organisation, ProjectRef(id=command.id), config_id)
@@ -136,7 +140,7 @@ async def delete_project(command: DeleteProject, deps: Deps) -> Done:
 
     Raises NotFound if there is no such project, Denied if something is deployed and the role may not change that.
     """
-    may_undeploy = command.may_undeploy or allows(command.principal, CHANGE_DEPLOYMENTS)
+    may_undeploy = allows(command.principal, CHANGE_DEPLOYMENTS)
     if not may_undeploy and await _is_deployed(command.organisation, command.id, deps):
         raise Denied(
             "Something is deployed in this project, and your role may not change what is deployed. Ask a Developer or "

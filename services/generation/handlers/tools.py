@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from services.generation.deps import Deps
-from services.generation.http.guarded_client import same_origin
+from services.generation.http.secret_destinations import moved_secret
+from services.generation.http.urls import same_origin
 from services.generation.store import StoredTool
 from services.generation.tools.registry import signature
 from shared.bus import Router
@@ -104,7 +105,9 @@ async def run(command: RunTool, deps: Deps) -> ToolResult:
     tool = await _get_tool(command.organisation, command.id, deps)
     literals = (f'"{argument}"' if isinstance(argument, str) else str(argument) for argument in command.arguments)
     arguments = tuple(str(argument) for argument in command.arguments)
-    return await deps.tool_runner.run(tool, arguments, f"{tool.name}({', '.join(literals) or ' '})")
+    return await deps.tool_runner.run(
+        command.organisation, tool, arguments, f"{tool.name}({', '.join(literals) or ' '})"
+    )
 
 
 async def _get_tool(organisation: str, tool_id: str, deps: Deps) -> StoredTool:
@@ -137,9 +140,7 @@ def _check_secret_destinations(kept_secrets: Iterable[str], before: ToolSettings
         if field is None or same_origin(getattr(before, field), getattr(after, field)):
             continue
         without = ", or empty to go without it" if name in _OPTIONAL_SECRETS else ""
-        raise Invalid(
-            f"{field} leads to another server, which does not get the stored {name}: send {name}, too{without}."
-        )
+        raise moved_secret(field, name, f"send {name}, too{without}")
 
 
 def _with_secrets(tool: StoredTool, secrets: dict[str, str], deps: Deps) -> StoredTool:

@@ -1,21 +1,27 @@
 """An HTTP client for addresses that callers name: it calls the public internet, and inside only what is allowed.
 
-Connections are opened by `ssrf_guard.GuardedBackend`; every redirect is a request of its own, checked like the first.
+Connections go to addresses that `ssrf_guard.SsrfGuard` checked; every redirect is a request of its own, checked like
+the first.
 Proxies of the environment are not used: where a proxy connects to cannot be checked here (docs/decisions/0010).
 """
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from urllib.parse import SplitResult, quote, urljoin, urlsplit
+from urllib.parse import SplitResult
 
-import httpcore
 from pydantic_core import to_json
 
-from services.generation.http.ssrf_guard import GuardedBackend, SsrfGuard
-from shared.errors import Invalid, UpstreamFailed
+from services.generation.http import exchange, urls
+from services.generation.http.allowed_hosts import normalise_host
+from services.generation.http.concurrency import ConcurrencyLimiter, Share, ShareUsed, fair_shares
+from services.generation.http.name_lookup import NameLookup
+from services.generation.http.response import HttpResponse
+from services.generation.http.response_bytes import Reservation, ResponseBytes
+from services.generation.http.ssrf_guard import SsrfGuard
+from shared.errors import Unavailable, UpstreamFailed
 
 CONNECT_SECONDS = 5.0
 TOTAL_SECONDS = 10.0
@@ -23,52 +29,75 @@ TOTAL_SECONDS = 10.0
 MAX_RESPONSE_BYTES = 1024 * 1024
 _MAX_REDIRECTS = 3
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
-_KEEPALIVE_SECONDS = 30.0
-_URL_CHARACTERS = "/?:@!$&'()*+,;=%~-._[]"
-"""RFC 3986 §2: characters that stay as they are in a path or query. Everything else is percent-encoded."""
 
 
 @dataclass(frozen=True)
-class HttpResponse:
-    """A response, whatever its status."""
+class OutboundLimits:
+    """What all requests to addresses that callers name may take at a time; an organisation and a host have a share."""
 
-    status: int
-    content_type: str
-    """As sent, with its parameters; empty if none was."""
-    content: bytes
-
-    @property
-    def text(self) -> str:
-        """The content decoded by the charset it names, else as UTF-8; what cannot be decoded is replaced."""
-        for parameter in self.content_type.split(";")[1:]:
-            name, _, value = parameter.partition("=")
-            if name.strip().lower() == "charset":
-                try:
-                    return self.content.decode(value.strip().strip("\"'"), errors="replace")
-                except LookupError:
-                    break
-        return self.content.decode(errors="replace")
+    max_concurrency: int = 256
+    """Requests (`concurrency.fair_shares`)."""
+    lookup_threads: int = 64
+    """Look-ups of names (`concurrency.fair_shares`)."""
+    response_bytes: int = 96 * 1024 * 1024
+    """Bytes of responses in memory; half of them for one organisation."""
 
 
 class GuardedClient:
-    """Sends GET and POST requests to addresses that callers name.
+    """Opens the sessions in which such requests are sent."""
+
+    def __init__(
+        self, allow: str = "", limits: OutboundLimits = OutboundLimits(), *, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """`allow` lists what may be called besides the public internet (`allowed_hosts.py`). Raises ValueError."""
+        self._guard = SsrfGuard(allow, NameLookup(limits.lookup_threads))
+        self._max_concurrency = limits.max_concurrency
+        self._limiter = ConcurrencyLimiter()
+        self._response_bytes = ResponseBytes(limits.response_bytes)
+        self._tls = tls or ssl.create_default_context()
+
+    @contextmanager
+    def session(self, organisation: str, max_bytes: int, what: str) -> Iterator["GuardedSession"]:
+        """Yield a session of an organisation, whose responses may have `max_bytes` together; `what` they are is named
+        in errors. They count as in memory until it ends."""
+        with self._response_bytes.reservation(organisation, max_bytes, what) as reservation:
+            yield GuardedSession(self, organisation, reservation)
+
+    @asynccontextmanager
+    async def exchange(
+        self, organisation: str, target: SplitResult, total_seconds: float
+    ) -> AsyncIterator[exchange.Exchange]:
+        """Connect to a checked address of the target while there is a place for it; release the place in the end."""
+        host, port = normalise_host(urls.ascii_host(target)), urls.port(target)
+        shares = fair_shares(self._max_concurrency, organisation, f"{host}:{port}")
+        try:
+            place = await self._limiter.acquire(shares, total_seconds / 2)
+        except ShareUsed as used:
+            raise _share_problem(used.share) from used
+        with place:
+            addresses = await self._guard.resolve(organisation, host, port)
+            tls = self._tls if target.scheme == "https" else None
+            try:
+                async with exchange.connect(addresses, port, tls, host, CONNECT_SECONDS) as connected:
+                    yield connected
+            except exchange.CannotConnect as error:
+                raise UpstreamFailed(f"{target.hostname!r} cannot be reached.") from error
+            except exchange.NoHttp as error:
+                raise UpstreamFailed(f"{target.hostname!r} did not answer as an HTTP server does.") from error
+
+
+class GuardedSession:
+    """Sends GET and POST requests for an organisation, each over a connection of its own.
 
     Each raises Invalid for an address that may not be called; UpstreamFailed if the server cannot be reached, is slow
-    or answers too much; Unavailable if too many look-ups of names hang (`ssrf_guard.py`).
+    or answers too much; TooLarge if all responses of the session together are too much; Unavailable if the
+    organisation, or all of them, have too much in hand: a request waits for a place for at most half of its time.
     """
 
-    def __init__(self, allow: str = "", *, tls: ssl.SSLContext | None = None) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls or ssl.create_default_context(),
-            max_connections=200,
-            max_keepalive_connections=20,
-            keepalive_expiry=_KEEPALIVE_SECONDS,
-            network_backend=GuardedBackend(SsrfGuard(allow)),
-        )
-
-    async def close(self) -> None:
-        """Close every connection, without waiting for look-ups that hang."""
-        await self._pool.aclose()
+    def __init__(self, client: GuardedClient, organisation: str, reservation: Reservation) -> None:
+        self._client = client
+        self._organisation = organisation
+        self._reservation = reservation
 
     async def get(
         self,
@@ -78,22 +107,20 @@ class GuardedClient:
         max_bytes: int = MAX_RESPONSE_BYTES,
         total_seconds: float = TOTAL_SECONDS,
         follow_to_other_origins: bool = True,
-        on_received: Callable[[int], None] | None = None,
     ) -> HttpResponse:
         """Send a GET and follow up to three redirects; only the first origin gets `headers`, as they may be secret.
 
         Without `follow_to_other_origins` a redirect to another origin is returned: for addresses with a secret in the
-        query, which a server may repeat in the redirect. `on_received` is called with the length of every chunk of the
-        content, in bytes, and may raise to end the request.
+        query, which a server may repeat in the redirect.
         """
-        target, sent_headers = parse_url(url), dict(headers or {})
+        target, sent_headers = urls.parse_url(url), dict(headers or {})
         async with _timeout(total_seconds, target):
             for _ in range(_MAX_REDIRECTS + 1):
-                response, location = await self._send("GET", target, sent_headers, None, max_bytes, on_received)
+                response, location = await self._request("GET", target, sent_headers, None, max_bytes, total_seconds)
                 if location is None:
                     return response
-                next_target = parse_url(location, target.geturl())
-                if _origin(next_target) != _origin(target):
+                next_target = urls.parse_url(location, target.geturl())
+                if urls.origin(next_target) != urls.origin(target):
                     if not follow_to_other_origins:
                         return response
                     sent_headers = {}
@@ -110,63 +137,51 @@ class GuardedClient:
         total_seconds: float = TOTAL_SECONDS,
     ) -> HttpResponse:
         """Send `payload` as JSON; a redirect is returned and not followed."""
-        target = parse_url(url)
+        target = urls.parse_url(url)
         sent_headers = {"Content-Type": "application/json", **(headers or {})}
         async with _timeout(total_seconds, target):
-            response, _ = await self._send("POST", target, sent_headers, to_json(payload), max_bytes)
+            response, _ = await self._request("POST", target, sent_headers, to_json(payload), max_bytes, total_seconds)
         return response
 
-    async def _send(
+    async def _request(
         self,
         method: str,
         target: SplitResult,
         headers: Mapping[str, str],
         content: bytes | None,
         max_bytes: int,
-        on_received: Callable[[int], None] | None = None,
+        total_seconds: float,
     ) -> tuple[HttpResponse, str | None]:
         """Send one request; return the response, and the location if it is a redirect (its content is not read)."""
         all_headers = {
-            "Host": _host_header(target),
+            "Host": urls.host_header(target),
             "User-Agent": "everloop",
             "Accept": "*/*",
             "Accept-Encoding": "identity",
+            "Connection": "close",
             **headers,
         }
         if content is not None:
             all_headers["Content-Length"] = str(len(content))
-        host = target.hostname or ""
-        try:
-            async with self._pool.stream(
-                method,
-                _url(target),
-                headers=list(all_headers.items()),
-                content=content,
-                extensions={"timeout": {"connect": CONNECT_SECONDS}},
-            ) as response:
-                received = {name.lower(): value.decode("latin-1") for name, value in response.headers}
-                location = received.get(b"location") if response.status in _REDIRECT_STATUSES else None
-                if received.get(b"content-encoding", "identity").strip().lower() not in {"", "identity"}:
-                    raise UpstreamFailed(f"{host!r} compressed its answer, which it was asked not to.")
-                body = b"" if location else await _read_body(response, host, max_bytes, on_received)
-        except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-            raise UpstreamFailed(f"{host!r} cannot be reached.") from error
-        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
-            raise UpstreamFailed(f"{host!r} did not answer as an HTTP server does.") from error
-        return HttpResponse(response.status, received.get(b"content-type", ""), body), location
+        async with self._client.exchange(self._organisation, target, total_seconds) as connected:
+            response = await connected.send(method, urls.request_target(target), list(all_headers.items()), content)
+            received = {name: value.decode("latin-1") for name, value in response.headers}
+            location = received.get(b"location") if response.status_code in _REDIRECT_STATUSES else None
+            if received.get(b"content-encoding", "identity").strip().lower() not in {"", "identity"}:
+                raise UpstreamFailed(f"{target.hostname!r} compressed its answer, which it was asked not to.")
+            body = b"" if location else await connected.read_body(max_bytes, self._reservation.grow)
+        if body is None:
+            raise UpstreamFailed(f"{target.hostname!r} answered with more than {max_bytes} bytes.")
+        return HttpResponse(response.status_code, received.get(b"content-type", ""), body), location
 
 
-async def _read_body(
-    response: httpcore.Response, host: str, max_bytes: int, on_received: Callable[[int], None] | None
-) -> bytes:
-    body = bytearray()
-    async for chunk in response.aiter_stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise UpstreamFailed(f"{host!r} answered with more than {max_bytes} bytes.")
-        if on_received:
-            on_received(len(chunk))
-    return bytes(body)
+def _share_problem(share: Share) -> Unavailable:
+    whose = "Everloop" if share.organisation is None else "This organisation"
+    what = "tools and images" if share.target is None else share.target
+    return Unavailable(
+        f"{whose} has {share.places} calls to {what} under way, which is the most, and none ended in time. Try again "
+        "with fewer at a time; who runs this installation sets their number with EVERLOOP_OUTBOUND_AT_ONCE."
+    )
 
 
 @asynccontextmanager
@@ -176,66 +191,3 @@ async def _timeout(seconds: float, target: SplitResult) -> AsyncIterator[None]:
             yield
     except TimeoutError as error:
         raise UpstreamFailed(f"{target.hostname!r} did not answer within {seconds:g} seconds.") from error
-
-
-def parse_url(url: str, base: str = "") -> SplitResult:
-    """Split an http or https address, which may be relative to `base`.
-
-    Raises Invalid for any other form, and for one with a user or password. Whether its host may be called is checked
-    when the connection is opened.
-    """
-    try:
-        parts = urlsplit(urljoin(base, url))
-        is_complete = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is no number, an IPv6 address that is none
-        is_complete = False
-    if not is_complete:
-        raise Invalid("Only complete addresses that begin with https:// or http:// can be called.")
-    if parts.username is not None or parts.password is not None:
-        raise Invalid(f"The address of {parts.hostname!r} holds a user or password; send a header instead.")
-    return parts
-
-
-def same_origin(one: str | None, other: str | None) -> bool:
-    """Return whether two addresses have the same scheme, host and port (RFC 6454).
-
-    One without a scheme is https; None equals None alone; an address that cannot be called equals none.
-    """
-    if one is None or other is None:
-        return one is other
-    try:
-        return _origin(parse_url(_with_scheme(one))) == _origin(parse_url(_with_scheme(other)))
-    except Invalid:
-        return False
-
-
-def _with_scheme(url: str) -> str:
-    return url if "://" in url else f"https://{url}"
-
-
-def _origin(target: SplitResult) -> tuple[str, str | None, int]:
-    return target.scheme, target.hostname, _port(target)
-
-
-def _port(target: SplitResult) -> int:
-    return target.port or (443 if target.scheme == "https" else 80)
-
-
-def _ascii_host(target: SplitResult) -> str:
-    host = target.hostname or ""
-    try:
-        return host if host.isascii() else host.encode("idna").decode()
-    except UnicodeError:
-        raise Invalid(f"{host!r} is not the name of a host.") from None
-
-
-def _host_header(target: SplitResult) -> str:
-    host = _ascii_host(target)
-    bracketed = f"[{host}]" if ":" in host else host
-    return bracketed if target.port is None else f"{bracketed}:{target.port}"
-
-
-def _url(target: SplitResult) -> httpcore.URL:
-    path = quote(target.path or "/", safe=_URL_CHARACTERS, errors="replace")
-    query = f"?{quote(target.query, safe=_URL_CHARACTERS, errors='replace')}" if target.query else ""
-    return httpcore.URL(scheme=target.scheme, host=_ascii_host(target), port=_port(target), target=path + query)

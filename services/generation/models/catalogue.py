@@ -16,10 +16,14 @@ Kind = Literal["chat", "complete", "any"]
 
 @dataclass(frozen=True)
 class Price:
-    """List price in USD per million tokens, without discounts for caches or batches."""
+    """List price in USD per million tokens, without discounts for batches."""
 
     prompt: float
     output: float
+    cached: float | None = None
+    """Of prompt tokens read from the provider's cache. None: no known source says it, and they cost what others do."""
+    cache_write: float | None = None
+    """Of prompt tokens written to the cache for five minutes."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,8 @@ def _model(data: dict[str, Any], family: dict[str, Any], name: str, fields: dict
 
 def _price(fields: dict[str, Any]) -> Price | None:
     prompt, output = fields.pop("prompt_usd", None), fields.pop("output_usd", None)
-    return None if prompt is None or output is None else Price(prompt, output)
+    cached, cache_write = fields.pop("cached_usd", None), fields.pop("cache_write_usd", None)
+    return None if prompt is None or output is None else Price(prompt, output, cached, cache_write)
 
 
 MODELS = _load()
@@ -164,5 +169,12 @@ def calculate_costs(provider: str, name: str, usage: Usage) -> Costs | None:
     price = model.price
     if model.long_price and model.long_prompt_tokens and usage.prompt_tokens > model.long_prompt_tokens:
         price = model.long_price
-    prompt, output = usage.prompt_tokens * price.prompt, usage.generation_tokens * price.output
-    return Costs(prompt / _MILLION, output / _MILLION)
+    prompt = usage.prompt_tokens * price.prompt
+    prompt += usage.cached_tokens * _difference(price.cached, price.prompt)
+    prompt += usage.cache_write_tokens * _difference(price.cache_write, price.prompt)
+    return Costs(prompt / _MILLION, usage.generation_tokens * price.output / _MILLION)
+
+
+def _difference(price: float | None, prompt_price: float) -> float:
+    """Return what a token costs more than an ordinary one of the prompt."""
+    return 0 if price is None else price - prompt_price

@@ -1,10 +1,10 @@
 """The provider-independent request and response of a model, and the accumulator that joins the events of a stream."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any
 
+from services.generation.models.usage import merge_usage
 from shared.contracts.chat import (
     ChatMessage,
     FinishReason,
@@ -20,8 +20,9 @@ from shared.errors import Invalid
 
 Json = dict[str, Any]
 
-_MAX_TOKENS = 2**53
-"""More in a provider's usage is a mistake; and MongoDB stores no integers over 64 bits."""
+SIGNATURE_MARK = "~"
+"""In the id of a tool call: what follows it is the signature that Gemini wants back with the call (dialects/gemini).
+It occurs neither in ids of providers nor in base64."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,19 @@ class Choice:
     tool_calls: list[ToolCall] | None = None
     finish_reason: FinishReason | None = None
     """With tool calls `stop` becomes `tool_call`: some providers do not tell them apart (Gemini always sends STOP)."""
+    refusal: str | None = None
+    """The provider's word for it if the model refused to answer, or a filter withheld it: `refusal`, `SAFETY` …"""
 
     def __post_init__(self) -> None:
-        """Normalise the reason; raise TypeError if `text` is no text.
+        """Leave out calls without a name, which nobody can make, and normalise the reason; raise TypeError if `text` is
+        no text.
 
         A stream sends calls and reason in separate events, so the reason is normalised here, where both are known.
         """
         _check_type(self.text, str)
+        if not all(call.function.name for call in self.tool_calls or ()):
+            named = [call for call in self.tool_calls or () if call.function.name]
+            object.__setattr__(self, "tool_calls", named or None)
         if self.tool_calls and self.finish_reason == "stop":
             object.__setattr__(self, "finish_reason", "tool_call")
 
@@ -108,6 +115,8 @@ class ToolCallPart:
     id: str | None = None
     name: str | None = None
     arguments: str = ""
+    default_arguments: str = ""
+    """What the call has if no part of it has arguments: some servers send them whole."""
 
     def __post_init__(self) -> None:
         """Raise TypeError for a field of another type."""
@@ -115,6 +124,7 @@ class ToolCallPart:
         for text in (self.id, self.name):
             _check_type(text, str | None)
         _check_type(self.arguments, str)
+        _check_type(self.default_arguments, str)
 
 
 @dataclass(frozen=True)
@@ -124,7 +134,15 @@ class ResponseDelta:
     text: str = ""
     tool_calls: tuple[ToolCallPart, ...] = ()
     finish_reason: FinishReason | None = None
+    is_last: bool = False
+    """Whether the provider says that the answer has ended, also where it gives no reason."""
     usage: Usage | None = None
+    raw_usage: Json | None = None
+    """What `usage` was read from, as the provider sent it."""
+    refusal: str | None = None
+    """As in `Choice`."""
+    withheld: str | None = None
+    """Why the provider withholds the answer, if it does: completes a sentence that begins with its name."""
     response_fields: Json = field(default_factory=dict)
     """Fields of the whole response that the event has: its id, the model that answered."""
     logprobs: Json | None = None
@@ -134,25 +152,16 @@ class ResponseDelta:
         """Raise TypeError if the text is none."""
         _check_type(self.text, str)
 
+    @property
+    def has_content(self) -> bool:
+        """Whether some of the answer is in it."""
+        return bool(self.text or self.tool_calls)
+
 
 def _check_type(value: object, kind: type | UnionType) -> None:
     """Raise TypeError for another type: a provider's JSON is checked when it is read, not when a log is written."""
     if not isinstance(value, kind):
         raise TypeError(f"{type(value).__name__} where {kind} should be")
-
-
-def usage_from_counts(prompt: Sequence[Any], generated: Sequence[Any]) -> Usage | None:
-    """Return the usage a provider reported: the sums of its counts, null as 0; None if a value is no count.
-
-    Without usage the tokens are counted by `tokens.count_usage`.
-    """
-    sums = []
-    for values in (prompt, generated):
-        counts = [0 if value is None else value for value in values]
-        if not all(isinstance(count, int | float) and 0 <= count <= _MAX_TOKENS for count in counts):
-            return None
-        sums.append(sum(int(count) for count in counts))
-    return Usage(prompt_tokens=sums[0], generation_tokens=sums[1], total_tokens=sum(sums))
 
 
 class StreamAccumulator:
@@ -164,7 +173,10 @@ class StreamAccumulator:
         self._latest_call: dict[int | None, list[ToolCallPart]] = {}
         """By index: the parts of the call that the next part of this index belongs to."""
         self.finish_reason: FinishReason | None = None
+        self.refusal: str | None = None
         self.usage: Usage | None = None
+        self.raw_usage: Json = {}
+        """The usage objects of the stream, each field as it was sent last."""
         self.response_fields: Json = {}
         self.logprobs: dict[str, list[Any]] = {}
 
@@ -175,7 +187,10 @@ class StreamAccumulator:
         for part in delta.tool_calls:
             self._call_of(part).append(part)
         self.finish_reason = delta.finish_reason or self.finish_reason
-        self.usage = _merge_usage(self.usage, delta.usage)
+        self.refusal = delta.refusal or self.refusal
+        self.usage = merge_usage(self.usage, delta.usage)
+        if delta.raw_usage:
+            self.raw_usage |= {name: value for name, value in delta.raw_usage.items() if value is not None}
         self.response_fields.update(delta.response_fields)
         for name, values in (delta.logprobs or {}).items():
             if isinstance(values, list):
@@ -202,33 +217,27 @@ class StreamAccumulator:
         """Return what has arrived of the sample as a `Choice`, the form of an answer that is not streamed."""
         # Parts without a name are no call of ours: a provider streams its own tools (a web search) the same way.
         named = [parts for parts in self._tool_calls if any(part.name for part in parts)]
-        calls = [_tool_call(index, parts) for index, parts in enumerate(sorted(named, key=_index))]
-        return Choice("".join(self._text), calls or None, self.finish_reason)
-
-
-def _merge_usage(known: Usage | None, reported: Usage | None) -> Usage | None:
-    """Return the newest counts: each report is the total so far, and may leave out one of the two counts."""
-    if known is None or reported is None:
-        return reported or known
-    prompt = reported.prompt_tokens or known.prompt_tokens
-    generated = reported.generation_tokens or known.generation_tokens
-    return Usage(prompt_tokens=prompt, generation_tokens=generated, total_tokens=prompt + generated)
+        calls = [_tool_call(parts) for parts in sorted(named, key=_index)]
+        text = "".join(self._text)
+        self._text = [text]  # instead of its pieces: who asks again gets the same, not another copy
+        return Choice(text, calls or None, self.finish_reason, self.refusal)
 
 
 def _index(parts: list[ToolCallPart]) -> int:
     return parts[0].index or 0
 
 
-def _tool_call(index: int, parts: list[ToolCallPart]) -> ToolCall:
+def _tool_call(parts: list[ToolCallPart]) -> ToolCall:
     """Join the parts of a call. Without arguments they are an empty object, which some providers do not stream."""
+    default = next((part.default_arguments for part in reversed(parts) if part.default_arguments), "{}")
     name = ""
     for part in parts:
         if part.name != name:  # some servers repeat it with every part
             name += part.name or ""
     return ToolCall(
-        id=next((part.id for part in parts if part.id), f"call_{index}"),
+        id=next((part.id for part in parts if part.id), ""),
         function=FunctionCall(
             name=name,
-            arguments="".join(part.arguments for part in parts) or "{}",
+            arguments="".join(part.arguments for part in parts) or default,
         ),
     )

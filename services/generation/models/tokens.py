@@ -54,14 +54,19 @@ def count_choice_tokens(model: str, choice: Choice) -> int:
 def count_usage(request: ModelRequest, choices: Sequence[Choice], reported: Usage | None = None) -> Usage:
     """Return the usage of a request and of as much of its answer as arrived.
 
-    `reported` is what the provider reported before its answer broke off: its prompt tokens are not counted again, and
-    its generated tokens are used if they are more than ours.
+    `reported` is what the provider reported: its prompt tokens are not counted again, and its generated tokens are used
+    if they are more than ours. If it is a total alone, the prompt is counted, and the rest is generated.
     """
     reported = reported or Usage()
     prompt = reported.prompt_tokens or count_prompt_tokens(request)
     counted = sum(count_choice_tokens(request.config.model, choice) for choice in choices)
     generated = max(reported.generation_tokens, counted)
-    return Usage(prompt_tokens=prompt, generation_tokens=generated, total_tokens=prompt + generated)
+    if reported.total_tokens > reported.prompt_tokens + reported.generation_tokens:
+        prompt = min(prompt, max(reported.total_tokens - counted, 0))
+        generated = reported.total_tokens - prompt
+    return reported.model_copy(
+        update={"prompt_tokens": prompt, "generation_tokens": generated, "total_tokens": prompt + generated}
+    )
 
 
 def prompt_tokens_upper_bound(request: ModelRequest) -> int:

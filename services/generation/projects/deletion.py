@@ -35,7 +35,8 @@ class ProjectDeletion:
         after the versions are deleted: replicas then drop the versions they have cached and can read none again.
         """
         now, trace = datetime.now(UTC), telemetry.trace_headers().get("traceparent")
-        deleted = ProjectDeleted(organisation=organisation, project_id=project_id, at=now, trace=trace)
+        blobs = sorted(await self._stores.versions.list_project_blobs(organisation, project_id))
+        deleted = ProjectDeleted(organisation=organisation, project_id=project_id, at=now, blobs=blobs, trace=trace)
         await self._log_writer.append_deletion(deleted)
         await self._stores.versions.delete_by_project(organisation, project_id)
         await self._stores.deployments.delete_by_project(organisation, project_id)

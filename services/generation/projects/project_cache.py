@@ -10,6 +10,7 @@ from services.generation.projects.deployments import Deployer
 from services.generation.projects.environments import EnvironmentSets
 from services.generation.projects.invalidation import Invalidation
 from services.generation.store import DeploymentTarget, Stores
+from shared.blobs import TOKEN
 from shared.cache import Cache
 from shared.contracts.generation.projects import (
     MAX_NAME_CHARACTERS,
@@ -193,7 +194,8 @@ class ProjectCache:
         return await self._projects.get((organisation, "created" if create else "name", name), load)
 
     async def _find_or_insert_project(self, organisation: str, name: str) -> Project:
-        if len(name) > MAX_NAME_CHARACTERS and await self._stores.projects.find_by_name(organisation, name) is None:
+        is_long = len(name) > MAX_NAME_CHARACTERS or TOKEN in name  # a data URL, whose data the gateway has replaced
+        if is_long and await self._stores.projects.find_by_name(organisation, name) is None:
             raise Invalid(f"project: the name of a new project has at most {MAX_NAME_CHARACTERS} characters.")
         project, inserted = await self._stores.projects.find_or_insert(organisation, name)
         if inserted:

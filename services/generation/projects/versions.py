@@ -5,11 +5,11 @@ from typing import Any
 
 from shared import ids
 from shared.contracts.chat import LinkedTool
-from shared.contracts.generation.projects import Config, ModelConfig
+from shared.contracts.generation.projects import AgentConfig, Config, ModelConfig
 
 _DESCRIPTIVE_FIELDS = {"name", "description"}
-"""Fields of a model config without effect on calls; not part of its identity. Of a tool config they are: the model is
-sent them."""
+"""Of the config of a model or an agent: they have no effect on calls and are not part of its identity. Those of a tool
+are, because the model is sent them, and those of a generic config, which may have nothing else."""
 
 
 def _normalised(value: Any) -> Any:  # noqa: ANN401 - any JSON
@@ -33,17 +33,24 @@ def canonical_json(config: Config) -> str:
     counts by its id alone: its definition is looked up at call time. Of an inline tool `source` does not count: its
     definition stands here, and answers always say `inline`.
     """
+    return json.dumps(_normalised(_identifying_fields(config)), sort_keys=True, separators=(",", ":"))
+
+
+def _identifying_fields(config: Config) -> dict[str, Any]:
     content = config.model_dump(exclude_none=True)
-    if isinstance(config, ModelConfig):
-        content = {key: value for key, value in content.items() if key not in _DESCRIPTIVE_FIELDS and value != []}
-        if config.tools:
-            content["tools"] = [
-                {"id": tool.id, "source": tool.source}
-                if isinstance(tool, LinkedTool)
-                else {key: value for key, value in dumped.items() if key != "source"}
-                for tool, dumped in zip(config.tools, content["tools"], strict=True)
-            ]
-    return json.dumps(_normalised(content), sort_keys=True, separators=(",", ":"))
+    if not isinstance(config, ModelConfig | AgentConfig):
+        return content
+    content = {key: value for key, value in content.items() if key not in _DESCRIPTIVE_FIELDS and value != []}
+    if isinstance(config, AgentConfig):
+        return content | {"model": _identifying_fields(config.model)}
+    if config.tools:
+        content["tools"] = [
+            {"id": tool.id, "source": tool.source}
+            if isinstance(tool, LinkedTool)
+            else {key: value for key, value in dumped.items() if key != "source"}
+            for tool, dumped in zip(config.tools, content["tools"], strict=True)
+        ]
+    return content
 
 
 def version_id(project_id: str, config: Config) -> str:

@@ -1,10 +1,11 @@
 """The interface between the transport and a provider's wire language (`Dialect`), and what passes over it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from services.generation.models.request import Json, ModelRequest, ModelResponse, ResponseDelta, StreamAccumulator
+from shared.contracts.chat import Usage
 
 Framing = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
 """Splits a streamed body into events, each a JSON text (or `[DONE]`)."""
@@ -13,8 +14,8 @@ Framing = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
 class Dialect(Protocol):
     """Translates between our requests and one wire language; a module with these functions is one.
 
-    All are pure functions over parsed JSON. The reading ones raise LookupError, TypeError or ValueError if the JSON
-    does not have the form the provider documents.
+    All are pure functions over parsed JSON. The reading ones take any JSON: what a field should not be is read as what
+    it may mean (`dialects/reply_fields.py`), as nobody gets a paid answer a second time.
     """
 
     def url(self, base_url: str, request: ModelRequest) -> str:
@@ -27,16 +28,31 @@ class Dialect(Protocol):
         """Return the request body. Raises Invalid if the language cannot express the request."""
 
     def read_response(self, request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401
-        """Parse the body of a response that is not streamed."""
+        """Parse the body of a response that is not streamed.
+
+        Raises ValueError if there is no answer in it; a Problem if the provider withholds the answer.
+        """
 
     def read_event(self, request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401
-        """Parse one event of a streamed response."""
+        """Parse one event of a streamed response; empty if there is nothing in it."""
+
+    def read_usage(self, reply: Any) -> Usage | None:  # noqa: ANN401
+        """Return the usage in a response or an event, whatever else is in it."""
 
     def write_response(self, request: ModelRequest, accumulator: StreamAccumulator) -> Json:
         """Return a streamed response in the form of one that is not: `read_response` reads the same from it."""
 
-    def error_detail(self, payload: Any) -> str | None:  # noqa: ANN401
-        """Return the message of an error, or None if `payload` is not an error."""
+    def read_error(self, payload: Any) -> "ReportedError | None":  # noqa: ANN401
+        """Return the error that a response, of any status, or an event tells; None if it tells none."""
+
+
+@dataclass(frozen=True)
+class ReportedError:
+    """An error as a provider tells it."""
+
+    detail: str
+    status: int | None = None
+    """HTTP status that errors of its type or code have with this provider; None: not known."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +82,10 @@ class PreparedRequest:
     text_bytes: int
     """Length of that text with the blob tokens."""
     request: ModelRequest
+    """As the caller made it: names and ids of tools in `body` may be others."""
     framing: Framing
+    tool_names: Mapping[str, str] = field(default_factory=dict)
+    """The caller's names of tools by those in `body` that differ from them."""
     key: str | None = field(default=None, repr=False)
     sign: "Callable[[PreparedRequest], dict[str, str]] | None" = None
     """Returns headers that depend on the whole request, beside `headers`."""
@@ -80,8 +99,8 @@ class StubResponse:
 
     status: int = 200
     payload: Json = field(default_factory=dict)
-    events: list[Json] | None = None
-    """Instead of `payload`, if a stream was requested."""
+    events: Iterable[Json] | None = None
+    """Instead of `payload`, if a stream was requested; each is made when it is sent."""
     delay_seconds: float = 0
     """Before the response begins."""
     event_delay_seconds: float = 0

@@ -1,12 +1,22 @@
-"""Provider keys of organisations: stored encrypted, decrypted and cached for the calls that need them."""
+"""Provider keys of organisations: stored encrypted, decrypted and cached for the calls that need them.
 
+A key is stored with the address it was given for, and is for no other (`secret_destinations.py`).
+"""
+
+from collections.abc import Callable, Mapping
+
+from services.generation.http.secret_destinations import StoredKey, moved_secret
 from services.generation.providers.requests import AZURE_ENDPOINT_KEY, AZURE_KEY
 from services.generation.store import CredentialStore
 from shared.cache import Cache
 from shared.contracts.generation.credentials import ProviderKey
 from shared.encryption import SecretBox
-from shared.errors import NotFound
+from shared.errors import Internal, Invalid, NotFound
 
+FindAddress = Callable[[str, Mapping[str, str]], str | None]
+"""Returns the address that the key of a name is sent to, given the keys of its organisation."""
+_ADDRESS = "given for"
+"""Beside the key in what is encrypted; no name of a provider has a space."""
 _FRESH_SECONDS = 30.0
 """A change is announced; this is for the case that the announcement was lost."""
 _STALE_SECONDS = 900.0
@@ -19,7 +29,8 @@ _MIN_KEY_CHARACTERS = 12
 class Credentials:
     """The credential store behind a cache. Keys are in clear only here and in the call that uses them."""
 
-    def __init__(self, store: CredentialStore, secret_box: SecretBox) -> None:
+    def __init__(self, store: CredentialStore, secret_box: SecretBox, find_address: FindAddress) -> None:
+        self._find_address = find_address
         self._store = store
         self._secret_box = secret_box
         self._keys: Cache[str, dict[str, str]] = Cache(
@@ -46,20 +57,68 @@ class Credentials:
     async def _decrypt_stored(self, organisation: str) -> dict[str, str]:
         keys: dict[str, str] = {}
         for sealed in await self._store.list_encrypted(organisation):
-            keys |= self._secret_box.decrypt(sealed)
+            content = self._secret_box.decrypt(sealed)
+            address = content.pop(_ADDRESS, None)
+            keys |= {name: StoredKey(key, address) for name, key in content.items()}
         return keys
+
+    async def bind_stored(self) -> None:
+        """Store the present address with each key that was stored without one, by an earlier version.
+
+        What cannot be decrypted was logged by `secret_rotation.py`, and stays as it is, as does a key whose endpoint is
+        none of Azure's.
+        """
+        async for credential_id, sealed in self._store.ciphertexts():
+            organisation, _, name = credential_id.partition("/")
+            try:
+                content = self._secret_box.decrypt(sealed)
+                if _ADDRESS in content or name == AZURE_ENDPOINT_KEY:
+                    continue
+                keys = await self._decrypt_stored(organisation) if name == AZURE_KEY else {}
+                new = self._encrypt(name, content[name], keys)
+            except (Internal, Invalid):
+                continue
+            await self._store.replace_ciphertext(credential_id, sealed, new)
+
+    def _encrypt(self, name: str, key: str, keys: Mapping[str, str]) -> str:
+        """Return the key with its present address, encrypted; `keys` are those of its organisation."""
+        address = None if name == AZURE_ENDPOINT_KEY else self._find_address(name, keys)
+        return self._secret_box.encrypt({name: key} | ({_ADDRESS: address} if address else {}))
 
     async def list_keys(self, organisation: str) -> list[ProviderKey]:
         """Return name and tail of each stored key, by name; never the key."""
         return await self._store.list_all(organisation)
 
     async def set_key(self, organisation: str, name: str, sealed: str, by: str) -> ProviderKey:
-        """Store the key in `sealed` (`{"key": …}`, encrypted), encrypted again under its name."""
+        """Store the key in `sealed` (`{"key": …}`, encrypted), encrypted again under its name, with its address.
+
+        Raises Invalid for an Azure endpoint to which the stored Azure key would go although it was not given for it.
+        """
         key = self._secret_box.decrypt(sealed)["key"]
+        keys = await self._decrypt_stored(organisation)
+        if name == AZURE_ENDPOINT_KEY:
+            await self._move_azure_key(organisation, keys, {**keys, name: key}, by)
         tail = key[-_TAIL_CHARACTERS:] if len(key) >= _MIN_KEY_CHARACTERS else ""
-        stored = await self._store.upsert(organisation, name, tail, self._secret_box.encrypt({name: key}), by)
+        stored = await self._store.upsert(organisation, name, tail, self._encrypt(name, key, keys), by)
         self.invalidate(organisation)
         return stored
+
+    async def _move_azure_key(
+        self, organisation: str, before: Mapping[str, str], after: Mapping[str, str], by: str
+    ) -> None:
+        """Raise Invalid if the stored Azure key was given for another endpoint than that of `after`, or the endpoint is
+        none of Azure's. One that was given before any endpoint is for the first that the same person sets."""
+        address, key = self._find_address(AZURE_KEY, after), before.get(AZURE_KEY)
+        if not isinstance(key, StoredKey) or address == (given_for := key.address):
+            return
+        stored = {one.name: one for one in await self._store.list_all(organisation)}[AZURE_KEY]
+        if given_for is not None or self._find_address(AZURE_KEY, before) is not None or stored.changed_by != by:
+            raise moved_secret(
+                AZURE_ENDPOINT_KEY,
+                AZURE_KEY,
+                f"delete it first (DELETE /api/provider-keys/{AZURE_KEY}), set the endpoint, and give the key anew",
+            )
+        await self._store.upsert(organisation, AZURE_KEY, stored.tail, self._encrypt(AZURE_KEY, key, after), by)
 
     async def delete_key(self, organisation: str, name: str) -> None:
         """Delete the stored key. Raises NotFound if there is none of that name."""

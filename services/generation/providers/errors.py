@@ -7,16 +7,16 @@
 503 529, no connection  Unavailable 503        overloaded or not there: nothing was generated, try again
 other 5xx, 408, 424,    UpstreamFailed 502     it failed on the way; the attempt may have cost something
 timeout                                        (424: the model behind AWS Bedrock failed)
+
+An error that a provider tells under status 200 before any of its answer counts as if it had come with the status of its
+type or code (`Dialect.read_error`), and costs nothing.
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from services.generation.models.request import Json, ModelResponse
-from shared.contracts.chat import Usage
+from services.generation.models.request import ModelResponse
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, Unavailable, UpstreamFailed
 
 
@@ -27,14 +27,14 @@ class _TimedOut(UpstreamFailed):
 class _InvalidResponse(UpstreamFailed):
     """The response broke off or cannot be read; the provider may charge for it."""
 
-    partial_response: ModelResponse | None = None
-    """As much of it as can be read."""
-
 
 class _ResponseWithheld(Invalid):
     """The model answered, and the provider does not pass the answer on; it may charge for it."""
 
-    partial_response: ModelResponse | None = None
+
+_PARTIAL_RESPONSE = "partial_response"
+_FREE = "free"
+"""Attributes of a problem: a problem of any class may come with a reply, which concerns this service alone."""
 
 
 _MAX_MESSAGE_CHARACTERS = 2_000
@@ -121,9 +121,16 @@ def invalid_response(title: str, what: str, partial: ModelResponse | None = None
 
     `what` completes the sentence that begins with `title`; `partial` is as much of the response as could be read.
     """
-    problem = _InvalidResponse(_truncate(f"{title} {what}"), origin=title)
-    problem.partial_response = partial
-    return problem
+    return attach_response(_InvalidResponse(_truncate(f"{title} {what}"), origin=title), partial)
+
+
+def reported_error(title: str, status: int | None, detail: str, reply: ModelResponse) -> Problem:
+    """Return the problem for an error that a response of status 200 tells instead of an answer: that of the status the
+    provider would have sent with it, or 502. It cost nothing."""
+    problem = problem_class(status or 502, detail)(_truncate(detail), origin=title)
+    problem.retry_after_seconds = None
+    vars(problem)[_FREE] = True
+    return attach_response(problem, reply)
 
 
 def response_withheld(title: str, what: str) -> Problem:
@@ -137,24 +144,23 @@ def prompt_blocked(title: str, what: str) -> Problem:
 
 
 def _truncate(message: str) -> str:
-    return message[:_MAX_MESSAGE_CHARACTERS]
+    """Return a message that can be stored: not too long, halves of surrogate pairs, which are no UTF-8, replaced."""
+    return message[:_MAX_MESSAGE_CHARACTERS].encode(errors="replace").decode()
 
 
-@contextmanager
-def attach_usage(reply: Json, usage: Usage | None) -> Iterator[None]:
-    """Attach the reply's usage as a partial response to a problem raised inside, unless it has one already."""
-    try:
-        yield
-    except (_InvalidResponse, _ResponseWithheld) as problem:
-        problem.partial_response = problem.partial_response or ModelResponse([], reply, usage)
-        raise
+def attach_response(problem: Problem, response: ModelResponse | None) -> Problem:
+    """Attach as much of a response as could be read to a problem that has none, and return the problem."""
+    if response is not None:
+        vars(problem).setdefault(_PARTIAL_RESPONSE, response)
+    return problem
 
 
 def partial_response(problem: Problem) -> ModelResponse | None:
     """Return as much of a response as came with the problem."""
-    return problem.partial_response if isinstance(problem, _InvalidResponse | _ResponseWithheld) else None
+    response: ModelResponse | None = vars(problem).get(_PARTIAL_RESPONSE)
+    return response
 
 
 def may_have_cost(problem: Problem) -> bool:
     """Whether the provider may charge for the failed call: the model may have worked before it failed."""
-    return isinstance(problem, UpstreamFailed | _ResponseWithheld)
+    return isinstance(problem, UpstreamFailed | _ResponseWithheld) and _FREE not in vars(problem)

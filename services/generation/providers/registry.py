@@ -20,6 +20,7 @@ from services.generation.providers.dialects import (
     quirks,
     replicate,
 )
+from services.generation.providers.tool_identifiers import ANY_IDENTIFIERS, IdentifierRules
 from services.generation.providers.transport import stream_framing
 from services.generation.settings import CompatibleProvider
 from shared.contracts.generation.projects import ModelConfig
@@ -44,6 +45,9 @@ class ProviderSpec:
     """Environment variable that overrides `base_url`: a proxy, or another server of the same language."""
     key_variable: str | None = None
     """Environment variable of the installation's own key. None: the provider takes no key."""
+    is_local: bool = False
+    """Whether `base_url` is an address of this machine, where something else may listen: the provider is called only if
+    `base_url_variable` is set, which `everloop up` does where only this machine can call it."""
     key_optional: bool = False
     """Whether it may be called without a key (self-hosted servers)."""
     find_key: Callable[[Variables], str | None] | None = None
@@ -62,6 +66,8 @@ class ProviderSpec:
     """Models with a chat endpoint only: a completion is sent to them as one user message."""
     lacks: frozenset[Feature] = frozenset()
     """Features that none of its models has through this API; requests that need one are refused."""
+    identifiers: IdentifierRules = ANY_IDENTIFIERS
+    """Names of tools and ids of calls that it takes; others are replaced."""
     inline_images: bool = False
     """Whether it takes images as data only: images given by URL are fetched first."""
     framing: Framing = stream_framing.sse_data
@@ -78,6 +84,23 @@ _OPENAI_CHAT = re.compile(r"(ft:)?(gpt-(?!3\.5-turbo-instruct)|chatgpt-|o\d)")
 _AZURE_CHAT = re.compile(r"(?!.*(instruct|davinci|babbage))")
 """Deployments have any name; those with one of these words in it are taken for completion models."""
 _SYSTEM_TEXT: frozenset[Feature] = frozenset({"images in the system message"})
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_OPENAI_IDS = IdentifierRules(name=_NAME, call_id=re.compile(r".{1,40}", re.DOTALL))
+"""Names: https://developers.openai.com/api/docs/api-reference/chat/create · ids: the error for longer ones, 2026-11"""
+_OPENAI_NAMES = IdentifierRules(name=_NAME)
+"""Of those who repeat OpenAI's rule in their references."""
+_MISTRAL_IDS = IdentifierRules(name=_NAME, call_id=re.compile(r"[a-zA-Z0-9]{9}"), call_id_length=9)
+"""mistral-common, protocol/instruct/validator.py, 2026-11"""
+_ANTHROPIC_IDS = IdentifierRules(
+    name=re.compile(r"[a-zA-Z0-9_-]{1,128}"), name_length=128, call_id=re.compile(r"[a-zA-Z0-9_-]+")
+)
+"""https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use, 2026-11"""
+_BEDROCK_IDS = IdentifierRules(name=_NAME, call_id=_NAME)
+"""ToolName and ToolUseId of the service model of botocore 1.44; later versions take '.' and ':' in ids as well."""
+_GEMINI_IDS = IdentifierRules(name=re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}"))
+"""https://ai.google.dev/api/caching#FunctionDeclaration, 2026-11; ids have no rule."""
+_COHERE_IDS = IdentifierRules(name=re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]{0,63}"))
+"""https://docs.cohere.com/v1/reference/chat#request.body.tools says what names may be, 2026-11"""
 
 PROVIDER_SPECS: dict[str, ProviderSpec] = {
     spec.name: spec
@@ -94,6 +117,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             chat_models=_OPENAI_CHAT,
             lacks=_SYSTEM_TEXT,
             quirk=quirks.reasoning_models,
+            identifiers=_OPENAI_IDS,
         ),
         # https://learn.microsoft.com/azure/ai-foundry/openai/reference, 2026-11
         ProviderSpec(
@@ -112,6 +136,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             lacks=_SYSTEM_TEXT,
             quirk=quirks.reasoning_models,
             check_config=azure.check,
+            identifiers=_OPENAI_IDS,
         ),
         # https://console.groq.com/docs/openai (`n` must be 1), https://console.groq.com/docs/api-reference, 2026-11
         ProviderSpec(
@@ -124,6 +149,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             chat_models=_ANY,
             lacks=frozenset({"logprobs", "penalties"}),
             quirk=quirks.without_zero_penalties,
+            identifiers=_OPENAI_NAMES,
         ),
         # https://docs.mistral.ai/api/endpoint/chat, 2026-11
         ProviderSpec(
@@ -136,6 +162,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             supports_n=True,
             chat_models=_ANY,
             quirk=quirks.mistral,
+            identifiers=_MISTRAL_IDS,
         ),
         # https://api-docs.deepseek.com/api/create-chat-completion, 2026-11
         ProviderSpec(
@@ -147,6 +174,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             key_variable="DEEPSEEK_API_KEY",
             chat_models=_ANY,
             lacks=frozenset({"images", "JSON schemas", "seed"}),
+            identifiers=_OPENAI_NAMES,
         ),
         # https://docs.together.ai/reference/chat-completions-1, 2026-11
         ProviderSpec(
@@ -159,6 +187,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             supports_n=True,
             lacks=frozenset({"suffix"}),
             quirk=quirks.together,
+            identifiers=_OPENAI_NAMES,
         ),
         # https://openrouter.ai/docs/api/reference/overview, 2026-11
         ProviderSpec(
@@ -169,6 +198,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             base_url_variable="OPENROUTER_BASE_URL",
             key_variable="OPENROUTER_API_KEY",
             lacks=frozenset({"suffix"}),
+            identifiers=_OPENAI_NAMES,
         ),
         # https://docs.fireworks.ai/api-reference/post-chatcompletions, 2026-11
         ProviderSpec(
@@ -180,6 +210,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             key_variable="FIREWORKS_API_KEY",
             supports_n=True,
             lacks=frozenset({"suffix"}),
+            identifiers=_OPENAI_NAMES,
         ),
         # https://docs.x.ai/docs/api-reference#chat-completions, 2026-11
         ProviderSpec(
@@ -192,6 +223,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             supports_n=True,
             chat_models=_ANY,
             quirk=quirks.without_zero_penalties,
+            identifiers=_OPENAI_NAMES,
         ),
         # https://docs.perplexity.ai/api-reference/sonar-post, 2026-11
         ProviderSpec(
@@ -204,6 +236,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             chat_models=_ANY,
             lacks=frozenset({"JSON mode", "seed"}),
             quirk=quirks.perplexity,
+            identifiers=_OPENAI_NAMES,
         ),
         # https://inference-docs.cerebras.ai/api-reference/chat-completions, 2026-11
         ProviderSpec(
@@ -215,6 +248,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             key_variable="CEREBRAS_API_KEY",
             chat_models=_ANY,
             quirk=quirks.without_zero_penalties,
+            identifiers=_OPENAI_NAMES,
         ),
         # https://docs.ollama.com/api/openai-compatibility, 2026-11
         ProviderSpec(
@@ -225,6 +259,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             base_url_variable="OLLAMA_BASE_URL",
             key_variable="OLLAMA_API_KEY",
             key_optional=True,
+            is_local=True,
             lacks=frozenset({"forced tools"}),
             inline_images=True,
         ),
@@ -237,6 +272,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             base_url_variable="VLLM_BASE_URL",
             key_variable="VLLM_API_KEY",
             key_optional=True,
+            is_local=True,
             supports_n=True,
             lacks=frozenset({"suffix"}),
         ),
@@ -249,6 +285,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             base_url_variable="LMSTUDIO_BASE_URL",
             key_variable="LMSTUDIO_API_KEY",
             key_optional=True,
+            is_local=True,
             lacks=frozenset({"JSON mode", "logprobs", "suffix"}),
             inline_images=True,
         ),
@@ -275,6 +312,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             key_variable="ANTHROPIC_API_KEY",
             chat_models=_ANY,
             lacks=frozenset({"images in the system message", "JSON mode", "seed", "logprobs", "suffix", "penalties"}),
+            identifiers=_ANTHROPIC_IDS,
         ),
         ProviderSpec(
             name="bedrock",
@@ -291,6 +329,8 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             inline_images=True,
             framing=aws.event_stream,
             sign=aws.sign,
+            identifiers=_BEDROCK_IDS,
+            check_config=bedrock.check,
         ),
         # Images by URL need their MIME type, which a URL does not tell, and not every model takes them:
         # https://ai.google.dev/gemini-api/docs/file-input-methods, 2026-11
@@ -306,6 +346,8 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             chat_models=_ANY,
             lacks=frozenset({"images in the system message"}),
             inline_images=True,
+            identifiers=_GEMINI_IDS,
+            check_config=gemini.check,
         ),
         # It returns log probabilities of the tokens it wrote only, never of the n likeliest.
         ProviderSpec(
@@ -319,6 +361,7 @@ PROVIDER_SPECS: dict[str, ProviderSpec] = {
             more_variables=("CO_API_KEY",),
             chat_models=_ANY,
             lacks=frozenset({"images in the system message", "logprobs"}),
+            identifiers=_COHERE_IDS,
         ),
         ProviderSpec(
             name="mock", title="Mock", dialect=openai, base_url=mock.BASE_URL, supports_n=True, check_config=mock.check

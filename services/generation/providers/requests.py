@@ -1,13 +1,16 @@
 """Prepares provider requests: finds provider, base URL and key for a config, and has the dialect write the body."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 
 from pydantic_core import to_json
 
 from services.generation import models
+from services.generation.http.secret_destinations import StoredKey, canonical_base_url, moved_secret
 from services.generation.models.features import check_features, validate_request
 from services.generation.models.request import ModelRequest
+from services.generation.providers import tool_identifiers
 from services.generation.providers.base import PreparedRequest
 from services.generation.providers.dialects import openai
 from services.generation.providers.registry import PROVIDER_SPECS, ProviderSpec
@@ -63,11 +66,12 @@ class Providers:
         validate_request(request)
         check_features(request, spec.lacks, spec.title)
         models.check_model_supports(request)
-        key = self._key(spec, keys)
         base_url = self._base_url(spec, keys)
+        key = self._key(spec, keys, base_url, request.config.model)
         single = spec.supports_n and not request.stream
         each = request if single else replace(request, samples=1)
-        body = spec.dialect.body(each)
+        fitted, tool_names = tool_identifiers.fit(each, spec.identifiers)
+        body = spec.dialect.body(fitted)
         body = spec.quirk(body) if spec.quirk else body
         content = to_json(body)
         prepared = PreparedRequest(
@@ -80,6 +84,7 @@ class Providers:
             content=content,
             text_bytes=len(content),
             request=each,
+            tool_names=tool_names,
             key=key,
             framing=spec.framing,
             sign=spec.sign,
@@ -114,25 +119,50 @@ class Providers:
             raise Invalid(f"provider {config.provider!r} is not one this installation can call; it knows {known}.")
         return spec
 
+    def find_key_address(self, name: str, keys: Mapping[str, str]) -> str | None:
+        """Return the canonical base URL that the organisation's key of this name is sent to; None if there is none.
+
+        `keys` are those the organisation keeps, its Azure endpoint among them. Raises Invalid if that is no endpoint.
+        """
+        spec = self._specs.get(name)
+        if spec is None:
+            return None
+        if spec.find_base_url:
+            base_url = spec.find_base_url(self._environment, {**keys, name: "given"})
+            return None if base_url is None else canonical_base_url(base_url)
+        return canonical_base_url(self._environment.get(spec.base_url_variable or "") or spec.base_url)
+
     def _base_url(self, spec: ProviderSpec, keys: Mapping[str, str]) -> str:
         if spec.find_base_url:
             base_url = spec.find_base_url(self._environment, keys)
             if base_url is None:
                 raise Invalid(f"The address of {spec.title} is not known: {spec.base_url}")
         else:
-            base_url = (spec.base_url_variable and self._environment.get(spec.base_url_variable)) or spec.base_url
-        return base_url.rstrip("/")
+            base_url = (spec.base_url_variable and self._environment.get(spec.base_url_variable)) or ""
+            if not base_url and spec.is_local:
+                raise Invalid(
+                    f"provider {spec.name!r} is not turned on in this installation: set {spec.base_url_variable} where "
+                    f"Everloop runs to the address of its {spec.title} server, for example {spec.base_url}."
+                )
+        return (base_url or spec.base_url).rstrip("/")
 
-    def _key(self, spec: ProviderSpec, keys: Mapping[str, str]) -> str | None:
+    def _key(self, spec: ProviderSpec, keys: Mapping[str, str], base_url: str, model: str) -> str | None:
         if spec.key_variable is None:
             return None
         own = spec.find_key(self._environment) if spec.find_key else self._environment.get(spec.key_variable)
         key = keys.get(spec.name) or own
+        if isinstance(key, StoredKey) and key.address not in (None, canonical_base_url(base_url)):
+            raise moved_secret(
+                f"The address of {spec.title}",
+                spec.name,
+                f"give it anew (PUT /api/provider-keys/{spec.name}), or send provider_api_keys.{spec.name} with the "
+                "request",
+            )
         if not key and not spec.key_optional:
             raise Unauthenticated(
                 f"There is no key for {spec.title}: send provider_api_keys.{spec.name} with the request, keep one for "
                 f"the organisation (PUT /api/provider-keys/{spec.name}), or set {spec.key_variable} "
-                "where Everloop runs.",
+                f"where Everloop runs.{_unknown_model(spec, model)}",
                 origin=spec.title,
             )
         return key or None
@@ -153,3 +183,13 @@ def _as_chat(request: ModelRequest) -> ModelRequest:
         raise Invalid(f"The model {request.config.model!r} only chats: it cannot write before a suffix.")
     message = ChatMessage(role="user", content=request.prompt)
     return replace(request, prompt=None, messages=[message])
+
+
+def _unknown_model(spec: ProviderSpec, name: str) -> str:
+    """Return a sentence on a model that is not in the catalogue: it may be misspelt, or another provider's."""
+    known = models.MODELS.get(spec.name)
+    if not known or models.find_model(spec.name, name) is not None:
+        return ""
+    close = difflib.get_close_matches(name.lower(), known, 1, 0.8)
+    remedy = f"did you mean {close[0]!r}?" if close else "if it is another provider's, name that as provider."
+    return f" The catalogue has no model {name[:100]!r} of {spec.title}: {remedy}"

@@ -20,17 +20,22 @@ from services.generation.models.request import (
     ResponseDelta,
     StreamAccumulator,
 )
+from services.generation.providers import errors
 from services.generation.providers.base import PreparedRequest
 from shared import telemetry
 from shared.contracts.chat import Usage
 from shared.errors import Problem
 
+_MAX_ID_CHARACTERS = 200
+"""Of a response; a longer one is left out."""
+
 
 class CallSpan:
     """The span of one call; attributes of a streamed response are set when it ends."""
 
-    def __init__(self, span: Span, *, with_content: bool) -> None:
+    def __init__(self, span: Span, key: str | None, *, with_content: bool) -> None:
         self._span = span
+        self._key = key
         self._with_content = with_content
         self._accumulator: StreamAccumulator | None = None
 
@@ -56,16 +61,15 @@ class CallSpan:
             )
         self._span.end()
 
-    def _set_response(
-        self, choices: list[Choice], usage: Usage | None, model: str | None, response_id: str | None
-    ) -> None:
+    def _set_response(self, choices: list[Choice], usage: Usage | None, model: object, response_id: object) -> None:
         attributes: dict[str, AttributeValue] = {
             "gen_ai.response.finish_reasons": [choice.finish_reason or "" for choice in choices]
         }
-        if model:
-            attributes["gen_ai.response.model"] = model
-        if response_id:
-            attributes["gen_ai.response.id"] = response_id
+        # Of any type and content: the provider sent it, and it knows the key.
+        if isinstance(model, str) and model:
+            attributes["gen_ai.response.model"] = telemetry.span_text(model)
+        if isinstance(response_id, str) and 0 < len(response_id) <= _MAX_ID_CHARACTERS:
+            attributes["gen_ai.response.id"] = errors.mask_key(response_id, self._key)
         if usage:
             attributes["gen_ai.usage.input_tokens"] = usage.prompt_tokens
             attributes["gen_ai.usage.output_tokens"] = usage.generation_tokens
@@ -81,11 +85,12 @@ def call_span(prepared: PreparedRequest) -> Iterator[CallSpan]:
     It is not made the current span: the consumer of a stream runs between its events.
     """
     operation = "chat" if prepared.request.messages is not None else "text_completion"
-    span = telemetry.tracer.start_span(f"{operation} {prepared.request.config.model}", kind=SpanKind.CLIENT)
+    model = telemetry.span_text(prepared.request.config.model)
+    span = telemetry.tracer.start_span(f"{operation} {model}", kind=SpanKind.CLIENT)
     with_content = prepared.request.save and telemetry.captures_message_content()
     if span.is_recording():
         span.set_attributes(_request_attributes(prepared, operation, with_content=with_content))
-    wrapped = CallSpan(span, with_content=with_content)
+    wrapped = CallSpan(span, prepared.key, with_content=with_content)
     try:
         yield wrapped
     except BaseException as error:
@@ -102,7 +107,7 @@ def _request_attributes(prepared: PreparedRequest, operation: str, *, with_conte
     attributes: dict[str, AttributeValue] = {
         "gen_ai.operation.name": operation,
         "gen_ai.provider.name": prepared.provider,
-        "gen_ai.request.model": config.model,
+        "gen_ai.request.model": telemetry.span_text(config.model),
         "gen_ai.request.temperature": config.temperature,
         "gen_ai.request.top_p": config.top_p,
         "gen_ai.request.choice.count": prepared.request.samples,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pymongo.errors import DuplicateKeyError
 
 from shared import mongo
+from shared.blobs import TOKEN, digests_in
 from shared.contracts.generation.tools import TOOL_SETTINGS, ToolSettings
 from shared.contracts.logs import Page
 from shared.errors import Conflict
@@ -104,6 +105,11 @@ class ToolStore:
         """Store the same secrets encrypted anew; False if they were changed or removed meanwhile."""
         written = await self._tools.update_one({"_id": tool_id, "sealed": old}, {"$set": {"sealed": new}})
         return bool(written.matched_count)
+
+    async def list_named_blobs(self, organisation: str, digests: Sequence[str]) -> set[str]:
+        """Return those of the blobs that a tool of the organisation names. Reads all of its tools."""
+        named = {"organisation": organisation, "content": {"$regex": f"{TOKEN}({'|'.join(digests)})"}}
+        return {digest async for document in self._tools.find(named) for digest in digests_in(document["content"])}
 
     async def delete(self, organisation: str, tool_id: str) -> bool:
         """Delete the tool; return False if there was none."""

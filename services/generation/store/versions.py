@@ -12,7 +12,8 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
 from shared import mongo
-from shared.contracts.generation.projects import Config, ConfigVersion, ModelConfig
+from shared.blobs import TOKEN, digests_in
+from shared.contracts.generation.projects import Config, ConfigVersion, model_of
 from shared.contracts.logs import Page
 from shared.errors import NotFound
 
@@ -76,7 +77,7 @@ class VersionStore:
             "organisation": organisation,
             "project_id": project_id,
             "kind": config.type,
-            "model": config.model if isinstance(config, ModelConfig) else None,
+            "model": model_of(config),
             "content": config.model_dump_json(),
             "created_at": datetime.now(UTC),
         }
@@ -88,6 +89,16 @@ class VersionStore:
         if stored is None:
             raise NotFound(f"The config {config_id!r} was deleted at this moment.")
         return _version(stored), inserted
+
+    async def list_named_blobs(self, organisation: str, digests: Sequence[str]) -> set[str]:
+        """Return those of the blobs that a version of the organisation names. Reads all of its versions."""
+        named = {"organisation": organisation, "content": {"$regex": f"{TOKEN}({'|'.join(digests)})"}}
+        return {digest async for document in self._versions.find(named) for digest in digests_in(document["content"])}
+
+    async def list_project_blobs(self, organisation: str, project_id: str) -> set[str]:
+        """Return the digests of the blobs that versions of the project name."""
+        named = {"organisation": organisation, "project_id": project_id, "content": {"$regex": TOKEN}}
+        return {digest async for document in self._versions.find(named) for digest in digests_in(document["content"])}
 
     async def delete_by_project(self, organisation: str, project_id: str) -> None:
         """Delete every version of the project."""

@@ -7,7 +7,8 @@ from typing import Any, Generic, TypeVar
 
 from pydantic_core import from_json
 
-from services.generation.http.guarded_client import GuardedClient, HttpResponse
+from services.generation.http.guarded_client import GuardedClient, GuardedSession
+from services.generation.http.response import HttpResponse
 from shared.contracts.generation.tools import ToolSettings
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, UpstreamFailed
 
@@ -29,6 +30,7 @@ class ToolServices:
 class Invocation(Generic[S]):
     """One call of a tool."""
 
+    session: GuardedSession
     settings: S
     arguments: tuple[str, ...]
     """As many as the kind has parameters."""

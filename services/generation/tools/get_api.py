@@ -10,13 +10,13 @@ def _parameters(settings: GetApi) -> tuple[str, ...]:
     return tuple(settings.query_parameters)
 
 
-async def _run(call: Invocation[GetApi], services: ToolServices) -> str:
+async def _run(call: Invocation[GetApi], _: ToolServices) -> str:
     settings, key = call.settings, call.secrets.get("key")
     url = urlsplit(settings.url)
     query = urlencode(list(zip(settings.query_parameters, call.arguments, strict=True)), errors="replace")
     url = url._replace(query="&".join(part for part in (url.query, query) if part), fragment="")
     headers = {settings.key_header: key} if key else {}
-    response = await services.guarded_client.get(url.geturl(), headers=headers)
+    response = await call.session.get(url.geturl(), headers=headers)
     return check_status(response, url.hostname or "").text
 
 

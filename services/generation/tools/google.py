@@ -22,8 +22,9 @@ def _parameters(_: Google) -> tuple[str, ...]:
 async def _run(call: Invocation[Google], services: ToolServices) -> str:
     (query,) = call.arguments
     parameters = {"engine": "google", "q": query, "api_key": call.secrets["serpapi_key"]}
-    response = await services.guarded_client.get(
-        f"{services.serpapi_url}/search?{urlencode(parameters, errors='replace')}", follow_to_other_origins=False
+    response = await call.session.get(
+        f"{services.serpapi_url}/search?{urlencode(parameters, errors='replace')}",
+        follow_to_other_origins=False,
     )
     search = parse_json_object(response, _SERVICE)
     with parse_errors(_SERVICE):

@@ -21,18 +21,27 @@ def _parameters(_: Pinecone) -> tuple[str, ...]:
 
 async def _run(call: Invocation[Pinecone], services: ToolServices) -> str:
     query, top_k = call.arguments
-    if not top_k.isascii() or not top_k.isdecimal() or not 1 <= int(top_k[:9]) <= _MAX_TOP_K:
-        raise Invalid(f"top_k must be a whole number from 1 to {_MAX_TOP_K}, not {top_k!r}.")
+    count = _parse_top_k(top_k)
     vector = await _embed(call, query, services)
     host = call.settings.host or await _get_host(call, services)
-    response = await services.guarded_client.post_json(
+    response = await call.session.post_json(
         f"{host if '://' in host else f'https://{host}'}/query",
-        {"vector": vector, "topK": int(top_k), "includeMetadata": True},
+        {"vector": vector, "topK": count, "includeMetadata": True},
         headers=_headers(call),
     )
     result = parse_json_object(response, "Pinecone")
     with parse_errors("Pinecone"):
         return "\n\n".join(_passages(result, call.settings.text_field))
+
+
+def _parse_top_k(text: str) -> int:
+    """Return the number that a text is. Raises Invalid unless it is a whole one from 1 to `_MAX_TOP_K`."""
+    digits = text.lstrip("0")  # int() refuses 4,300 digits and more, zeros included
+    is_number = text.isascii() and text.isdecimal() and 0 < len(digits) <= len(str(_MAX_TOP_K))
+    if not is_number or int(digits) > _MAX_TOP_K:
+        shown = text if len(text) <= 20 else f"{text[:20]}…"
+        raise Invalid(f"top_k must be a whole number from 1 to {_MAX_TOP_K}, not {shown!r}.")
+    return int(digits)
 
 
 def _headers(call: Invocation[Pinecone]) -> dict[str, str]:
@@ -41,7 +50,7 @@ def _headers(call: Invocation[Pinecone]) -> dict[str, str]:
 
 async def _embed(call: Invocation[Pinecone], query: str, services: ToolServices) -> Any:  # noqa: ANN401 - passed on as it is
     """Return the query's vector, as OpenAI sends it. Raises as `parse_json_object`."""
-    response = await services.guarded_client.post_json(
+    response = await call.session.post_json(
         f"{services.embeddings_url}/embeddings",
         {"model": call.settings.openai_model, "input": query, "encoding_format": "float"},
         headers={"Authorization": f"Bearer {call.secrets['openai_key']}"},
@@ -55,7 +64,7 @@ async def _get_host(call: Invocation[Pinecone], services: ToolServices) -> str:
     """Return the index's host. Raises Invalid if the index is in another environment, UpstreamFailed if not ready."""
     settings = call.settings
     url = f"{services.pinecone_url}/indexes/{settings.index}"
-    index = parse_json_object(await services.guarded_client.get(url, headers=_headers(call)), "Pinecone")
+    index = parse_json_object(await call.session.get(url, headers=_headers(call)), "Pinecone")
     with parse_errors("Pinecone"):
         host, environment = index["host"], (index.get("deployment") or {}).get("environment")
     if settings.environment and environment and environment != settings.environment:

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 from opentelemetry.trace import Status, StatusCode
 
+from services.generation.http.guarded_client import GuardedSession
 from services.generation.store import StoredTool, ToolStore
 from services.generation.templates.template import ToolReference
+from services.generation.templates.text_budget import TextBudget
 from services.generation.tools.base import Invocation, ToolServices
 from services.generation.tools.registry import KINDS, parameter_names, signature
 from shared import telemetry
@@ -24,6 +26,8 @@ _FRESH_SECONDS = 10.0
 _UNLIMITED_SECONDS = 10.0**9
 _MAX_CALLS = 100
 """Per request: bounds the requests that one template can make this server send."""
+_MAX_RESPONSE_BYTES = 4 * 1024 * 1024
+"""Of the responses to the calls of one request together: as much as the text of a body may have."""
 
 _ToolKey = tuple[str, str, str]
 """Organisation, `id` or `name`, its value."""
@@ -75,26 +79,45 @@ class ToolRunner:
     async def run_all(self, organisation: str, calls: Sequence[ToolReference]) -> list[ToolResult]:
         """Run the calls of a template concurrently; return their results in the order of `calls`.
 
-        Raises Invalid if there are too many calls or no tool of a name, before any is run; else as `run`.
+        Raises Invalid if there are too many calls or no tool of a name, before any is run, or if their results together
+        are more than a populated template may be, as soon as they are; else as `run`.
         """
         if len(calls) > _MAX_CALLS:
             raise Invalid(f"The template calls tools in {len(calls)} ways; {_MAX_CALLS} are the most.")
         tools = [await self._get_by_name(organisation, call.name) for call in calls]
+        received = TextBudget("The results of the template's tools")
+
+        async def run(session: GuardedSession, tool: StoredTool, call: ToolReference) -> ToolResult:
+            result = await self._run(session, tool, call.arguments, call.signature)
+            received.take(result.result, call.signature)
+            return result
+
         try:
-            async with asyncio.TaskGroup() as group:
-                running = [
-                    group.create_task(self.run(tool, call.arguments, call.signature))
-                    for tool, call in zip(tools, calls, strict=True)
-                ]
+            with self._session(organisation) as session:
+                async with asyncio.TaskGroup() as group:
+                    running = [
+                        group.create_task(run(session, tool, call)) for tool, call in zip(tools, calls, strict=True)
+                    ]
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures
         return [task.result() for task in running]
 
-    async def run(self, tool: StoredTool, arguments: tuple[str, ...], call_signature: str) -> ToolResult:
+    async def run(
+        self, organisation: str, tool: StoredTool, arguments: tuple[str, ...], call_signature: str
+    ) -> ToolResult:
         """Make one call of a tool; `call_signature` is the call as it is written in the template.
 
         Raises Invalid, or the problem of the service the tool calls; each names the tool.
         """
+        with self._session(organisation) as session:
+            return await self._run(session, tool, arguments, call_signature)
+
+    def _session(self, organisation: str) -> AbstractContextManager[GuardedSession]:
+        return self._services.guarded_client.session(organisation, _MAX_RESPONSE_BYTES, "results of tools")
+
+    async def _run(
+        self, session: GuardedSession, tool: StoredTool, arguments: tuple[str, ...], call_signature: str
+    ) -> ToolResult:
         kind, expected = KINDS[tool.settings.kind], parameter_names(tool.settings)
         if kind.run is None:
             raise Invalid(
@@ -109,7 +132,7 @@ class ToolRunner:
         secrets: Mapping[str, str] = self._secret_box.decrypt(tool.sealed) if tool.sealed else {}
         with _span(tool):
             try:
-                result = await kind.run(Invocation(tool.settings, arguments, secrets), self._services)
+                result = await kind.run(Invocation(session, tool.settings, arguments, secrets), self._services)
             except Problem as problem:
                 raise type(problem)(
                     f"The tool {tool.name!r} failed. {problem.message}",
@@ -164,8 +187,8 @@ def _span(tool: StoredTool) -> Iterator[None]:
     https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/#execute-tool-span, 2025-10
     """
     with telemetry.tracer.start_as_current_span(
-        f"execute_tool {tool.name}",
-        attributes={"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": tool.name},
+        f"execute_tool {telemetry.span_text(tool.name)}",
+        attributes={"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": telemetry.span_text(tool.name)},
         record_exception=False,
         set_status_on_exception=False,
     ) as span:

@@ -94,8 +94,9 @@ def config(**fields: Any) -> ModelConfig:
 
 def _common(fields: dict[str, Any]) -> dict[str, Any]:
     samples = fields.get("num_samples", 1)
+    organisation = fields.pop("organisation", None) or new_organisation()
     return {
-        "organisation": new_organisation(),
+        "principal": principal_of(organisation, "Member"),
         "project": ProjectRef(name="desk"),
         "log_ids": [ids.mint("data") for _ in range(samples)],
     } | fields

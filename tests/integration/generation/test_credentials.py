@@ -33,7 +33,7 @@ def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongo]:
 async def credentials(mongo: Mongo) -> AsyncIterator[Credentials]:
     await initiate_replica_set(f"mongodb://127.0.0.1:{mongo.port}", f"127.0.0.1:{mongo.port}")
     database = connect(DatabaseSettings(mongo_url=mongo.url), "generation")
-    yield Credentials(CredentialStore(database), SECRET_BOX)
+    yield Credentials(CredentialStore(database), SECRET_BOX, Providers({}, None).find_key_address)
     database.client.close()
 
 

@@ -37,6 +37,7 @@ from tests.integration.generation.stack import (
     run_generation_stack,
 )
 from tests.integration.servers import SECRET, until_ready
+from tests.principals import member
 
 OPENAI = {"provider": "openai", "model": "gpt-4-1106-preview"}
 
@@ -49,7 +50,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gener
 
 
 def resolve(
-    org: str, given: ModelConfig | ToolConfig | None = None, role: Role | None = None, **fields: Any
+    org: str, given: ModelConfig | ToolConfig | None = None, role: Role = "Member", **fields: Any
 ) -> ResolveConfig:
     """A registration in the project `desk`."""
     return ResolveConfig(
@@ -101,14 +102,14 @@ class TestResolving:
         org = new_organisation()
         other = {"big": 10**30, "$dollar.key": {"a": None}, "": [1.5, True], "deep": json.loads("[" * 90 + "]" * 90)}
         made = await stack.bus.request(resolve(org, config(other=other)))
-        found = await stack.bus.request(GetVersions(organisation=org, ids=[made.version.id, "config_unknown"]))
+        found = await stack.bus.request(GetVersions(principal=member(org), ids=[made.version.id, "config_unknown"]))
         assert [version.config for version in found.versions] == [config(other=other)]
 
     async def test_a_tool_config_makes_a_tool_project(self, stack: GenerationStack) -> None:
         org = new_organisation()
         made = await stack.bus.request(resolve(org, ToolConfig(name="search")))
         assert made.project.config_type == "tool"
-        found = await stack.bus.request(GetProjects(organisation=org, ids=[made.project.id]))
+        found = await stack.bus.request(GetProjects(principal=member(org), ids=[made.project.id]))
         assert found.projects == [made.project]
 
     async def test_name_and_id_must_agree(self, stack: GenerationStack) -> None:
@@ -123,10 +124,12 @@ class TestResolving:
 
     async def test_another_organisation_sees_nothing(self, stack: GenerationStack) -> None:
         made, other = await stack.bus.request(resolve(new_organisation())), new_organisation()
-        assert (await stack.bus.request(GetProjects(organisation=other, ids=[made.project.id]))).projects == []
-        assert (await stack.bus.request(GetVersions(organisation=other, ids=[made.version.id]))).versions == []
+        assert (await stack.bus.request(GetProjects(principal=member(other), ids=[made.project.id]))).projects == []
+        assert (await stack.bus.request(GetVersions(principal=member(other), ids=[made.version.id]))).versions == []
         with pytest.raises(NotFound):
-            await stack.bus.request(ResolveConfig(organisation=other, project=ProjectRef(), config_id=made.version.id))
+            await stack.bus.request(
+                ResolveConfig(principal=member(other), project=ProjectRef(), config_id=made.version.id)
+            )
         with pytest.raises(NotFound):
             await stack.bus.request(resolve(other, project=ProjectRef(id=made.project.id)))
 
@@ -134,7 +137,7 @@ class TestResolving:
         org = new_organisation()
         made = await stack.bus.request(resolve(org))
         await stack.bus.request(resolve(org, project=ProjectRef(name="other")))
-        alone = ResolveConfig(organisation=org, project=ProjectRef(), config_id=made.version.id)
+        alone = ResolveConfig(principal=member(org), project=ProjectRef(), config_id=made.version.id)
         assert (await stack.bus.request(alone)).project.id == made.project.id
         with pytest.raises(Invalid, match="does not belong"):
             await stack.bus.request(alone.model_copy(update={"project": ProjectRef(name="other")}))

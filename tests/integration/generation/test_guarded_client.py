@@ -6,25 +6,21 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from services.generation.http.guarded_client import GuardedClient
+from services.generation.http.guarded_client import GuardedClient, GuardedSession, OutboundLimits
 from services.generation.tools.base import Invocation, ToolServices
 from services.generation.tools.registry import KINDS
 from shared.contracts.generation.tools import TOOL_SETTINGS
-from shared.errors import Invalid, RateLimited, TooLarge, Unauthenticated, UpstreamFailed
+from shared.errors import Invalid, RateLimited, TooLarge, Unauthenticated, Unavailable, UpstreamFailed
 from tests.fake_servers.web import FakeWebServer, WebRequest, WebResponse, json_response, redirect, serve
+from tests.integration.generation.certificates import certificate
 from tests.integration.servers import ROOT
 
 EMBEDDING = {
@@ -41,22 +37,29 @@ def web() -> Iterator[FakeWebServer]:
         yield web
 
 
+MIB = 1024 * 1024
+
+
 @pytest.fixture
-async def guarded_client() -> AsyncIterator[GuardedClient]:
-    guarded_client = GuardedClient("127.0.0.1")
-    yield guarded_client
-    await guarded_client.close()
+def guarded_client() -> GuardedClient:
+    return GuardedClient("127.0.0.1")
+
+
+@pytest.fixture
+def session(guarded_client: GuardedClient) -> Iterator[GuardedSession]:
+    with guarded_client.session("tm_1", MIB, "answers") as session:
+        yield session
 
 
 class TestRequests:
     async def test_a_get_returns_status_content_type_and_content(
-        self, web: FakeWebServer, guarded_client: GuardedClient
+        self, web: FakeWebServer, session: GuardedSession
     ) -> None:
         web.responses["/a b/ü"] = WebResponse(b"no")
         web.responses["/a%20b/%C3%BC"] = WebResponse(
             "schön".encode(), 203, {"Content-Type": "text/plain; charset=utf-8"}
         )
-        fetched = await guarded_client.get(f"{web.url}/a b/ü?q=x y&r=%20#part", headers={"X-Key": "s"})
+        fetched = await session.get(f"{web.url}/a b/ü?q=x y&r=%20#part", headers={"X-Key": "s"})
         assert (fetched.status, fetched.content_type, fetched.text) == (203, "text/plain; charset=utf-8", "schön")
         (asked,) = web.requests
         assert asked.query == {"q": "x y", "r": " "}
@@ -64,11 +67,9 @@ class TestRequests:
         assert asked.headers["x-key"] == "s"
         assert asked.headers["accept-encoding"] == "identity"
 
-    async def test_json_is_posted(self, web: FakeWebServer, guarded_client: GuardedClient) -> None:
+    async def test_json_is_posted(self, web: FakeWebServer, session: GuardedSession) -> None:
         web.responses["/in"] = json_response({"ok": True}, 201)
-        fetched = await guarded_client.post_json(
-            f"{web.url}/in", {"a": [1, None]}, headers={"Authorization": "Bearer k"}
-        )
+        fetched = await session.post_json(f"{web.url}/in", {"a": [1, None]}, headers={"Authorization": "Bearer k"})
         assert (fetched.status, fetched.text) == (201, '{"ok": true}')
         assert web.requests[0].body == {"a": [1, None]}
         assert web.requests[0].headers["authorization"] == "Bearer k"
@@ -82,93 +83,103 @@ class TestRequests:
         ],
     )
     async def test_a_redirect_to_an_internal_address_is_refused(
-        self, web: FakeWebServer, guarded_client: GuardedClient, target: str
+        self, web: FakeWebServer, session: GuardedSession, target: str
     ) -> None:
         web.responses["/start"] = redirect(target.format(port=web.port))
         web.responses["/x"] = WebResponse(b"secret of the inside")
         with pytest.raises(Invalid):
-            await guarded_client.get(f"{web.url}/start")
+            await session.get(f"{web.url}/start")
         assert [request.path for request in web.requests] == ["/start"]
 
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-    async def test_three_redirects_are_followed(
-        self, web: FakeWebServer, guarded_client: GuardedClient, status: int
-    ) -> None:
+    async def test_three_redirects_are_followed(self, web: FakeWebServer, session: GuardedSession, status: int) -> None:
         web.responses |= {"/1": redirect("2", status), "/2": redirect("/3", status), "/3": redirect("/4?q=1", status)}
         web.responses["/4"] = WebResponse(b"there")
-        assert (await guarded_client.get(f"{web.url}/1", headers={"X-Key": "s"})).text == "there"
+        assert (await session.get(f"{web.url}/1", headers={"X-Key": "s"})).text == "there"
         assert [request.headers.get("x-key") for request in web.requests] == ["s"] * 4
 
-    async def test_a_fourth_redirect_is_not_followed(self, web: FakeWebServer, guarded_client: GuardedClient) -> None:
+    async def test_a_fourth_redirect_is_not_followed(self, web: FakeWebServer, session: GuardedSession) -> None:
         web.responses["/loop"] = redirect("/loop")
         with pytest.raises(UpstreamFailed, match="more than 3"):
-            await guarded_client.get(f"{web.url}/loop")
+            await session.get(f"{web.url}/loop")
         assert len(web.requests) == 4
 
-    async def test_headers_stay_with_the_first_host(self, web: FakeWebServer, guarded_client: GuardedClient) -> None:
+    async def test_headers_stay_with_the_first_host(self, web: FakeWebServer, session: GuardedSession) -> None:
         with serve() as other:
             web.responses["/start"] = redirect(f"{other.url}/back")
             other.responses["/back"] = redirect(f"{web.url}/end")
             web.responses["/end"] = WebResponse(b"there")
-            assert (await guarded_client.get(f"{web.url}/start", headers={"X-Key": "s"})).text == "there"
+            assert (await session.get(f"{web.url}/start", headers={"X-Key": "s"})).text == "there"
             (elsewhere,) = other.requests
         assert [request.headers.get("x-key") for request in web.requests] == ["s", None]
         assert "x-key" not in elsewhere.headers
 
     async def test_a_redirect_of_a_post_is_returned_and_not_followed(
-        self, web: FakeWebServer, guarded_client: GuardedClient
+        self, web: FakeWebServer, session: GuardedSession
     ) -> None:
         web.responses["/in"] = redirect("/elsewhere", 307)
-        assert (await guarded_client.post_json(f"{web.url}/in", {})).status == 307
+        assert (await session.post_json(f"{web.url}/in", {})).status == 307
         assert len(web.requests) == 1
 
     async def test_a_response_over_the_limit_of_bytes_is_refused(
-        self, web: FakeWebServer, guarded_client: GuardedClient
+        self, web: FakeWebServer, session: GuardedSession
     ) -> None:
         web.responses |= {"/fits": WebResponse(b"x" * 1000), "/large": WebResponse(b"x" * 1001)}
-        assert len((await guarded_client.get(f"{web.url}/fits", max_bytes=1000)).content) == 1000
+        assert len((await session.get(f"{web.url}/fits", max_bytes=1000)).content) == 1000
         with pytest.raises(UpstreamFailed, match="more than 1000 bytes"):
-            await guarded_client.get(f"{web.url}/large", max_bytes=1000)
+            await session.get(f"{web.url}/large", max_bytes=1000)
 
-    async def test_on_received_may_raise_to_end_the_request(
+    async def test_all_responses_of_a_session_together_are_bounded_as_they_arrive(
         self, web: FakeWebServer, guarded_client: GuardedClient
     ) -> None:
-        web.responses |= {"/long": WebResponse(b"x" * 5_000_000), "/short": WebResponse(b"x" * 1000)}
-        arrived: list[int] = []
+        web.responses |= {"/long": WebResponse(b"x" * 700), "/short": WebResponse(b"x" * 300)}
+        with guarded_client.session("tm_1", 1000, "answers") as session:
+            for path, length in (("long", 700), ("short", 300)):
+                assert len((await session.get(f"{web.url}/{path}")).content) == length
+            with pytest.raises(TooLarge, match="The answers have more than 1,000 bytes together"):
+                await session.get(f"{web.url}/short")
 
-        def enough(count: int) -> None:
-            arrived.append(count)
-            if sum(arrived) > 1_000_000:
-                raise TooLarge("enough")
+    async def test_responses_in_memory_are_bounded_for_an_organisation_and_for_all(self, web: FakeWebServer) -> None:
+        client = GuardedClient("127.0.0.1", OutboundLimits(response_bytes=2000))
+        web.responses["/"] = WebResponse(b"x" * 900)
 
-        with pytest.raises(TooLarge, match="enough"):
-            await guarded_client.get(f"{web.url}/long", max_bytes=10_000_000, on_received=enough)
-        assert sum(arrived) < 2_000_000
-        arrived.clear()
-        assert len((await guarded_client.get(f"{web.url}/short", on_received=enough)).content) == sum(arrived)
+        async def fetch(session: GuardedSession) -> int:
+            return len((await session.get(f"{web.url}/")).content)
+
+        with client.session("tm_1", MIB, "answers") as first, client.session("tm_2", MIB, "answers") as second:
+            assert await fetch(first) == 900
+            refused = pytest.raises(Unavailable, match="EVERLOOP_OUTBOUND_BYTES")
+            with client.session("tm_1", MIB, "answers") as more, refused:
+                await fetch(more)
+            assert await fetch(second) == 900, "the half of another organisation"
+            with client.session("tm_3", MIB, "answers") as third, refused:
+                await fetch(third)
+        for organisation in ("tm_1", "tm_2", "tm_3"):
+            with client.session(organisation, MIB, "answers") as session:
+                assert await fetch(session) == 900, "what ended takes no room"
 
     @pytest.mark.parametrize(
         "slow", [{"delay_seconds": 1.0}, {"piece_delay_seconds": 0.02}], ids=["silent", "dripping"]
     )
     async def test_a_response_after_the_timeout_is_an_error(
-        self, web: FakeWebServer, guarded_client: GuardedClient, slow: dict[str, float]
+        self, web: FakeWebServer, session: GuardedSession, slow: dict[str, float]
     ) -> None:
         web.responses["/slow"] = WebResponse(b"x" * 100, **slow)  # type: ignore[arg-type]
         with pytest.raises(UpstreamFailed, match=r"within 0\.3 seconds"):
-            await guarded_client.get(f"{web.url}/slow", total_seconds=0.3)
+            await session.get(f"{web.url}/slow", total_seconds=0.3)
 
-    async def test_a_compressed_answer_is_refused(self, web: FakeWebServer, guarded_client: GuardedClient) -> None:
+    async def test_a_compressed_answer_is_refused(self, web: FakeWebServer, session: GuardedSession) -> None:
         web.responses["/gzip"] = WebResponse(b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
         with pytest.raises(UpstreamFailed, match="compressed"):
-            await guarded_client.get(f"{web.url}/gzip")
+            await session.get(f"{web.url}/gzip")
 
-    async def test_a_server_that_cannot_be_reached_is_an_upstream_failure(self, guarded_client: GuardedClient) -> None:
+    async def test_a_server_that_cannot_be_reached_is_an_upstream_failure(self, session: GuardedSession) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             with pytest.raises(UpstreamFailed, match="cannot be reached"):
-                await guarded_client.get(f"http://127.0.0.1:{taken.getsockname()[1]}/")
+                await session.get(f"http://127.0.0.1:{taken.getsockname()[1]}/")
 
-    async def test_a_response_that_is_no_http_is_an_upstream_failure(self, guarded_client: GuardedClient) -> None:
+    async def test_a_response_that_is_no_http_is_an_upstream_failure(self, session: GuardedSession) -> None:
         async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"220 mail.example ESMTP\r\n")
             writer.close()
@@ -176,40 +187,13 @@ class TestRequests:
 
         async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
             with pytest.raises(UpstreamFailed, match="as an HTTP server"):
-                await guarded_client.get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+                await session.get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
 
     @pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\nb", "\x00"])
-    async def test_a_header_cannot_begin_another(
-        self, web: FakeWebServer, guarded_client: GuardedClient, value: str
-    ) -> None:
+    async def test_a_header_cannot_begin_another(self, web: FakeWebServer, session: GuardedSession, value: str) -> None:
         with pytest.raises(UpstreamFailed):
-            await guarded_client.get(f"{web.url}/", headers={"X-Key": value})
+            await session.get(f"{web.url}/", headers={"X-Key": value})
         assert web.requests == []
-
-
-def certificate(folder: Path, name: str) -> Path:
-    """A certificate of a host and its key, in one file; it is its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "host.pem"
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + made.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
 
 
 class _Hello(BaseHTTPRequestHandler):
@@ -231,7 +215,7 @@ def secure(tmp_path: Path) -> Iterator[tuple[int, ssl.SSLContext]]:
     serves.load_cert_chain(path)
     server.socket = serves.wrap_socket(server.socket, server_side=True)
     server.handle_error = lambda *_: None  # type: ignore[method-assign]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield server.server_port, ssl.create_default_context(cafile=str(path))
     server.shutdown()
@@ -242,36 +226,36 @@ async def test_tls_verifies_the_name_although_the_connection_goes_to_an_address(
     secure: tuple[int, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def look_up(host: str, port: int, **_: Any) -> list[Any]:
-        assert host.endswith(".example"), "an address is not looked up again"
+        assert host.rstrip(".").endswith(".example"), "an address is not looked up again"
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     port, trusting = secure
-    guarded_client = GuardedClient("127.0.0.0/8", tls=trusting)
-    assert (await guarded_client.get(f"https://good.example:{port}/")).text == "hello good.example"
-    with pytest.raises(UpstreamFailed, match="cannot be reached"):
-        await guarded_client.get(f"https://bad.example:{port}/")
-    await guarded_client.close()
-    suspicious = GuardedClient("127.0.0.0/8")
-    with pytest.raises(UpstreamFailed, match="cannot be reached"):
+    with GuardedClient("127.0.0.0/8", tls=trusting).session("tm_1", MIB, "answers") as session:
+        assert (await session.get(f"https://good.example:{port}/")).text == "hello good.example"
+        assert (await session.get(f"https://good.example.:{port}/")).text == "hello good.example."
+        with pytest.raises(UpstreamFailed, match="cannot be reached"):
+            await session.get(f"https://bad.example:{port}/")
+    with (
+        GuardedClient("127.0.0.0/8").session("tm_1", MIB, "answers") as suspicious,
+        pytest.raises(UpstreamFailed, match="cannot be reached"),
+    ):
         await suspicious.get(f"https://good.example:{port}/")
-    await suspicious.close()
 
 
 _HANGING = """
 import asyncio, socket, time
-from services.generation.http import ssrf_guard
+from services.generation.http import name_lookup
 from services.generation.http.guarded_client import GuardedClient
 
 async def main():
-    client = GuardedClient()
-    try:
-        await client.get("http://slow.example/")
-    except Exception as error:
-        print(error)
-    await client.close()
+    with GuardedClient().session("tm_1", 1000, "answers") as session:
+        try:
+            await session.get("http://slow.example/")
+        except Exception as error:
+            print(error)
 
-ssrf_guard.LOOKUP_SECONDS = 0.1
+name_lookup.LOOKUP_SECONDS = 0.1
 socket.getaddrinfo = lambda *_, **__: time.sleep(60)
 asyncio.run(main())
 """
@@ -301,7 +285,9 @@ class TestTools:
     async def run(services: ToolServices, settings: dict[str, Any], *arguments: str, **secrets: str) -> str:
         kind = KINDS[settings["kind"]]
         assert kind.run
-        return await kind.run(Invocation(TOOL_SETTINGS.validate_python(settings), arguments, secrets), services)
+        given = TOOL_SETTINGS.validate_python(settings)
+        with services.guarded_client.session("tm_1", MIB, "results") as session:
+            return await kind.run(Invocation(session, given, arguments, secrets), services)
 
     async def test_arguments_become_query_parameters_in_their_order(
         self, web: FakeWebServer, services: ToolServices

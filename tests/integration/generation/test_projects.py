@@ -11,6 +11,8 @@ from nats.aio.msg import Msg
 from services.gateway.project_cache import ProjectCache
 from services.gateway.settings import Settings as GatewaySettings
 from shared import ids
+from shared.contracts.chat import ChatMessage
+from shared.contracts.generation.blobs import GetHeldBlobs
 from shared.contracts.generation.deployments import (
     CreateEnvironment,
     DeleteEnvironment,
@@ -55,6 +57,7 @@ from tests.integration.generation.stack import (
     run_generation_stack,
 )
 from tests.integration.servers import SECRET, connected, running, service
+from tests.principals import member
 
 ADA = Actor(user_id="usr_ada", email="ada@example.org")
 BOB = Actor(user_id="usr_bob", email="bob@example.org")
@@ -97,11 +100,13 @@ async def unusable(stack: GenerationStack, org: str, said: str, **fields: Any) -
 
 
 async def environments(stack: GenerationStack, org: str) -> list[Environment]:
-    return (await stack.bus.request(ListEnvironments(organisation=org))).environments
+    return (await stack.bus.request(ListEnvironments(principal=member(org)))).environments
 
 
 async def history(stack: GenerationStack, org: str, project_id: str, **fields: Any) -> list[Deployment]:
-    return (await stack.bus.request(ListDeployments(organisation=org, project_id=project_id, **fields))).deployments
+    return (
+        await stack.bus.request(ListDeployments(principal=member(org), project_id=project_id, **fields))
+    ).deployments
 
 
 class TestDeploying:
@@ -121,7 +126,7 @@ class TestDeploying:
         first, second = [(await register(stack, org, config(seed=number))).version for number in range(2)]
         project_id = first.project_id
         (production,) = await environments(stack, org)
-        staging = await stack.bus.request(CreateEnvironment(organisation=org, name="staging"))
+        staging = await stack.bus.request(CreateEnvironment(principal=member(org), name="staging"))
         both = [production.id, staging.id]
         deploy = Deploy(
             principal=principal_of(org, actor=BOB), project_id=project_id, config_id=second.id, environment_ids=both
@@ -159,7 +164,7 @@ class TestDeploying:
         await asyncio.gather(*(stack.bus.request(command) for command in commands))
         found = await history(stack, org, project_id)
         assert {one.config_id for one in found} == {version.id for version in versions}
-        active = await stack.bus.request(GetActiveConfig(organisation=org, project_id=project_id))
+        active = await stack.bus.request(GetActiveConfig(principal=member(org), project_id=project_id))
         chain = {one.previous_config_id: one.config_id for one in found}
         line: list[str] = []
         while (following := chain.get(line[-1] if line else None)) is not None:
@@ -172,7 +177,7 @@ class TestDeploying:
         made = (await register(stack, org)).version
         other = (await register(stack, org, config(seed=1), project=ProjectRef(name="other"))).version
         (production,) = await environments(stack, org)
-        deploy = Deploy(organisation=org, project_id=made.project_id, config_id=made.id)
+        deploy = Deploy(principal=member(org), project_id=made.project_id, config_id=made.id)
         for wrong, error in (
             ({"config_id": other.id}, Invalid),
             ({"config_id": "config_unknown"}, NotFound),
@@ -184,26 +189,31 @@ class TestDeploying:
         assert len(await history(stack, org, made.project_id)) == 1
         with pytest.raises(NotFound, match="no environment 'staging'"):
             await stack.bus.request(
-                GetActiveConfig(organisation=org, project_id=made.project_id, environment="staging")
+                GetActiveConfig(principal=member(org), project_id=made.project_id, environment="staging")
             )
 
     async def test_large_configs_in_many_environments_are_told_by_id_and_name(self, stack: GenerationStack) -> None:
         org = new_organisation()
         large = config(name="Large", chat_template=[{"role": "system", "content": "x" * 1_000_000}])
         made = (await register(stack, org, large)).version
-        places = [await stack.bus.request(CreateEnvironment(organisation=org, name=f"place {it}")) for it in range(10)]
+        places = [
+            await stack.bus.request(CreateEnvironment(principal=member(org), name=f"place {it}")) for it in range(10)
+        ]
         deploy = Deploy(
-            organisation=org, project_id=made.project_id, config_id=made.id, environment_ids=[one.id for one in places]
+            principal=member(org),
+            project_id=made.project_id,
+            config_id=made.id,
+            environment_ids=[one.id for one in places],
         )
         answer = await stack.bus.request(deploy)
         assert {(one.config_id, one.config_name) for one in answer.deployed} == {(made.id, "Large")}
-        listed = await stack.bus.request(ListDeployed(organisation=org, project_id=made.project_id))
+        listed = await stack.bus.request(ListDeployed(principal=member(org), project_id=made.project_id))
         assert [one.config_name for one in listed.deployed] == ["Large"] * 11
 
     async def test_what_was_removed_stays_removed_for_later_configs(self, stack: GenerationStack) -> None:
         org = new_organisation()
         made = (await register(stack, org)).version
-        await stack.bus.request(Undeploy(organisation=org, project_id=made.project_id))
+        await stack.bus.request(Undeploy(principal=member(org), project_id=made.project_id))
         await register(stack, org, config(seed=1))
         await register(stack, org)
         await unusable(stack, org, "nothing deployed")
@@ -218,7 +228,7 @@ class TestDeploying:
         await stack.database["deployments"].insert_one(
             place_ | {"config_id": first.id, "deployed_at": old["deployed_at"]}
         )
-        active = await stack.bus.request(GetActiveConfig(organisation=org, project_id=first.project_id))
+        active = await stack.bus.request(GetActiveConfig(principal=member(org), project_id=first.project_id))
         assert active.version == first
         await stack.bus.request(
             Deploy(principal=principal_of(org, actor=BOB), project_id=first.project_id, config_id=second.id)
@@ -239,21 +249,23 @@ class TestEnvironments:
     async def test_the_default_one_counts_at_the_time_of_the_call(self, stack: GenerationStack) -> None:
         org = new_organisation()
         first, second = [(await register(stack, org, config(seed=number))).version for number in range(2)]
-        staging = await stack.bus.request(CreateEnvironment(organisation=org, name="staging"))
+        staging = await stack.bus.request(CreateEnvironment(principal=member(org), name="staging"))
         await stack.bus.request(
-            Deploy(organisation=org, project_id=first.project_id, config_id=second.id, environment_ids=[staging.id])
+            Deploy(
+                principal=member(org), project_id=first.project_id, config_id=second.id, environment_ids=[staging.id]
+            )
         )
         assert await used(stack, org) == {first.id}
         assert await used(stack, org, environment="staging") == {second.id}
         for _ in range(3):
             (production,) = [one for one in await environments(stack, org) if one.name == "production"]
-            await stack.bus.request(UpdateEnvironment(organisation=org, id=staging.id, make_default=True))
+            await stack.bus.request(UpdateEnvironment(principal=member(org), id=staging.id, make_default=True))
             assert await used(stack, org) == {second.id}
             assert [(one.name, one.default) for one in await environments(stack, org)] == [
                 ("staging", True),
                 ("production", False),
             ]
-            await stack.bus.request(UpdateEnvironment(organisation=org, id=production.id, make_default=True))
+            await stack.bus.request(UpdateEnvironment(principal=member(org), id=production.id, make_default=True))
             assert await used(stack, org) == {first.id}
 
     async def test_a_new_name_holds_at_once_and_the_old_one_no_more(self, stack: GenerationStack) -> None:
@@ -263,28 +275,28 @@ class TestEnvironments:
         before, after = "production", "live"
         for _ in range(4):
             assert await used(stack, org, environment=before) == {made.id}
-            await stack.bus.request(UpdateEnvironment(organisation=org, id=production.id, name=after))
+            await stack.bus.request(UpdateEnvironment(principal=member(org), id=production.id, name=after))
             assert await used(stack, org, environment=after) == {made.id}
             await unusable(stack, org, before, environment=before)
             before, after = after, before
 
     async def test_names_are_unique(self, stack: GenerationStack) -> None:
         org = new_organisation()
-        staging = await stack.bus.request(CreateEnvironment(organisation=org, name="staging"))
+        staging = await stack.bus.request(CreateEnvironment(principal=member(org), name="staging"))
         with pytest.raises(Conflict, match="staging"):
-            await stack.bus.request(CreateEnvironment(organisation=org, name="staging"))
+            await stack.bus.request(CreateEnvironment(principal=member(org), name="staging"))
         with pytest.raises(Conflict, match="production"):
             await stack.bus.request(
-                UpdateEnvironment(organisation=org, id=staging.id, name="production", make_default=True)
+                UpdateEnvironment(principal=member(org), id=staging.id, name="production", make_default=True)
             )
         assert [one.name for one in await environments(stack, org)] == ["production", "staging"]
-        await stack.bus.request(CreateEnvironment(organisation=new_organisation(), name="staging"))
+        await stack.bus.request(CreateEnvironment(principal=member(new_organisation()), name="staging"))
 
     async def test_one_default_and_unique_names_however_many_change_at_once(self, stack: GenerationStack) -> None:
         org = new_organisation()
         names = ["a", "b", "a", "b", "c", "c"]
         made = await asyncio.gather(
-            *(stack.bus.request(CreateEnvironment(organisation=org, name=name)) for name in names),
+            *(stack.bus.request(CreateEnvironment(principal=member(org), name=name)) for name in names),
             return_exceptions=True,
         )
         there = [one for one in made if isinstance(one, Environment)]
@@ -292,7 +304,7 @@ class TestEnvironments:
         assert all(isinstance(one, Conflict) for one in made if not isinstance(one, Environment))
         await asyncio.gather(
             *(
-                stack.bus.request(UpdateEnvironment(organisation=org, id=one.id, make_default=True))
+                stack.bus.request(UpdateEnvironment(principal=member(org), id=one.id, make_default=True))
                 for one in there
                 for _ in range(3)
             ),
@@ -305,8 +317,10 @@ class TestEnvironments:
     async def test_deleting_one_removes_what_is_deployed_in_it(self, stack: GenerationStack) -> None:
         org = new_organisation()
         made = (await register(stack, org)).version
-        staging = await stack.bus.request(CreateEnvironment(organisation=org, name="staging"))
-        deploy = Deploy(organisation=org, project_id=made.project_id, config_id=made.id, environment_ids=[staging.id])
+        staging = await stack.bus.request(CreateEnvironment(principal=member(org), name="staging"))
+        deploy = Deploy(
+            principal=member(org), project_id=made.project_id, config_id=made.id, environment_ids=[staging.id]
+        )
         await stack.bus.request(deploy)
         assert await used(stack, org, environment="staging") == {made.id}
         await stack.bus.request(DeleteEnvironment(principal=principal_of(org, actor=BOB), id=staging.id))
@@ -314,8 +328,8 @@ class TestEnvironments:
         removal = (await history(stack, org, made.project_id))[0]
         assert (removal.environment, removal.config_id, removal.previous_config_id) == (None, None, made.id)
         assert removal.by == BOB
-        again = await stack.bus.request(CreateEnvironment(organisation=org, name="staging"))
-        listed = await stack.bus.request(ListDeployed(organisation=org, project_id=made.project_id))
+        again = await stack.bus.request(CreateEnvironment(principal=member(org), name="staging"))
+        listed = await stack.bus.request(ListDeployed(principal=member(org), project_id=made.project_id))
         assert [(one.environment.id, one.config_id) for one in listed.deployed][1] == (again.id, None)
 
     async def test_the_default_one_cannot_be_deleted(self, stack: GenerationStack) -> None:
@@ -323,23 +337,23 @@ class TestEnvironments:
         made = (await register(stack, org)).version
         (production,) = await environments(stack, org)
         with pytest.raises(Conflict, match="default"):
-            await stack.bus.request(DeleteEnvironment(organisation=org, id=production.id))
+            await stack.bus.request(DeleteEnvironment(principal=member(org), id=production.id))
         assert await used(stack, org) == {made.id}
         with pytest.raises(NotFound):
-            await stack.bus.request(DeleteEnvironment(organisation=new_organisation(), id=production.id))
+            await stack.bus.request(DeleteEnvironment(principal=member(new_organisation()), id=production.id))
 
 
 class TestProjects:
     async def test_a_name_is_taken_once(self, stack: GenerationStack) -> None:
         org = new_organisation()
-        made = await stack.bus.request(CreateProject(organisation=org, name="desk"))
+        made = await stack.bus.request(CreateProject(principal=member(org), name="desk"))
         with pytest.raises(Conflict, match="desk"):
-            await stack.bus.request(CreateProject(organisation=org, name="desk"))
-        other = await stack.bus.request(CreateProject(organisation=org, name="other"))
+            await stack.bus.request(CreateProject(principal=member(org), name="desk"))
+        other = await stack.bus.request(CreateProject(principal=member(org), name="other"))
         with pytest.raises(Conflict, match="desk"):
-            await stack.bus.request(UpdateProject(organisation=org, id=other.project.id, name="desk"))
+            await stack.bus.request(UpdateProject(principal=member(org), id=other.project.id, name="desk"))
         assert (await register(stack, org)).project.id == made.project.id
-        await stack.bus.request(CreateProject(organisation=new_organisation(), name="desk"))
+        await stack.bus.request(CreateProject(principal=member(new_organisation()), name="desk"))
 
     async def test_no_new_project_has_a_name_without_end_and_old_ones_keep_theirs(self, stack: GenerationStack) -> None:
         org = new_organisation()
@@ -350,7 +364,7 @@ class TestProjects:
         assert (await register(stack, org, project=ProjectRef(name="y" * 300))).project.id == made.id
 
     async def test_the_same_command_twice_makes_one_project(self, stack: GenerationStack) -> None:
-        command = CreateProject(organisation=new_organisation(), name="desk")
+        command = CreateProject(principal=member(new_organisation()), name="desk")
         assert await stack.bus.request(command) == await stack.bus.request(command)
 
     async def test_a_new_name_holds_at_once_everywhere(self, stack: GenerationStack) -> None:
@@ -359,7 +373,7 @@ class TestProjects:
         before, after = "desk", "counter"
         for _ in range(4):
             assert await used(stack, org, project=ProjectRef(name=before)) == {made.id}
-            await stack.bus.request(UpdateProject(organisation=org, id=made.project_id, name=after))
+            await stack.bus.request(UpdateProject(principal=member(org), id=made.project_id, name=after))
             assert await used(stack, org, project=ProjectRef(name=after)) == {made.id}
             await unusable(stack, org, before, project=ProjectRef(name=before))
             before, after = after, before
@@ -367,7 +381,7 @@ class TestProjects:
     async def test_of_an_update_all_is_done_or_nothing(self, stack: GenerationStack) -> None:
         org = new_organisation()
         first, second = [(await register(stack, org, config(seed=number))).version for number in range(2)]
-        await stack.bus.request(CreateProject(organisation=org, name="taken"))
+        await stack.bus.request(CreateProject(principal=member(org), name="taken"))
         update = UpdateProject(
             principal=principal_of(org, actor=BOB), id=first.project_id, name="new", active_config_id=second.id
         )
@@ -375,7 +389,7 @@ class TestProjects:
             await stack.bus.request(update.model_copy(update={"active_config_id": "config_unknown"}))
         with pytest.raises(Conflict):
             await stack.bus.request(update.model_copy(update={"name": "taken"}))
-        unchanged = await stack.bus.request(GetProject(organisation=org, id=first.project_id))
+        unchanged = await stack.bus.request(GetProject(principal=member(org), id=first.project_id))
         assert (unchanged.project.name, unchanged.active) == ("desk", first)
         changed = await stack.bus.request(update)
         assert (changed.project.name, changed.active) == ("new", second)
@@ -383,10 +397,10 @@ class TestProjects:
     async def test_projects_are_listed_filtered_sorted_and_paged(self, stack: GenerationStack) -> None:
         org = new_organisation()
         for name in ("banana", "Apple", "cherry (ripe)", "APRICOT"):
-            await stack.bus.request(CreateProject(organisation=org, name=name))
+            await stack.bus.request(CreateProject(principal=member(org), name=name))
 
         async def found(**fields: Any) -> list[str]:
-            page = await stack.bus.request(ListProjects(organisation=org, **fields))
+            page = await stack.bus.request(ListProjects(principal=member(org), **fields))
             return [one.project.name for one in page.projects]
 
         assert await found() == ["APRICOT", "cherry (ripe)", "Apple", "banana"]
@@ -407,7 +421,7 @@ class TestProjects:
         try:
             for sort_by in ("created_at", "updated_at", "name"):
                 await stack.database.command("profile", 2)
-                query = ListProjects(organisation=org, sort_by=sort_by, page=Page(size=10))
+                query = ListProjects(principal=member(org), sort_by=sort_by, page=Page(size=10))
                 assert len((await stack.bus.request(query)).projects) == 10
                 await stack.database.command("profile", 0)
                 wanted = {"command.find": "projects", "command.filter.organisation": org}
@@ -422,21 +436,21 @@ class TestProjects:
     async def test_versions_are_listed_newest_first(self, stack: GenerationStack) -> None:
         org = new_organisation()
         made = [(await register(stack, org, config(seed=number))).version for number in range(3)]
-        query = ListVersions(organisation=org, project_id=made[0].project_id, page=Page(size=2))
+        query = ListVersions(principal=member(org), project_id=made[0].project_id, page=Page(size=2))
         page = await stack.bus.request(query)
         assert (page.versions, page.total) == ([made[2], made[1]], 3)
 
     async def test_feedback_types_defined_at_once_are_all_there(self, stack: GenerationStack) -> None:
         org = new_organisation()
-        project = (await stack.bus.request(CreateProject(organisation=org, name="desk"))).project
+        project = (await stack.bus.request(CreateProject(principal=member(org), name="desk"))).project
         labels = [FeedbackType(type="action", labels=[FeedbackLabel(value=f"label {number}")]) for number in range(40)]
         await asyncio.gather(
             *(
-                stack.bus.request(DefineFeedbackTypes(organisation=org, project_id=project.id, types=[one]))
+                stack.bus.request(DefineFeedbackTypes(principal=member(org), project_id=project.id, types=[one]))
                 for one in labels
             )
         )
-        types = (await stack.bus.request(GetProject(organisation=org, id=project.id))).feedback_types
+        types = (await stack.bus.request(GetProject(principal=member(org), id=project.id))).feedback_types
         (action,) = [one for one in types if one.type == "action"]
         assert sorted(label.value for label in action.labels) == sorted(f"label {number}" for number in range(40))
 
@@ -449,9 +463,9 @@ class TestProjects:
 
         subscription = await stack.bus.client.subscribe(f"events.{org}.project.changed", cb=record)
         made = (await register(stack, org)).version
-        await stack.bus.request(UpdateProject(organisation=org, id=made.project_id, name="counter"))
-        await stack.bus.request(Undeploy(organisation=org, project_id=made.project_id))
-        await stack.bus.request(CreateEnvironment(organisation=org, name="staging"))
+        await stack.bus.request(UpdateProject(principal=member(org), id=made.project_id, name="counter"))
+        await stack.bus.request(Undeploy(principal=member(org), project_id=made.project_id))
+        await stack.bus.request(CreateEnvironment(principal=member(org), name="staging"))
         await stack.bus.request(DeleteProject(principal=principal_of(org), id=made.project_id))
         await stack.bus.client.flush()
         await subscription.unsubscribe()
@@ -479,7 +493,7 @@ class TestGateways:
             project_id = first.project.id
             assert first == same
             for name in ("counter", "desk", "counter"):
-                await one.request(UpdateProject(organisation=caller.organisation, id=project_id, name=name))
+                await one.request(UpdateProject(principal=member(caller.organisation), id=project_id, name=name))
                 for project_cache in project_caches:
                     assert (await project_cache.get_project(caller.organisation, project_id)).name == name
             await other.request(DeleteProject(principal=principal_of(caller.organisation), id=project_id))
@@ -512,18 +526,18 @@ class TestDeleting:
         await stack.bus.request(DeleteProject(principal=principal_of(org), id=made.project_id))
         await unusable(stack, org, "desk")
         with pytest.raises(NotFound):
-            await stack.bus.request(GetProject(organisation=org, id=made.project_id))
+            await stack.bus.request(GetProject(principal=member(org), id=made.project_id))
         with pytest.raises(NotFound):
             await stack.bus.request(DeleteProject(principal=principal_of(org), id=made.project_id))
         for _ in range(6):
             with pytest.raises(NotFound):
-                await stack.bus.request(ResolveConfig(organisation=org, project=ProjectRef(), config_id=made.id))
-        assert (await stack.bus.request(GetVersions(organisation=org, ids=[made.id]))).versions == []
+                await stack.bus.request(ResolveConfig(principal=member(org), project=ProjectRef(), config_id=made.id))
+        assert (await stack.bus.request(GetVersions(principal=member(org), ids=[made.id]))).versions == []
         for collection in ("projects", "versions", "deployments"):
             assert await stack.database[collection].count_documents({"organisation": org}) == 0
         again = await register(stack, org)
         assert again.project.id != made.project_id
-        assert (await stack.bus.request(ListProjects(organisation=org))).total == 1
+        assert (await stack.bus.request(ListProjects(principal=member(org)))).total == 1
 
     async def test_logging_is_told_once_it_is_hidden(self, stack: GenerationStack) -> None:
         org = new_organisation()
@@ -533,16 +547,41 @@ class TestDeleting:
         told = [record for record in records if isinstance(record, ProjectDeleted) and record.organisation == org]
         assert [record.project_id for record in told] == [project_id]
 
+    async def test_logging_is_told_which_blobs_its_versions_had(self, stack: GenerationStack) -> None:
+        org, other = new_organisation(), new_organisation()
+        mine, shared, unknown = (letter * 64 for letter in "abc")
+        texts = {
+            name: f"![](data:image/png;base64,everloop-blob:{digest})" for name, digest in [("m", mine), ("s", shared)]
+        }
+        made = (
+            await register(stack, org, config(chat_template=[ChatMessage(role="user", content=texts["m"])]))
+        ).version
+        await register(stack, org, config(chat_template=[ChatMessage(role="user", content=texts["s"])]))
+        template = [ChatMessage(role="user", content=texts["s"])]
+        await register(stack, org, config(chat_template=template), project=ProjectRef(name="other"))
+
+        async def held(organisation: str) -> list[str]:
+            query = GetHeldBlobs(
+                principal=Principal.for_service("logging", organisation), digests=[mine, shared, unknown]
+            )
+            return (await stack.bus.request(query)).digests
+
+        assert (await held(org), await held(other)) == ([mine, shared], [])
+        await stack.bus.request(DeleteProject(principal=principal_of(org), id=made.project_id))
+        records = [record for payload in await stack.messages("LOGS") for record in INTAKE.validate_json(payload)]
+        (told,) = (it for it in records if isinstance(it, ProjectDeleted) and it.organisation == org)
+        assert (told.blobs, await held(org)) == ([mine, shared], [shared])
+
     async def test_a_repeat_finishes_what_a_crash_left(self, stack: GenerationStack) -> None:
         org = new_organisation()
         made = (await register(stack, org)).version
         hidden = {"$set": {"deleted_at": made.created_at}, "$unset": {"name": ""}}
         await stack.database["projects"].update_one({"_id": made.project_id}, hidden)
         with pytest.raises(NotFound):
-            await stack.bus.request(GetProject(organisation=org, id=made.project_id))
-        assert (await stack.bus.request(ListProjects(organisation=org))).total == 0
-        assert (await stack.bus.request(GetVersions(organisation=org, ids=[made.id]))).versions == []
-        await stack.bus.request(CreateProject(organisation=org, name="desk"))
+            await stack.bus.request(GetProject(principal=member(org), id=made.project_id))
+        assert (await stack.bus.request(ListProjects(principal=member(org)))).total == 0
+        assert (await stack.bus.request(GetVersions(principal=member(org), ids=[made.id]))).versions == []
+        await stack.bus.request(CreateProject(principal=member(org), name="desk"))
         await stack.bus.request(DeleteProject(principal=principal_of(org), id=made.project_id))
         assert await stack.database["versions"].count_documents({"organisation": org}) == 0
         assert await stack.database["projects"].count_documents({"organisation": org}) == 1
@@ -550,14 +589,25 @@ class TestDeleting:
     async def test_what_is_deployed_is_deleted_only_by_who_may_change_that(self, stack: GenerationStack) -> None:
         org = new_organisation()
         made = (await register(stack, org)).version
-        await stack.bus.request(CreateEnvironment(organisation=org, name="staging"))
+        await stack.bus.request(CreateEnvironment(principal=member(org), name="staging"))
         with pytest.raises(Denied, match="deployed"):
-            await stack.bus.request(DeleteProject(organisation=org, id=made.project_id))
+            await stack.bus.request(DeleteProject(principal=member(org, "Member"), id=made.project_id))
         assert await used(stack, org) == {made.id}
-        await stack.bus.request(Undeploy(organisation=org, project_id=made.project_id))
-        await stack.bus.request(DeleteProject(organisation=org, id=made.project_id))
+        await stack.bus.request(Undeploy(principal=member(org), project_id=made.project_id))
+        await stack.bus.request(DeleteProject(principal=member(org, "Member"), id=made.project_id))
         with pytest.raises(NotFound):
-            await stack.bus.request(GetProject(organisation=org, id=made.project_id))
+            await stack.bus.request(GetProject(principal=member(org), id=made.project_id))
+
+    async def test_a_member_deploys_nothing_by_an_update(self, stack: GenerationStack) -> None:
+        org = new_organisation()
+        made = (await register(stack, org)).version
+        update = UpdateProject(
+            principal=member(org, "Member"), id=made.project_id, name="new", active_config_id=made.id
+        )
+        with pytest.raises(Denied, match="change what is deployed"):
+            await stack.bus.request(update)
+        details = await stack.bus.request(GetProject(principal=member(org), id=made.project_id))
+        assert details.project.name != "new"
 
     async def test_what_nobody_repeats_a_service_that_starts_finishes(self, stack: GenerationStack) -> None:
         org = new_organisation()
@@ -582,13 +632,13 @@ class TestDeleting:
         org, other = new_organisation(), new_organisation()
         made = (await register(stack, org)).version
         requests: list[Request[Any]] = [
-            DeleteProject(organisation=other, id=made.project_id),
-            UpdateProject(organisation=other, id=made.project_id, name="mine"),
-            Deploy(organisation=other, project_id=made.project_id, config_id=made.id),
-            Undeploy(organisation=other, project_id=made.project_id),
-            DefineFeedbackTypes(organisation=other, project_id=made.project_id, types=[FeedbackType(type="x")]),
-            ListDeployments(organisation=other, project_id=made.project_id),
-            ListVersions(organisation=other, project_id=made.project_id),
+            DeleteProject(principal=member(other), id=made.project_id),
+            UpdateProject(principal=member(other), id=made.project_id, name="mine"),
+            Deploy(principal=member(other), project_id=made.project_id, config_id=made.id),
+            Undeploy(principal=member(other), project_id=made.project_id),
+            DefineFeedbackTypes(principal=member(other), project_id=made.project_id, types=[FeedbackType(type="x")]),
+            ListDeployments(principal=member(other), project_id=made.project_id),
+            ListVersions(principal=member(other), project_id=made.project_id),
         ]
         for request in requests:
             with pytest.raises(NotFound):

@@ -25,6 +25,7 @@ from tests.integration.generation.stack import (
     run_generation_stack,
 )
 from tests.integration.servers import SECRET, Process, running, service, until_ready
+from tests.principals import member
 
 OLD = SECRET
 NEW = base64.urlsafe_b64encode(bytes(range(32))).decode()
@@ -69,10 +70,12 @@ def box(secret: str, *fallbacks: str) -> SecretBox:
 
 async def store_secrets(stack: GenerationStack, org: str, gateway: SecretBox) -> None:
     key = gateway.encrypt({"key": KEY})
-    await stack.bus.request(SetProviderKey(organisation=org, name="openai", sealed=key, by="ada@example.org"))
+    await stack.bus.request(SetProviderKey(principal=member(org), name="openai", sealed=key, by="ada@example.org"))
     encrypted = gateway.encrypt(TOOL_SECRET)
     settings = Google(kind="google")
-    tool = CreateTool(id=ids.mint("tl"), organisation=org, name="search", settings=settings, sealed_secrets=encrypted)
+    tool = CreateTool(
+        id=ids.mint("tl"), principal=member(org), name="search", settings=settings, sealed_secrets=encrypted
+    )
     await stack.bus.request(tool)
 
 
@@ -110,7 +113,8 @@ async def test_after_a_start_with_the_new_secret_the_old_one_can_go(stack: Gener
         "1 tool secrets were encrypted anew with the newest EVERLOOP_SECRET",
     ]
     stored = await ciphertexts(stack, org)
-    assert [box(NEW).decrypt(each) for each in stored] == [{"openai": KEY}, TOOL_SECRET]
+    key, tool_secret = [box(NEW).decrypt(each) for each in stored]
+    assert (key["openai"], tool_secret) == (KEY, TOOL_SECRET)
     with generation(stack, tmp_path, NEW) as without_the_old:
         await until_ready(stack.bus, "generation")
         assert await key_used(stack, org) == KEY
@@ -152,7 +156,7 @@ async def test_replicas_that_start_at_once_encrypt_everything_anew(stack: Genera
         for process in (one, two):
             await until_logged_ready(process)
     for org in orgs:
-        assert [box(NEW).decrypt(each) for each in await ciphertexts(stack, org)] == [{"openai": org}]
+        assert [box(NEW).decrypt(each)["openai"] for each in await ciphertexts(stack, org)] == [org]
     assert sum(int(line["message"].split()[0]) for process in (one, two) for line in told(process)) == 300
 
 

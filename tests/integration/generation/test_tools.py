@@ -32,6 +32,7 @@ from tests.integration.generation.stack import (
     run_generation_stack,
 )
 from tests.integration.servers import SECRET, running, service
+from tests.principals import member
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def snippet(**passages: str) -> Snippet:
 
 async def created(stack: GenerationStack, org: str, **fields: Any) -> Tool:
     """A snippet tool named `assistant`."""
-    command = CreateTool(organisation=org, **{"name": "assistant", "settings": snippet(a="first")} | fields)
+    command = CreateTool(principal=member(org), **{"name": "assistant", "settings": snippet(a="first")} | fields)
     return await stack.bus.request(command)
 
 
@@ -71,10 +72,10 @@ async def test_a_change_is_in_every_replicas_next_call(stack: GenerationStack) -
     for number in range(10):
         text = f"text {number}"
         await stack.bus.request(
-            UpdateTool(organisation=org, id=tool.id, changes={"pairs": [{"key": "a", "value": text}]})
+            UpdateTool(principal=member(org), id=tool.id, changes={"pairs": [{"key": "a", "value": text}]})
         )
         assert set(await asyncio.gather(*(says(stack, org) for _ in range(8)))) == {text}
-    await stack.bus.request(DeleteTool(organisation=org, id=tool.id))
+    await stack.bus.request(DeleteTool(principal=member(org), id=tool.id))
     for said in await asyncio.gather(*(says(stack, org) for _ in range(8)), return_exceptions=True):
         assert isinstance(said, Invalid)
 
@@ -83,12 +84,12 @@ async def test_changes_at_the_same_moment_are_all_kept(stack: GenerationStack) -
     org = new_organisation()
     tool = await created(stack, org)
     await asyncio.gather(
-        stack.bus.request(UpdateTool(organisation=org, id=tool.id, name="renamed")),
+        stack.bus.request(UpdateTool(principal=member(org), id=tool.id, name="renamed")),
         stack.bus.request(
-            UpdateTool(organisation=org, id=tool.id, changes={"pairs": [{"key": "b", "value": "second"}]})
+            UpdateTool(principal=member(org), id=tool.id, changes={"pairs": [{"key": "b", "value": "second"}]})
         ),
     )
-    (found,) = (await stack.bus.request(GetTools(organisation=org, ids=[tool.id]))).tools
+    (found,) = (await stack.bus.request(GetTools(principal=member(org), ids=[tool.id]))).tools
     assert (found.name, found.settings) == ("renamed", snippet(b="second"))
 
 
@@ -96,19 +97,19 @@ async def test_a_repeat_makes_nothing_new(stack: GenerationStack) -> None:
     org, tool_id = new_organisation(), ids.mint("oc")
     made = await asyncio.gather(*(created(stack, org, id=tool_id) for _ in range(8)))
     assert {tool.id for tool in made} == {tool_id}
-    assert len((await stack.bus.request(ListTools(organisation=org))).tools) == 1
+    assert len((await stack.bus.request(ListTools(principal=member(org)))).tools) == 1
     with pytest.raises(Conflict):
         await created(stack, org)
 
 
 async def test_another_organisation_sees_nothing(stack: GenerationStack) -> None:
     tool, other = await created(stack, new_organisation()), new_organisation()
-    assert (await stack.bus.request(ListTools(organisation=other))).tools == []
-    assert (await stack.bus.request(GetTools(organisation=other, ids=[tool.id]))).tools == []
+    assert (await stack.bus.request(ListTools(principal=member(other)))).tools == []
+    assert (await stack.bus.request(GetTools(principal=member(other), ids=[tool.id]))).tools == []
     commands: list[Request[Any]] = [
-        UpdateTool(organisation=other, id=tool.id, name="mine"),
-        DeleteTool(organisation=other, id=tool.id),
-        RunTool(organisation=other, id=tool.id, arguments=["a"]),
+        UpdateTool(principal=member(other), id=tool.id, name="mine"),
+        DeleteTool(principal=member(other), id=tool.id),
+        RunTool(principal=member(other), id=tool.id, arguments=["a"]),
     ]
     for command in commands:
         with pytest.raises(NotFound):
@@ -134,8 +135,8 @@ async def test_secrets_are_encrypted_wherever_they_rest(stack: GenerationStack) 
 async def test_what_happens_to_a_tool_is_announced(stack: GenerationStack) -> None:
     org = new_organisation()
     tool = await created(stack, org)
-    await stack.bus.request(UpdateTool(organisation=org, id=tool.id, name="renamed"))
-    await stack.bus.request(DeleteTool(organisation=org, id=tool.id))
+    await stack.bus.request(UpdateTool(principal=member(org), id=tool.id, name="renamed"))
+    await stack.bus.request(DeleteTool(principal=member(org), id=tool.id))
     events = [message for message in await stack.messages("EVENTS") if org.encode() in message]
     assert [ToolChanged.model_validate_json(event).what for event in events] == ["created", "updated", "deleted"]
 
@@ -149,6 +150,6 @@ async def test_a_known_tool_is_known_while_the_database_is_away(stack: Generatio
     try:
         assert {await says(stack, org) for _ in range(4)} == {"first"}
         with pytest.raises(Unavailable):
-            await stack.bus.request(ListTools(organisation=org))
+            await stack.bus.request(ListTools(principal=member(org)))
     finally:
         stack.mongo.resume()

@@ -38,7 +38,7 @@ class RecordingBus:
 
 
 def writer(bus: RecordingBus) -> LogWriter:
-    return LogWriter(cast("Bus", bus))
+    return LogWriter(cast("Bus", bus), retry_seconds=0)
 
 
 def record(log_id: str = "data_1", **fields: Any) -> LogRecord:
@@ -109,20 +109,20 @@ class TestAppending:
 class TestFailures:
     async def test_logs_are_appended_and_the_failure_is_published_once_by_its_first_log(self) -> None:
         bus = RecordingBus()
-        await writer(bus).write_failure(records(record(error="broke")), FAILED)
+        await writer(bus).write_failure("tm_1", records(record(error="broke")), FAILED)
         assert [log["error"] for log in bus.records] == ["broke"]
         assert bus.events == [(FAILED, "data_1.failed")]
 
     async def test_without_an_event_nothing_is_published(self) -> None:
         bus = RecordingBus()
-        await writer(bus).write_failure(records(record()))
+        await writer(bus).write_failure("tm_1", records(record()))
         assert (len(bus.records), bus.events) == (1, [])
 
     async def test_a_failure_whose_logs_cannot_be_appended_is_neither_published_nor_raised(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         bus = RecordingBus(unavailable=True)
-        await writer(bus).write_failure(records(record()), FAILED)
+        await writer(bus).write_failure("tm_1", records(record()), FAILED)
         assert bus.events == []
         assert "was not recorded: no bus" in caplog.text
 
@@ -133,7 +133,7 @@ class TestFailures:
             await may_be_made.wait()
             return [record()]
 
-        waiting = asyncio.create_task(writer(bus).write_failure(slow_records(), FAILED))
+        waiting = asyncio.create_task(writer(bus).write_failure("tm_1", slow_records(), FAILED))
         await asyncio.sleep(0.01)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
@@ -141,3 +141,27 @@ class TestFailures:
         async with asyncio.timeout(2):
             await bus.published.wait()
         assert [log["id"] for log in bus.records] == ["data_1"]
+
+    async def test_logs_of_a_caller_who_has_left_are_tried_again_until_the_stream_takes_them(self) -> None:
+        bus = RecordingBus(unavailable=True)
+        log_writer = LogWriter(cast("Bus", bus))
+        writing = asyncio.create_task(log_writer.write_failure("tm_1", records(record())))
+        await asyncio.sleep(0.01)
+        bus.unavailable = False
+        async with asyncio.timeout(5):
+            await writing
+        assert [log["id"] for log in bus.records] == ["data_1"]
+
+    async def test_logs_of_many_runs_that_fail_at_once_are_made_a_few_at_a_time_and_all_are_appended(self) -> None:
+        """Together they are more than may wait to be stored."""
+        bus, made = RecordingBus(), 0
+        log_writer = writer(bus)
+
+        async def large_records(number: int) -> list[LogRecord]:
+            nonlocal made
+            made += 1
+            assert made - len(bus.records) <= 8
+            return [record(f"data_{number}", provider_response={"a": "x" * 2_000_000})]
+
+        await asyncio.gather(*(log_writer.write_failure("tm_1", large_records(number)) for number in range(40)))
+        assert len(bus.records) == 40

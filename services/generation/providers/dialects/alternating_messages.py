@@ -4,11 +4,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from services.generation.models.request import Json
-from services.generation.providers.transport.bounded_json import read_json
-from shared.contracts.chat import ChatMessage, Image, InlineTool, LinkedTool, Part, Text, ToolCall
+from services.generation.models.request import Json, ModelRequest, get_inline_tools
+from services.generation.providers.transport.bounded_json import read_json, read_json_with_surrogates
+from shared.contracts.chat import ChatMessage, FinishReason, Image, InlineTool, Part, Text, ToolCall
 from shared.errors import Invalid
 
+FINISH_REASONS: dict[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_call",
+}
+PROVIDER_FINISH_REASONS: dict[FinishReason, str] = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_call": "tool_use",
+}
+"""The stop reasons of Anthropic, which Bedrock has for all models; any other, like `refusal`, means `stop`."""
 Role = Literal["user", "assistant"]
 ToBlocks = Callable[[ChatMessage], list[Json]]
 """Returns a message as content blocks of the provider's language; none if the message is empty."""
@@ -25,19 +38,25 @@ class AlternatingMessage:
 def alternate(messages: list[ChatMessage], to_blocks: ToBlocks) -> tuple[str, list[AlternatingMessage]]:
     """Return the system messages' text in their order, and the other messages merged so that roles alternate.
 
-    Results of tools have the user's role. Empty messages are left out. A conversation of system messages alone
-    becomes a user message: these languages need one to answer. Raises Invalid if every message is empty.
+    Results of tools have the user's role and come first in its message, where both vendors want them. Empty messages
+    are left out. A conversation of system messages alone becomes a user message: these languages need one to answer.
+    Raises Invalid if every message is empty.
     """
     system = "\n\n".join(text for message in messages if message.role == "system" if (text := _text(message)))
     merged: list[AlternatingMessage] = []
+    results = 0  # at the beginning of the newest message
     for message in messages:
         if message.role == "system" or not (blocks := to_blocks(message)):
             continue
         role: Role = "assistant" if message.role == "assistant" else "user"
-        if merged and merged[-1].role == role:
-            merged[-1].blocks.extend(blocks)
+        if not merged or merged[-1].role != role:
+            merged.append(AlternatingMessage(role, []))
+            results = 0
+        if message.role == "tool":
+            merged[-1].blocks[results:results] = blocks
+            results += len(blocks)
         else:
-            merged.append(AlternatingMessage(role, blocks))
+            merged[-1].blocks.extend(blocks)
     if merged:
         return system, merged
     if not system:
@@ -64,11 +83,14 @@ def tool_calls(message: ChatMessage) -> list[ToolCall]:
 
 
 def tool_arguments(call: ToolCall) -> Json:
-    """Return a call's arguments as an object. Raises Invalid if their text is something else."""
+    """Return a call's arguments as an object, an empty one for none and `null`, as some models write for a function
+    without parameters. Raises Invalid if their text is something else."""
     try:
-        arguments = read_json((call.function.arguments or "").strip() or "{}")
+        arguments = read_json((call.function.arguments or "").strip() or "null", allow_inf_nan=False)
     except ValueError:
-        arguments = None
+        arguments = call.function.arguments
+    if arguments is None:
+        return {}
     if not isinstance(arguments, dict):
         raise Invalid(
             f"messages: the arguments of the tool call {call.id!r} must be the text of a JSON object for this provider."
@@ -83,9 +105,10 @@ def tool_input(arguments: str | None) -> Any:  # noqa: ANN401 - any JSON
     number, too deep), stays text.
     """
     try:
-        return read_json(arguments or "{}", allow_inf_nan=False)
+        read, has_surrogates = read_json_with_surrogates(arguments or "{}", allow_inf_nan=False)
     except ValueError:
         return arguments
+    return arguments if has_surrogates else read
 
 
 def parse_data_url(image: Image) -> tuple[str, str] | None:
@@ -103,11 +126,16 @@ def parse_data_url(image: Image) -> tuple[str, str] | None:
     return media_type, data
 
 
-def require_inline(tool: InlineTool | LinkedTool) -> InlineTool:
-    """Return the tool. Raises Invalid if it is a link that was not replaced by its tool, because there is none."""
-    if not isinstance(tool, InlineTool):
-        raise Invalid(f"The config links to the tool {tool.id!r}, but this organisation has no tool of that id.")
-    return tool
+def tool_definitions(request: ModelRequest) -> list[InlineTool]:
+    """Return the config's tools; if it has none, those called in the messages, with any object as arguments.
+
+    Both APIs refuse messages with calls or results in a request that defines no tools. Raises Invalid for a link that
+    was not replaced by its tool, because there is none.
+    """
+    if request.config.tools:
+        return get_inline_tools(request.config)
+    names = dict.fromkeys(call.function.name for message in request.messages or () for call in tool_calls(message))
+    return [InlineTool(name=name, parameters={"type": "object", "additionalProperties": True}) for name in names]
 
 
 def parameters_schema(tool: InlineTool) -> Json:

@@ -4,7 +4,7 @@ Messages: https://platform.claude.com/docs/en/api/messages · streams: …/build
 …/api/errors (2026-11, with the types of their client library 2.12).
 """
 
-import json
+from collections.abc import Iterator
 from typing import Any
 
 from services.generation.models.request import (
@@ -15,22 +15,34 @@ from services.generation.models.request import (
     ResponseDelta,
     StreamAccumulator,
     ToolCallPart,
-    usage_from_counts,
 )
+from services.generation.models.usage import usage_from_counts
+from services.generation.providers.base import ReportedError
 from services.generation.providers.dialects.alternating_messages import (
+    FINISH_REASONS,
+    PROVIDER_FINISH_REASONS,
     alternate,
     content_parts,
     parameters_schema,
     parse_data_url,
-    require_inline,
     response_schema,
     tool_arguments,
     tool_calls,
+    tool_definitions,
     tool_input,
+)
+from services.generation.providers.dialects.reply_fields import (
+    as_block_text,
+    as_finish_reason,
+    as_index,
+    as_json_text,
+    as_name,
+    as_object,
+    as_objects,
+    as_told_error,
 )
 from shared.contracts.chat import (
     ChatMessage,
-    FinishReason,
     FunctionCall,
     FunctionChoice,
     Image,
@@ -46,28 +58,26 @@ _VERSION = "2023-06-01"
 
 https://platform.claude.com/docs/en/api/versioning, 2026-11
 """
-_FINISH_REASONS: dict[str, FinishReason] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_call",
-    "pause_turn": "stop",
-    "refusal": "stop",
+_REFUSAL = "refusal"
+_ERROR_STATUSES = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
 }
-_PROVIDER_FINISH_REASONS: dict[FinishReason, str] = {
-    "stop": "end_turn",
-    "length": "max_tokens",
-    "tool_call": "tool_use",
-}
+"""https://platform.claude.com/docs/en/api/errors, 2026-11"""
+_ANSWER_TYPES = ("message", "content_block", "ping")
+"""How the types of replies and events begin that are no error, whatever else is in them."""
 _RESERVED_FIELDS = frozenset({"model", "messages", "system", "stream"})
 """Fields that `other` cannot override: the response could not be read any more."""
 _DEFAULT_MAX_TOKENS = 4096
 """`max_tokens` is mandatory; every model since Claude 2 may write so much."""
-
-
-def _finish_reason(reason: str | None) -> FinishReason | None:
-    return None if reason is None else _FINISH_REASONS.get(reason, "stop")
 
 
 # Request
@@ -114,7 +124,8 @@ def _output(request: ModelRequest) -> Json | None:
 
 
 def _tools(request: ModelRequest) -> Json:
-    tools = [require_inline(tool) for tool in request.config.tools or ()]
+    """Return tools and choice. A history with calls needs tools; if the config has none, none may be called."""
+    tools = tool_definitions(request)
     if not tools:
         return {}
     written = [
@@ -123,7 +134,7 @@ def _tools(request: ModelRequest) -> Json:
         | ({"strict": tool.strict} if tool.strict is not None else {})
         for tool in tools
     ]
-    return {"tools": written, "tool_choice": _tool_choice(request.tool_choice)}
+    return {"tools": written, "tool_choice": _tool_choice(request.tool_choice if request.config.tools else "none")}
 
 
 def _tool_choice(choice: ToolChoice | None) -> Json | None:
@@ -164,17 +175,28 @@ def _block(message: ChatMessage, part: Part) -> Json:
 
 def read_response(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
     """Parse a response that is not streamed; thinking and blocks of tools that run at Anthropic are in `raw` alone."""
-    blocks = reply["content"]
-    calls = [_tool_call(block) for block in blocks if block["type"] == "tool_use"]
-    text = "".join(block["text"] for block in blocks if block["type"] == "text")
-    reason = _finish_reason(reply["stop_reason"]) or "stop"
-    return ModelResponse([Choice(text, calls or None, reason)], reply, _usage(reply.get("usage")))
+    fields = as_object(reply)
+    content = fields.get("content")
+    if content is None:
+        raise ValueError("no content")
+    calls = [_tool_call(block) for block in _tool_uses(content)]
+    reason = as_finish_reason(fields.get("stop_reason"), FINISH_REASONS) or "stop"
+    choice = Choice(as_block_text(content), calls or None, reason, _refusal(fields.get("stop_reason")))
+    return ModelResponse([choice], reply, read_usage(reply))
+
+
+def _tool_uses(content: Any) -> list[Json]:  # noqa: ANN401
+    return [block for block in as_objects(content) if block.get("type") == "tool_use"]
 
 
 def _tool_call(block: Json) -> ToolCall:
-    value = block["input"]
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return ToolCall(id=block["id"], function=FunctionCall(name=block["name"], arguments=text))
+    function = FunctionCall(name=as_name(block.get("name")) or "", arguments=as_json_text(block.get("input")))
+    return ToolCall(id=as_name(block.get("id")) or "", function=function)
+
+
+def _refusal(stop_reason: Any) -> str | None:  # noqa: ANN401
+    """Return the word for `Choice.refusal`: https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons"""
+    return _REFUSAL if stop_reason == _REFUSAL else None
 
 
 def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
@@ -184,68 +206,76 @@ def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Jso
     for call in choice.tool_calls or ():
         name, value = call.function.name, tool_input(call.function.arguments)
         content.append({"type": "tool_use", "id": call.id, "name": name, "input": value})
-    stop_reason = _PROVIDER_FINISH_REASONS[choice.finish_reason] if choice.finish_reason else None
+    stop_reason = choice.refusal or (choice.finish_reason and PROVIDER_FINISH_REASONS[choice.finish_reason])
     reply: Json = accumulator.response_fields | {"content": content, "stop_reason": stop_reason}
-    if accumulator.usage:
-        prompt, generated = accumulator.usage.prompt_tokens, accumulator.usage.generation_tokens
-        reply["usage"] = {"input_tokens": prompt, "output_tokens": generated}
-    return reply
+    return reply | ({"usage": accumulator.raw_usage} if accumulator.raw_usage else {})
 
 
 # Stream
 
 
 def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401, ARG001
-    """Parse one event; other types give an empty delta, as Anthropic may add new ones at any time."""
-    match event["type"]:
-        case "message_start":
-            message = event["message"]
-            about = {key: message[key] for key in ("id", "type", "role", "model") if key in message}
-            return ResponseDelta(usage=_usage(message.get("usage")), response_fields=about)
-        case "content_block_start":
-            return _block_start(event["index"], event["content_block"])
-        case "content_block_delta":
-            return _block_delta(event["index"], event["delta"])
-        case "message_delta":
-            return ResponseDelta(
-                finish_reason=_finish_reason(event["delta"].get("stop_reason")), usage=_usage(event.get("usage"))
-            )
-        case _:
-            return ResponseDelta()
+    """Parse one event by what is in it, since some proxies give its type as the stream's field `event` alone; of other
+    types only the usage is read, as Anthropic may add new ones at any time."""
+    fields = as_object(event)
+    kind, usage = fields.get("type"), read_usage(event)
+    if isinstance(kind, str) and not kind.startswith(_ANSWER_TYPES):
+        return ResponseDelta(usage=usage)
+    message, block, delta = as_object(fields.get("message")), fields.get("content_block"), fields.get("delta")
+    index, stop_reason = as_index(fields.get("index"), 0), as_object(delta).get("stop_reason")
+    said = (message.get("content"), block, None if kind == "message_delta" else delta)
+    return ResponseDelta(
+        text="".join(map(as_block_text, said)),
+        tool_calls=(*_whole_calls(message), *_block_start(index, block), *_block_delta(index, delta)),
+        finish_reason=as_finish_reason(stop_reason, FINISH_REASONS),
+        is_last=kind == "message_stop",
+        refusal=_refusal(stop_reason),
+        usage=usage,
+        raw_usage=_usage_object(fields) or None,
+        response_fields={key: message[key] for key in ("id", "type", "role", "model") if key in message},
+    )
 
 
-def _block_start(index: int, block: Json) -> ResponseDelta:
-    """Parse the start of a block; a tool call's input is empty there and comes in deltas."""
-    if block["type"] == "tool_use":
-        return ResponseDelta(tool_calls=(ToolCallPart(index, id=block["id"], name=block["name"]),))
-    return ResponseDelta(text=block["text"] if block["type"] == "text" else "")
+def _whole_calls(message: Json) -> Iterator[ToolCallPart]:
+    """Yield the calls in the message that begins a stream, which is empty with Anthropic itself."""
+    for call in map(_tool_call, _tool_uses(message.get("content"))):
+        yield ToolCallPart(None, call.id, call.function.name, call.function.arguments or "")
 
 
-def _block_delta(index: int, delta: Json) -> ResponseDelta:
-    if delta["type"] == "input_json_delta":
-        return ResponseDelta(tool_calls=(ToolCallPart(index, arguments=delta["partial_json"]),))
-    return ResponseDelta(text=delta["text"] if delta["type"] == "text_delta" else "")
+def _block_start(index: int, block: Any) -> Iterator[ToolCallPart]:  # noqa: ANN401
+    """Yield the call that a block begins; its input is empty there and comes in deltas; others send it whole."""
+    for use in _tool_uses(block):
+        whole = as_json_text(use.get("input") or None) or ""
+        yield ToolCallPart(index, as_name(use.get("id")), as_name(use.get("name")), default_arguments=whole)
+
+
+def _block_delta(index: int, delta: Any) -> Iterator[ToolCallPart]:  # noqa: ANN401
+    fields = as_object(delta)
+    if "partial_json" in fields:
+        yield ToolCallPart(index, arguments=as_json_text(fields["partial_json"]) or "")
 
 
 # Usage and errors
 
 
-def _usage(usage: Json | None) -> Usage | None:
+def read_usage(reply: Any) -> Usage | None:  # noqa: ANN401
     """Return the usage; prompt tokens are the sum of uncached ones, those written to the cache and those read from it.
 
     https://platform.claude.com/docs/en/build-with-claude/prompt-caching, 2026-11. Events may have the output alone.
     """
-    if not isinstance(usage, dict) or not usage:
-        return None
-    names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    prompt = [] if usage.get("input_tokens") is None else [usage.get(name) for name in names]
-    return usage_from_counts(prompt, [usage.get("output_tokens")])
+    usage = _usage_object(as_object(reply))
+    written, read = usage.get("cache_creation_input_tokens"), usage.get("cache_read_input_tokens")
+    prompt = [] if usage.get("input_tokens") is None else [usage["input_tokens"], written, read]
+    return usage_from_counts(prompt, [usage.get("output_tokens")], cached=read, cache_writes=written)
 
 
-def error_detail(payload: Any) -> str | None:  # noqa: ANN401
+def _usage_object(reply: Json) -> Json:
+    """Return the usage of a response or an event; that of the first event is in its message."""
+    return as_object(as_object(reply.get("message")).get("usage", reply.get("usage")))
+
+
+def read_error(payload: Any) -> ReportedError | None:  # noqa: ANN401
     """Read `{"type": "error", "error": {"type": …, "message": …}}`, as a response and as an event."""
-    if not isinstance(payload, dict) or not payload.get("error"):
-        return None
-    error = payload["error"]
-    message = (error.get("message") or error.get("type")) if isinstance(error, dict) else error
-    return str(message) if message else None
+    fields = as_object(payload)
+    is_answer = "content" in fields or str(fields.get("type")).startswith(_ANSWER_TYPES)
+    return as_told_error(payload, _ERROR_STATUSES, is_answer=is_answer)

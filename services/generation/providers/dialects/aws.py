@@ -96,7 +96,7 @@ def _message(raw: bytes) -> EventStreamMessage:
 
 def _to_json(message: EventStreamMessage) -> bytes:
     if message.headers.get(":message-type") == "event":
-        return b'{"%s":%s}' % (str(message.headers.get(":event-type")).encode(), message.payload)
+        return b'{"%s":%s}' % (str(message.headers.get(":event-type")).encode(), message.payload or b"null")
     # An exception has a payload; an error is described in the headers.
     name = message.headers.get(":exception-type") or message.headers.get(":error-code") or "error"
     detail = message.payload.decode(errors="replace") or message.headers.get(":error-message", "")

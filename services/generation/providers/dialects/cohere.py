@@ -3,6 +3,7 @@
 https://docs.cohere.com/reference/chat · streams: …/chat-stream · tools: https://docs.cohere.com/docs/tool-use, 2026-11
 """
 
+from dataclasses import replace
 from typing import Any
 
 from services.generation.models.request import (
@@ -15,10 +16,23 @@ from services.generation.models.request import (
     ToolCallPart,
     get_inline_tools,
     get_tool_calls,
-    usage_from_counts,
 )
-from services.generation.providers import errors
+from services.generation.models.usage import merge_usage, usage_from_counts
+from services.generation.providers.base import ReportedError
 from services.generation.providers.dialects.alternating_messages import response_schema
+from services.generation.providers.dialects.reply_fields import (
+    as_block_text,
+    as_error,
+    as_finish_reason,
+    as_index,
+    as_json_text,
+    as_name,
+    as_object,
+    as_objects,
+    as_text,
+    as_told_error,
+    without_none,
+)
 from shared.contracts.chat import (
     ChatMessage,
     FinishReason,
@@ -31,14 +45,17 @@ from shared.contracts.chat import (
 )
 from shared.errors import Invalid
 
-_TITLE = "Cohere"
 _FINISH_REASONS: dict[str, FinishReason] = {
     "COMPLETE": "stop",
     "STOP_SEQUENCE": "stop",
     "MAX_TOKENS": "length",
     "TOOL_CALL": "tool_call",
 }
-_FAILURES = {"ERROR": "failed in the middle of its answer.", "TIMEOUT": "did not finish its answer in time."}
+_FAILURES = {
+    "ERROR": ReportedError("it failed in the middle of its answer.", 500),
+    "TIMEOUT": ReportedError("it did not finish its answer in time.", 504),
+}
+"""By finish reason: https://docs.cohere.com/reference/chat#response.body.finish_reason, 2026-11"""
 _PROVIDER_FINISH_REASONS: dict[FinishReason, str] = {
     "stop": "COMPLETE",
     "length": "MAX_TOKENS",
@@ -75,12 +92,12 @@ def body(request: ModelRequest) -> Json:
         "temperature": config.temperature,
         "p": min(max(config.top_p, _MIN_P), _MAX_P),
     }
-    sent |= _without_none(
+    sent |= without_none(
         tools=[_tool(tool) for tool in tools] or None,
         tool_choice=_tool_choice(request, tools) if config.tools else None,
         strict_tools=True if any(tool.strict for tool in tools) else None,
         response_format=response_format
-        and _without_none(type="json_object", json_schema=_schema(response_format.json_schema)),
+        and without_none(type="json_object", json_schema=_schema(response_format.json_schema)),
         max_tokens=None if config.max_tokens == -1 else config.max_tokens,
         stop_sequences=[config.stop] if isinstance(config.stop, str) else config.stop,
         seed=request.seed,
@@ -92,10 +109,6 @@ def body(request: ModelRequest) -> Json:
 
 def _schema(json_schema: Json | None) -> Any:  # noqa: ANN401 - JSON schema
     return response_schema(json_schema)["schema"] if json_schema else None
-
-
-def _without_none(**fields: Any) -> Json:  # noqa: ANN401
-    return {key: value for key, value in fields.items() if value is not None}
 
 
 def _penalty(name: str, value: float) -> float | None:
@@ -122,7 +135,7 @@ def _tool_choice(request: ModelRequest, tools: list[InlineTool]) -> str | None:
 def _tool(tool: InlineTool) -> Json:
     """Return the tool; Cohere requires `parameters`."""
     parameters = {"type": "object", "properties": {}} if tool.parameters is None else tool.parameters
-    function = _without_none(name=tool.name, description=tool.description, parameters=parameters)
+    function = without_none(name=tool.name, description=tool.description, parameters=parameters)
     return {"type": "function", "function": function}
 
 
@@ -137,7 +150,7 @@ def _message(message: ChatMessage) -> Json:
     calls = get_tool_calls(message)
     if not calls:
         return {"role": message.role, "content": sent_content}
-    return _without_none(
+    return without_none(
         role=message.role, tool_plan=_plan_text(message) or None, tool_calls=[_tool_call(call) for call in calls]
     )
 
@@ -158,26 +171,25 @@ def _tool_call(call: ToolCall) -> Json:
 
 def read_response(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
     """Parse a response that is not streamed; `tool_plan` is part of the text, as it is with other providers."""
-    message = reply["message"]
-    text = "".join(part.get("text") or "" for part in message.get("content") or () if part.get("type") == "text")
-    calls = [
-        ToolCall(
-            id=call.get("id") or f"call_{index}",
-            function=FunctionCall(name=call["function"]["name"], arguments=call["function"].get("arguments") or ""),
-        )
-        for index, call in enumerate(message.get("tool_calls") or ())
-    ]
-    usage = _usage(reply)
-    with errors.attach_usage(reply, usage):
-        reason = _finish_reason(reply["finish_reason"])
-    return ModelResponse([Choice((message.get("tool_plan") or "") + text, calls or None, reason)], reply, usage)
+    fields = as_object(reply)
+    said = fields.get("message")
+    if said is None or (isinstance(said, str) and read_error(reply)):
+        raise ValueError("no message")
+    message = as_object(said)
+    calls = []
+    for call in as_objects(message.get("tool_calls")):
+        function = as_object(call.get("function"))
+        name, arguments = as_name(function.get("name")) or "", as_json_text(function.get("arguments")) or ""
+        calls.append(ToolCall(id=as_name(call.get("id")) or "", function=FunctionCall(name=name, arguments=arguments)))
+    reason = as_finish_reason(fields.get("finish_reason"), _FINISH_REASONS) or "stop"
+    return ModelResponse([Choice(_text(said), calls or None, reason)], reply, read_usage(reply))
 
 
-def _finish_reason(reason: str | None) -> FinishReason | None:
-    """Raises UpstreamFailed if the reason is a failure."""
-    if reason in _FAILURES:
-        raise errors.invalid_response(_TITLE, _FAILURES[reason])
-    return None if reason is None else _FINISH_REASONS.get(reason, "stop")
+def _text(message: Any) -> str:  # noqa: ANN401
+    """Return the text of a message, or of its next piece; some gateways give text in its place."""
+    if not isinstance(message, dict):
+        return as_text(message)
+    return as_text(message.get("tool_plan")) + as_block_text(message.get("content", message.get("text")))
 
 
 def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
@@ -191,56 +203,66 @@ def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Jso
         message["content"] = [{"type": "text", "text": choice.text}]
     reason = choice.finish_reason and _PROVIDER_FINISH_REASONS[choice.finish_reason]
     reply: Json = accumulator.response_fields | {"finish_reason": reason, "message": message}
-    if (usage := accumulator.usage) is not None:
-        reply["usage"] = {"tokens": {"input_tokens": usage.prompt_tokens, "output_tokens": usage.generation_tokens}}
-    return reply
+    return reply | ({"usage": accumulator.raw_usage} if accumulator.raw_usage else {})
 
 
 # Stream
 
 
 def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401, ARG001
-    """Parse one event; those without text or tool calls (citations, ends of parts) give an empty delta."""
-    kind = event["type"]
-    delta = event.get("delta") or {}
-    if kind == "message-start":
-        return ResponseDelta(response_fields=_without_none(id=event.get("id")))
-    if kind == "message-end":
-        usage = _usage(delta)
-        with errors.attach_usage(event, usage):
-            return ResponseDelta(finish_reason=_finish_reason(delta["finish_reason"]), usage=usage)
-    message = delta.get("message") or {}
-    if kind in {"content-start", "content-delta"}:
-        return ResponseDelta(text=message["content"].get("text") or "")
-    if kind == "tool-plan-delta":
-        return ResponseDelta(text=message["tool_plan"] or "")
-    if kind in {"tool-call-start", "tool-call-delta"}:
-        return ResponseDelta(tool_calls=(_tool_call_part(event["index"], message["tool_calls"]),))
-    return ResponseDelta()
+    """Parse one event by what is in it, since some proxies give its type as the stream's field `event` alone; those
+    without text or tool calls (citations, ends of parts) give an empty delta."""
+    fields = as_object(event)
+    kind, delta = fields.get("type"), as_object(fields.get("delta"))
+    said = delta.get("message", delta)
+    calls = as_objects(as_object(said).get("tool_calls"))
+    return ResponseDelta(
+        text=_text(said),
+        tool_calls=tuple(_tool_call_part(as_index(fields.get("index"), 0), call) for call in calls),
+        finish_reason=as_finish_reason(delta.get("finish_reason"), _FINISH_REASONS),
+        is_last=kind == "message-end",
+        usage=read_usage(event),
+        raw_usage=_usage_object(fields) or None,
+        response_fields=without_none(id=fields.get("id")),
+    )
 
 
 def _tool_call_part(index: int, part: Json) -> ToolCallPart:
-    function = part.get("function") or {}
-    return ToolCallPart(index, part.get("id"), function.get("name"), function.get("arguments") or "")
+    function = as_object(part.get("function"))
+    arguments = as_json_text(function.get("arguments")) or ""
+    return ToolCallPart(index, as_name(part.get("id")), as_name(function.get("name")), arguments)
 
 
 # Usage and errors
 
 
-def _usage(reply: Json) -> Usage | None:
-    """Return `usage.tokens`, all tokens as other providers count; `billed_units` leave out Cohere's own preamble."""
-    usage = reply.get("usage")
-    counts = (usage.get("tokens") or usage.get("billed_units")) if isinstance(usage, dict) else None
-    if not isinstance(counts, dict) or not counts:
-        return None
-    return usage_from_counts([counts.get("input_tokens")], [counts.get("output_tokens")])
+def read_usage(reply: Any) -> Usage | None:  # noqa: ANN401
+    """Return `usage.tokens`, all tokens as other providers count; what is missing there is taken from `billed_units`,
+    which leave out Cohere's own preamble.
+
+    The cached tokens are among those of the prompt: https://docs.cohere.com/reference/chat#response.body.usage, 2026-11
+    """
+    usage = _usage_object(as_object(reply))
+    tokens, billed = [
+        usage_from_counts(
+            [counts.get("input_tokens")], [counts.get("output_tokens")], cached=usage.get("cached_tokens")
+        )
+        for counts in (as_object(usage.get("tokens")), as_object(usage.get("billed_units")))
+    ]
+    return merge_usage(billed, tokens)
 
 
-def error_detail(payload: Any) -> str | None:  # noqa: ANN401
-    """Read `{"message": "…"}`, or the error in the last event of a stream that failed."""
-    if not isinstance(payload, dict):
-        return None
-    delta = payload.get("delta")
-    error = delta.get("error") if payload.get("type") == "message-end" and isinstance(delta, dict) else None
-    message = error or payload.get("message")
-    return message if isinstance(message, str) and message else None
+def _usage_object(reply: Json) -> Json:
+    return as_object(as_object(reply.get("delta")).get("usage", reply.get("usage")))
+
+
+def read_error(payload: Any) -> ReportedError | None:  # noqa: ANN401
+    """Read `{"message": "…"}`, the error in the last event of a stream that failed, or a finish reason that is one."""
+    fields = as_object(payload)
+    delta = as_object(fields.get("delta")) if fields.get("type") == "message-end" else {}
+    reason = delta.get("finish_reason", fields.get("finish_reason"))
+    failure = _FAILURES.get(reason.upper()) if isinstance(reason, str) else None
+    has_ended = "finish_reason" in fields and not failure  # then text as the message is the answer's
+    is_answer = has_ended or "delta" in fields or isinstance(fields.get("message"), dict)
+    told = as_error(delta.get("error"), {}, delta) or as_told_error(payload, {}, is_answer=is_answer)
+    return replace(told, status=told.status or failure.status) if told and failure else told or failure

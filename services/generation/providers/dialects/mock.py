@@ -16,6 +16,8 @@ config's `other` steers it:
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -30,6 +32,9 @@ BASE_URL = "http://mock.everloop"
 _MODEL = re.compile(
     r"mock-(?:error-(?P<fail>\d+)|slow-(?P<delay_seconds>[\d.]+)|tools-(?P<tool_calls>\d+)|(?P<break>broken))"
 )
+_WORD = re.compile(r"\s*+\S++")
+_WORD_OR_END = re.compile(r"\s*+\S++(?:\s++\Z)?|\s++")
+"""The white space at the end of a text belongs to its last word."""
 _JSON_NOT_MENTIONED = (
     "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
 )
@@ -97,11 +102,14 @@ def _answer(sent: Json) -> StubResponse:
     calls = _tool_calls(sent, options)
     usage = _usage(input_text, text, sent["n"], options)
     if sent["stream"]:
-        events = _events(head, _split(text, options.chunks), calls, "tool_calls" if calls else reason)
+        stop = "tool_calls" if calls else reason
+        events = _events(head, _split(text, options.chunks), calls, stop)
+        if options.truncated:
+            events = islice(events, sum(1 for _ in _events(head, _split(text, options.chunks), calls, stop)) // 2)
+        else:
+            events = chain(events, [head | {"choices": [], "usage": usage}])
         return StubResponse(
-            events=events[: len(events) // 2]
-            if options.truncated
-            else [*events, head | {"choices": [], "usage": usage}],
+            events=events,
             delay_seconds=options.delay_seconds,
             event_delay_seconds=options.chunk_delay_seconds,
             truncated=options.truncated,
@@ -144,9 +152,9 @@ def _text(input_text: str, sent: Json, options: MockOptions) -> tuple[str, str]:
     text = input_text if options.output is None else options.output
     if options.output is None and (sent.get("response_format") or {}).get("type") == "json_object":
         text = json.dumps({"echo": input_text}, ensure_ascii=False)
-    words = re.findall(r"\s*\S+", text)
     limit = sent.get("max_tokens")
-    return ("".join(words[:limit]), "length") if limit is not None and len(words) > limit else (text, "stop")
+    too_many = None if limit is None else next(islice(_WORD.finditer(text), min(limit, len(text)), None), None)
+    return (text, "stop") if too_many is None else (text[: too_many.start()], "length")
 
 
 def _tool_calls(sent: Json, options: MockOptions) -> list[Json]:
@@ -158,26 +166,30 @@ def _tool_calls(sent: Json, options: MockOptions) -> list[Json]:
 
 
 def _usage(input_text: str, text: str, samples: int, options: MockOptions) -> Json:
-    prompt = len(input_text.split()) if options.prompt_tokens is None else options.prompt_tokens
-    generated = len(text.split()) * samples if options.completion_tokens is None else options.completion_tokens
+    prompt = _count_words(input_text) if options.prompt_tokens is None else options.prompt_tokens
+    generated = _count_words(text) * samples if options.completion_tokens is None else options.completion_tokens
     return {"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated}
 
 
-def _split(text: str, count: int | None) -> list[str]:
-    """Split into words, or into `count` pieces of about the same length."""
+def _count_words(text: str) -> int:
+    return sum(1 for _ in _WORD.finditer(text))
+
+
+def _split(text: str, count: int | None) -> Iterator[str]:
+    """Yield its words, with the white space before each, or `count` pieces of about the same length."""
     if count is None:
-        return re.findall(r"\s*\S+\s*$|\s*\S+|\s+", text)
+        return (match[0] for match in _WORD_OR_END.finditer(text))
     size = max(1, -(-len(text) // count))
-    return [text[start : start + size] for start in range(0, len(text), size)]
+    return (text[start : start + size] for start in range(0, len(text), size))
 
 
-def _events(head: Json, pieces: list[str], calls: list[Json], reason: str) -> list[Json]:
+def _events(head: Json, pieces: Iterator[str], calls: list[Json], reason: str) -> Iterator[Json]:
+    """Yield the events of a stream; each is made when it is sent, for a text may have millions of words."""
+
     def event(reason: str | None, **delta: Any) -> Json:  # noqa: ANN401
         fields = {"text": delta.get("content", "")} if head["object"] == "text_completion" else {"delta": delta}
         return head | {"choices": [{"index": 0, "finish_reason": reason} | fields]}
 
-    return [
-        *(event(None, content=piece) for piece in pieces),
-        *(event(None, tool_calls=[{"index": index} | call]) for index, call in enumerate(calls)),
-        event(reason),
-    ]
+    yield from (event(None, content=piece) for piece in pieces)
+    yield from (event(None, tool_calls=[{"index": index} | call]) for index, call in enumerate(calls))
+    yield event(reason)

@@ -3,7 +3,6 @@
 Looked up 2026-11 in the vendors' references and in the request types of their own client libraries.
 """
 
-import hashlib
 import re
 
 from services.generation.models.request import Json
@@ -12,7 +11,6 @@ _DEFAULTS: Json = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequen
 _PENALTIES = ("presence_penalty", "frequency_penalty")
 _REASONING_MODELS = re.compile(r"(?:^|[-_.:/])(?:o\d|gpt-?[5-9])")
 """Also at the end of a longer name: fine-tuned models, and deployments named after their model."""
-_MISTRAL_CALL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 
 
 def _without(sent: Json, *fields: str) -> Json:
@@ -42,31 +40,13 @@ def without_zero_penalties(sent: Json) -> Json:
 
 
 def mistral(sent: Json) -> Json:
-    """Mistral refuses unknown fields, sends the usage of every stream, and wants call ids of nine letters and digits.
-
-    https://docs.mistral.ai/api/endpoint/chat · ids: mistral-common, protocol/instruct/validator.py
-    """
+    """Mistral refuses unknown fields, and sends the usage of every stream. https://docs.mistral.ai/api/endpoint/chat"""
     rest = _without(sent, "user", "stream_options", "seed")
-    rest["messages"] = [_mistral_ids(message) for message in sent["messages"]]
     if "seed" in sent:
         rest["random_seed"] = sent["seed"]
     if sent.get("tool_choice") == "required":
         rest["tool_choice"] = "any"
     return rest
-
-
-def _mistral_ids(message: Json) -> Json:
-    """Replace ids of tool calls from another provider, the same everywhere; Mistral's own stay."""
-    changed = dict(message)
-    if "tool_call_id" in message:
-        changed["tool_call_id"] = _mistral_id(message["tool_call_id"])
-    if "tool_calls" in message:
-        changed["tool_calls"] = [call | {"id": _mistral_id(call["id"])} for call in message["tool_calls"]]
-    return changed
-
-
-def _mistral_id(call_id: str) -> str:
-    return call_id if _MISTRAL_CALL_ID.fullmatch(call_id) else hashlib.sha256(call_id.encode()).hexdigest()[:9]
 
 
 def together(sent: Json) -> Json:

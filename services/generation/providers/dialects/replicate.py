@@ -7,6 +7,7 @@ https://replicate.com/meta/meta-llama-3-70b-instruct/api/schema
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,11 +20,14 @@ from services.generation.models.request import (
     ModelResponse,
     ResponseDelta,
     StreamAccumulator,
-    usage_from_counts,
 )
+from services.generation.models.usage import usage_from_counts
 from services.generation.providers import errors
-from services.generation.providers.base import FollowUp, PreparedRequest
-from services.generation.providers.transport.stream_framing import lines
+from services.generation.providers.base import FollowUp, PreparedRequest, ReportedError
+from services.generation.providers.dialects.reply_fields import as_error, as_object, as_status, as_text
+from services.generation.providers.transport.bounded_json import read_json
+from services.generation.providers.transport.reading import without_answer
+from services.generation.providers.transport.stream_framing import DONE, server_sent_events
 from shared.contracts.chat import ChatMessage, Text, Usage
 from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid
@@ -126,15 +130,19 @@ def follow_up(prepared: PreparedRequest, reply: Any) -> FollowUp | None:  # noqa
 
     Raises UpstreamFailed if the prediction failed, or its URLs are of another host.
     """
-    status, urls = reply["status"], reply.get("urls") or {}
-    if status in _FAILED_STATUSES:
-        detail = errors.mask_key(error_detail(reply) or status, prepared.key)
-        raise errors.invalid_response(prepared.title, f"could not answer: {detail}")
-    cancel = urls.get("cancel")
+    fields = as_object(reply)
+    status, urls = fields.get("status"), as_object(fields.get("urls"))
+    if str(status) in _FAILED_STATUSES:
+        error = read_error(reply)
+        detail = errors.mask_key(error.detail if error else str(status), prepared.key)
+        raise errors.invalid_response(prepared.title, f"could not answer: {detail}", without_answer(prepared, reply))
+    cancel = as_text(urls.get("cancel"))
     if prepared.request.stream and urls.get("stream"):
-        return FollowUp(_check_host(prepared, urls["stream"]), cancel_url=cancel and _check_host(prepared, cancel))
-    if status in _PENDING_STATUSES:
-        return FollowUp(_check_host(prepared, urls["get"]), _POLL_SECONDS, cancel and _check_host(prepared, cancel))
+        stream = _check_host(prepared, as_text(urls["stream"]))
+        return FollowUp(stream, cancel_url=_check_host(prepared, cancel) if cancel else None)
+    if str(status) in _PENDING_STATUSES:
+        result = _check_host(prepared, as_text(urls.get("get")))
+        return FollowUp(result, _POLL_SECONDS, _check_host(prepared, cancel) if cancel else None)
     return None
 
 
@@ -153,93 +161,79 @@ def _check_host(prepared: PreparedRequest, url: str) -> str:
 
 def read_response(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401
     """Parse a finished prediction. Replicate gives no finish reason: if the token budget is used up it is `length`."""
-    usage = _usage(reply)
+    fields = as_object(reply)
+    if "output" not in fields:
+        raise ValueError("no output")
+    usage = read_usage(reply)
     cut = (
         usage is not None
         and request.max_output_tokens is not None
         and usage.generation_tokens >= request.max_output_tokens
     )
-    return ModelResponse([Choice(_output(reply["output"]), None, "length" if cut else "stop")], reply, usage)
-
-
-def _output(output: Any) -> str:  # noqa: ANN401
-    """Join the output: most language models give a list of strings, some one string."""
-    return "".join(output) if isinstance(output, list) else "" if output is None else str(output)
+    # Most language models give a list of strings, some one string.
+    return ModelResponse([Choice(as_text(fields["output"]), None, "length" if cut else "stop")], reply, usage)
 
 
 def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
     """Return the accumulated events in the form of a finished prediction."""
     reply = accumulator.response_fields | {"status": "succeeded", "output": [accumulator.choice().text]}
-    if accumulator.usage:
-        prompt, generation = accumulator.usage.prompt_tokens, accumulator.usage.generation_tokens
-        reply["metrics"] = {"input_token_count": prompt, "output_token_count": generation}
-    return reply
+    return reply | ({"metrics": accumulator.raw_usage} if accumulator.raw_usage else {})
 
 
 # Stream
 
 
 async def sse_events(received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield server-sent events as JSON, `{"event": …, "data": …}`: their data is plain text. The body of a model that
-    cannot stream is a prediction, which is yielded unchanged."""
-    body, name, data = list[bytes](), "", list[str]()
-    async for raw in lines(received):
-        if body or raw[:1] == b"{":
-            body.append(raw)
-            continue
-        line = raw.rstrip(b"\r").decode()
-        field, _, value = line.partition(":")
-        if field == "event":
-            name = value.strip()
-        elif field == "data":
-            data.append(value.removeprefix(" "))
-        elif not line and name:
-            yield to_json({"event": name, "data": "\n".join(data)})
-            if name == "done":
-                yield b"[DONE]"
-            name, data = "", []
-    if body:
-        yield b"\n".join(body)
+    """Yield server-sent events as JSON, `{"event": …, "data": …}`: their data is plain text."""
+    async for event in server_sent_events(received):
+        name = event.name.decode(errors="replace")
+        if name:
+            yield to_json({"event": name, "data": event.data.decode(errors="replace")})
+        if name == "done":
+            yield DONE
 
 
-def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401
-    """Parse one event, or the prediction of a model that cannot stream."""
-    if "event" not in event:
-        completion = read_response(request, event)
-        (choice,) = completion.choices
-        about = {field: event[field] for field in ("id", "model", "version") if field in event}
-        return ResponseDelta(choice.text, (), choice.finish_reason, completion.usage, about)
-    if event["event"] == "output":
-        return ResponseDelta(text=event["data"])
-    return ResponseDelta(finish_reason="stop" if event["event"] == "done" else None)
+def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401, ARG001
+    """Parse one event in the form of `sse_events`."""
+    fields = as_object(event)
+    if fields.get("event") == "output":
+        return ResponseDelta(text=as_text(fields.get("data")))
+    return ResponseDelta(finish_reason="stop" if fields.get("event") == "done" else None)
 
 
 # Usage and errors
 
 
-def _usage(reply: Json) -> Usage | None:
-    metrics = reply.get("metrics")
-    if not isinstance(metrics, dict) or "output_token_count" not in metrics:
-        return None
-    return usage_from_counts([metrics.get("input_token_count")], [metrics["output_token_count"]])
+def read_usage(reply: Any) -> Usage | None:  # noqa: ANN401
+    """Return the token counts among the metrics of a prediction."""
+    metrics = as_object(as_object(reply).get("metrics"))
+    return usage_from_counts([metrics.get("input_token_count")], [metrics.get("output_token_count")])
 
 
-def error_detail(payload: Any) -> str | None:  # noqa: ANN401
+def read_error(payload: Any) -> ReportedError | None:  # noqa: ANN401
     """Read `{"title": …, "detail": …, "status": 422}`, a failed prediction, or an error event."""
     if not isinstance(payload, dict):
         return None
     if "event" in payload:
-        return _event_error(payload["event"], payload["data"])
-    if payload.get("status") in _FAILED_STATUSES:
-        return str(payload.get("error") or f"the prediction was {payload['status']}")
+        return _event_error(payload["event"], str(payload.get("data") or ""))
+    status = payload.get("status")
+    if str(status) in _FAILED_STATUSES:
+        return ReportedError(str(payload.get("error") or f"the prediction was {status}"))
     if "output" in payload:
         return None
     detail = payload.get("detail") or payload.get("title")
-    return str(detail) if detail else None
+    if not detail:
+        return as_error(payload.get("error"), {}, payload)
+    return ReportedError(str(detail), as_status([status], {}))
 
 
-def _event_error(event: str, data: str) -> str | None:
+def _event_error(event: Any, data: str) -> ReportedError | None:  # noqa: ANN401
     """Read the data of an `error` event, or of a `done` event with a reason: `{"reason": "canceled"}`."""
     if event == "error":
-        return data or "the prediction failed"
-    return f"the prediction ended with {data}" if event == "done" and "reason" in data else None
+        return ReportedError(data or "the prediction failed")
+    if event != "done":
+        return None
+    with suppress(ValueError):
+        reason = as_object(read_json(data)).get("reason")
+        return ReportedError(f"the prediction ended with {data}") if reason else None
+    return None

@@ -3,9 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import replace
-from typing import Any
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,26 +12,24 @@ from pydantic_core import from_json, to_json
 from services.generation.models.request import Json, ModelResponse, ResponseDelta
 from services.generation.providers import errors, spans
 from services.generation.providers.base import FollowUp, PreparedRequest, StubResponse
-from services.generation.providers.transport.bounded_json import read_json
+from services.generation.providers.transport.answer_memory import AnswerMemory
+from services.generation.providers.transport.bodies import read_stream, read_whole
 from services.generation.providers.transport.connections import ON_SENT, Connections, OnSent
+from services.generation.providers.transport.reading import PARSE_ERRORS, EventReader, unreadable
 from services.generation.providers.transport.response import ProviderResponse
+from services.generation.providers.transport.stream_framing import DONE
 from shared.errors import Invalid, Problem
 
 logger = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 10.0
 _WRITE_SECONDS = 60.0
-_PARSE_ERRORS = (LookupError, TypeError, ValueError, AttributeError)
-"""What reading something else than the provider's language raises."""
-_DONE = b"[DONE]"
 _EVENT_STREAM = "text/event-stream"
 _CANCEL_SECONDS = 5.0
 _MAX_POLL_FAILURES = 6
 """Failed attempts in a row to fetch the result of work under way."""
 _POLL_SECONDS = 1.0
 """Between two requests for the same result, and longer with each that failed."""
-_DRAIN_SECONDS = 0.2
-"""For what follows the last event of a stream: nothing but the end of the body, mostly in the same packet."""
 
 InProcessHandler = Callable[[Json], StubResponse]
 """Answers a request body inside this process."""
@@ -49,6 +45,7 @@ class Client:
     def __init__(self, read_seconds: float, in_process: Mapping[str, InProcessHandler]) -> None:
         self._timeout = httpx.Timeout(read_seconds, connect=_CONNECT_SECONDS, write=_WRITE_SECONDS).as_dict()
         self._connections = Connections()
+        self._answer_memory = AnswerMemory()
         self._in_process = {httpx.URL(url).host: _InProcessTransport(handler) for url, handler in in_process.items()}
 
     async def close(self) -> None:
@@ -59,60 +56,46 @@ class Client:
         """Whether a handler answers it. Such a provider fails only when it is told to."""
         return urlsplit(prepared.url).hostname in self._in_process
 
-    async def complete(self, prepared: PreparedRequest, on_sent: OnSent = _ignore_sent) -> ModelResponse:
-        """Return the response of a request that is not streamed. Raises the problems of `providers/errors.py`."""
+    async def complete(
+        self, prepared: PreparedRequest, organisation: str = "", on_sent: OnSent = _ignore_sent
+    ) -> ModelResponse:
+        """Return the response of a request that is not streamed: at least one sample, maybe fewer than requested.
+
+        The organisation is whose share of the memory the answer takes. Raises the problems of `providers/errors.py`.
+        """
         with spans.call_span(prepared) as span, _map_errors(prepared):
-            async with self._final_response(prepared, on_sent) as response:
+            async with self._final_response(prepared, organisation, on_sent) as response:
                 if not response.is_success:
                     raise await _status_problem(prepared, response)
-                await response.read()
-            try:
-                reply = await response.json()
-                detail = prepared.dialect.error_detail(reply)  # some send an error with status 200
-                if detail is not None:
-                    masked = errors.mask_key(detail, prepared.key)
-                    partial = _read_unfinished(prepared, reply)
-                    raise errors.invalid_response(prepared.title, f"could not answer: {masked}", partial)
-                read = prepared.dialect.read_response(prepared.request, reply)
-            except _PARSE_ERRORS as error:
-                raise errors.invalid_response(prepared.title, "sent an answer that cannot be read.") from error
-            if (count := len(read.choices)) < (requested := prepared.request.samples):
-                raise errors.invalid_response(
-                    prepared.title, f"gave {count} of the {requested} samples it was asked for.", read
-                )
+                read = await read_whole(prepared, response)
             span.set_response(read)
             return read
 
     async def stream(
-        self, prepared: PreparedRequest, on_sent: OnSent = _ignore_sent
+        self, prepared: PreparedRequest, organisation: str = "", on_sent: OnSent = _ignore_sent
     ) -> AsyncGenerator[ResponseDelta, None]:
         """Yield the events of a streamed response. Raises the problems of `providers/errors.py`, at any point."""
         with spans.call_span(prepared) as span, _map_errors(prepared):
-            async with self._final_response(prepared, on_sent) as response:
+            async with self._final_response(prepared, organisation, on_sent) as response:
                 if not response.is_success:
                     raise await _status_problem(prepared, response)
-                finished = False
-                events = _frame(prepared, response.iter_bytes())
-                async for data in events:
-                    if data == _DONE:
-                        if not finished:
-                            yield ResponseDelta(finish_reason="stop")
-                        await _drain(events)
-                        return
-                    delta = _read_event(prepared, data)
-                    finished = finished or delta.finish_reason is not None
-                    span.add_delta(delta)
-                    yield delta
-                if not finished:
-                    raise errors.invalid_response(prepared.title, "broke off in the middle of its answer.")
+                reader = EventReader(prepared)
+                async with aclosing(read_stream(prepared, response, reader)) as deltas:
+                    async for delta in deltas:
+                        span.add_delta(delta)
+                        yield delta
+                reader.raise_if_unfinished()
 
     @asynccontextmanager
-    async def _final_response(self, prepared: PreparedRequest, on_sent: OnSent) -> AsyncIterator[ProviderResponse]:
+    async def _final_response(
+        self, prepared: PreparedRequest, organisation: str, on_sent: OnSent
+    ) -> AsyncIterator[ProviderResponse]:
         """Yield the response with the answer or an error status, after following up work under way; then close it.
 
         Work under way is cancelled if the caller leaves before the answer is read.
         """
-        response = ProviderResponse(prepared, await self._send(prepared, "POST", prepared.url, on_sent))
+        sent = await self._send(prepared, "POST", prepared.url, on_sent)
+        response = ProviderResponse(prepared, sent, self._answer_memory.hold(organisation))
         cancel_url = None
         last: FollowUp | None = None
         try:
@@ -121,7 +104,7 @@ class Client:
                 await response.close()
                 same = last is not None and last.url == follow_up.url
                 await asyncio.sleep(max(follow_up.after_seconds, _POLL_SECONDS if same else 0))
-                response, last = await self._poll(prepared, follow_up), follow_up
+                response, last = await self._poll(prepared, organisation, follow_up), follow_up
             yield response
             cancel_url = None
         finally:
@@ -129,21 +112,24 @@ class Client:
             if cancel_url:
                 await self._cancel(prepared, cancel_url)
 
-    async def _poll(self, prepared: PreparedRequest, follow_up: FollowUp) -> ProviderResponse:
+    async def _poll(self, prepared: PreparedRequest, organisation: str, follow_up: FollowUp) -> ProviderResponse:
         """Fetch the result of work under way, with retries; the work is never started again, as it is charged for."""
         for attempt in range(_MAX_POLL_FAILURES):
             await asyncio.sleep(attempt * _POLL_SECONDS)
             try:
-                response = ProviderResponse(prepared, await self._send(prepared, "GET", follow_up.url))
+                fetched = await self._send(prepared, "GET", follow_up.url)
             except httpx.TransportError as error:
                 logger.info("%s: the result of a call could not be fetched: %r", prepared.title, error)
                 continue
             except Invalid as error:
                 raise errors.invalid_response(prepared.title, "sent its answer to an address that is none.") from error
+            response = ProviderResponse(prepared, fetched, self._answer_memory.hold(organisation))
             if response.is_success:
                 return response
-            problem = await _status_problem(prepared, response)
-            await response.close()
+            try:
+                problem = await _status_problem(prepared, response)
+            finally:
+                await response.close()
             if not problem.retryable:
                 raise errors.invalid_response(
                     prepared.title, f"started to work, but refused to return its result: {problem.message}"
@@ -177,21 +163,6 @@ class Client:
         return await transport.handle_async_request(request)
 
 
-def _read_unfinished(prepared: PreparedRequest, reply: Any) -> ModelResponse | None:  # noqa: ANN401
-    """Return the samples that came with an error, without finish reasons: none of them ended."""
-    with suppress(Problem, *_PARSE_ERRORS):
-        read = prepared.dialect.read_response(prepared.request, reply)
-        return replace(read, choices=[replace(choice, finish_reason=None) for choice in read.choices])
-    return None
-
-
-def _read_usage(prepared: PreparedRequest, event: Any) -> ModelResponse | None:  # noqa: ANN401
-    """Return the usage that came with an error event."""
-    with suppress(Problem, *_PARSE_ERRORS):
-        return ModelResponse([], event, prepared.dialect.read_event(prepared.request, event).usage)
-    return None
-
-
 async def _follow_up(prepared: PreparedRequest, response: ProviderResponse) -> FollowUp | None:
     if prepared.follow_up is None or not response.is_success:
         return None
@@ -199,49 +170,20 @@ async def _follow_up(prepared: PreparedRequest, response: ProviderResponse) -> F
         return None
     try:
         return prepared.follow_up(prepared, await response.json())
-    except _PARSE_ERRORS as error:
-        raise errors.invalid_response(prepared.title, "sent an answer that cannot be read.") from error
-
-
-async def _frame(prepared: PreparedRequest, received: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the events of a streamed body. Raises UpstreamFailed if it has another framing."""
-    try:
-        async for event in prepared.framing(received):
-            yield event
-    except _PARSE_ERRORS as error:
-        raise errors.invalid_response(prepared.title, "sent a stream that cannot be read.") from error
-
-
-async def _drain(events: AsyncIterator[bytes]) -> None:
-    """Read a response to its end, so that its connection can serve the next call."""
-    with suppress(TimeoutError, httpx.HTTPError):
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            async for _ in events:
-                pass
+    except PARSE_ERRORS as error:
+        raise errors.invalid_response(
+            prepared.title, "sent an answer that cannot be read.", unreadable(prepared, await response.read())
+        ) from error
 
 
 async def _status_problem(prepared: PreparedRequest, response: ProviderResponse) -> Problem:
     """Return the problem for a response with an error status."""
     try:
-        detail = prepared.dialect.error_detail(await response.json())
-    except (*_PARSE_ERRORS, Problem, httpx.HTTPError):  # the status is known, and decides
-        detail = None
-    detail = detail and errors.mask_key(detail, prepared.key)
+        error = prepared.dialect.read_error(await response.json())
+    except (*PARSE_ERRORS, Problem, httpx.HTTPError):  # the status is known, and decides
+        error = None
+    detail = errors.mask_key(error.detail, prepared.key) if error else None
     return errors.from_status(prepared.title, response.status, detail, response.header("retry-after"))
-
-
-def _read_event(prepared: PreparedRequest, data: bytes) -> ResponseDelta:
-    try:
-        event: Any = read_json(data)
-        detail = prepared.dialect.error_detail(event)
-        if detail is not None:
-            masked = errors.mask_key(detail, prepared.key)
-            raise errors.invalid_response(
-                prepared.title, f"failed in the middle of its answer: {masked}", _read_usage(prepared, event)
-            )
-        return prepared.dialect.read_event(prepared.request, event)
-    except _PARSE_ERRORS as error:
-        raise errors.invalid_response(prepared.title, "sent an event that cannot be read.") from error
 
 
 @contextmanager
@@ -284,4 +226,4 @@ class _StubEvents(httpx.AsyncByteStream):
             await asyncio.sleep(self._stub.event_delay_seconds)
             yield b"data: " + to_json(event) + b"\n\n"
         if not self._stub.truncated:
-            yield b"data: " + _DONE + b"\n\n"
+            yield b"data: " + DONE + b"\n\n"

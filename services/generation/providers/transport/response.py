@@ -8,21 +8,25 @@ import httpx
 
 from services.generation.providers import errors
 from services.generation.providers.base import PreparedRequest
+from services.generation.providers.transport.answer_memory import HeldAnswer
 from services.generation.providers.transport.bounded_json import read_json
 
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 """Of one body, whole or streamed: several generated images in base64."""
-_MAX_INLINE_PARSE_BYTES = 1024 * 1024
+MAX_INLINE_PARSE_BYTES = 1024 * 1024
 """Longer bodies are parsed in a thread, so that other calls are not held up."""
+_PIECE_BYTES = 64 * 1024
+"""Of a body that was read before, as long as what arrives from a connection."""
 _UNCOMPRESSED = frozenset({"", "identity"})
 
 
 class ProviderResponse:
-    """A response whose body is read once, up to `MAX_RESPONSE_BYTES`."""
+    """A response whose body is read once, up to `MAX_RESPONSE_BYTES`, and as far as there is memory for it."""
 
-    def __init__(self, prepared: PreparedRequest, response: httpx.Response) -> None:
+    def __init__(self, prepared: PreparedRequest, response: httpx.Response, held: HeldAnswer) -> None:
         self._prepared = prepared
         self._response = response
+        self._held = held
         self._content: bytes | None = None
 
     @property
@@ -41,18 +45,29 @@ class ProviderResponse:
         return value
 
     async def iter_bytes(self) -> AsyncIterator[bytes]:
-        """Yield the body as it comes. Raises UpstreamFailed if it is too long or compressed.
+        """Yield the body as it comes, or as it was read. Raises UpstreamFailed if it is too long or compressed.
 
         We ask for no compression: a few bytes could become any number.
         """
         if (self.header("content-encoding") or "").strip().lower() not in _UNCOMPRESSED:
             raise errors.invalid_response(self._prepared.title, "sent a compressed answer, which nobody asked for.")
+        if self._content is not None:
+            for start in range(0, len(self._content), _PIECE_BYTES):
+                yield self._content[start : start + _PIECE_BYTES]
+                await asyncio.sleep(0)  # what is made of it takes time, in which other calls wait
+            return
         size = 0
         async for piece in self._response.aiter_raw():
             size += len(piece)
             if size > MAX_RESPONSE_BYTES:
                 raise errors.invalid_response(self._prepared.title, f"sent more than {MAX_RESPONSE_BYTES:,} bytes.")
+            await self._held.add(len(piece))
             yield piece
+
+    def mark_consumed(self) -> None:
+        """Count what has come of a stream so far as passed on; not what `read` keeps."""
+        if self._content is None:
+            self._held.release()
 
     async def read(self) -> bytes:
         """Return the whole body. Raises as `iter_bytes` does."""
@@ -66,10 +81,11 @@ class ProviderResponse:
     async def json(self) -> Any:  # noqa: ANN401 - any JSON
         """Return the whole body parsed as JSON. Raises ValueError if it is none, and as `iter_bytes` does."""
         content = await self.read()
-        if len(content) < _MAX_INLINE_PARSE_BYTES:
+        if len(content) < MAX_INLINE_PARSE_BYTES:
             return read_json(content)
         return await asyncio.to_thread(read_json, content)
 
     async def close(self) -> None:
         """Release the connection; it can serve another call if the body was read to its end."""
         await self._response.aclose()
+        self._held.release()

@@ -105,7 +105,9 @@ class _MessageParser:
             return None
         if tag.closes or tag.name not in _ROLES:
             self._tags.fail(tag.start, f"{tag} stands outside the messages; a message begins with <user>, say")
-        self._tags.check_attributes(tag, _MESSAGE_ATTRIBUTES, ("id",) if tag.name == "tool" else ())
+        self._tags.check_attributes(tag, _MESSAGE_ATTRIBUTES, ())
+        if not tag.empty:
+            self._tags.enter_message(tag)
         fields: dict[str, Any] = {
             "role": tag.name,
             "name": tag.attributes.get("name"),
@@ -131,12 +133,18 @@ class _MessageParser:
             elements[kind].append(self._parse_element(child))
             after, child = self._tags.next()
             self._tags.check_blank(
-                after, f"stands after another element of {tag}; put it before, or between <text> tags"
+                after,
+                f"stands after another element of {tag}; put it before, or between <text> tags. If that element is "
+                "meant as text, write &lt; for its <",
             )
         if len(elements["tool_call"]) > 1:
             self._tags.fail(tag.start, f"{tag} has several <tool_call>; write <tool> with an id for each")
         if elements["part"] and text.strip(WHITESPACE):
-            self._tags.fail(tag.start, f"{tag} has text beside its parts; put it between <text> and </text>")
+            self._tags.fail(
+                tag.start,
+                f"{tag} has text beside its parts; put it between <text> and </text>. If the parts are meant as text, "
+                "write &lt; for their <",
+            )
         content: Any = elements["part"] or tag.decode(text)
         exact = "whitespace" in tag.attributes
         if content == "" and not exact and (elements["tool"] or elements["tool_call"]):

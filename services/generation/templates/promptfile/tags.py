@@ -1,6 +1,7 @@
 """A scanner for the tags in the body of a chat file: returns one tag after the other, with the text before each.
 
-It passes over the text once, from left to right: a tag that cannot be parsed is an error.
+It passes over the text from left to right: a tag that cannot be parsed is an error. Tags that stand in another element
+inside their message are text (nesting.py).
 """
 
 import re
@@ -8,6 +9,7 @@ from collections.abc import Collection
 from typing import Any, NamedTuple, NoReturn
 
 from services.generation.templates.promptfile.header import line_error
+from services.generation.templates.promptfile.nesting import find_nested_tags
 from services.generation.templates.promptfile.texts import TAGS, WHITESPACE, dedent, unescape, unquote
 
 EXACT = "exact"
@@ -52,11 +54,19 @@ class TagScanner:
         self._offset = 0
         self._text_offset = 0
         """Where the text before the latest tag begins."""
+        self._nested: frozenset[int] = frozenset()
+        """Offsets of the tags in the present message that are text."""
+
+    def enter_message(self, tag: Tag) -> None:
+        """Find out which tags up to the end of the message that `tag`, the latest, opens are text."""
+        self._nested = find_nested_tags(self._body, self._offset, tag.name)
 
     def next(self) -> tuple[str, Tag | None]:
         """Return the text before the next tag, and the tag; None after the last. Raises Invalid."""
         start = self._text_offset = self._offset
         opening = _TAG.search(self._body, start)
+        while opening is not None and opening.start() in self._nested:
+            opening = _TAG.search(self._body, opening.end())
         if opening is None:
             self._offset = len(self._body)
             return self._body[start:], None
@@ -102,7 +112,9 @@ class TagScanner:
     def fail_unclosed(self, tag: Tag, other: Tag | None) -> NoReturn:
         """Raise Invalid: where `tag` should be closed, there is another tag, or the end of the body (None)."""
         where = "before the end" if other is None else f"before {other} in line {self._line(other.start)}"
-        remedy = "" if other is None else f". If that is meant as text, write &lt;{str(other)[1:]}"
+        remedy = ". If a tag in it is meant as text, write &lt; for its <"
+        if other is not None:
+            remedy = f". If that is meant as text, write &lt;{str(other)[1:]}"
         self.fail(tag.start, f"{tag} is not closed {where}; write </{tag.name}>{remedy}")
 
     def fail(self, offset: int, message: str) -> NoReturn:

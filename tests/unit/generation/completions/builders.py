@@ -1,14 +1,17 @@
 """Builders for runs and provider requests, and fakes at the seams of `completions`: dispatch, outbound HTTP."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from services.generation.completions.run import GenerationRun
 from services.generation.completions.sample import ProviderCall
-from services.generation.http.guarded_client import GuardedClient, HttpResponse
+from services.generation.http.guarded_client import GuardedClient, GuardedSession
+from services.generation.http.response import HttpResponse
+from services.generation.http.response_bytes import Reservation
 from services.generation.models.request import Choice, ModelRequest, ModelResponse, ResponseDelta
 from services.generation.providers.base import PreparedRequest
 from services.generation.providers.requests import Providers
@@ -17,6 +20,7 @@ from shared.contracts.chat import ChatMessage, Usage
 from shared.contracts.generation.generations import Chat
 from shared.contracts.generation.projects import ConfigVersion, ModelConfig, Project, ProjectRef, ResolvedConfig
 from shared.errors import Problem
+from tests.principals import member
 
 MESSAGES = [ChatMessage(role="user", content="tiktoken is great!")]
 MIB = 1024 * 1024
@@ -31,7 +35,7 @@ def generation_run(samples: int = 1, model: str = "gpt-4-1106-preview", **fields
     now = datetime.now(UTC)
     config = ModelConfig(model=model, endpoint="chat")
     log_ids = [f"data_{index}" for index in range(samples)]
-    command = Chat(organisation="tm_1", project=ProjectRef(name="p"), log_ids=log_ids, messages=MESSAGES, **fields)
+    command = Chat(principal=member("tm_1"), project=ProjectRef(name="p"), log_ids=log_ids, messages=MESSAGES, **fields)
     project = Project(id="pr_1", name="p", created_at=now, updated_at=now)
     version = ConfigVersion(id="config_1", project_id="pr_1", config=config, created_at=now)
     run = GenerationRun(command, ResolvedConfig(project=project, version=version), config, None)
@@ -111,7 +115,7 @@ class ScriptedDispatch(Dispatch):
                 elif isinstance(step, Exception):
                     raise step
                 else:
-                    progress.answer_started = True
+                    progress.add(step)
                     yield step
         finally:
             self.closed += 1
@@ -135,7 +139,13 @@ class ScriptedWeb(GuardedClient):
         self.proceed = asyncio.Event()
         self._contents = contents
 
-    async def get(self, url: str, *, on_received: Callable[[int], None] | None = None, **_: Any) -> HttpResponse:
+    @contextmanager
+    def session(self, organisation: str, max_bytes: int, what: str) -> Iterator[GuardedSession]:
+        with self._response_bytes.reservation(organisation, max_bytes, what) as reservation:
+            yield _ScriptedSession(self, organisation, reservation)
+
+    async def fetch(self, url: str, grow: Callable[[int], None]) -> HttpResponse:
+        """Return the image."""
         self.requested.append(url)
         self.max_concurrency = max(self.max_concurrency, len(self.requested) - len(self.ended))
         try:
@@ -146,13 +156,21 @@ class ScriptedWeb(GuardedClient):
             if isinstance(content, Problem):
                 raise content
             for start in range(0, len(content or b""), MIB):
-                assert on_received
                 self.bytes += len((content or b"")[start : start + MIB])
-                on_received(len((content or b"")[start : start + MIB]))
+                grow(len((content or b"")[start : start + MIB]))
                 await asyncio.sleep(0)
             return HttpResponse(200, "image/png", content or PIXEL)
         finally:
             self.ended.append(url)
+
+
+class _ScriptedSession(GuardedSession):
+    def __init__(self, web: ScriptedWeb, organisation: str, reservation: Reservation) -> None:
+        super().__init__(web, organisation, reservation)
+        self._web = web
+
+    async def get(self, url: str, **_: Any) -> HttpResponse:
+        return await self._web.fetch(url, self._reservation.grow)
 
 
 class StoredContents(dict[str, bytes]):

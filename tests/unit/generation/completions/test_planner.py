@@ -73,14 +73,24 @@ class Setting:
     def __init__(self, web: ScriptedWeb | None = None, **keys: str) -> None:
         self.web = web or ScriptedWeb()
         self.stored = StoredContents()
-        environment = {"OPENAI_API_KEY": "sk-1", "GEMINI_API_KEY": "AIza-1", "ANTHROPIC_API_KEY": "sk-ant"}
+        environment = {
+            "OPENAI_API_KEY": "sk-1",
+            "GEMINI_API_KEY": "AIza-1",
+            "ANTHROPIC_API_KEY": "sk-ant",
+            "OLLAMA_BASE_URL": "http://127.0.0.1:11434/v1",
+        }
         self.planner = Planner(
             "tm_1",
             keys,
             Providers(environment, None),
             StoredBlobs("tm_1", {DIGEST: LARGE}),
-            RemoteImages(self.web, self.stored.store),
+            RemoteImages(self.web, "tm_1", self.stored.store),
+            self._acquire,
         )
+        self.acquired: list[tuple[str, int]] = []
+
+    async def _acquire(self, title: str, size: int) -> None:
+        self.acquired.append((title, size))
 
     async def plan(
         self, request: ModelRequest, *configs: ModelConfig

@@ -51,7 +51,7 @@ def validator(providers: Providers) -> Callable[[ModelRequest], Awaitable[None]]
 
 async def test_small_images_become_data_and_large_ones_tokens_of_stored_blobs() -> None:
     stored, large = StoredContents(), b"x" * 60_000
-    request = await RemoteImages(ScriptedWeb(large=large), stored.store).inline(
+    request = await RemoteImages(ScriptedWeb(large=large), "tm_1", stored.store).inline(
         chat_with_images("small", "large", "small"), accept
     )
     data = base64.b64encode(large)
@@ -81,23 +81,27 @@ async def test_a_request_that_is_refused_fetches_nothing(
 ) -> None:
     web, providers = ScriptedWeb(), PROVIDERS if environment is None else Providers(environment, None)
     with pytest.raises(problem):
-        await RemoteImages(web, StoredContents().store).inline(request_, validator(providers))
+        await RemoteImages(web, "tm_1", StoredContents().store).inline(request_, validator(providers))
     assert web.requested == []
 
 
 async def test_placeholders_do_not_get_a_valid_request_refused() -> None:
     for provider, model in (("google", "gemini-2.5-flash"), ("bedrock", "anthropic.claude-3-haiku-20240307-v1:0")):
         request = chat_with_images("a", provider=provider, model=model)
-        inlined = await RemoteImages(ScriptedWeb(), StoredContents().store).inline(request, validator(PROVIDERS))
+        inlined = await RemoteImages(ScriptedWeb(), "tm_1", StoredContents().store).inline(
+            request, validator(PROVIDERS)
+        )
         assert base64.b64encode(PIXEL).decode() in str(PROVIDERS.prepare(inlined, {})[0].body)
 
 
 async def test_one_invalid_url_fetches_none_of_the_others() -> None:
     web = ScriptedWeb()
     with pytest.raises(Invalid, match="https://"):
-        await RemoteImages(web, StoredContents().store).inline(chat_with_images("a", "b", base="ftp://e.org/"), accept)
+        await RemoteImages(web, "tm_1", StoredContents().store).inline(
+            chat_with_images("a", "b", base="ftp://e.org/"), accept
+        )
     with pytest.raises(Invalid, match="a user or password"):
-        await RemoteImages(web, StoredContents().store).inline(
+        await RemoteImages(web, "tm_1", StoredContents().store).inline(
             chat_with_images("a", "b@e.org", base="https://"), accept
         )
     assert web.requested == []
@@ -106,17 +110,17 @@ async def test_one_invalid_url_fetches_none_of_the_others() -> None:
 async def test_too_many_urls_are_refused_and_a_repeated_url_counts_once() -> None:
     web = ScriptedWeb()
     with pytest.raises(Invalid, match="501 images by address; at most 100"):
-        await RemoteImages(web, StoredContents().store).inline(
+        await RemoteImages(web, "tm_1", StoredContents().store).inline(
             chat_with_images(*(f"{number}" for number in range(501))), accept
         )
     assert web.requested == []
-    await RemoteImages(web, StoredContents().store).inline(chat_with_images(*["a"] * 501), accept)
+    await RemoteImages(web, "tm_1", StoredContents().store).inline(chat_with_images(*["a"] * 501), accept)
     assert web.requested == ["https://e.org/a"]
 
 
 async def test_four_are_fetched_at_a_time() -> None:
     web = ScriptedWeb()
-    await RemoteImages(web, StoredContents().store).inline(
+    await RemoteImages(web, "tm_1", StoredContents().store).inline(
         chat_with_images(*(f"{number}" for number in range(50))), accept
     )
     assert len(web.requested) == 50
@@ -127,7 +131,7 @@ async def test_a_failure_is_raised_as_it_is_ends_the_other_fetches_and_stores_no
     stored = StoredContents()
     web = ScriptedWeb(large=b"x" * MIB, broken=UpstreamFailed("gone"), slow=None)
     with pytest.raises(UpstreamFailed, match="gone"):
-        await RemoteImages(web, stored.store).inline(
+        await RemoteImages(web, "tm_1", stored.store).inline(
             chat_with_images("slow", "large", "slow2", "broken", *"abcdefgh"), accept
         )
     assert "https://e.org/slow" in web.ended
@@ -140,11 +144,13 @@ async def test_the_limit_of_all_images_together_is_checked_while_they_arrive() -
     stored, large = StoredContents(), b"x" * 15 * MIB
     web = ScriptedWeb(**{f"i{number}": large for number in range(20)})
     with pytest.raises(TooLarge, match="more than 37,748,736 bytes together: name fewer, or smaller ones"):
-        await RemoteImages(web, stored.store).inline(chat_with_images(*(f"i{number}" for number in range(20))), accept)
+        await RemoteImages(web, "tm_1", stored.store).inline(
+            chat_with_images(*(f"i{number}" for number in range(20))), accept
+        )
     assert web.bytes <= (36 + 4) * MIB, "at most a piece too much of each that is under way"
     assert stored == {}
     fits = ScriptedWeb(a=b"x" * 18 * MIB, b=b"y" * 18 * MIB)
-    await RemoteImages(fits, stored.store).inline(chat_with_images("a", "b"), accept)
+    await RemoteImages(fits, "tm_1", stored.store).inline(chat_with_images("a", "b"), accept)
     assert sum(map(len, stored.values())) == 48 * MIB, "as much as a body of images sent as data"
 
 
@@ -152,7 +158,7 @@ async def test_all_images_together_have_a_timeout(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(remote_images, "_TOTAL_SECONDS", 0.02)
     web = ScriptedWeb(slow=None)
     with pytest.raises(UpstreamFailed, match=r"did not all arrive within 0\.02 seconds"):
-        await RemoteImages(web, StoredContents().store).inline(chat_with_images("slow", "fast"), accept)
+        await RemoteImages(web, "tm_1", StoredContents().store).inline(chat_with_images("slow", "fast"), accept)
     assert len(web.ended) == 2
 
 
@@ -162,7 +168,7 @@ async def test_fallback_models_use_the_images_fetched_before() -> None:
     async def note(request: ModelRequest) -> None:
         refused.append(request)
 
-    images = RemoteImages(web, StoredContents().store)
+    images = RemoteImages(web, "tm_1", StoredContents().store)
     tasks = [
         asyncio.create_task(images.inline(chat_with_images("slow", model=model), note))
         for model in ("gemini-2.5-flash", "gemini-2.5-pro", "gemini-2.0-flash")
@@ -180,7 +186,7 @@ async def test_fallback_models_use_the_images_fetched_before() -> None:
 
 async def test_a_failed_fetch_is_not_tried_again_for_the_next_model() -> None:
     web = ScriptedWeb(broken=UpstreamFailed("gone"))
-    images = RemoteImages(web, StoredContents().store)
+    images = RemoteImages(web, "tm_1", StoredContents().store)
     for _ in range(3):
         with pytest.raises(UpstreamFailed, match="gone"):
             await images.inline(chat_with_images("broken"), accept)

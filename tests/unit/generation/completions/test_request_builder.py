@@ -6,7 +6,7 @@ import pytest
 
 from services.generation.completions import request_builder
 from shared.contracts.generation.generations import Chat, Complete
-from shared.contracts.generation.projects import ModelConfig, ProjectRef, ToolConfig
+from shared.contracts.generation.projects import AgentConfig, Config, GenericConfig, ModelConfig, ProjectRef, ToolConfig
 from shared.errors import Invalid
 
 COMMON: dict[str, Any] = {"organisation": "tm_1", "project": ProjectRef(name="p"), "log_ids": ["data_1"]}
@@ -44,10 +44,35 @@ def test_a_completion_has_a_prompt() -> None:
     assert (request.prompt, request.messages, request.suffix, request.logprobs) == ("1", None, "s", 2)
 
 
-@pytest.mark.parametrize("given", [ToolConfig(name="t"), config(endpoint="complete"), config(endpoint="edit")])
-def test_only_a_chat_config_can_be_chatted_with(given: ModelConfig | ToolConfig) -> None:
-    with pytest.raises(Invalid):
-        request_builder.model_config(given, chat())
+COMPLETION = Complete.model_validate(COMMON)
+TEMPLATE: dict[str, Any] = {"chat_template": [{"role": "system", "content": "x"}]}
+
+
+@pytest.mark.parametrize("given", [ToolConfig(name="t"), AgentConfig(agent_class="A", model=config()), GenericConfig()])
+def test_only_the_config_of_a_model_can_be_called(given: Config) -> None:
+    for command in (chat(), COMPLETION):
+        with pytest.raises(Invalid, match=f"of the type '{given.type}'"):
+            request_builder.model_config(given, command)
+
+
+@pytest.mark.parametrize("endpoint", ["chat", "complete", "edit"])
+def test_a_config_is_called_whatever_its_endpoint(endpoint: str) -> None:
+    given = config(endpoint=endpoint, prompt_template="x", **TEMPLATE)
+    for command in (chat(), COMPLETION):
+        assert request_builder.model_config(given, command) == given
+    for fields in ({}, TEMPLATE):
+        without_prompt = config(endpoint=endpoint, **fields)
+        assert request_builder.model_config(without_prompt, chat()) == without_prompt
+
+
+def test_a_config_whose_template_is_for_the_other_kind_of_call_is_refused() -> None:
+    prompt, template = config(endpoint="complete", prompt_template="x"), config(**TEMPLATE)
+    with pytest.raises(Invalid, match="a prompt_template and no chat_template"):
+        request_builder.model_config(prompt, chat())
+    with pytest.raises(Invalid, match="endpoint 'chat', without a prompt_template"):
+        request_builder.model_config(template, COMPLETION)
+    request_builder.model_config(prompt.model_copy(update={"endpoint": "chat"}), COMPLETION)
+    request_builder.model_config(template.model_copy(update={"endpoint": "complete"}), chat())
 
 
 def test_tools_are_found_and_their_results_put_in() -> None:

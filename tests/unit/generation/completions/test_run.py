@@ -12,6 +12,7 @@ from shared.contracts.chat import ChatMessage
 from shared.contracts.generation.generations import Complete
 from shared.contracts.generation.projects import ProjectRef
 from shared.errors import Invalid, Unavailable
+from tests.principals import member
 from tests.unit.generation.completions.builders import MESSAGES, generation_run, prepared_request, response, sent_call
 
 
@@ -68,7 +69,7 @@ def test_a_stream_that_began_has_what_came_in_the_form_of_a_response() -> None:
     run = generation_run()
     call = sent_call(run)
     call.progress.answer_started = True
-    call.accumulator.add(ResponseDelta(text="half"))
+    call.progress.accumulator.add(ResponseDelta(text="half"))
     run.record_stream_end(0, call, None)
     assert texts(run) == ["half"]
     (result,) = run.results
@@ -118,7 +119,7 @@ def test_messages_are_those_of_the_request_or_the_callers_before_there_is_one() 
 
 def test_a_completion_has_no_messages() -> None:
     run = generation_run()
-    run.command = Complete(organisation="tm_1", project=ProjectRef(name="p"), log_ids=["data_0"])
+    run.command = Complete(principal=member("tm_1"), project=ProjectRef(name="p"), log_ids=["data_0"])
     assert run.messages is None
 
 

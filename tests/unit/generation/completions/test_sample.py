@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.generation.completions.sample import ProviderCall, SampleResult, sum_usage
+from services.generation.completions.sample import ProviderCall, SampleResult
 from services.generation.models import Costs
 from services.generation.models.request import Choice, ModelResponse, ResponseDelta
 from services.generation.providers import errors
@@ -37,20 +37,20 @@ class TestUsage:
     def test_a_stream_that_ended_has_the_usage_of_its_events(self) -> None:
         made = call()
         for delta in (ResponseDelta(text="hi", usage=tokens(9, 1)), ResponseDelta(finish_reason="stop")):
-            made.accumulator.add(delta)
+            made.progress.add(delta)
         made.record_stream_end(None)
         assert made.usage == tokens(9, 1)
         assert made.choices == [Choice("hi", finish_reason="stop")]
 
     def test_usage_from_the_middle_of_a_stream_is_not_final(self) -> None:
         made = call()
-        made.accumulator.add(ResponseDelta(text="hi", usage=tokens(9, 1)))
+        made.progress.add(ResponseDelta(text="hi", usage=tokens(9, 1)))
         made.record_stream_end(Unavailable("gone"))
         assert made.usage is None
 
     def test_usage_that_came_with_the_failure_of_a_stream_is_final(self) -> None:
         made = call()
-        made.accumulator.add(ResponseDelta(text="hi", usage=tokens(9, 1)))
+        made.progress.add(ResponseDelta(text="hi", usage=tokens(9, 1)))
         made.record_stream_end(errors.invalid_response("X", "broke", ModelResponse([], {}, tokens(9, 5))))
         assert made.usage == tokens(9, 5)
 
@@ -68,7 +68,7 @@ class TestUsage:
 
     async def test_prompt_tokens_a_broken_stream_began_with_are_not_estimated(self) -> None:
         made = call()
-        made.accumulator.add(ResponseDelta(text="tiktoken is great!", usage=tokens(100, 0)))
+        made.progress.add(ResponseDelta(text="tiktoken is great!", usage=tokens(100, 0)))
         made.record_stream_end(Unavailable("gone"))
         await made.count_tokens()
         assert made.usage == tokens(100, 6)
@@ -88,10 +88,6 @@ class TestUsage:
     def test_a_sample_without_any_usage_has_none(self) -> None:
         assert sample().usage is None
         assert sample(call()).usage is None
-
-    def test_the_sum_of_no_usages_is_zero(self) -> None:
-        assert sum_usage([]) == tokens(0, 0)
-        assert sum_usage([tokens(1, 10), tokens(2, 20)]) == tokens(3, 30)
 
 
 class TestCosts:

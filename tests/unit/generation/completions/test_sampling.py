@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from services.generation.models.request import Choice, ModelResponse, ResponseDe
 from services.generation.providers import errors
 from services.generation.providers.base import PreparedRequest
 from shared.contracts.generation.generations import Chunk
-from shared.errors import Invalid, RateLimited, Unavailable
+from shared.errors import Invalid, Problem, RateLimited, TooLarge, Unavailable
 from tests.unit.generation.completions.builders import (
     ScriptedDispatch,
     Step,
@@ -31,7 +32,10 @@ def plan(*requests: PreparedRequest, fallbacks: tuple[str, ...] = ()) -> Plan:
         for model in fallbacks:
             yield prepared_request(model, stream=requests[0].request.stream)
 
-    return Plan(list(requests), fallback_requests)
+    async def single_request() -> PreparedRequest:
+        return prepared_request(requests[0].request.config.model)
+
+    return Plan(list(requests), fallback_requests, single_request)
 
 
 def outputs(run: GenerationRun) -> list[str | None]:
@@ -52,6 +56,50 @@ async def collect(sampler: Sampler) -> list[Chunk]:
 
 
 class TestComplete:
+    async def test_samples_that_a_server_did_not_give_are_asked_for_one_by_one(self) -> None:
+        run = generation_run(3)
+        dispatch = ScriptedDispatch({"a": [response("first"), response("second"), response("third")]})
+        await Sampler(run, plan(prepared_request("a", 3)), dispatch).complete()
+        assert (outputs(run), problems(run)) == (["first", "second", "third"], [None] * 3)
+        assert dispatch.models == ["a"] * 3
+        assert [len(result.billed_calls) for result in run.results] == [1, 1, 1]
+
+    async def test_a_missing_sample_that_fails_does_not_cost_the_others(self) -> None:
+        run = generation_run(2)
+        dispatch = ScriptedDispatch({"a": [response("first"), Invalid("no more")]})
+        await Sampler(run, plan(prepared_request("a", 2)), dispatch).complete()
+        assert (outputs(run), problems(run)) == (["first", None], [None, "no more"])
+
+    async def test_the_request_for_missing_samples_is_prepared_once(self) -> None:
+        run, dispatch, prepared = generation_run(4), ScriptedDispatch({"a": [response(str(n)) for n in range(4)]}), []
+
+        async def single_request() -> PreparedRequest:
+            prepared.append(prepared_request("a"))
+            return prepared[-1]
+
+        counted = replace(plan(prepared_request("a", 4)), single_request=single_request)
+        await Sampler(run, counted, dispatch).complete()
+        assert (outputs(run), len(prepared)) == (["0", "1", "2", "3"], 1)
+
+    @pytest.mark.parametrize(
+        ("problem", "outcome"),
+        [
+            (TooLarge("too many images"), (["first", None], [None, "too many images"])),
+            (Unavailable("no room"), (["first", "second"], [None, None])),
+        ],
+    )
+    async def test_a_request_for_missing_samples_that_cannot_be_prepared_is_their_problem(
+        self, problem: Problem, outcome: tuple[list[str | None], list[str | None]]
+    ) -> None:
+        run, dispatch = generation_run(2), ScriptedDispatch({"a": [response("first")], "b": [response("second")]})
+
+        async def single_request() -> PreparedRequest:
+            raise problem
+
+        unprepared = replace(plan(prepared_request("a", 2), fallbacks=("b",)), single_request=single_request)
+        await Sampler(run, unprepared, dispatch).complete()
+        assert (outputs(run), problems(run)) == outcome
+
     async def test_one_request_gives_all_its_samples_in_order(self) -> None:
         run, dispatch = generation_run(2), ScriptedDispatch({"a": [response("first", "second")]})
         await Sampler(run, plan(prepared_request("a", 2)), dispatch).complete()
@@ -204,3 +252,40 @@ class TestStream:
         with pytest.raises(RuntimeError, match="bug"):
             await collect(self.sampler(run, dispatch, "a", "b"))
         assert dispatch.closed == 2
+
+    async def test_a_stream_whose_chunks_are_not_taken_is_not_read_on(self) -> None:
+        class Endless(ScriptedDispatch):
+            sent = 0
+
+            async def stream(self, *_: object) -> AsyncGenerator[ResponseDelta, None]:
+                while True:
+                    await asyncio.sleep(0)
+                    self.sent += 1
+                    yield text("x")
+
+        run, dispatch = generation_run(2), Endless()
+        async with aclosing(self.sampler(run, dispatch, "a", "b").stream()) as chunks, asyncio.timeout(2):
+            for _ in range(100):
+                await anext(chunks)
+            await asyncio.sleep(0.05)
+            sent = dispatch.sent
+            assert 100 <= sent <= 120
+            await asyncio.sleep(0.05)
+            assert dispatch.sent == sent
+
+    async def test_a_call_that_takes_longer_than_it_may_because_it_is_read_slowly_has_a_problem(self) -> None:
+        class Timed(ScriptedDispatch):
+            async def stream(self, *_: object) -> AsyncGenerator[ResponseDelta, None]:
+                async with asyncio.timeout(0.1):
+                    while True:
+                        yield text("x")
+
+        run = generation_run()
+        async with aclosing(self.sampler(run, Timed(), "a").stream()) as chunks, asyncio.timeout(5):
+            await anext(chunks)
+            await asyncio.sleep(0.2)
+            rest = [chunk async for chunk in chunks]
+        assert rest
+        (problem,) = problems(run)
+        assert problem is not None
+        assert "read so slowly" in problem

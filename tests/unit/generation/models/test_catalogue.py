@@ -37,6 +37,8 @@ def test_a_row_is_well_formed(model: Model) -> None:
     for price in (model.price, model.long_price):
         if price:
             assert 0 <= price.prompt <= price.output <= 600
+            assert price.cached is None or 0 < price.cached < price.prompt
+            assert price.cache_write is None or price.prompt < price.cache_write <= 2 * price.prompt
     assert (model.long_price is None) == (model.long_prompt_tokens is None)
     if model.replacement:
         assert find_model(model.provider, model.replacement)
@@ -131,9 +133,24 @@ def test_costs_are_dollars_by_the_price_of_a_million() -> None:
 def test_a_long_prompt_has_another_price_for_the_whole_call() -> None:
     model = find_model("google", "gemini-2.5-pro")
     assert model is not None
-    assert (model.price, model.long_price) == (Price(1.25, 10), Price(2.5, 15))
+    assert (model.price, model.long_price) == (Price(1.25, 10, 0.125), Price(2.5, 15, 0.25))
     assert calculate_costs("google", "gemini-2.5-pro", usage(200_000, 1000)) == Costs(0.25, 0.01)
     assert calculate_costs("google", "gemini-2.5-pro", usage(400_000, 1000)) == Costs(1.0, 0.015)
+
+
+def test_cached_tokens_of_the_prompt_cost_less_and_those_written_to_the_cache_more() -> None:
+    used = Usage(prompt_tokens=1_000_000, cached_tokens=600_000, cache_write_tokens=100_000, total_tokens=1_000_000)
+    costs = calculate_costs("anthropic", "claude-sonnet-4-6", used)
+    assert costs is not None
+    assert costs.prompt == pytest.approx(0.3 * 3 + 0.6 * 0.3 + 0.1 * 3.75)
+    longer = calculate_costs("google", "gemini-2.5-pro", used.model_copy(update={"cache_write_tokens": 0}))
+    assert longer is not None
+    assert longer.prompt == pytest.approx(0.4 * 2.5 + 0.6 * 0.25)
+
+
+def test_cached_tokens_cost_what_others_do_if_their_price_is_not_known() -> None:
+    used = Usage(prompt_tokens=1_000, cached_tokens=900, total_tokens=1_000)
+    assert calculate_costs("openai", "gpt-4-1106-preview", used) == Costs(0.01, 0)
 
 
 @pytest.mark.parametrize(("provider", "name"), [("openai", "no-such"), ("anthropic", "claude-haiku-5-5")])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.generation.models import tokens
 from services.generation.models.request import Choice, ModelRequest
-from shared.contracts.chat import ChatMessage, FunctionCall, ToolCall
+from shared.contracts.chat import ChatMessage, FunctionCall, ToolCall, Usage
 from shared.contracts.generation.projects import ModelConfig
 
 COOKBOOK = [
@@ -104,6 +104,20 @@ def test_an_answer_is_its_text_and_its_calls() -> None:
     usage = tokens.count_usage(completion("gpt-4", "2 + 2 = 4"), [Choice("tiktoken is great!"), Choice("2 + 2 = 4")])
     assert (usage.prompt_tokens, usage.generation_tokens, usage.total_tokens) == (7, 13, 20)
     assert tokens.count_usage(completion("gpt-4", "2 + 2 = 4"), []).total_tokens == 7
+
+
+@pytest.mark.parametrize(("total", "told"), [(50, (7, 43)), (12, (6, 6)), (3, (0, 3))])
+def test_a_total_alone_is_divided_into_the_prompt_as_counted_and_the_rest(total: int, told: tuple[int, int]) -> None:
+    usage = tokens.count_usage(
+        completion("gpt-4", "2 + 2 = 4"), [Choice("tiktoken is great!")], Usage(total_tokens=total)
+    )
+    assert (usage.prompt_tokens, usage.generation_tokens, usage.total_tokens) == (*told, total)
+
+
+def test_told_cached_tokens_are_kept_beside_counted_ones() -> None:
+    told = Usage(prompt_tokens=9, cached_tokens=4, total_tokens=9)
+    usage = tokens.count_usage(completion("gpt-4", "2 + 2 = 4"), [Choice("tiktoken is great!")], told)
+    assert usage == Usage(prompt_tokens=9, generation_tokens=6, total_tokens=15, cached_tokens=4)
 
 
 @pytest.mark.parametrize("letter", ["a", " ", "\n", "é", "世", "1", "!", "\x00", "x y "])

@@ -12,8 +12,9 @@ from services.generation.projects.environments import EnvironmentSet, initial_se
 from services.generation.store import DeploymentTarget
 from shared.contracts.generation.deployments import DeleteEnvironment
 from shared.errors import Conflict, NotFound
+from tests.principals import member
 
-COMMAND = DeleteEnvironment(organisation="tm_1", id="env_1")
+COMMAND = DeleteEnvironment(principal=member("tm_1"), id="env_1")
 
 
 class Organisation:

@@ -26,9 +26,13 @@ class Recorder:
         self.problem: Exception | None = None
         self.actor: Actor | None = None
         """Of the last message."""
+        self.blobs: list[str] = []
         self.list_called, self.deleted = asyncio.Event(), asyncio.Event()
         stores = SimpleNamespace(
-            versions=SimpleNamespace(delete_by_project=self._record("versions.delete_by_project")),
+            versions=SimpleNamespace(
+                list_project_blobs=self._list_project_blobs,
+                delete_by_project=self._record("versions.delete_by_project"),
+            ),
             deployments=SimpleNamespace(delete_by_project=self._record("deployments.delete_by_project")),
             projects=SimpleNamespace(
                 delete=self._record("projects.delete"), list_marked_deleted=self._list_marked_deleted
@@ -53,8 +57,14 @@ class Recorder:
         async def recorded(message: Any) -> None:
             self.calls.append(f"{call} {message.organisation}/{message.project_id} {getattr(message, 'what', '-')}")
             self.actor = getattr(message, "actor", None)
+            self.blobs += getattr(message, "blobs", [])
 
         return recorded
+
+    async def _list_project_blobs(self, organisation: str, project_id: str) -> set[str]:
+        """As the versions name them until they are deleted."""
+        assert f"versions.delete_by_project {organisation}/{project_id}" not in self.calls
+        return {"digest-2", "digest-1"}
 
     async def _list_marked_deleted(self, before: datetime) -> list[tuple[str, str]]:
         self.marked_before.append(before)
@@ -79,6 +89,7 @@ async def test_the_change_is_published_after_the_versions_are_deleted_and_the_pr
     await recorder.deletion.purge("tm_1", "pr_1", Actor(email="ada@example.org"))
     assert recorder.calls == STEPS
     assert recorder.actor == Actor(email="ada@example.org")
+    assert recorder.blobs == ["digest-1", "digest-2"]
 
 
 async def test_the_sweep_purges_projects_that_were_marked_over_a_minute_ago() -> None:

@@ -14,6 +14,7 @@ from services.generation.projects.project_cache import ProjectCache
 from services.generation.projects.versions import version_id
 from services.generation.store import DeploymentTarget, StoredProject, Stores
 from services.generation.store.deployments import NEVER_DEPLOYED, LatestDeployment
+from shared.blobs import TOKEN
 from shared.contracts.generation.projects import Config, ConfigVersion, ModelConfig, Project, ProjectChanged, ProjectRef
 from shared.contracts.principal import Actor
 from shared.errors import Invalid, NotFound
@@ -257,6 +258,7 @@ async def test_a_config_of_another_project_is_refused(stores: InMemoryStores) ->
         (ProjectRef(id="pr_gone"), NotFound, "no project 'pr_gone'"),
         (ProjectRef(id="pr_desk", name="shop"), Invalid, "'shop' and project_id 'pr_desk' are not the same"),
         (ProjectRef(name="x" * 256), Invalid, "at most 255 characters"),
+        (ProjectRef(name=f"data:image/png;base64,{TOKEN}{'0' * 64}"), Invalid, "at most 255 characters"),
     ],
 )
 async def test_a_project_that_cannot_be_found_or_created_is_refused(

@@ -1,11 +1,12 @@
 """What makes two configs the same version (behaviour.md §2)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from services.generation.projects.versions import version_id
@@ -98,6 +99,45 @@ def test_every_field_of_a_tool_config_is_part_of_its_identity(field: str) -> Non
     values: dict[str, Any] = {"source": "inline", "parameters": {"a": 1}, "other": {"a": 1}, "strict": True}
     assert tool(**{field: values.get(field, "text")}) != tool()
     assert tool(**{field: None}) == tool()
+
+
+@pytest.mark.parametrize("make", [tool, lambda **fields: model(tools=[{"name": "f"} | fields])])
+def test_a_source_that_is_code_is_the_source_code(make: Callable[..., str]) -> None:
+    assert make(source="def f(): ...") == make(source_code="def f(): ...")
+    assert make(source="def f(): ...") == make(source="def f(): ...", source_code="def f(): ...")
+    assert make(source="") == make()
+    with pytest.raises(ValidationError, match="source"):
+        make(source="def f(): ...", source_code="def g(): ...")
+
+
+def test_an_agent_is_identified_by_what_it_does() -> None:
+    inner = {"type": "model", "model": "gpt-4", "tools": [{"name": "f"}]}
+    agent = {"type": "agent", "agent_class": "A", "model": inner}
+
+    def version(**fields: Any) -> str:
+        return version_id("pr_1", CONFIG.validate_python(agent | fields))
+
+    described = inner | {"name": "n", "description": "d", "tools": [{"name": "f", "source": "inline"}]}
+    same: list[dict[str, Any]] = [
+        {"name": "n", "description": "d"},
+        {"tools": []},
+        {"other": None},
+        {"model": described},
+    ]
+    others: list[dict[str, Any]] = [
+        {"agent_class": "B"},
+        {"tools": [{"name": "f"}]},
+        {"other": {}},
+        {"model": inner | {"seed": 1}},
+    ]
+    assert {version(**fields) for fields in same} == {version()}
+    assert len({version(), *(version(**fields) for fields in others)}) == 5
+
+
+def test_any_other_config_is_identified_by_all_it_has() -> None:
+    given: list[dict[str, Any]] = [{}, {"name": "n"}, {"description": "n"}, {"other": {}}, {"other": {"a": 1}}]
+    versions = {version_id("pr_1", CONFIG.validate_python({"type": "generic"} | fields)) for fields in given}
+    assert len(versions) == 5
 
 
 def test_a_version_belongs_to_its_project() -> None:

@@ -1,11 +1,13 @@
 """Provider keys: whose key a call gets, what is stored and shown of it, and when the cache is asked again."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
 from pydantic import SecretStr
 
 from services.generation.providers.credentials import Credentials
+from services.generation.providers.requests import Providers
 from services.generation.store import CredentialStore
 from shared.contracts.generation.credentials import ProviderKey
 from shared.encryption import SecretBox
@@ -35,6 +37,17 @@ class StoredKeys(CredentialStore):
         self.documents[organisation, name] = (key, sealed)
         return key
 
+    async def ciphertexts(self) -> AsyncIterator[tuple[str, str]]:
+        for (organisation, name), (_, sealed) in list(self.documents.items()):
+            yield f"{organisation}/{name}", sealed
+
+    async def replace_ciphertext(self, credential_id: str, old: str, new: str) -> bool:
+        organisation, _, name = credential_id.partition("/")
+        key, sealed = self.documents[organisation, name]
+        assert sealed == old
+        self.documents[organisation, name] = (key, new)
+        return True
+
     async def delete(self, organisation: str, name: str) -> bool:
         return self.documents.pop((organisation, name), None) is not None
 
@@ -46,7 +59,7 @@ def store() -> StoredKeys:
 
 @pytest.fixture
 def credentials(store: StoredKeys) -> Credentials:
-    return Credentials(store, SECRET_BOX)
+    return Credentials(store, SECRET_BOX, Providers({}, None).find_key_address)
 
 
 async def keep(credentials: Credentials, name: str, key: str, organisation: str = "tm_1") -> ProviderKey:
@@ -106,7 +119,8 @@ class TestStoring:
         await keep(credentials, "openai", "sk-0123456789")
         _, sealed = store.documents["tm_1", "openai"]
         assert "0123456789" not in sealed
-        assert SECRET_BOX.decrypt(sealed) == {"openai": "sk-0123456789"}
+        content = SECRET_BOX.decrypt(sealed)
+        assert content == {"openai": "sk-0123456789", "given for": "https://api.openai.com:443/v1"}
 
     @pytest.mark.parametrize(
         ("key", "tail"), [("sk-012345678", "5678"), ("sk-01234567", ""), ("", "")], ids=["12", "11", "0 characters"]

@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import pytest
 
-from services.gateway.schemas.configs import PublicProvider
+from services.gateway.schemas.config_responses import PublicProvider
 from services.generation.models.request import ModelRequest
 from services.generation.providers.registry import PROVIDER_SPECS, compatible_specs
 from services.generation.providers.requests import LOCAL_MODEL, Providers
@@ -54,6 +54,24 @@ def test_a_missing_key_names_both_ways_to_give_one() -> None:
     assert caught.value.origin == "Groq"
     assert "provider_api_keys.groq" in caught.value.message
     assert "GROQ_API_KEY" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("model", "hint"),
+    [
+        ("smollm2-135m-instuct", "did you mean 'smollm2-135m-instruct'?"),
+        (
+            "claude-opus-4-5",
+            "no model 'claude-opus-4-5' of OpenAI: if it is another provider's, name that as provider.",
+        ),
+        ("gpt-4o", "where Everloop runs."),
+    ],
+    ids=["misspelt", "another provider's", "known"],
+)
+def test_a_missing_key_for_an_unknown_model_says_what_may_be_meant(model: str, hint: str) -> None:
+    with pytest.raises(Unauthenticated) as caught:
+        Providers({}, None).prepare(chat(model=model), {})
+    assert caught.value.message.endswith(hint)
 
 
 def test_the_local_model_is_sent_no_key() -> None:
@@ -157,11 +175,24 @@ def test_logprobs_are_refused_for_cohere() -> None:
 
 @pytest.mark.parametrize(("name", "port"), [("ollama", 11434), ("vllm", 8000), ("lmstudio", 1234)])
 def test_a_self_hosted_server_needs_no_key(name: str, port: int) -> None:
-    (call,) = Providers({}, None).prepare(chat(provider=name), {})
+    spec = PROVIDER_SPECS[name]
+    variables = {spec.base_url_variable or "": spec.base_url}
+    (call,) = Providers(variables, None).prepare(chat(provider=name), {})
     assert (call.url, call.key) == (f"http://127.0.0.1:{port}/v1/chat/completions", None)
     assert "Authorization" not in call.headers
-    variable = PROVIDER_SPECS[name].key_variable or ""
-    assert Providers({variable: "k"}, None).prepare(chat(provider=name), {})[0].key == "k"
+    with_key = variables | {spec.key_variable or "": "k"}
+    assert Providers(with_key, None).prepare(chat(provider=name), {})[0].key == "k"
+
+
+def test_every_default_address_on_this_machine_is_called_only_where_it_is_turned_on() -> None:
+    local = [spec for spec in PROVIDER_SPECS.values() if "127.0.0.1" in spec.base_url or "localhost" in spec.base_url]
+    assert {spec.name for spec in local} == {"ollama", "vllm", "lmstudio"}
+    for spec in local:
+        variable = spec.base_url_variable or ""
+        with pytest.raises(Invalid, match=f"not turned on .* set {variable} where Everloop runs"):
+            Providers({}, None).prepare(chat(provider=spec.name), {})
+        (call,) = Providers({variable: "http://gpu.example/v1"}, None).prepare(chat(provider=spec.name), {})
+        assert call.url == "http://gpu.example/v1/chat/completions"
 
 
 def test_every_base_url_and_key_can_be_set() -> None:

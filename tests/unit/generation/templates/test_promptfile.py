@@ -26,7 +26,8 @@ from shared.errors import Invalid
 PIECES = [
     "", " ", "  ", "\t", "\n", "\n\n", "\r", "\r\n", "a", "Hello.", "{{ name }}", "<", ">", "&", '"', "'", "/", "---",
     "\n---\n", "<system>", "</system>", "</user>", "<user", "<tool", "<tool_call />", "<text>", "</text>", "<image",
-    "<div>", "&lt;", "&amp;lt;user>", "&lt;user>", "&amp;", "&quot;", "&#10;", "amp;", "lt;", "quot;", "user", "text",
+    "<div>", "</div>", "<p id='", "</p>",
+    "&lt;", "&amp;lt;user>", "&lt;user>", "&amp;", "&quot;", "&#10;", "amp;", "lt;", "quot;", "user", "text",
     "# x", ": ", "- a", "[", "]", "{", "}", "null", "yes", "1e5", "!tag", "*a", "&a", "%", "@", "`", "\\", "\\n",
     "\x00", "\x7f", "\x85", "\u2028", "\ufeff", "\xa0", "é", "😀", "\uffff", "\x0b", "\x0c", "\x1c",
 ]  # fmt: skip
@@ -63,10 +64,7 @@ MESSAGE = st.fixed_dictionaries(
         "tool_call": maybe(FUNCTION),
     }
 )
-ANY_MESSAGE = (
-    MESSAGE
-    | st.builds(lambda message, call: message | {"role": "tool", "tool_call_id": call}, MESSAGE, TEXT.filter(bool))
-).map(ChatMessage.model_validate)
+ANY_MESSAGE = (MESSAGE | MESSAGE.map(lambda message: message | {"role": "tool"})).map(ChatMessage.model_validate)
 TOOL = st.builds(
     InlineTool,
     name=TEXT,
@@ -341,8 +339,6 @@ def test_open_json_keeps_its_nulls_and_its_numbers() -> None:
         ("---\nmodel: m\nendpoint: chat\n---\n<user>\nhi <image url='x' />\n</user>\n", 5, "between <text>"),
         ("---\nmodel: m\nendpoint: chat\n---\n<user>\n<text>a</text>\nb\n</user>\n", 7, "after another element"),
         ("---\nmodel: m\nendpoint: chat\n---\n<assistant>\n<tool name='f'>{}</tool></assistant>", 6, 'needs id="..."'),
-        ("---\nmodel: m\nendpoint: chat\n---\n<tool name='f'>\nwet\n</tool>\n", 5, 'needs id="..."'),
-        ("---\nmodel: m\nendpoint: chat\n---\n<tool id=''>\nwet\n</tool>\n", 5, "needs tool_call_id"),
         ("---\nmodel: m\nendpoint: chat\n---\n<user id=1>\n</user>\n", 5, 'name="value"'),
         ("---\nmodel: m\nendpoint: chat\n---\n<user nam='x'>\n</user>\n", 5, "it takes content, id, name"),
         ("---\nmodel: m\nendpoint: chat\n---\n<user name='x' name='y'>\n</user>\n", 5, "stands there twice"),
@@ -363,6 +359,59 @@ def test_characters_that_yaml_does_not_accept_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        "<document><text>kept</text></document>",
+        "<examples>\n<example>\n<user>Hi</user>\n<assistant>Yo</assistant>\n</example>\n</examples>\nGo on.",
+        "<p>An <image> is no element, nor is <br/> or <text lang=en>.</p>",
+        '<doc title="a > b"><tool name="f" id="1">{}</tool></doc> and <i>more</i>',
+        "<a><b></a></b><c>\n<image url='x' />\n</c>",
+        "<document>\n<text>one</text>\n</document>\n<document>\n<tool_call />\n</document>",
+    ],
+)
+def test_tags_in_an_element_of_a_message_are_text(content: str) -> None:
+    config = deserialize(f"---\nmodel: m\nendpoint: chat\n---\n<user>\n{content}\n</user>\n")
+    assert config.chat_template == [ChatMessage(role="user", content=content)]
+    comes_back(config)
+
+
+def test_tags_in_the_elements_of_a_message_are_text() -> None:
+    config = deserialize(
+        "---\nmodel: m\nendpoint: chat\n---\n"
+        "<user><text>a <text>b</text> <image url='x' /></text><image url='y' /></user>\n"
+        "<assistant>open <b>\n"
+        '<tool name="f" id="1">{"a": "<user>", "b": "</b>"}</tool>'
+        '<tool name="f" id="2">{"c": "<image>"}</tool></assistant>\n'
+        "<user>Use <b> for bold.</user>\n<assistant>and </b>\n<tool name='f' id='3' /></assistant>\n"
+    )
+    assert config.chat_template is not None
+    asked, answered, then, last = config.chat_template
+    assert asked.content == [Text(text="a <text>b</text> <image url='x' />"), Image(image_url=ImageUrl(url="y"))]
+    assert answered.content == "open <b>"
+    calls = [call.function.arguments for call in answered.tool_calls or ()]
+    assert calls == ['{"a": "<user>", "b": "</b>"}', '{"c": "<image>"}']
+    assert (then.content, last.content, len(last.tool_calls or ())) == ("Use <b> for bold.", "and </b>", 1)
+    comes_back(config)
+
+
+@pytest.mark.parametrize(
+    ("body", "remedy"),
+    [
+        ("<user>compare <text>a</text> with b</user>", "write &lt; for its <"),
+        ("<user>compare <text>a</text></user>", "write &lt; for their <"),
+        ("<user>answer as <assistant>, please</user>", "write &lt;assistant>"),
+        ("<user><example><user>hi</example></user>", "write &lt;user>"),
+        ("<user><text>hello</user>", "write &lt;/user>"),
+        ("<user>hello", "write &lt; for its <"),
+    ],
+)
+def test_where_a_tag_may_be_either_the_error_says_how_to_write_it_as_text(body: str, remedy: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        deserialize(f"---\nmodel: m\nendpoint: chat\n---\n{body}\n")
+    assert remedy in caught.value.message
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "---\nmodel: m\nother: " + "[" * 100_000 + "\n---\n",
@@ -377,18 +426,24 @@ def test_characters_that_yaml_does_not_accept_are_refused() -> None:
         "---\nmodel: m\nendpoint: chat\n---\n<user " + "a='' " * 300_000,
         "---\nmodel: m\nendpoint: chat\n---\n<user>" + "&amp;" * 300_000 + "lt;",
         "---\nmodel: m\nendpoint: chat\n---\n<user>" + "<" * 1_000_000,
+        "---\nmodel: m\nendpoint: chat\n---\n<user>" + "<a>" * 300_000 + "</b>" * 300_000,
+        "---\nmodel: m\nendpoint: chat\n---\n<user>" + "<a><text>" * 200_000 + "</a>" * 200_000,
+        "---\nmodel: m\nendpoint: chat\n---\n<user>" + "<a x='\"" * 300_000,
+        "---\nmodel: m\nendpoint: chat\n---\n<user>" + "<text x=\"'" * 300_000,
         "---" * 1_000_000,
         "---\n" + "--- \t" * 300_000,
         "---\nmodel: m\n---\n" + " " * MAX_CHARACTERS,
     ],
-    ids=range(15),
+    ids=range(19),
 )
 def test_hostile_files_are_refused(text: str) -> None:
     with pytest.raises(Invalid):
         deserialize(text)
 
 
-@pytest.mark.parametrize("unit", ["&", "&amp;", "<", "<user>", " ", "\n", '"', "\r", "a ", "\t\n", "&lt;"])
+@pytest.mark.parametrize(
+    "unit", ["&", "&amp;", "<", "<user>", "<b>", "<b></b>", " ", "\n", '"', "\r", "a ", "\t\n", "&lt;"]
+)
 def test_reading_and_writing_take_time_in_proportion(unit: str) -> None:
     """Long enough that a square of its length would not end while the tests wait."""
     comes_back(chat(ChatMessage(role="user", name=unit * 100_000, content=unit * 300_000)))

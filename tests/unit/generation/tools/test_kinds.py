@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from services.generation.http.guarded_client import HttpResponse
+from services.generation.http.guarded_client import GuardedSession
+from services.generation.http.response import HttpResponse
 from services.generation.tools import google, pinecone
 from services.generation.tools.base import Invocation, ToolServices, check_status, parse_json_object
 from services.generation.tools.registry import KINDS, signature
@@ -17,6 +18,7 @@ from shared.contracts.generation.tools import TOOL_SETTINGS, ToolSettings
 from shared.errors import Invalid, Problem, RateLimited, Unauthenticated, UpstreamFailed
 
 NOWHERE = typing.cast("ToolServices", None)
+NO_SESSION = typing.cast("GuardedSession", None)
 PAIRS = [{"key": "helpful", "value": "You help. {{x}}"}, {"key": "grumpy", "value": ""}]
 
 
@@ -27,7 +29,7 @@ def settings(kind: str, **fields: Any) -> ToolSettings:
 async def run(given: ToolSettings, *arguments: str, **secrets: str) -> str:
     kind = KINDS[given.kind]
     assert kind.run
-    return await kind.run(Invocation(given, arguments, secrets), NOWHERE)
+    return await kind.run(Invocation(NO_SESSION, given, arguments, secrets), NOWHERE)
 
 
 def test_every_kind_has_its_row() -> None:
@@ -107,10 +109,21 @@ def test_the_best_answer_of_a_search_is_given(found: dict[str, Any], text: str) 
     assert google.extract_answer(found) == text
 
 
-@pytest.mark.parametrize("written", ["0", "-1", "101", "1000000000000", "2.5", "many", "", "²", "\u0663"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("0", "-1", "101", "1000000000000", "2.5", "many", "", "²", "\u0663", "+5", "1_0", "5 ", "1e1", "0x5", "True"),
+        *("0000000019999", "0" * 5_000, "9" * 5_000, "0" * 5_000 + "101"),
+    ],
+)
 async def test_top_k_is_a_whole_number_within_bounds(written: str) -> None:
     with pytest.raises(Invalid, match="from 1 to 100"):
         await run(settings("pinecone", index="docs"), "query", written)
+
+
+@pytest.mark.parametrize(("written", "number"), [("1", 1), ("100", 100), ("007", 7), ("0" * 5_000 + "42", 42)])
+def test_zeros_before_top_k_change_nothing(written: str, number: int) -> None:
+    assert pinecone._parse_top_k(written) == number
 
 
 def test_passages_are_the_texts_of_the_matches() -> None:

@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 from pydantic import SecretStr
 
+from services.generation.http.guarded_client import GuardedClient
 from services.generation.store import StoredTool, ToolStore
 from services.generation.templates.template import ToolReference
 from services.generation.tools import registry
@@ -25,7 +26,7 @@ from shared.encryption import SecretBox
 from shared.errors import Invalid, RateLimited, Unavailable, UpstreamFailed
 
 SECRET_BOX = SecretBox(SecretStr("x" * 43 + "="))
-SERVICES = cast("ToolServices", object())
+SERVICES = ToolServices(GuardedClient(), "", "", "")
 
 
 class MemoryTools:
@@ -158,7 +159,7 @@ async def test_a_request_makes_at_most_a_hundred_calls() -> None:
 async def test_a_wrong_number_of_arguments_is_refused_with_the_signature(arguments: tuple[str, ...]) -> None:
     message = rf"'one' takes 1 arguments, as in one\(key\); 'as written' gives {len(arguments)}"
     with pytest.raises(Invalid, match=message):
-        await make(MemoryTools()).run(tool("one"), arguments, "as written")
+        await make(MemoryTools()).run("tm_1", tool("one"), arguments, "as written")
 
 
 async def test_a_json_schema_cannot_be_called_in_a_template() -> None:
@@ -177,8 +178,8 @@ async def test_a_kind_gets_the_settings_the_decrypted_secrets_and_the_services(
 
     replace_google(monkeypatch, run)
     with_secret = tool("web", "google", sealed=SECRET_BOX.encrypt({"serpapi_key": "k-1"}))
-    assert (await make(MemoryTools()).run(with_secret, ("x",), "web(x)")).result == "found"
-    await make(MemoryTools()).run(tool("web", "google"), ("x",), "web(x)")
+    assert (await make(MemoryTools()).run("tm_1", with_secret, ("x",), "web(x)")).result == "found"
+    await make(MemoryTools()).run("tm_1", tool("web", "google"), ("x",), "web(x)")
     (first, services), (second, _) = invoked
     assert (first.settings, first.arguments, first.secrets) == (
         with_secret.settings, ("x",), {"serpapi_key": "k-1"},
@@ -193,7 +194,7 @@ async def test_a_problem_keeps_its_class_origin_and_delay_and_names_the_tool(mon
 
     replace_google(monkeypatch, run)
     with pytest.raises(RateLimited) as caught:
-        await make(MemoryTools()).run(tool("web", "google"), ("x",), "web(x)")
+        await make(MemoryTools()).run("tm_1", tool("web", "google"), ("x",), "web(x)")
     assert caught.value.message == "The tool 'web' failed. Too many searches."
     assert (caught.value.origin, caught.value.retry_after_seconds) == ("SerpAPI", 7)
 
@@ -297,7 +298,7 @@ def only(spans: InMemorySpanExporter) -> ReadableSpan:
 
 
 async def test_a_call_is_a_span_named_after_the_tool(spans: InMemorySpanExporter) -> None:
-    await make(MemoryTools()).run(tool("one"), ("a",), "one(a)")
+    await make(MemoryTools()).run("tm_1", tool("one"), ("a",), "one(a)")
     span = only(spans)
     assert span.name == "execute_tool one"
     assert span.attributes == {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "one"}
@@ -315,7 +316,7 @@ async def test_a_span_has_the_status_of_an_error_and_not_its_message(
 
     replace_google(monkeypatch, run)
     with pytest.raises(type(error)):
-        await make(MemoryTools()).run(tool("web", "google"), ("x",), "web(x)")
+        await make(MemoryTools()).run("tm_1", tool("web", "google"), ("x",), "web(x)")
     span = only(spans)
     assert (span.attributes or {})["error.type"] == error_type
     assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, error_type)

@@ -8,21 +8,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
-from services.generation.models.request import Json
+from services.generation.models.request import Json, ModelRequest
 from services.generation.providers.dialects.alternating_messages import (
     AlternatingMessage,
     alternate,
     content_parts,
     parameters_schema,
     parse_data_url,
-    require_inline,
     response_schema,
     tool_arguments,
     tool_calls,
+    tool_definitions,
     tool_input,
 )
 from shared.contracts.chat import ChatMessage, FunctionCall, Image, ImageUrl, InlineTool, LinkedTool, Text, ToolCall
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid
+
+
+def request(messages: list[ChatMessage] | None = None, **config: Any) -> ModelRequest:
+    return ModelRequest(ModelConfig(model="m", **config), messages=messages or [])
 
 
 def message(role: Any, content: Any = None, **fields: Any) -> ChatMessage:
@@ -55,6 +60,22 @@ def test_consecutive_messages_are_merged_and_tool_results_are_the_users() -> Non
         ("assistant", ["b"]),
         ("user", ["c", "d", "e"]),
     ]
+
+
+def test_results_of_tools_come_before_what_the_user_said_meanwhile() -> None:
+    conversation = [
+        message("user", "a"),
+        message("assistant", "b"),
+        message("user", "are you there?"),
+        message("tool", "c", tool_call_id="1"),
+        message("user", "hello?"),
+        message("tool", "d", tool_call_id="2"),
+        message("assistant", "e"),
+        message("tool", "f", tool_call_id="3"),
+    ]
+    _, turns = alternate(conversation, blocks)
+    said = [[block["message_"] for block in turn.blocks] for turn in turns]
+    assert said == [["a"], ["b"], ["c", "d", "are you there?", "hello?"], ["e"], ["f"]]
 
 
 def test_empty_messages_are_left_out() -> None:
@@ -101,12 +122,14 @@ def called(text: str | None) -> ToolCall:
     return ToolCall(id="call_7", function=FunctionCall(name="f", arguments=text))
 
 
-@pytest.mark.parametrize(("text", "read"), [('{"a": [1]}', {"a": [1]}), ("", {}), (None, {}), (" \n", {})])
+@pytest.mark.parametrize(
+    ("text", "read"), [('{"a": [1]}', {"a": [1]}), ("", {}), (None, {}), (" \n", {}), ("null", {})]
+)
 def test_arguments_are_parsed_as_an_object(text: str | None, read: Json) -> None:
     assert tool_arguments(called(text)) == read
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "null", '"a"', "{} {}"])
+@pytest.mark.parametrize("text", ["{", "[]", '"a"', "{} {}", '{"a": NaN}', '{"a": 1e999}'])
 def test_arguments_of_another_kind_are_refused(text: str) -> None:
     with pytest.raises(Invalid, match="call_7"):
         tool_arguments(called(text))
@@ -136,11 +159,22 @@ def test_malformed_data_urls_are_refused(url: str) -> None:
 
 def test_inline_tools_have_a_schema_and_links_are_refused() -> None:
     tool = InlineTool(name="f")
-    assert require_inline(tool) is tool
+    assert tool_definitions(request(tools=[tool])) == [tool]
     assert parameters_schema(tool) == {"type": "object", "properties": {}}
     assert parameters_schema(InlineTool(name="f", parameters={"type": "object"})) == {"type": "object"}
     with pytest.raises(Invalid, match="oc_1"):
-        require_inline(LinkedTool(id="oc_1", source="organization"))
+        tool_definitions(request(tools=[LinkedTool(id="oc_1", source="organization")]))
+
+
+def test_tools_of_a_history_are_defined_by_it_if_the_config_has_none() -> None:
+    calls = [{"id": f"c{index}", "function": {"name": name, "arguments": "{}"}} for index, name in enumerate("fgf")]
+    messages = [message("assistant", tool_calls=calls), message("tool", "1", tool_call_id="c0")]
+    defined = tool_definitions(request(messages))
+    assert [tool.name for tool in defined] == ["f", "g"]
+    assert parameters_schema(defined[0]) == {"type": "object", "additionalProperties": True}
+    own = [InlineTool(name="h")]
+    assert tool_definitions(request(messages, tools=own)) == own
+    assert tool_definitions(request([message("user", "hi")])) == []
 
 
 def test_response_schemas_are_found_or_refused() -> None:

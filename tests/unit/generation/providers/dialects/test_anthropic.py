@@ -175,12 +175,33 @@ class TestResponse:
             "output_tokens": 4,
         }
         read = anthropic.read_response(chat(), {"content": [], "stop_reason": "end_turn", "usage": usage})
-        assert read.usage == Usage(prompt_tokens=321, generation_tokens=4, total_tokens=325)
+        assert read.usage == Usage(
+            prompt_tokens=321, generation_tokens=4, total_tokens=325, cached_tokens=300, cache_write_tokens=20
+        )
 
-    @pytest.mark.parametrize("reply", [{}, [], None, "text", {"content": None}, {"content": [{"type": "text"}]}])
+    @pytest.mark.parametrize("reply", [{}, [], None, "text", {"content": None}])
     def test_json_of_another_form_raises(self, reply: Any) -> None:
         with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
             anthropic.read_response(chat(), reply)
+
+    def test_a_refusal_is_marked_whole_and_streamed(self) -> None:
+        reply = {"content": [{"type": "text", "text": "I will not."}], "stop_reason": "refusal"}
+        (choice,) = anthropic.read_response(chat(), reply).choices
+        assert (choice.text, choice.finish_reason, choice.refusal) == ("I will not.", "stop", "refusal")
+        accumulator = StreamAccumulator()
+        accumulator.add(ResponseDelta(text="I will not."))
+        accumulator.add(anthropic.read_event(chat(), {"type": "message_delta", "delta": {"stop_reason": "refusal"}}))
+        assert accumulator.choice() == choice
+        assert anthropic.write_response(chat(), accumulator)["stop_reason"] == "refusal"
+
+    def test_a_history_with_calls_has_tools_that_may_not_be_called(self) -> None:
+        calls = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+        said = ChatMessage.model_validate({"role": "assistant", "content": "", "tool_calls": calls})
+        answered = ChatMessage(role="tool", content="1", tool_call_id="c")
+        sent = anthropic.body(with_fields(chat(), messages=[said, answered]))
+        schema = {"type": "object", "additionalProperties": True}
+        assert sent["tools"] == [{"name": "f", "input_schema": schema}]
+        assert sent["tool_choice"] == {"type": "none"}
 
 
 class TestEvents:
@@ -217,7 +238,6 @@ class TestEvents:
         "event",
         [
             {"type": "ping"},
-            {"type": "message_stop"},
             {"type": "of the future"},
             {"type": "content_block_stop", "index": 0},
             {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": ""}},
@@ -229,9 +249,8 @@ class TestEvents:
         assert anthropic.read_event(chat(), event) == ResponseDelta()
 
     @pytest.mark.parametrize("event", [{}, [], None, {"type": "content_block_delta"}, {"type": "message_start"}])
-    def test_json_of_another_form_raises(self, event: Any) -> None:
-        with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
-            anthropic.read_event(chat(), event)
+    def test_json_of_another_form_gives_an_empty_delta(self, event: Any) -> None:
+        assert anthropic.read_event(chat(), event) == ResponseDelta()
 
     @given(
         st.lists(st.text()),
@@ -247,14 +266,16 @@ class TestEvents:
         for piece in pieces:
             accumulator.add(ResponseDelta(text=piece, response_fields={"id": "x"}))
         accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(1, "c", "f", text[: 1 if cut else None]),)))
-        usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
-        accumulator.add(ResponseDelta(finish_reason=reason, usage=usage))
+        usage = {"input_tokens": 1, "output_tokens": 2, "cache_read_input_tokens": 7, "service_tier": "standard"}
+        accumulator.add(anthropic.read_event(chat(), {"type": "message_delta", "usage": usage}))
+        accumulator.add(ResponseDelta(finish_reason=reason))
         read = anthropic.read_response(chat(), anthropic.write_response(chat(), accumulator))
         expected = accumulator.choice()
         (choice,) = read.choices
         assert (choice.text, choice.tool_calls) == (expected.text, expected.tool_calls)
         assert choice.finish_reason == (expected.finish_reason or "tool_call")
         assert read.usage == accumulator.usage
+        assert read.raw["usage"] == usage
 
 
 @pytest.mark.parametrize(
@@ -269,4 +290,5 @@ class TestEvents:
     ],
 )
 def test_error_messages_are_found(payload: Any, detail: str | None) -> None:
-    assert anthropic.error_detail(payload) == detail
+    told = anthropic.read_error(payload)
+    assert (told and told.detail) == detail

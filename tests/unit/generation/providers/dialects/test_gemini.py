@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from services.generation.models.request import Choice, ModelRequest, ResponseDelta, StreamAccumulator, ToolCallPart
 from services.generation.providers import errors
 from services.generation.providers.dialects import gemini
+from services.generation.providers.requests import Providers
 from shared.contracts.chat import ChatMessage, FinishReason, ToolCall, Usage
 from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid, Problem, UpstreamFailed
@@ -52,6 +53,19 @@ class TestUrl:
     def test_the_model_is_in_the_path(self, model: str, path: str) -> None:
         assert gemini.url("http://x/v1beta", chat(model=model)) == f"http://x/v1beta/{path}:generateContent"
 
+    @pytest.mark.parametrize(
+        "model",
+        [
+            *("../files", "models/../../x", "models/..", "..", ".", "", "/", "a/b", "models/a/b", "tunedModels/"),
+            *("/models/a", "a?b#c", "m:countTokens", "publishers/x", "models\\a", "a b", "%2e%2e", "modèle"),
+        ],
+    )
+    def test_a_name_that_leads_elsewhere_is_refused(self, model: str) -> None:
+        config = ModelConfig(provider="google", model=model, endpoint="chat")
+        request = ModelRequest(config, messages=[ChatMessage(role="user", content="hi")])
+        with pytest.raises(Invalid, match="is not a model of Google"):
+            Providers({"GEMINI_API_KEY": "k"}, None).prepare(request, {})
+
     def test_no_key_no_header(self) -> None:
         assert gemini.headers(None) == {}
         assert gemini.headers("k") == {"x-goog-api-key": "k"}
@@ -84,6 +98,10 @@ class TestBody:
     def test_system_messages_alone_are_refused(self) -> None:
         with pytest.raises(Invalid, match="role 'user'"):
             gemini.body(chat({"role": "system", "content": "Be kind."}))
+
+    @pytest.mark.parametrize("content", ["", None, [], [{"type": "text", "text": ""}]])
+    def test_an_empty_system_message_is_left_out(self, content: Any) -> None:
+        assert "systemInstruction" not in gemini.body(chat({"role": "system", "content": content}, USER))
 
     @pytest.mark.parametrize("content", ["", None, []])
     def test_an_empty_message_has_an_empty_part(self, content: Any) -> None:
@@ -138,9 +156,13 @@ class TestToolCalls:
         assert sent[1]["parts"] == [{"functionCall": {"id": "call_0", "name": "f", "args": {}}}]
         assert sent[2]["parts"][0]["functionResponse"]["name"] == "f"
 
-    @pytest.mark.parametrize("arguments", ["{", "[1]", '"text"', '{"a": NaN}', "[" * 10_000])
+    def test_blank_arguments_are_none(self) -> None:
+        sent = contents(USER, assistant(call("call_0", " ")))
+        assert sent[1]["parts"][0]["functionCall"]["args"] == {}
+
+    @pytest.mark.parametrize("arguments", ["{", "[1]", '"text"', '{"a": NaN}', '{"a": 1e999}', "[" * 10_000])
     def test_arguments_that_are_no_object_are_refused(self, arguments: str) -> None:
-        with pytest.raises(Invalid, match="arguments; those of the call to 'f'"):
+        with pytest.raises(Invalid, match="arguments of the tool call 'call_0'"):
             gemini.body(chat(USER, assistant(call("call_0", arguments))))
 
     @pytest.mark.parametrize(
@@ -237,14 +259,22 @@ class TestResponse:
     def test_a_withheld_or_malformed_answer_is_an_error(self, reason: str, kind: type[Problem]) -> None:
         candidate = {"finishReason": reason, "finishMessage": "because."}
         counts = {"promptTokenCount": 9, "candidatesTokenCount": 4}
-        for read in (gemini.read_response, gemini.read_event):
-            with pytest.raises(kind, match=rf"\({reason}\): because\.$") as caught:
-                read(chat(), {"candidates": [candidate], "usageMetadata": counts})
-            assert caught.value.origin == "Google"
-            assert errors.may_have_cost(caught.value)
-            sent = errors.partial_response(caught.value)
-            assert sent
-            assert sent.usage == Usage(prompt_tokens=9, generation_tokens=4, total_tokens=13)
+        reply = {"candidates": [candidate], "usageMetadata": counts}
+        with pytest.raises(kind, match=rf"\({reason}\): because\.$") as caught:
+            gemini.read_response(chat(), reply)
+        assert caught.value.origin == "Google"
+        assert errors.may_have_cost(caught.value)
+        if kind is Invalid:  # in a stream it depends on what came before
+            assert gemini.read_event(chat(), reply).withheld == f"withheld the answer ({reason}): because."
+        else:
+            with pytest.raises(kind, match=rf"\({reason}\): because\.$"):
+                gemini.read_event(chat(), reply)
+
+    def test_an_answer_that_was_cut_off_by_a_filter_is_marked(self) -> None:
+        candidate = {"content": {"parts": [{"text": "Once"}]}, "finishReason": "SAFETY"}
+        assert gemini.read_response(chat(), {"candidates": [candidate]}).choices == [
+            Choice("Once", None, "stop", "SAFETY")
+        ]
 
     def test_a_blocked_prompt_is_an_error(self) -> None:
         blocked = {"promptFeedback": {"blockReason": "OTHER", "blockReasonMessage": "not this."}}
@@ -261,9 +291,6 @@ class TestResponse:
             None,
             "text",
             {"candidates": [None]},
-            {"candidates": [{"content": {"parts": [{"functionCall": {}}]}}]},
-            {"candidates": [{"content": {"parts": [{"functionCall": {"name": "f", "args": "{}"}}]}}]},
-            {"candidates": [{"finishReason": 1}]},
         ],
     )
     def test_json_of_another_form_raises(self, reply: Any) -> None:
@@ -282,6 +309,7 @@ class TestEvents:
         assert gemini.read_event(chat(), event) == ResponseDelta(
             text="a",
             usage=Usage(prompt_tokens=3, generation_tokens=1, total_tokens=4),
+            raw_usage={"promptTokenCount": 3, "candidatesTokenCount": 1},
             response_fields={"modelVersion": "m", "responseId": "r"},
         )
         assert gemini.read_event(chat(), {"usageMetadata": {"promptTokenCount": 3}}).finish_reason is None
@@ -295,8 +323,8 @@ class TestEvents:
         assert accumulator.choice() == Choice(
             "",
             [
-                ToolCall.model_validate(call("call_0", '{"city": "Oslo"}')),
-                ToolCall.model_validate(call("call_1", '{"city": "Bergen"}')),
+                ToolCall.model_validate(call("", '{"city": "Oslo"}')),
+                ToolCall.model_validate(call("", '{"city": "Bergen"}')),
             ],
             "tool_call",
         )
@@ -321,11 +349,13 @@ class TestEvents:
         for own, name, arguments in calls:
             written = json.dumps(arguments, ensure_ascii=False)
             accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(None, own, name, written),)))
-        usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
-        accumulator.add(ResponseDelta(finish_reason=reason, usage=usage))
+        usage = {"promptTokenCount": 1, "candidatesTokenCount": 2, "cachedContentTokenCount": 1}
+        accumulator.add(gemini.read_event(chat(), {"usageMetadata": usage}))
+        accumulator.add(ResponseDelta(finish_reason=reason))
         read = gemini.read_response(chat(), gemini.write_response(chat(), accumulator))
         assert read.choices == [accumulator.choice()]
         assert read.usage == accumulator.usage
+        assert read.raw["usageMetadata"] == usage
 
 
 @pytest.mark.parametrize(
@@ -341,4 +371,5 @@ class TestEvents:
     ],
 )
 def test_error_messages_are_found(payload: Any, detail: str | None) -> None:
-    assert gemini.error_detail(payload) == detail
+    told = gemini.read_error(payload)
+    assert (told and told.detail) == detail

@@ -6,9 +6,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generation.models.request import ModelRequest, ResponseDelta, StreamAccumulator, ToolCallPart
+from services.generation.models.request import (
+    Choice,
+    Json,
+    ModelRequest,
+    ResponseDelta,
+    StreamAccumulator,
+    ToolCallPart,
+)
 from services.generation.providers.dialects import openai
-from shared.contracts.chat import ChatMessage, FunctionChoice, FunctionName, ResponseFormat, Usage
+from shared.contracts.chat import (
+    ChatMessage,
+    FunctionCall,
+    FunctionChoice,
+    FunctionName,
+    ResponseFormat,
+    ToolCall,
+    Usage,
+)
 from shared.contracts.generation.projects import ModelConfig
 
 USER = ChatMessage(role="user", content="hi")
@@ -103,6 +118,18 @@ class TestBody:
             {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:x", "detail": "low"}}]},
         ]
 
+    @pytest.mark.parametrize("arguments", [None, ""])
+    def test_a_call_without_arguments_is_sent_with_none_in_an_object(self, arguments: str | None) -> None:
+        call = ToolCall(id="c", function=FunctionCall(name="f", arguments=arguments))
+        sent = openai.body(chat(messages=[ChatMessage(role="assistant", tool_calls=[call])]))
+        assert sent["messages"][0]["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}
+
+    @pytest.mark.parametrize("role", ["user", "assistant", "system", "tool"])
+    @pytest.mark.parametrize("content", [None, "", []])
+    def test_a_message_without_content_has_empty_text(self, role: Any, content: Any) -> None:
+        (sent,) = openai.body(chat(messages=[ChatMessage(role=role, content=content)]))["messages"]
+        assert sent == {"role": role, "content": ""}
+
     def test_the_deprecated_tool_call_is_sent_as_function_call(self) -> None:
         old = ChatMessage.model_validate({"role": "assistant", "content": "", "tool_call": {"name": "f"}})
         assert openai.body(chat(messages=[old]))["messages"] == [
@@ -147,6 +174,8 @@ class TestResponse:
             ("length", "length"),
             ("tool_calls", "tool_call"),
             ("function_call", "tool_call"),
+            ("model_length", "length"),
+            ("MAX_TOKENS", "length"),
             ("content_filter", "stop"),
             ("whatever", "stop"),
             (None, "stop"),
@@ -165,7 +194,7 @@ class TestResponse:
         read = openai.read_response(chat(), reply).choices[0].tool_calls or []
         assert [(call.id, call.function.name, call.function.arguments) for call in read] == [
             ("c", "f", "{"),
-            ("call_1", "g", None),
+            ("", "g", None),
         ]
 
     def test_thinking_is_not_part_of_the_text(self) -> None:
@@ -178,8 +207,104 @@ class TestResponse:
         with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
             openai.read_response(chat(), reply)
 
+    def test_the_deprecated_form_of_a_call(self) -> None:
+        said = {"content": None, "function_call": {"name": "f", "arguments": "{}"}}
+        reply = {"choices": [{"message": said, "finish_reason": "function_call"}]}
+        (choice,) = openai.read_response(chat(), reply).choices
+        assert [(call.id, call.function.name) for call in choice.tool_calls or ()] == [("", "f")]
+        parts = openai.read_event(chat(), {"choices": [{"delta": said}]}).tool_calls
+        assert parts == (ToolCallPart(0, name="f", arguments="{}"),)
+
+    @pytest.mark.parametrize(
+        ("message", "text", "refusal"),
+        [
+            ({"content": None, "refusal": "No."}, "No.", "refusal"),
+            ({"content": [{"type": "refusal", "refusal": "No."}]}, "No.", "refusal"),
+            ({"content": "Well. ", "refusal": "No."}, "Well. No.", "refusal"),
+            ({"content": "Yes.", "refusal": None}, "Yes.", None),
+        ],
+    )
+    def test_a_refusal_is_the_text_and_marked(self, message: Json, text: str, refusal: str | None) -> None:
+        reply = {"choices": [{"message": message, "finish_reason": "stop"}]}
+        assert openai.read_response(chat(), reply).choices == [Choice(text, None, "stop", refusal)]
+        accumulator = StreamAccumulator()
+        for choice in ({"delta": message}, {"delta": {}, "finish_reason": "stop"}):
+            accumulator.add(openai.read_event(chat(), {"choices": [choice]}))
+        assert accumulator.choice() == Choice(text, None, "stop", refusal)
+        written = openai.write_response(chat(), accumulator)
+        assert openai.read_response(chat(), written).choices == [accumulator.choice()]
+        assert written["choices"][0]["message"].get("refusal") == (text if refusal else None)
+
+    @pytest.mark.parametrize("name", ["message", "delta"])
+    @pytest.mark.parametrize("said", [{"content": "yes"}, {"text": "yes"}, "yes"])
+    def test_a_message_and_a_piece_of_one_are_read_under_either_name(self, name: str, said: Any) -> None:
+        reply = {"choices": [{"index": 0, name: said, "finish_reason": "stop"}]}
+        assert openai.read_response(chat(), reply).choices[0].text == "yes"
+        assert openai.read_event(chat(), reply).text == "yes"
+
+    @pytest.mark.parametrize("piece", [{"content": " it"}, {"role": "assistant", "content": ""}, {}])
+    def test_a_message_so_far_and_its_newest_piece_are_told_apart(self, piece: Json) -> None:
+        reply = {"choices": [{"index": 0, "message": {"content": "yes, it"}, "delta": piece}]}
+        assert openai.read_event(chat(), reply).text == piece.get("content", "")
+        assert openai.read_response(chat(), reply).choices[0].text == "yes, it"
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            {"id": "c", "name": "f", "arguments": {"a": 1}},
+            {"id": "c", "type": "function", "function": "f", "arguments": '{"a": 1}'},
+            {"id": "c", "function": [{"name": "f", "arguments": '{"a": 1}'}]},
+        ],
+    )
+    def test_calls_in_other_forms(self, call: Json) -> None:
+        (read,) = openai.read_response(chat(), {"choices": [{"message": {"tool_calls": [call]}}]}).choices
+        assert read.tool_calls == [ToolCall(id="c", function=FunctionCall(name="f", arguments='{"a": 1}'))]
+        (part,) = openai.read_event(chat(), {"choices": [{"delta": {"tool_calls": [call]}}]}).tool_calls
+        assert (part.id, part.name, part.arguments or part.default_arguments) == ("c", "f", '{"a": 1}')
+
+    @pytest.mark.parametrize(
+        "odd", [{"tool_calls": {}}, {"tool_calls": [{}]}, {"function_call": {}}, {"function_call": {"name": None}}]
+    )
+    def test_a_call_without_a_name_is_none(self, odd: Json) -> None:
+        reply = {"choices": [{"message": {"content": "yes"} | odd, "finish_reason": "stop"}]}
+        assert openai.read_response(chat(), reply).choices == [Choice("yes", None, "stop")]
+
+    @pytest.mark.parametrize("refusal", [False, True, 0, {}, [], ""])
+    def test_a_refusal_without_words_is_none(self, refusal: Any) -> None:
+        reply = {"choices": [{"message": {"content": "yes", "refusal": refusal}}]}
+        assert openai.read_response(chat(), reply).choices == [Choice("yes", None, "stop")]
+
+    def test_a_refusal_that_is_the_content_as_well_stands_once(self) -> None:
+        reply = {"choices": [{"message": {"content": "no", "refusal": "no"}}]}
+        assert openai.read_response(chat(), reply).choices == [Choice("no", None, "stop", "refusal")]
+
+    def test_arguments_that_are_an_object_are_replaced_by_the_pieces_that_follow(self) -> None:
+        accumulator = StreamAccumulator()
+        functions: list[Json] = [{"name": "f", "arguments": {}}, {"arguments": '{"a": '}, {"arguments": "1}"}]
+        for function in functions:
+            call = {"index": 0, "id": "c", "function": function}
+            accumulator.add(openai.read_event(chat(), {"choices": [{"delta": {"tool_calls": [call]}}]}))
+        (read,) = accumulator.choice().tool_calls or []
+        assert read.function.arguments == '{"a": 1}'
+
+    def test_usage_under_the_names_of_the_newer_api(self) -> None:
+        usage = {"input_tokens": 9, "output_tokens": 5, "input_tokens_details": {"cached_tokens": 4}}
+        assert openai.read_usage({"usage": usage}) == Usage(
+            prompt_tokens=9, generation_tokens=5, total_tokens=14, cached_tokens=4
+        )
+
+    def test_an_answer_that_a_filter_cut_off_is_marked(self) -> None:
+        reply = {"choices": [{"message": {"content": "Once"}, "finish_reason": "content_filter"}]}
+        assert openai.read_response(chat(), reply).choices == [Choice("Once", None, "stop", "content_filter")]
+
 
 class TestEvents:
+    def test_usage_inside_a_choice(self) -> None:
+        usage = {"prompt_tokens": 1, "completion_tokens": 2, "prompt_cache_hit_tokens": 1}
+        delta = openai.read_event(chat(), {"choices": [{"delta": {}, "finish_reason": "stop", "usage": usage}]})
+        assert delta.usage == Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3, cached_tokens=1)
+        assert delta.raw_usage == usage
+
     def test_text(self) -> None:
         event = {"id": "i", "model": "m", "object": "chat.completion.chunk", "choices": [{"delta": {"content": "a"}}]}
         assert openai.read_event(chat(), event) == ResponseDelta(text="a", response_fields={"id": "i", "model": "m"})
@@ -211,11 +336,13 @@ class TestEvents:
             accumulator.add(ResponseDelta(text=piece, response_fields={"id": "x"}))
         if is_chat:
             accumulator.add(ResponseDelta(tool_calls=(ToolCallPart(0, "c", "f", "{}"),)))
-        usage = Usage(prompt_tokens=1, generation_tokens=2, total_tokens=3)
-        accumulator.add(ResponseDelta(finish_reason=reason, usage=usage))
+        usage = {"prompt_tokens": 1, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 1}}
+        accumulator.add(openai.read_event(request, {"choices": [], "usage": usage}))
+        accumulator.add(ResponseDelta(finish_reason=reason))
         read = openai.read_response(request, openai.write_response(request, accumulator))
         assert read.choices == [accumulator.choice()]
         assert read.usage == accumulator.usage
+        assert read.raw["usage"] == usage
 
 
 @pytest.mark.parametrize(
@@ -225,13 +352,21 @@ class TestEvents:
         ({"error": "m"}, "m"),
         ({"message": "m"}, "m"),
         ({"detail": "m"}, "m"),
+        ({"detail": [{"msg": "m"}]}, '[{"msg": "m"}]'),
+        ({"success": False, "errors": [{"code": 7, "message": "m"}]}, '[{"code": 7, "message": "m"}]'),
+        ({"object": "error", "message": {"detail": ["m"]}}, '{"detail": ["m"]}'),
+        ([{"error": {"message": "m"}}], "m"),
+        ([{"choices": [], "message": "m"}], None),
+        ({"message": {"role": "assistant", "content": "m"}, "done": False}, None),
+        ({"errors": [], "detail": None}, None),
         ({"choices": [], "error": None}, None),
         ({}, None),
         ([], None),
     ],
 )
 def test_error_messages_are_found(payload: Any, detail: str | None) -> None:
-    assert openai.error_detail(payload) == detail
+    told = openai.read_error(payload)
+    assert (told and told.detail) == detail
 
 
 def test_log_probabilities_of_a_stream_are_in_its_response() -> None:

@@ -76,24 +76,6 @@ def test_mistral() -> None:
     assert quirks.mistral(body(tools=[{"name": "f"}]))["tool_choice"] == "auto"
 
 
-def test_mistral_gets_short_call_ids_that_still_match() -> None:
-    def call(id_: str) -> Json:
-        return {"id": id_, "type": "function", "function": {"name": "f", "arguments": "{}"}}
-
-    history = [
-        {"role": "assistant", "content": "", "tool_calls": [call("call_abc"), call("aB3dE6gH9")]},
-        {"role": "tool", "content": "1", "tool_call_id": "call_abc"},
-        {"role": "tool", "content": "2", "tool_call_id": "aB3dE6gH9"},
-    ]
-    before = body(messages=[ChatMessage.model_validate(message) for message in history])
-    called, first, second = quirks.mistral(before)["messages"]
-    new, kept = (each["id"] for each in called["tool_calls"])
-    assert (first["tool_call_id"], second["tool_call_id"]) == (new, kept) == (new, "aB3dE6gH9")
-    assert len(new) == 9
-    assert new.isalnum()
-    assert before["messages"][0]["tool_calls"][0]["id"] == "call_abc", "what it was given is not changed"
-
-
 def test_together_gets_the_number_of_log_probabilities() -> None:
     sent = quirks.together(body(logprobs=3))
     assert sent["logprobs"] == 3

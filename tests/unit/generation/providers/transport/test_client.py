@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ async def test_the_body_is_sent() -> None:
     assert seen == [call().body]
 
 
-@pytest.mark.parametrize("payload", [{}, {"choices": None}, {"choices": [{"text": "not chat"}]}])
+@pytest.mark.parametrize("payload", [{}, {"choices": None}, {"choices": [{}]}])
 async def test_json_of_another_form_is_an_invalid_response(payload: Json) -> None:
     with pytest.raises(UpstreamFailed, match="OpenAI sent an answer that cannot be read") as caught:
         await client(StubResponse(payload=payload)).complete(call())
@@ -60,9 +61,10 @@ async def test_a_truncated_body_is_an_invalid_response() -> None:
         )
 
 
-async def test_fewer_samples_than_requested_are_an_invalid_response() -> None:
-    with pytest.raises(UpstreamFailed, match="1 of the 2"):
-        await client(StubResponse(payload={"choices": [{"message": {"content": "yes"}}]})).complete(call(samples=2))
+async def test_fewer_samples_than_requested_are_returned() -> None:
+    payload = {"choices": [{"message": {"content": "yes"}}]}
+    read = await client(StubResponse(payload=payload)).complete(call(samples=2))
+    assert [choice.text for choice in read.choices] == ["yes"]
 
 
 async def test_the_key_is_masked_in_an_error() -> None:
@@ -74,7 +76,7 @@ async def test_the_key_is_masked_in_an_error() -> None:
 
 
 async def test_an_error_with_status_200_is_raised() -> None:
-    with pytest.raises(UpstreamFailed, match=r"^OpenAI could not answer: no luck with \*\*\*$"):
+    with pytest.raises(UpstreamFailed, match=r"^no luck with \*\*\*$"):
         await client(StubResponse(payload={"error": {"message": "no luck with sk-secret"}})).complete(call())
 
 
@@ -97,9 +99,10 @@ async def test_an_error_event_is_raised_with_its_message() -> None:
         await streamed(StubResponse(events=[event("a"), {"error": {"message": "overloaded"}}]))
 
 
-async def test_an_event_of_another_form_is_an_invalid_response() -> None:
-    with pytest.raises(UpstreamFailed, match="event"):
-        await streamed(StubResponse(events=[{"choices": [{"delta": {"tool_calls": [7]}}]}]))
+@pytest.mark.parametrize("odd", [7, None, [], "ping", {}, {"choices": [{"delta": {"tool_calls": [7]}}]}])
+async def test_an_event_of_another_form_adds_nothing(odd: Any) -> None:
+    deltas = await streamed(StubResponse(events=[event("a"), odd, event("b", "stop")]))
+    assert "".join(delta.text for delta in deltas) == "ab"
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/v1", "ftp://x/v1", "http://", "nonsense"])

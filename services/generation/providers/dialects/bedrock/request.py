@@ -1,66 +1,24 @@
-"""The wire language of AWS Bedrock's Converse API, which is one for all its models.
-
-Converse: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html · streams:
-…/API_runtime_ConverseStream.html (2026-11, with the service model of botocore 1.44). Framing, signing and addresses:
-`aws.py`.
-"""
+"""Writes requests in the wire language of Converse."""
 
 import json
 import re
-from typing import Any
 from urllib.parse import quote
 
-from services.generation.models.request import (
-    Choice,
-    Json,
-    ModelRequest,
-    ModelResponse,
-    ResponseDelta,
-    StreamAccumulator,
-    ToolCallPart,
-    usage_from_counts,
-)
+from services.generation.models.request import Json, ModelRequest
 from services.generation.providers.dialects.alternating_messages import (
     alternate,
     content_parts,
     parameters_schema,
     parse_data_url,
-    require_inline,
     response_schema,
     tool_arguments,
     tool_calls,
-    tool_input,
+    tool_definitions,
 )
-from shared.contracts.chat import (
-    ChatMessage,
-    FinishReason,
-    FunctionCall,
-    FunctionChoice,
-    Image,
-    InlineTool,
-    Part,
-    ToolCall,
-    ToolChoice,
-    Usage,
-)
+from shared.contracts.chat import ChatMessage, FunctionChoice, Image, InlineTool, Part, ToolChoice
+from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid
 
-_FINISH_REASONS: dict[str, FinishReason] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_call",
-    "content_filtered": "stop",
-    "guardrail_intervened": "stop",
-    "malformed_model_output": "stop",
-    "malformed_tool_use": "stop",
-}
-_PROVIDER_FINISH_REASONS: dict[FinishReason, str] = {
-    "stop": "end_turn",
-    "length": "max_tokens",
-    "tool_call": "tool_use",
-}
 _RESERVED_FIELDS = frozenset({"model", "modelId", "messages", "system", "stream"})
 """Fields that `other` cannot override: the response could not be read any more."""
 _CONVERSE = frozenset(
@@ -73,11 +31,10 @@ _USER = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{1,256}")
 """Values that `requestMetadata` accepts."""
 
 
-def _finish_reason(reason: str | None) -> FinishReason | None:
-    return None if reason is None else _FINISH_REASONS.get(reason, "stop")
-
-
-# Request
+def check(config: ModelConfig) -> None:
+    """Raises Invalid if the model is a step in a path, in which its name stands."""
+    if config.model in {".", ".."}:
+        raise Invalid(f"{config.model!r} is not a model of AWS Bedrock: model must be its id or its ARN.")
 
 
 def url(base_url: str, request: ModelRequest) -> str:
@@ -141,9 +98,9 @@ def _tools(request: ModelRequest) -> Json | None:
 
     Raises Invalid for `none` if the conversation has tool calls: then Converse requires the tools.
     """
-    tools = [require_inline(tool) for tool in request.config.tools or ()]
-    if request.tool_choice == "none":
-        if tools and any(message.tool_calls or message.role == "tool" for message in request.messages or ()):
+    tools = tool_definitions(request)
+    if request.tool_choice == "none" and request.config.tools:
+        if any(message.tool_calls or message.role == "tool" for message in request.messages or ()):
             raise Invalid(
                 "tool_choice: AWS Bedrock cannot do 'none' once the conversation has tool calls: leave tool_choice out."
             )
@@ -151,7 +108,7 @@ def _tools(request: ModelRequest) -> Json | None:
     if not tools:
         return None
     written: Json = {"tools": [{"toolSpec": _tool(tool)} for tool in tools]}
-    if request.tool_choice is not None:
+    if request.tool_choice is not None and request.config.tools:
         written["toolChoice"] = _tool_choice(request.tool_choice)
     return written
 
@@ -193,106 +150,3 @@ def _block(message: ChatMessage, part: Part) -> Json:
             "messages: AWS Bedrock takes images as data URLs of type image/png, image/jpeg, image/gif or image/webp."
         )
     return {"image": {"format": format_, "source": {"bytes": data}}}
-
-
-# Reply
-
-
-def read_response(request: ModelRequest, reply: Any) -> ModelResponse:  # noqa: ANN401, ARG001
-    """Parse a response that is not streamed; reasoning is in `raw` alone."""
-    blocks = reply["output"]["message"]["content"]
-    calls = [_tool_call(block["toolUse"]) for block in blocks if "toolUse" in block]
-    text = "".join(block["text"] for block in blocks if "text" in block)
-    reason = _finish_reason(reply["stopReason"]) or "stop"
-    return ModelResponse([Choice(text, calls or None, reason)], reply, _usage(reply.get("usage")))
-
-
-def _tool_call(use: Json) -> ToolCall:
-    value = use["input"]
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return ToolCall(id=use["toolUseId"], function=FunctionCall(name=use["name"], arguments=text))
-
-
-def write_response(request: ModelRequest, accumulator: StreamAccumulator) -> Json:  # noqa: ARG001
-    """Return the accumulated events in the form of a response that is not streamed."""
-    choice = accumulator.choice()
-    content: list[Json] = [{"text": choice.text}] if choice.text else []
-    for call in choice.tool_calls or ():
-        name, value = call.function.name, tool_input(call.function.arguments)
-        content.append({"toolUse": {"toolUseId": call.id, "name": name, "input": value}})
-    reply: Json = {
-        "output": {"message": {"role": "assistant", "content": content}},
-        "stopReason": _PROVIDER_FINISH_REASONS[choice.finish_reason] if choice.finish_reason else None,
-    }
-    if accumulator.usage:
-        reply["usage"] = {
-            "inputTokens": accumulator.usage.prompt_tokens,
-            "outputTokens": accumulator.usage.generation_tokens,
-            "totalTokens": accumulator.usage.total_tokens,
-        }
-    return reply
-
-
-# Stream
-
-
-def read_event(request: ModelRequest, event: Any) -> ResponseDelta:  # noqa: ANN401, ARG001
-    """Parse one event; other types give an empty delta."""
-    ((kind, payload),) = event.items()
-    match kind:
-        case "contentBlockStart":
-            return _block_start(payload["contentBlockIndex"], payload["start"])
-        case "contentBlockDelta":
-            return _block_delta(payload["contentBlockIndex"], payload["delta"])
-        case "messageStop":
-            return ResponseDelta(finish_reason=_finish_reason(payload["stopReason"]))
-        case "metadata":
-            return ResponseDelta(usage=_usage(payload.get("usage")))
-        case _:
-            return ResponseDelta()
-
-
-def _block_start(index: int, start: Json) -> ResponseDelta:
-    if (use := start.get("toolUse")) is None:
-        return ResponseDelta()
-    return ResponseDelta(tool_calls=(ToolCallPart(index, id=use["toolUseId"], name=use["name"]),))
-
-
-def _block_delta(index: int, delta: Json) -> ResponseDelta:
-    if (use := delta.get("toolUse")) is not None:
-        return ResponseDelta(tool_calls=(ToolCallPart(index, arguments=use["input"]),))
-    return ResponseDelta(text=delta.get("text", ""))
-
-
-# Usage and errors
-
-
-def _usage(usage: Json | None) -> Usage | None:
-    """Return the usage; prompt tokens are the sum of uncached ones, those read from the cache and those written to it.
-
-    https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html, 2026-11
-    """
-    if not isinstance(usage, dict) or not usage:
-        return None
-    names = ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
-    return usage_from_counts([usage.get(name) for name in names], [usage.get("outputTokens")])
-
-
-def error_detail(payload: Any) -> str | None:  # noqa: ANN401
-    """Read `{"message": …}` (`Message` from AWS's front ends), and exceptions of a stream in the form of
-    `aws.event_stream`."""
-    if not isinstance(payload, dict):
-        return None
-    exception = payload.get("exception")
-    if isinstance(exception, dict):
-        return _exception(exception)
-    message = payload.get("message") or payload.get("Message")
-    return str(message) if message else None
-
-
-def _exception(exception: Json) -> str:
-    kind, payload = str(exception.get("type")), str(exception.get("payload"))
-    try:
-        return error_detail(json.loads(payload)) or kind
-    except ValueError:
-        return payload or kind
