@@ -7,7 +7,6 @@ none.
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -24,8 +23,8 @@ MAX_CALL_BYTES = 7 * 1024 * 1024
 """Of the records of one call. Under the server's `max_payload` of 8 MB (deploy/nats.conf), with room for headers."""
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 """More than this waiting for the server means it is away or far behind: refuse rather than run out of memory."""
-RETRY_SECONDS = 5.0
-"""How long one append is tried, with the same message id, before its callers are told 503."""
+APPEND_SECONDS = 5.0
+"""How long one append may take with all its attempts before its callers are told 503."""
 
 
 class _Call(NamedTuple):
@@ -45,7 +44,7 @@ class Appender:
         self._writer: asyncio.Task[None] | None = None
 
     async def append(self, records: list[bytes]) -> int:
-        """Append JSON records ; return the stream sequence of their message once it is durable.
+        """Append JSON records; return the stream sequence of their message once it is durable.
 
         Raises Unavailable if they may not be stored, TooLarge over `MAX_CALL_BYTES`.
         """
@@ -67,7 +66,9 @@ class Appender:
             calls = self._take()
             try:
                 payload = b"[" + b",".join(record for call in calls for record in call.records) + b"]"
-                sequence = await self._retry(payload, ids.mint("app"))
+                sequence = await self._bus.append(
+                    self._subject, payload, message_id=ids.mint("app"), timeout_seconds=APPEND_SECONDS
+                )
             except Exception as error:  # noqa: BLE001 - raised in every waiting caller
                 problem = error if isinstance(error, Problem) else Unavailable(f"Not stored: {error}")
                 _fail(calls, problem)
@@ -90,17 +91,6 @@ class Appender:
             size += call.size
         self._waiting_bytes -= size
         return calls
-
-    async def _retry(self, payload: bytes, message_id: str) -> int:
-        """Append, and repeat while it is unclear whether that was stored: the message id makes repeats harmless."""
-        deadline = time.monotonic() + RETRY_SECONDS
-        while True:
-            try:
-                return await self._bus.append(self._subject, payload, message_id=message_id, timeout_seconds=2.0)
-            except Unavailable:
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(0.05)
 
 
 def _fail(calls: Iterable[_Call], problem: Problem) -> None:

@@ -4,6 +4,9 @@ A blob is named by its organisation and the sha256 of its content: organisations
 stored once. Its parts are messages on fixed subjects; the head, which has their number, is appended after all of them.
 So a blob that has a head is complete, and storing it again writes the same bytes to the same subjects.
 
+A blob that nothing names any more is removed (services/logging/purge/blobs.py). Therefore the head says when the blob
+was used last: whoever stores what is stored already appends the head anew, at most once in `TOUCH_SECONDS`.
+
 A temporary blob has subjects of its own and is deleted by the server after an hour. The same content may also be stored
 for good.
 """
@@ -16,12 +19,14 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from pydantic_core import from_json, to_json
 
-from shared.bus import Bus, get_last_message
+from shared import ids
+from shared.bus import Bus, get_last_message, get_last_of_leader
 from shared.cache import Cache
-from shared.errors import Internal, NotFound
+from shared.errors import Internal, NotFound, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -34,14 +39,17 @@ MIN_BYTES = 64 * 1024
 PART_BYTES = 1024 * 1024
 TEMPORARY_SECONDS = 3600
 """How long the head of a temporary blob is kept."""
+TOUCH_SECONDS = 300.0
+"""How long a blob is taken to be stored before its head is appended anew. A blob in use thus has a head that is younger
+than twice this time when a request begins."""
 _PART_MARGIN_SECONDS = 600
 """How much longer its parts are kept: who has read the head has this long to read them."""
 _TOKEN_PATTERN = re.compile(TOKEN.encode() + rb"([0-9a-f]{64})")
+_DIGEST_PATTERN = re.compile(TOKEN + r"([0-9a-f]{64})")
 _DATA_PREFIXES = (b'"', b";base64,")
 """Before a token that is a whole JSON string or the data of a data URL."""
-_CACHED_CONTENT_BYTES = 64 * 1024 * 1024
+_CACHED_CONTENT_BYTES = 16 * 1024 * 1024
 _CACHED_HEADS = 20_000
-_FOR_EVER_SECONDS = 10.0**9
 _MAX_CONCURRENT_PARTS = 8
 """Parts being sent, and parts being read, at the same time: bounds memory, and how long other messages wait behind."""
 _APPEND_TIMEOUT_SECONDS = 10.0
@@ -76,13 +84,16 @@ class BlobHead:
 class Blobs:
     """Stores and reads blobs of every organisation. Contents used last are cached, as images are sent repeatedly."""
 
-    def __init__(self, bus: Bus, *, cached_content_bytes: int = _CACHED_CONTENT_BYTES) -> None:
+    def __init__(
+        self, bus: Bus, *, cached_content_bytes: int = _CACHED_CONTENT_BYTES, touch_seconds: float = TOUCH_SECONDS
+    ) -> None:
         self._bus = bus
+        self._touch_seconds = touch_seconds
         self._contents = _ContentCache(cached_content_bytes)
-        self._stored: Cache[BlobKey, BlobHead] = _head_cache()
-        """Blobs known to be stored for good."""
+        self._stored: Cache[BlobKey, BlobHead] = _head_cache(touch_seconds)
+        """Blobs known to be stored for good, and to have been used lately."""
         self._stored_temporarily: Cache[BlobKey, BlobHead] = _head_cache(TEMPORARY_SECONDS / 2)
-        self._heads: Cache[BlobKey, BlobHead] = _head_cache()
+        self._heads: Cache[BlobKey, BlobHead] = _head_cache(touch_seconds)
         self._send_slots = asyncio.Semaphore(_MAX_CONCURRENT_PARTS)
         self._read_slots = asyncio.Semaphore(_MAX_CONCURRENT_PARTS)
         # The server that is back may have lost what it had, or be another one.
@@ -152,8 +163,8 @@ class Blobs:
 
     async def _store(self, key: BlobKey, content: bytes) -> BlobHead:
         """Store the blob unless it is stored for good. A temporary one is stored again, for another hour."""
-        with suppress(NotFound):
-            return await self._read_head(replace(key, temporary=False))
+        if (stored := await self._touch(replace(key, temporary=False))) is not None:
+            return stored
         head = BlobHead(parts=-(-len(content) // PART_BYTES), size=len(content), temporary=key.temporary)
         try:
             async with asyncio.TaskGroup() as group:
@@ -162,23 +173,48 @@ class Blobs:
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         payload = to_json({"parts": head.parts, "size": head.size})
-        await self._append(key.subject("head"), payload, TEMPORARY_SECONDS if key.temporary else None)
+        await self._append(key.subject("head"), payload, _ttl_headers(key, TEMPORARY_SECONDS))
         return head
+
+    async def _touch(self, key: BlobKey) -> BlobHead | None:
+        """Append the head of a blob anew if it was not for `touch_seconds`; return it, or None if there is none.
+
+        It is appended only in the place of the head that was read, so that a blob which is being removed at this moment
+        is stored again instead.
+        """
+        subject = key.subject("head")
+        stored = await get_last_of_leader(self._bus, STREAM, subject)
+        if stored is None:
+            return None
+        if (datetime.now(UTC) - stored.stored_at).total_seconds() >= self._touch_seconds:
+            expected = {"Nats-Expected-Last-Subject-Sequence": str(stored.sequence)}
+            try:
+                await self._append(subject, stored.payload, expected)
+            except Unavailable:
+                last = await get_last_of_leader(self._bus, STREAM, subject)
+                if last is None:
+                    return None
+                if last.sequence == stored.sequence:
+                    raise
+        return BlobHead(**from_json(stored.payload))
 
     async def _send_part(self, key: BlobKey, number: int, content: bytes) -> None:
         async with self._send_slots:
             part = content[number * PART_BYTES : (number + 1) * PART_BYTES]
-            ttl_seconds = TEMPORARY_SECONDS + _PART_MARGIN_SECONDS if key.temporary else None
-            await self._append(key.subject(number), part, ttl_seconds)
+            await self._append(key.subject(number), part, _ttl_headers(key, TEMPORARY_SECONDS + _PART_MARGIN_SECONDS))
 
-    async def _append(self, subject: str, payload: bytes, ttl_seconds: int | None) -> None:
+    async def _append(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
         await self._bus.append(
             subject,
             payload,
-            message_id=subject,
+            message_id=ids.mint("blob"),  # not derived from the subject, which may have been removed a moment ago
             timeout_seconds=_APPEND_TIMEOUT_SECONDS,
-            headers=None if ttl_seconds is None else {"Nats-TTL": f"{ttl_seconds}s"},
+            headers=headers,
         )
+
+
+def _ttl_headers(key: BlobKey, seconds: int) -> dict[str, str]:
+    return {"Nats-TTL": f"{seconds}s"} if key.temporary else {}
 
 
 class InlinedText:
@@ -231,8 +267,13 @@ def _is_in_place_of_data(text: bytes, match: "re.Match[bytes]") -> bool:
     return before.endswith(_DATA_PREFIXES) and text[match.end() : match.end() + 1] == b'"'
 
 
-def _head_cache(seconds: float = _FOR_EVER_SECONDS) -> Cache[BlobKey, BlobHead]:
+def _head_cache(seconds: float) -> Cache[BlobKey, BlobHead]:
     return Cache(tags=lambda _, __: (), max_entries=_CACHED_HEADS, fresh_seconds=seconds, stale_seconds=seconds)
+
+
+def digests_in(text: str) -> list[str]:
+    """Return the digests of all tokens in a text; one may stand there more than once."""
+    return _DIGEST_PATTERN.findall(text) if TOKEN in text else []
 
 
 class _ContentCache:

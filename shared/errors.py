@@ -6,10 +6,14 @@ Problem
 ├── Denied            403  the caller's role lacks the permission
 ├── NotFound          404  there is no such thing in the caller's organisation
 ├── WrongMethod       405  the path exists, the method does not
+├── RequestTimeout    408  the request did not arrive in time (retryable)
 ├── Conflict          409  the name is taken
 ├── TooLarge          413  the body is over the limit
+├── UriTooLong        414  the request line is over the limit
+├── Unsupported       415  the body is encoded in a way that is not read
 ├── Invalid           422  well-formed, but it cannot be done
 ├── RateLimited       429  try again later (retryable)
+├── HeadersTooLarge   431  the headers are over the limit
 ├── Internal          500  a defect of ours
 ├── UpstreamFailed    502  a provider failed (retryable)
 └── Unavailable       503  a service, the bus or a database is away (retryable)
@@ -89,6 +93,14 @@ class WrongMethod(Problem):
     code = "method_not_allowed_error"
 
 
+class RequestTimeout(Problem):
+    """The request did not arrive in time."""
+
+    status = 408
+    code = "request_timeout_error"
+    retryable = True
+
+
 class Conflict(Problem):
     """The name is taken."""
 
@@ -101,6 +113,20 @@ class TooLarge(Problem):
 
     status = 413
     code = "payload_too_large_error"
+
+
+class UriTooLong(Problem):
+    """The request line is over the limit."""
+
+    status = 414
+    code = "uri_too_long_error"
+
+
+class Unsupported(Problem):
+    """The body is encoded in a way that is not read."""
+
+    status = 415
+    code = "unsupported_media_type_error"
 
 
 class Invalid(Problem):
@@ -116,6 +142,13 @@ class RateLimited(Problem):
     status = 429
     code = "rate_limit_error"
     retryable = True
+
+
+class HeadersTooLarge(Problem):
+    """The headers are over the limit."""
+
+    status = 431
+    code = "headers_too_large_error"
 
 
 class Internal(Problem):

@@ -58,6 +58,8 @@ def connect(settings: DatabaseSettings, service: str) -> Database:
         url,
         serverSelectionTimeoutMS=SELECTION_MILLISECONDS,
         connectTimeoutMS=SELECTION_MILLISECONDS,
+        # The driver takes a silent member for gone, and cuts off what waits for it, after this and `connectTimeoutMS`.
+        heartbeatFrequencyMS=round(settings.mongo_heartbeat_seconds * 1000),
         appname=f"everloop-{service}",
         **login,
     )

@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import logging
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvloop
 
@@ -18,6 +21,12 @@ from shared.contracts.health import GetHealth, Health, health_query
 from shared.settings import ServiceSettings
 
 logger = logging.getLogger(__name__)
+
+_M_MMAP_THRESHOLD = -3
+_RELEASE_SECONDS = 5.0
+"""Between two looks at the memory of the process."""
+_KEPT_BYTES = 64 * 1024 * 1024
+"""What a process may take, beyond what it took when it was ready, before it gives memory back: caches, tables."""
 
 Probe = Callable[[], Awaitable[bool]]
 """Returns whether one dependency of a service (its database, …) answers at the moment."""
@@ -31,9 +40,10 @@ class Service:
     name: str
     """On the bus: queue group and first token of its subjects."""
     settings: ServiceSettings
-    open: Callable[[Bus], AbstractAsyncContextManager[Probes]]
-    """Opens the service's resources, attaches its routers to the connected bus, and yields a probe for each dependency
-    beside the bus; closes the resources afterwards."""
+    open: Callable[[Bus, Probes], AbstractAsyncContextManager[None]]
+    """Opens the service's resources and attaches its routers to the connected bus; closes the resources afterwards.
+
+    It adds a probe for each dependency beside the bus before it waits for one: health checks are answered meanwhile."""
 
     def run(self) -> None:
         """Run until SIGTERM or SIGINT; requests and jobs in hand are finished first.
@@ -42,6 +52,7 @@ class Service:
         """
         telemetry.setup(f"everloop-{self.name}", self.settings.log_level)
         _tune_garbage_collection()
+        _return_large_blocks()
         bus = Bus(self.settings, self.name)
         try:
             uvloop.run(self._run(bus))
@@ -70,14 +81,24 @@ class Service:
             return bus.is_connected
 
         await bus.open()
-        async with self.open(bus) as probes:
+        probes: Probes = {"bus": bus_is_connected}
+
+        async def health_while_starting() -> Health:
+            health = await _get_health(GetHealth(), probes)
+            return health if serving.is_set() else Health(ready=False, parts={**health.parts, "startup": False})
+
+        end_of_start = await bus.answer_late(health_query(self.name).subject, health_while_starting)
+        async with self.open(bus, probes):
             try:
                 health: Router[Probes] = Router()
                 health.answers(health_query(self.name))(_get_health)
-                health.attach(bus, {"bus": bus_is_connected, **probes})
+                health.attach(bus, probes)
                 await bus.start_subscribers()
                 serving.set()
+                await end_of_start()
                 logger.info("ready")
+                if (trim := _malloc_trim()) is not None:
+                    bus.supervise(_release_memory(trim), "release memory")
                 await stopped.wait()
             finally:  # what was accepted since it was opened is finished, however early the stop comes
                 logger.info("stopping")
@@ -91,8 +112,44 @@ def _tune_garbage_collection() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
+def _return_large_blocks() -> None:
+    """Give memory back as soon as a large object is freed, where the C library is glibc (mallopt(3)).
+
+    By itself it keeps blocks of up to 32 MiB for later ones, once some were freed; bodies of callers are such blocks.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 512 * 1024)
+
+
+def _malloc_trim() -> Callable[[int], object] | None:
+    """Return malloc_trim(3); None where it is not: elsewhere than on Linux with glibc."""
+    try:
+        trim: Callable[[int], object] = ctypes.CDLL(None).malloc_trim
+        _resident_bytes()
+    except (AttributeError, OSError):
+        return None
+    return trim
+
+
+async def _release_memory(trim: Callable[[int], object]) -> None:
+    """Give free memory back to the system, by `trim`, while the process takes more than it should.
+
+    The C library returns what is free at the end of its heap; after a crowd, that is a small part of it.
+    """
+    limit = _resident_bytes() + _KEPT_BYTES
+    while True:
+        await asyncio.sleep(_RELEASE_SECONDS)
+        if _resident_bytes() > limit:
+            gc.collect()
+            await asyncio.to_thread(trim, 0)
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
 async def _get_health(_: GetHealth, probes: Probes) -> Health:
-    """Return whether every probe answers; they run concurrently."""
+    """Return which probes say yes; they run concurrently."""
     names = list(probes)
     answers = await asyncio.gather(*(probes[name]() for name in names))
     return Health(ready=all(answers), parts=dict(zip(names, answers, strict=True)))

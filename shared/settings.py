@@ -18,6 +18,12 @@ class ServiceSettings(BaseSettings):
     """Address of nats-server; several, comma-separated, for a cluster."""
     nats_user: str | None = None
     nats_password: SecretStr | None = None
+    nats_connect_seconds: float = Field(default=2.0, gt=0)
+    """How long a server of `nats_url` may take to accept a connection before the next one is tried."""
+    nats_ping_seconds: float = Field(default=2.0, gt=0)
+    """How often the server is pinged."""
+    nats_missed_pings: int = Field(default=2, ge=1)
+    """After so many pings without an answer another server of `nats_url` is connected to."""
     bus_heartbeat_seconds: float = Field(default=5.0, gt=0)
     """How often a service sends a heartbeat to the caller of a streamed command."""
     bus_silence_seconds: float = Field(default=15.0, gt=0)
@@ -46,6 +52,8 @@ class DatabaseSettings(ServiceSettings):
     mongo_password: SecretStr | None = None
     mongo_prefix: str = "everloop"
     """Each service's database is `<prefix>_<service>`."""
+    mongo_heartbeat_seconds: float = Field(default=2.0, ge=0.5)
+    """How often each member of the replica set is asked how it is; one that answers nothing for 3 s more is left."""
 
 
 class EncryptionSettings(ServiceSettings):

@@ -8,13 +8,13 @@ puts it on provider spans.
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
@@ -24,6 +24,13 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 tracer = trace.get_tracer("everloop")
 _propagator = TraceContextTextMapPropagator()
+_HIDDEN = "(hidden)"
+_MAX_NAME_CHARACTERS = 200
+_LIKE_A_KEY = re.compile(
+    r"\b(?:hl_|sk[-_]|pk[-_]|rk_|AIza|AKIA|ASIA|gsk_|xai-|r8_|gh[pousr]_|hf_|pplx-|fw_|csk-|Bearer )[\w-]{12}"
+    r"|\b(?=[A-Za-z0-9]*[0-9])(?=[A-Za-z0-9]*[A-Z])(?=[A-Za-z0-9]*[a-z])[A-Za-z0-9]{24}"
+)
+"""How the keys of this platform and of well-known vendors begin, or a run of digits, capitals and small letters."""
 _RECORD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """Of every `LogRecord`; what a record has beside them was given as `extra=`."""
 
@@ -76,8 +83,16 @@ def _exporter() -> SpanExporter | None:
     if name == "console":
         return ConsoleSpanExporter()
     if name == "otlp" or (endpoint and name != "none"):
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - loads slowly
+
         return OTLPSpanExporter()
     return None
+
+
+def span_text(text: str) -> str:
+    """Return a name that a caller or a provider chose, as it may stand on a span: a constant for what is long or looks
+    like a key."""
+    return _HIDDEN if len(text) > _MAX_NAME_CHARACTERS or _LIKE_A_KEY.search(text) else text
 
 
 def shutdown() -> None:

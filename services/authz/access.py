@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 from services.authz.organisations import Organisation
+from shared.contracts.permissions import ROLES, Permission
 from shared.contracts.principal import Principal, Role
 from shared.errors import Denied
-from shared.permissions import ROLES, Permission, authorize
+from shared.permissions import authorize
 
 
 def lower_role(one: Role, other: Role) -> Role:

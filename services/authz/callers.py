@@ -9,6 +9,7 @@ from shared.cache import Cache
 from shared.contracts.access import AccessChanged
 from shared.contracts.principal import Principal
 from shared.errors import Unauthenticated
+from shared.permissions import check_valid_now
 
 FindPrincipal = Callable[[str], Awaitable[Principal | None]]
 """Returns the principal behind a key's hash from the database; None if there is no such key or it was revoked."""
@@ -36,9 +37,11 @@ class CallerCache:
     async def get_principal(self, key_hash: str) -> Principal:
         """Return the principal behind a key's hash.
 
-        Raises Unauthenticated if there is none, with one message for unknown and revoked keys.
+        Raises Unauthenticated if there is none, with one message for unknown and revoked keys; or if it has expired.
         """
-        return await self._cache.get(key_hash, lambda: self._find(key_hash))
+        principal = await self._cache.get(key_hash, lambda: self._find(key_hash))
+        check_valid_now(principal)
+        return principal
 
     def invalidate(self, organisation: str) -> None:
         """Drop the cached principals of an organisation, after a change of its keys or roles."""

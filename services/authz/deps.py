@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from services.authz.callers import CallerCache
+from services.authz.key_uses import KeyUses
 from services.authz.store import Store
 from shared.bus import Bus
 
@@ -14,3 +15,4 @@ class Deps:
     bus: Bus
     store: Store
     callers: CallerCache
+    key_uses: KeyUses

@@ -37,6 +37,8 @@ class StoredKey:
     creator_id: str
     created_at: datetime
     revoked_at: datetime | None = None
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
 
 
 def generate_secret() -> str:
@@ -60,6 +62,13 @@ def validate_name(name: str) -> str:
     if not 0 < len(stripped) <= _MAX_NAME_LENGTH:
         raise Invalid(f"The name of an API key has 1 to {_MAX_NAME_LENGTH} characters.")
     return stripped
+
+
+def validate_expiry(expires_at: datetime | None, now: datetime) -> datetime | None:
+    """Return the time a new key expires at. Raises Invalid if that has passed."""
+    if expires_at is not None and expires_at <= now:
+        raise Invalid("expires_at has passed already: name a time to come, or none for a key that does not expire.")
+    return expires_at
 
 
 def role_of_new_key(requested: Role | None, creator: Role) -> Role:

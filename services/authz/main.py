@@ -8,6 +8,7 @@ from services.authz.bootstrap import create_first_organisation
 from services.authz.callers import CallerCache
 from services.authz.deps import Deps
 from services.authz.handlers import access, keys, members
+from services.authz.key_uses import KeyUses
 from services.authz.migrations import MIGRATIONS
 from services.authz.settings import Settings
 from services.authz.store import Store
@@ -25,20 +26,23 @@ def create_service(settings: Settings) -> Service:
 
 
 @asynccontextmanager
-async def _open(settings: Settings, bus: Bus) -> AsyncIterator[Probes]:
+async def _open(settings: Settings, bus: Bus, probes: Probes) -> AsyncIterator[None]:
     database = mongo.connect(settings, bus.service)
+    probes["database"] = partial(mongo.ping, database)
     store = Store(database)
     await prepare(
         database, MIGRATIONS, store.prepare, partial(create_first_organisation, settings.bootstrap_file, store)
     )
     callers = CallerCache(store.find_principal, settings)
     await callers.subscribe(bus)
-    deps = Deps(bus=bus, store=store, callers=callers)
+    deps = Deps(bus=bus, store=store, callers=callers, key_uses=KeyUses(store))
+    bus.supervise(deps.key_uses.write_regularly(), "write when keys were used last")
     for router in _ROUTERS:
         router.attach(bus, deps)
     try:
-        yield {"database": partial(mongo.ping, database)}
+        yield
     finally:
+        await deps.key_uses.write()
         database.client.close()
 
 

@@ -26,7 +26,18 @@ class Organisation:
             raise NotFound("There is no such member in your organisation.")
         if self.roles[user_id] == role:
             return self
-        roles = {**self.roles, user_id: role}
+        return self._changed({**self.roles, user_id: role})
+
+    def without(self, user_id: str) -> "Organisation":
+        """Return the organisation, one revision later, without a member.
+
+        Raises NotFound if there is no such member, Conflict if no Admin would be left.
+        """
+        if user_id not in self.roles:
+            raise NotFound("There is no such member in your organisation.")
+        return self._changed({member: role for member, role in self.roles.items() if member != user_id})
+
+    def _changed(self, roles: Mapping[str, Role]) -> "Organisation":
         if "Admin" not in roles.values():
             raise Conflict("An organisation needs at least one Admin. Make somebody else Admin first.")
         return replace(self, roles=roles, revision=self.revision + 1)

@@ -4,12 +4,12 @@ Members are part of their organisation's document, which MongoDB updates atomica
 """
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from pymongo import ASCENDING, DESCENDING
+from pymongo import ASCENDING, DESCENDING, UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from services.authz.access import lower_role
@@ -49,7 +49,10 @@ class Store:
         )
 
     async def find_principal(self, key_hash: str) -> Principal | None:
-        """Return the principal behind a key; None if it is unknown or revoked, or its creator is no longer a member."""
+        """Return the principal behind a key; None if it is unknown or revoked, or its creator is no longer a member.
+
+        A member who was removed and came back has none of the keys from before.
+        """
         key = await self._keys.find_one({"hash": key_hash, "revoked_at": None})
         if key is None:
             return None
@@ -59,12 +62,15 @@ class Store:
         user = await self._users.find_one({"_id": key["creator_id"]}, {"email": 1})
         if organisation is None or not organisation.get("members") or user is None:
             return None
+        if key["created_at"] < organisation["members"][0]["joined_at"]:
+            return None
         return Principal(
             organisation=key["organisation"],
             role=lower_role(key["role"], organisation["members"][0]["role"]),
             key_id=key["_id"],
             user_id=key["creator_id"],
             email=user["email"],
+            valid_until=key.get("expires_at"),
         )
 
     async def get_organisation(self, organisation: str) -> Organisation:
@@ -86,6 +92,14 @@ class Store:
         )
         return result.modified_count == 1
 
+    async def remove_member(self, organisation: Organisation, user_id: str) -> bool:
+        """Remove a member; return False without a change unless the stored revision is the one before this one."""
+        result = await self._organisations.update_one(
+            {"_id": organisation.id, "revision": organisation.revision - 1, "members.user_id": user_id},
+            {"$pull": {"members": {"user_id": user_id}}, "$set": {"revision": organisation.revision}},
+        )
+        return result.modified_count == 1
+
     async def get_emails(self, user_ids: Iterable[str]) -> dict[str, str]:
         """Return email addresses by user id, of the users that exist."""
         cursor = self._users.find({"_id": {"$in": list(user_ids)}}, {"email": 1})
@@ -93,10 +107,21 @@ class Store:
 
     async def list_members(self, organisation: str) -> list[Member]:
         """Return the members of an organisation by email address. Raises NotFound if there is no such organisation."""
-        roles = (await self.get_organisation(organisation)).roles
-        cursor = self._users.find({"_id": {"$in": list(roles)}}, {"email": 1, "full_name": 1}).sort("email", ASCENDING)
+        document = await self._organisations.find_one({"_id": organisation}, {"members": 1})
+        if document is None:
+            raise NotFound("There is no such organisation.")
+        members = {member["user_id"]: member for member in document["members"]}
+        cursor = self._users.find({"_id": {"$in": list(members)}}, {"email": 1, "full_name": 1}).sort(
+            "email", ASCENDING
+        )
         return [
-            Member(user_id=user["_id"], email=user["email"], role=roles[user["_id"]], full_name=user.get("full_name"))
+            Member(
+                user_id=user["_id"],
+                email=user["email"],
+                role=members[user["_id"]]["role"],
+                full_name=user.get("full_name"),
+                joined_at=members[user["_id"]]["joined_at"],
+            )
             async for user in cursor
         ]
 
@@ -124,6 +149,18 @@ class Store:
         )
         if not result.matched_count:
             raise NotFound("There is no such API key in your organisation.")
+
+    async def revoke_keys_of(self, organisation: str, user_id: str, at: datetime) -> None:
+        """Set the time of revocation of all keys that a user made in an organisation and that are not revoked."""
+        await self._keys.update_many(
+            {"organisation": organisation, "creator_id": user_id, "revoked_at": None}, {"$set": {"revoked_at": at}}
+        )
+
+    async def set_last_used(self, times: Mapping[str, datetime]) -> None:
+        """Set when keys were used last, by their ids; never to an earlier time."""
+        updates = [UpdateOne({"_id": key_id}, {"$max": {"last_used_at": time}}) for key_id, time in times.items()]
+        if updates:
+            await self._keys.bulk_write(updates, ordered=False)
 
     async def has_organisation(self) -> bool:
         """Return whether there is any organisation."""

@@ -4,12 +4,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from nats.errors import Error as NatsError
 from nats.js.api import RetentionPolicy
 
 from services.evaluation.settings import Settings
 from shared import mongo
-from shared.bus import JOBS, JOBS_DUPLICATE_WINDOW_SECONDS, JOBS_SUBJECTS, Bus, StreamSpec, ensure_stream
+from shared.bus import (
+    JOBS,
+    JOBS_DUPLICATE_WINDOW_SECONDS,
+    JOBS_SUBJECTS,
+    Bus,
+    StreamSpec,
+    ensure_stream,
+    stream_is_available,
+)
 from shared.service import Probes, Service
 
 
@@ -32,19 +39,13 @@ def jobs(settings: Settings) -> StreamSpec:
 
 
 @asynccontextmanager
-async def _open(settings: Settings, bus: Bus) -> AsyncIterator[Probes]:
+async def _open(settings: Settings, bus: Bus, probes: Probes) -> AsyncIterator[None]:
     database = mongo.connect(settings, bus.service)
-    await ensure_stream(bus, jobs(settings))
-
-    async def jobs_are_kept() -> bool:
-        try:
-            await bus.client.jetstream().stream_info(JOBS)
-        except NatsError:
-            return False
-        return True
-
+    probes["database"] = partial(mongo.ping, database)
+    probes["jobs"] = partial(stream_is_available, bus, JOBS)
     try:
-        yield {"database": partial(mongo.ping, database), "jobs": jobs_are_kept}
+        await ensure_stream(bus, jobs(settings))
+        yield
     finally:
         database.client.close()
 

@@ -10,10 +10,14 @@ from faststream.nats import NatsBroker, NatsMessage
 from faststream.nats.subscriber.usecases.basic import LogicSubscriber
 from faststream.security import BaseSecurity, SASLPlaintext
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.errors import ConnectionReconnectingError, NoServersError
 from nats.errors import Error as NatsError
-from nats.errors import NoServersError
+from nats.errors import TimeoutError as NatsTimeoutError
+from pydantic import BaseModel
 
+from shared.bus.transport import abort_when_reconnecting, close_for_good, end_task
 from shared.errors import Unavailable
 from shared.settings import ServiceSettings
 
@@ -25,6 +29,14 @@ SHUTDOWN_SECONDS = 8.0
 """How long a process that is told to stop works on the requests and jobs in hand before it cancels them."""
 _CANCEL_SECONDS = 1.0
 """How long a cancelled request has to tell its caller."""
+_SENDING_SECONDS = 1.0
+"""How long a request may wait to be sent, beside the time for its reply."""
+_LOST = 0.0
+"""A time long ago, at which a request ends whose connection is lost."""
+_DRAIN_SECONDS = 2.0
+"""How long the connection has to take what is on its way, when the process disconnects."""
+_LATE_SECONDS = 0.5
+"""How long a replica that is not ready leaves an answer to those that are."""
 _PERMISSIONS_VIOLATION = "permissions violation"
 
 
@@ -43,6 +55,8 @@ class Connection:
         self._reconnect_hooks: list[Callable[[], None]] = []
         self._tracked: set[asyncio.Task[None]] = set()
         self._supervised: set[asyncio.Task[None]] = set()
+        self._requests: set[asyncio.Timeout] = set()
+        """Of each `send_request` under way, what ends it."""
         self._closing = False
         self.failed = asyncio.Event()
         """Set when a supervised task has ended before `close`, a reconnect hook failed, or the connection was closed
@@ -54,7 +68,10 @@ class Connection:
             inbox_prefix=f"_INBOX.{service}",
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.2,  # type: ignore[arg-type]  # nats-py sleeps this long; a fraction is fine
-            ping_interval=20,
+            # nats-py only sleeps and waits so long; fractions are fine
+            connect_timeout=settings.nats_connect_seconds,  # type: ignore[arg-type]
+            ping_interval=settings.nats_ping_seconds,  # type: ignore[arg-type]
+            max_outstanding_pings=settings.nats_missed_pings,
             pending_size=64 * 1024 * 1024,
             apply_types=False,
             decoder=_keep_undecoded,
@@ -71,6 +88,7 @@ class Connection:
         while True:
             try:
                 self.client = await self.broker.connect()
+                abort_when_reconnecting(self.client)
             except (OSError, NoServersError) as error:
                 logger.warning("NATS is away, trying again", extra={"error": str(error)})
                 await asyncio.sleep(0.5)
@@ -92,6 +110,28 @@ class Connection:
         task = asyncio.create_task(work)
         self._tracked.add(task)
         task.add_done_callback(self._tracked.discard)
+
+    async def answer_late(
+        self, subject: str, answer: Callable[[], Awaitable[BaseModel]]
+    ) -> Callable[[], Awaitable[None]]:
+        """Answer requests on `subject` half a second after they came; return the function that ends this.
+
+        Not in the service's queue group: a replica that is ready gets the request, too, and its answer comes first.
+        What came before the end is answered after it.
+        """
+
+        async def reply(message: Msg) -> None:
+            await asyncio.sleep(_LATE_SECONDS)
+            payload = (await answer()).model_dump_json().encode()
+            with contextlib.suppress(NatsError):  # then nobody is told
+                await message.respond(payload)
+
+        async def on_message(message: Msg) -> None:
+            self.track_task(reply(message))
+
+        subscription = await self.client.subscribe(subject, cb=on_message)
+
+        return subscription.unsubscribe
 
     def supervise(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run `work` for as long as the process runs; return its task, which may be cancelled.
@@ -125,11 +165,11 @@ class Connection:
             await asyncio.gather(*(self._drain(subscriber) for subscriber in self.broker.subscribers))
         # At once: whoever stops the process waits 15 s for all of it (deploy/local/services.py).
         await asyncio.gather(self._finish_tracked(), *(hook() for hook in self._close_hooks))
-        with contextlib.suppress(NatsError):
-            if self.is_connected:
-                await self.broker.stop()
-            else:  # nothing can be drained
-                await self.client.close()
+        if self.is_connected:
+            stopping = asyncio.create_task(self.broker.stop())
+            await asyncio.wait({stopping}, timeout=_DRAIN_SECONDS)
+            await end_task(stopping)
+        await close_for_good(self.client)
 
     async def _finish_tracked(self) -> None:
         """Wait for requests in hand, at most `SHUTDOWN_SECONDS`; cancel the rest, whose callers are told so."""
@@ -149,13 +189,41 @@ class Connection:
 
     async def connected_client(self) -> Client:
         """Return the client once it is connected. Raises Unavailable if NATS is away for `RECONNECT_WAIT_SECONDS`."""
-        if not self._connected.is_set():
-            try:
-                async with asyncio.timeout(RECONNECT_WAIT_SECONDS):
-                    await self._connected.wait()
-            except TimeoutError:
-                raise Unavailable("The message bus is away; nothing was stored. Try again.") from None
+        try:
+            await self._wait_for_connection(RECONNECT_WAIT_SECONDS)
+        except NatsTimeoutError:
+            raise Unavailable("The message bus is away; nothing was stored. Try again.") from None
         return self.client
+
+    async def send_request(
+        self, subject: str, payload: bytes, *, timeout_seconds: float, headers: dict[str, str] | None = None
+    ) -> Msg:
+        """Send a request once, as soon as there is a connection, and return the reply. Raises as nats-py's `request`.
+
+        Raises ConnectionReconnectingError as soon as the connection is lost: the request, or its reply, may be, too.
+        """
+        await self._wait_for_connection(timeout_seconds)
+        # nats-py waits for the reply, and before that without an end while it has too much unsent.
+        ending = asyncio.timeout(timeout_seconds + _SENDING_SECONDS)
+        self._requests.add(ending)
+        try:
+            async with ending:
+                return await self.client.request(subject, payload, timeout=timeout_seconds, headers=headers)
+        except TimeoutError as error:
+            if ending.when() == _LOST:
+                raise ConnectionReconnectingError from error
+            raise NatsTimeoutError from error
+        finally:
+            self._requests.discard(ending)
+
+    async def _wait_for_connection(self, timeout_seconds: float) -> None:
+        if self._connected.is_set():
+            return
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._connected.wait()
+        except TimeoutError as error:
+            raise NatsTimeoutError from error
 
     @property
     def is_connected(self) -> bool:
@@ -176,6 +244,9 @@ class Connection:
 
     async def _on_disconnected(self) -> None:
         self._connected.clear()
+        for request in self._requests:
+            if not request.expired():
+                request.reschedule(_LOST)
 
     async def _on_closed(self) -> None:
         """End the process if the server closed the connection for good: nats-py does not connect again after an error

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from shared import ids
 from shared.contracts.message import Command, Done, Event, Query, SystemQuery
+from shared.contracts.permissions import ASSIGN_ROLES, EDIT_PROMPTS, MANAGE_KEYS, Permission
 from shared.contracts.principal import Principal, Role
 from shared.contracts.value import Value
 
@@ -35,7 +36,11 @@ class Key(Value):
     """Email address."""
     created_at: datetime
     revoked_at: datetime | None = None
-    """None: it is valid."""
+    """None: it is valid, until it expires."""
+    expires_at: datetime | None = None
+    """None: never."""
+    last_used_at: datetime | None = None
+    """To half a minute. None: never, or not since this is kept."""
 
 
 class NewKey(Value):
@@ -46,21 +51,25 @@ class NewKey(Value):
     secret: str = Field(repr=False)
     tail: str
     role: Role
+    expires_at: datetime | None = None
 
 
 class CreateKey(Command[NewKey]):
     """Create an API key. A repeat with the same `id` is the same key with a new secret: the first was never received.
 
-    Raises Denied, Invalid (name), Conflict (a valid key has this name).
+    Raises Denied, Invalid (name; it would have expired already), Conflict (a valid key has this name).
     """
 
     subject: ClassVar[str] = "authz.create_key"
+    permission: ClassVar[Permission | None] = MANAGE_KEYS
 
     id: str = Field(default_factory=lambda: ids.mint("key"))
     name: str
     """1 to 100 characters; cannot be changed later."""
     role: Role | None = None
     """Reduced to the role of the principal if that is less. None: Developer, reduced in the same way."""
+    expires_at: datetime | None = None
+    """From then on it is refused. None: it does not expire."""
 
 
 class Keys(Value):
@@ -73,12 +82,14 @@ class ListKeys(Query[Keys]):
     """Return the organisation's API keys. Raises Denied."""
 
     subject: ClassVar[str] = "authz.list_keys"
+    permission: ClassVar[Permission | None] = MANAGE_KEYS
 
 
 class RevokeKey(Command[Done]):
     """Revoke an API key for good. Raises Denied, NotFound."""
 
     subject: ClassVar[str] = "authz.revoke_key"
+    permission: ClassVar[Permission | None] = MANAGE_KEYS
 
     id: str
 
@@ -90,6 +101,8 @@ class Member(Value):
     email: str
     role: Role
     full_name: str | None = None
+    joined_at: datetime | None = None
+    """None only from earlier versions."""
 
 
 class Members(Value):
@@ -102,6 +115,7 @@ class ListMembers(Query[Members]):
     """Return the members of the organisation. Raises NotFound if there is no such organisation."""
 
     subject: ClassVar[str] = "authz.list_members"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
 
 class ChangeRole(Command[Member]):
@@ -111,9 +125,22 @@ class ChangeRole(Command[Member]):
     """
 
     subject: ClassVar[str] = "authz.change_role"
+    permission: ClassVar[Permission | None] = ASSIGN_ROLES
 
     user_id: str
     role: Role
+
+
+class RemoveMember(Command[Done]):
+    """Remove a member from the organisation and revoke the API keys they made there. The person stays elsewhere.
+
+    Raises Denied, NotFound (no such member), Conflict (the last Admin).
+    """
+
+    subject: ClassVar[str] = "authz.remove_member"
+    permission: ClassVar[Permission | None] = ASSIGN_ROLES
+
+    user_id: str
 
 
 class AccessChanged(Event):
@@ -123,4 +150,5 @@ class AccessChanged(Event):
     past_participle: ClassVar[str] = "changed"
 
     what: str
-    """`key created`, `key revoked` or `role changed`. More may be added: whatever it is, the same is void."""
+    """`key created`, `key revoked`, `role changed`, `member removed`. More may be added: whatever it is, the same is
+    void."""

@@ -1,10 +1,12 @@
 """Values of a conversation as in the v4 contract: messages, tool calls, usage. Contracts and HTTP schemas use them."""
 
-from typing import Annotated, Any, Literal
+import json
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
-from shared.contracts.value import Value
+from shared.contracts.data_urls import with_true_media_type
+from shared.contracts.value import Array, Value
 
 Role = Literal["user", "assistant", "system", "tool"]
 FinishReason = Literal["stop", "length", "tool_call"]
@@ -20,8 +22,8 @@ class Text(Value):
 class ImageUrl(Value):
     """The address of an image."""
 
-    url: str
-    """`https://…` or a base64 `data:` URL."""
+    url: Annotated[str, AfterValidator(with_true_media_type)]
+    """`https://…` or a base64 `data:` URL, with the media type of its bytes, whichever was sent."""
     detail: Literal["high", "low", "auto"] | None = None
 
 
@@ -35,11 +37,16 @@ class Image(Value):
 Part = Annotated[Text | Image, Field(discriminator="type")]
 
 
+def _json_text(arguments: Any) -> Any:  # noqa: ANN401 - anything may arrive
+    """Return arguments that are any JSON value, as clients before 0.6 may send them, as its text."""
+    return arguments if arguments is None or isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+
 class FunctionCall(Value):
     """The function a model asks to call."""
 
     name: str
-    arguments: str | None = None
+    arguments: Annotated[str | None, BeforeValidator(_json_text)] = None
     """JSON text, as the model wrote it; it may be invalid JSON."""
 
 
@@ -55,18 +62,13 @@ class ChatMessage(Value):
     """One message of a conversation."""
 
     role: Role
-    content: str | list[Part] | None = None
+    content: str | Array[Part] | None = None
     name: str | None = None
     tool_call_id: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    """Of a tool's message: the call it answers. None: the deprecated `tool_call` of the newest assistant message."""
+    tool_calls: Array[ToolCall] | None = None
     tool_call: FunctionCall | None = None
-    """Deprecated form of `tool_calls` with one entry."""
-
-    @model_validator(mode="after")
-    def _tool_results_name_their_call(self) -> "ChatMessage":
-        if self.role == "tool" and not self.tool_call_id:
-            raise ValueError("a message with role 'tool' needs tool_call_id, the id of the call it answers")
-        return self
+    """Deprecated form of `tool_calls` with one entry, without an id."""
 
 
 class FunctionName(Value):
@@ -92,6 +94,24 @@ class ResponseFormat(Value):
     json_schema: dict[str, Any] | None = None
 
 
+ToolSource = Literal["organization", "inline"]
+"""Where a tool is defined: in the organisation, or in the config itself."""
+
+
+def move_source_code(tool: Any) -> Any:  # noqa: ANN401 - anything may arrive
+    """Return a tool's fields with a `source` that is no `ToolSource` as `source_code`: clients before 0.6 mean that.
+
+    An empty one is none. A `source_code` of its own stays, and then another `source` is left to be refused.
+    """
+    if not isinstance(tool, dict):
+        return tool
+    source, code = tool.get("source"), tool.get("source_code")
+    if not isinstance(source, str) or source in get_args(ToolSource) or (source and code not in (None, source)):
+        return tool
+    fields = {name: value for name, value in tool.items() if name != "source"}
+    return fields | {"source_code": source} if source else fields
+
+
 class InlineTool(Value):
     """A function the model may call, defined in the config itself."""
 
@@ -100,10 +120,12 @@ class InlineTool(Value):
     parameters: dict[str, Any] | None = None
     """JSON schema of the arguments."""
     strict: bool | None = None
-    source: Literal["organization", "inline"] | None = None
+    source: ToolSource | None = None
     source_code: str | None = None
     other: dict[str, Any] | None = None
     preset_name: str | None = None
+
+    _move_source_code = model_validator(mode="before")(move_source_code)
 
 
 class LinkedTool(Value):
@@ -131,12 +153,16 @@ ConfigTool = Annotated[
 
 
 class Usage(Value):
-    """Token counts of a call. `total_tokens` is the sum of the other two."""
+    """Token counts of a call. `total_tokens` is the sum of the first two."""
 
     prompt_tokens: int = 0
     generation_tokens: int = 0
     """Tokens of the answer, those of tool calls and hidden reasoning included, as providers count them."""
     total_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the prompt tokens: read from the provider's cache, where most cost a fraction."""
+    cache_write_tokens: int = 0
+    """Of the prompt tokens: written to the provider's cache, which some charge more for."""
 
 
 class ToolResult(Value):

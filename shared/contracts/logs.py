@@ -7,9 +7,11 @@ from pydantic import Field, TypeAdapter
 
 from shared.contracts.chat import ChatMessage, ToolChoice, ToolResult
 from shared.contracts.message import Event, Query
-from shared.contracts.value import Value
+from shared.contracts.permissions import EDIT_PROMPTS, VIEW_LOGS, Permission
+from shared.contracts.principal import Actor, Service
+from shared.contracts.value import Array, Value
 
-FeedbackValue = bool | int | float | str | list[str]
+FeedbackValue = bool | int | float | str | Array[str]
 
 
 class Feedback(Value):
@@ -63,6 +65,8 @@ class LogRecord(Value):
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     tokens: int | None = None
+    cached_tokens: int | None = None
+    """Of `prompt_tokens`: read from the provider's cache. None: none, or not known."""
     prompt_cost: float | None = None
     """USD."""
     output_cost: float | None = None
@@ -70,6 +74,8 @@ class LogRecord(Value):
     provider_request: dict[str, Any] | None = None
     provider_response: dict[str, Any] | None = None
     finish_reason: str | None = None
+    refusal: str | None = None
+    """The provider's word for it if the model refused to answer or a filter withheld it: `refusal`, `SAFETY` …"""
     tools: list[ToolResult] | None = None
     tool_choice: ToolChoice | None = None
     feedback: list[Feedback] = []
@@ -138,6 +144,18 @@ class FeedbackGiven(Value):
     trace: str | None = None
 
 
+class LogDeleted(Value):
+    """A log was deleted. Its id is never used again: a log of this id, and what is sent about it, is dropped."""
+
+    kind: Literal["log_deleted"] = "log_deleted"
+    id: str
+    organisation: str
+    at: datetime
+    """When the deletion was accepted."""
+    actor: Actor | None = None
+    trace: str | None = None
+
+
 class ProjectDeleted(Value):
     """A project was deleted with all its logs; logs of it that come later are dropped."""
 
@@ -145,10 +163,14 @@ class ProjectDeleted(Value):
     organisation: str
     project_id: str
     at: datetime
+    blobs: list[str] = []
+    """Digests of the blobs (shared/blobs.py) that its config versions had."""
     trace: str | None = None
 
 
-Intake = Annotated[LogRecord | LogUpdate | SessionOpened | ProjectDeleted | FeedbackGiven, Field(discriminator="kind")]
+Intake = Annotated[
+    LogRecord | LogUpdate | SessionOpened | ProjectDeleted | FeedbackGiven | LogDeleted, Field(discriminator="kind")
+]
 """A record of the stream `LOGS`; one message is a JSON array of these, in order of acceptance."""
 
 INTAKE = TypeAdapter[list[Intake]](list[Intake])
@@ -181,6 +203,7 @@ class GetLog(Query[StoredLog]):
     """Return a log, with every write accepted before the query. Raises NotFound."""
 
     subject: ClassVar[str] = "logging.get_log"
+    permission: ClassVar[Permission | None] = VIEW_LOGS
 
     id: str
 
@@ -198,6 +221,8 @@ class FeedbackOfLogs(Value):
     """Feedback of the logs that exist, in no particular order."""
 
     logs: list[LogFeedback]
+    deleted_ids: list[str] = []
+    """Of the logs asked for, those that were deleted."""
     complete: bool = True
     """False: some accepted writes are not stored yet, so logs and feedback may be missing."""
 
@@ -206,6 +231,7 @@ class GetFeedback(Query[FeedbackOfLogs]):
     """Return the projects of logs and the feedback on them, with every write accepted before the query."""
 
     subject: ClassVar[str] = "logging.get_feedback"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
     log_ids: list[str]
     types: list[str] = []
@@ -223,6 +249,8 @@ class GetSessionsOfLogs(Query[SessionsOfLogs]):
     """Return the sessions of logs, with every write accepted before the query."""
 
     subject: ClassVar[str] = "logging.get_sessions_of_logs"
+    permission: ClassVar[Permission | None] = VIEW_LOGS
+    services: ClassVar[frozenset[Service]] = frozenset({"gateway"})
 
     log_ids: list[str]
 
@@ -230,20 +258,31 @@ class GetSessionsOfLogs(Query[SessionsOfLogs]):
 class Sort(Value):
     """A column to sort by."""
 
-    column: Literal["source", "model", "timestamp"]
+    column: Literal["source", "model", "timestamp", "feedback"]
+    feedback_type: str | None = None
+    """Of the column `feedback`."""
     descending: bool = False
+
+
+class FeedbackFilter(Value):
+    """Only logs whose latest feedback of this type is one of `values`: texts, numbers and booleans as JSON text."""
+
+    type: str
+    values: list[str]
 
 
 class SearchLogs(Query[Logs]):
     """Return a page of the logs of a project that match all filters; newest first unless `sort` says otherwise."""
 
     subject: ClassVar[str] = "logging.search_logs"
+    permission: ClassVar[Permission | None] = VIEW_LOGS
 
     project_id: str
     page: Page = Page()
     search: str | None = None
-    """Only logs whose inputs or output contain this, case-insensitive."""
+    """Only logs whose output, or a value of their inputs or messages, contains this, case-insensitive."""
     metadata_search: str | None = None
+    """Only logs of which a value of the metadata contains this, case-insensitive."""
     start: datetime | None = None
     """Inclusive, of `created_at`."""
     end: datetime | None = None
@@ -251,6 +290,8 @@ class SearchLogs(Query[Logs]):
     sources: list[str] = []
     models: list[str] = []
     environments: list[str] = []
+    feedback: list[FeedbackFilter] = []
+    """All of them must match."""
     sort: list[Sort] = []
 
 
@@ -280,6 +321,7 @@ class GetSession(Query[Session]):
     """Return a session. Raises NotFound."""
 
     subject: ClassVar[str] = "logging.get_session"
+    permission: ClassVar[Permission | None] = VIEW_LOGS
 
     id: str
 
@@ -288,6 +330,7 @@ class ListSessions(Query[Sessions]):
     """Return a page of the sessions with at least one log of the project, newest first."""
 
     subject: ClassVar[str] = "logging.list_sessions"
+    permission: ClassVar[Permission | None] = VIEW_LOGS
 
     project_id: str
     page: Page = Page(size=10)
@@ -306,6 +349,7 @@ class GetConfigUse(Query[ConfigUse]):
     """Return the use of a config version; of one without logs, or unknown, it is 0 logs."""
 
     subject: ClassVar[str] = "logging.get_config_use"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
     config_id: str
 
@@ -321,6 +365,7 @@ class GetUses(Query[Uses]):
     """Return the use of many projects and config versions."""
 
     subject: ClassVar[str] = "logging.get_uses"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
     project_ids: list[str] = []
     config_ids: list[str] = []
@@ -348,6 +393,7 @@ class GetTree(Query[Tree]):
     """Return the tree of a session. Raises NotFound."""
 
     subject: ClassVar[str] = "logging.get_tree"
+    permission: ClassVar[Permission | None] = VIEW_LOGS
 
     session_id: str
 
@@ -378,5 +424,14 @@ class LogsUpdated(Event):
 
     noun: ClassVar[str] = "log"
     past_participle: ClassVar[str] = "updated"
+
+    ids: list[str]
+
+
+class LogsDeleted(Event):
+    """Logs were deleted, each by itself; of a deleted project there is `ProjectChanged`."""
+
+    noun: ClassVar[str] = "log"
+    past_participle: ClassVar[str] = "deleted"
 
     ids: list[str]

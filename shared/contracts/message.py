@@ -2,6 +2,7 @@
 
 Query        core NATS request/reply; changes nothing, may be repeated
 Command      core NATS request/reply; its handler saves, publishes events, then replies
+             Both name the permission that their principal needs.
 SystemQuery  as Query, without an organisation or principal
 Job          JetStream work queue `JOBS`; one worker at a time, safe to run twice
 Event        JetStream stream `EVENTS`; past tense, any number of readers
@@ -12,7 +13,8 @@ from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, model_validator
 
-from shared.contracts.principal import Actor, Principal
+from shared.contracts.permissions import Permission
+from shared.contracts.principal import Actor, Principal, Service
 from shared.contracts.value import Value
 
 R = TypeVar("R", bound=BaseModel)
@@ -30,6 +32,12 @@ def _organisation_of_principal(validated: dict[str, Any]) -> str | None:
 
 class Envelope(Value):
     """The fields of every query, command and job: the organisation it is for, and the principal it is sent for."""
+
+    permission: ClassVar[Permission | None] = None
+    """What the principal of a query or command needs; the service that answers refuses it else. None: no role is
+    enough, only `services` may send it."""
+    services: ClassVar[frozenset[Service]] = frozenset()
+    """The services that may send it for an organisation on nobody's request."""
 
     principal: Annotated[Principal | None, BeforeValidator(_actor_from_by)] = Field(
         default=None, validation_alias=AliasChoices("principal", "by")

@@ -1,5 +1,6 @@
 """Who acts: an API key, a signed-in member, or one of Everloop's services acting for an organisation."""
 
+from datetime import datetime
 from typing import Literal
 
 from shared.contracts.value import Value
@@ -27,7 +28,10 @@ class Principal(Actor):
     organisation: str = ""
     """Id of the organisation it acts for. Empty only in messages of earlier versions."""
     role: Role | None = None
-    """Of a key: never more than its creator has. None: a service, whose permissions `shared/permissions.py` lists."""
+    """Of a key: never more than its creator has. None: a service, which may send what the classes of messages say."""
+
+    valid_until: datetime | None = None
+    """When it becomes invalid by itself, as its key expires. None: never."""
 
     @classmethod
     def for_service(cls, service: Service, organisation: str) -> "Principal":

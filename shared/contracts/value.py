@@ -1,6 +1,13 @@
 """The base class of messages and of the values in them."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+
+Array = Annotated[list[T], Field(fail_fast=True)]
+"""A list whose validation stops at the first wrong element: each error takes memory, and callers send many elements."""
 
 
 class Value(BaseModel):

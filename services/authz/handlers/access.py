@@ -10,5 +10,11 @@ router = Router[Deps]()
 
 @router.answers(Authenticate)
 async def authenticate(query: Authenticate, deps: Deps) -> Principal:
-    """Return the principal behind the hash of an API key. Raises Unauthenticated if it is unknown or revoked."""
-    return await deps.callers.get_principal(query.key_hash)
+    """Return the principal behind the hash of an API key.
+
+    Raises Unauthenticated if it is unknown, revoked or expired.
+    """
+    principal = await deps.callers.get_principal(query.key_hash)
+    if principal.key_id:
+        deps.key_uses.note(principal.key_id)
+    return principal

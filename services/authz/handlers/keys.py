@@ -9,7 +9,7 @@ from shared import ids
 from shared.bus import Router
 from shared.contracts.access import AccessChanged, CreateKey, Key, Keys, ListKeys, NewKey, RevokeKey
 from shared.contracts.message import Done
-from shared.permissions import MANAGE_KEYS
+from shared.contracts.permissions import MANAGE_KEYS
 
 router = Router[Deps]()
 
@@ -18,7 +18,7 @@ router = Router[Deps]()
 async def create_key(command: CreateKey, deps: Deps) -> NewKey:
     """Create a key and return it with its secret, of which only the hash is stored."""
     member = authorize_now(command.principal, await deps.store.get_organisation(command.organisation), MANAGE_KEYS)
-    secret = keys.generate_secret()
+    secret, now = keys.generate_secret(), datetime.now(UTC)
     key = keys.StoredKey(
         id=command.id,
         organisation=command.organisation,
@@ -27,7 +27,8 @@ async def create_key(command: CreateKey, deps: Deps) -> NewKey:
         tail=keys.secret_tail(secret),
         role=keys.role_of_new_key(command.role, member.role),
         creator_id=member.user_id,
-        created_at=datetime.now(UTC),
+        created_at=now,
+        expires_at=keys.validate_expiry(command.expires_at, now),
     )
     await deps.store.upsert_key(key)
     deps.callers.invalidate(key.organisation)
@@ -35,7 +36,7 @@ async def create_key(command: CreateKey, deps: Deps) -> NewKey:
         AccessChanged(organisation=key.organisation, actor=command.actor, what="key created"),
         message_id=ids.derive("evt", "key created", key.id),
     )
-    return NewKey(id=key.id, name=key.name, secret=secret, tail=key.tail, role=key.role)
+    return NewKey(id=key.id, name=key.name, secret=secret, tail=key.tail, role=key.role, expires_at=key.expires_at)
 
 
 @router.answers(ListKeys)
@@ -56,6 +57,8 @@ async def list_keys(query: ListKeys, deps: Deps) -> Keys:
                 creator=emails.get(key.creator_id, ""),
                 created_at=key.created_at,
                 revoked_at=key.revoked_at,
+                expires_at=key.expires_at,
+                last_used_at=key.last_used_at,
             )
             for key in stored_keys
         ]

@@ -1,17 +1,22 @@
 """Answers commands and queries about members and their roles."""
 
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
 from services.authz.access import authorize_now
 from services.authz.deps import Deps
+from services.authz.organisations import Organisation
 from shared import ids
 from shared.bus import Router
-from shared.contracts.access import AccessChanged, ChangeRole, ListMembers, Member, Members
-from shared.errors import Conflict
-from shared.permissions import ASSIGN_ROLES
+from shared.contracts.access import AccessChanged, ChangeRole, ListMembers, Member, Members, RemoveMember
+from shared.contracts.message import Done
+from shared.contracts.permissions import ASSIGN_ROLES
+from shared.errors import Conflict, NotFound
 
 router = Router[Deps]()
 
 _MAX_TRIES = 5
-"""Bounds repeats of a change of roles that another change came between (optimistic locking by `revision`)."""
+"""Bounds repeats of a change of members that another change came between (optimistic locking by `revision`)."""
 
 
 @router.answers(ListMembers)
@@ -26,18 +31,52 @@ async def change_role(command: ChangeRole, deps: Deps) -> Member:
 
     Raises Conflict if no Admin would be left, or others change roles all the time.
     """
+    user_id = command.user_id
+    organisation = await _change_members(
+        command, deps, lambda before: before.with_role(user_id, command.role), deps.store.update_role
+    )
+    await _announce(command, "role changed", organisation, deps)
+    members = {member.user_id: member for member in await deps.store.list_members(command.organisation)}
+    if user_id not in members:
+        raise NotFound("The member was removed meanwhile.")
+    return members[user_id]
+
+
+@router.answers(RemoveMember)
+async def remove_member(command: RemoveMember, deps: Deps) -> Done:
+    """Remove a member, checked and saved on one revision of the organisation, then revoke their keys.
+
+    The keys are invalid when the membership has gone, which is announced first; that they are revoked, too, is for
+    those who read the list.
+    """
+    user_id = command.user_id
+    organisation = await _change_members(
+        command, deps, lambda before: before.without(user_id), deps.store.remove_member
+    )
+    await _announce(command, "member removed", organisation, deps)
+    await deps.store.revoke_keys_of(command.organisation, user_id, datetime.now(UTC))
+    return Done()
+
+
+async def _change_members(
+    command: ChangeRole | RemoveMember,
+    deps: Deps,
+    change: Callable[[Organisation], Organisation],
+    save: Callable[[Organisation, str], Awaitable[bool]],
+) -> Organisation:
+    """Apply a change to the organisation as it is stored, and save it unless another change came between."""
     for _ in range(_MAX_TRIES):
         before = await deps.store.get_organisation(command.organisation)
         authorize_now(command.principal, before, ASSIGN_ROLES)
-        after = before.with_role(command.user_id, command.role)
-        if after is before or await deps.store.update_role(after, command.user_id):
-            break
-    else:
-        raise Conflict("The roles of your organisation are being changed by others. Try again.")
+        after = change(before)
+        if after is before or await save(after, command.user_id):
+            return after
+    raise Conflict("The members of your organisation are being changed by others. Try again.")
+
+
+async def _announce(command: ChangeRole | RemoveMember, what: str, organisation: Organisation, deps: Deps) -> None:
     deps.callers.invalidate(command.organisation)
     await deps.bus.publish_event(
-        AccessChanged(organisation=command.organisation, actor=command.actor, what="role changed"),
-        message_id=ids.derive("evt", "role changed", command.organisation, str(after.revision)),
+        AccessChanged(organisation=command.organisation, actor=command.actor, what=what),
+        message_id=ids.derive("evt", what, command.organisation, str(organisation.revision)),
     )
-    emails = await deps.store.get_emails({command.user_id})
-    return Member(user_id=command.user_id, email=emails.get(command.user_id, ""), role=command.role)

@@ -6,6 +6,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from shared.contracts.message import Command, Done, Query
+from shared.contracts.permissions import MANAGE_KEYS, Permission
 from shared.contracts.value import Value
 
 
@@ -25,6 +26,7 @@ class SetProviderKey(Command[ProviderKey]):
     """Store a provider key, used for the organisation's calls that bring none. Raises Invalid (no such provider)."""
 
     subject: ClassVar[str] = "generation.set_provider_key"
+    permission: ClassVar[Permission | None] = MANAGE_KEYS
 
     name: str
     sealed: str = Field(repr=False)
@@ -35,6 +37,7 @@ class DeleteProviderKey(Command[Done]):
     """Delete a provider key. Raises NotFound."""
 
     subject: ClassVar[str] = "generation.delete_provider_key"
+    permission: ClassVar[Permission | None] = MANAGE_KEYS
 
     name: str
 
@@ -49,3 +52,4 @@ class ListProviderKeys(Query[ProviderKeys]):
     """Return the provider keys of the organisation."""
 
     subject: ClassVar[str] = "generation.list_provider_keys"
+    permission: ClassVar[Permission | None] = MANAGE_KEYS

@@ -9,6 +9,7 @@ from shared import ids
 from shared.contracts.generation.projects import ConfigVersion, Project
 from shared.contracts.logs import Page
 from shared.contracts.message import Command, Done, Query
+from shared.contracts.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS, MANAGE_ENVIRONMENTS, Permission
 from shared.contracts.principal import Actor
 from shared.contracts.value import Value
 
@@ -34,12 +35,14 @@ class ListEnvironments(Query[Environments]):
     """Return the environments of the organisation, at least one."""
 
     subject: ClassVar[str] = "generation.list_environments"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
 
 class CreateEnvironment(Command[Environment]):
     """Create an environment. A repeat with the same `id` is the same one. Raises Conflict if the name is taken."""
 
     subject: ClassVar[str] = "generation.create_environment"
+    permission: ClassVar[Permission | None] = MANAGE_ENVIRONMENTS
 
     id: str = Field(default_factory=lambda: ids.mint("env"))
     name: str
@@ -49,6 +52,7 @@ class UpdateEnvironment(Command[Environment]):
     """Rename an environment, make it the default one, or both. Raises NotFound, Conflict (the name is taken)."""
 
     subject: ClassVar[str] = "generation.update_environment"
+    permission: ClassVar[Permission | None] = MANAGE_ENVIRONMENTS
 
     id: str
     name: str | None = None
@@ -59,6 +63,7 @@ class DeleteEnvironment(Command[Done]):
     """Delete an environment and its deployments. Raises NotFound, Conflict (it is the default one)."""
 
     subject: ClassVar[str] = "generation.delete_environment"
+    permission: ClassVar[Permission | None] = MANAGE_ENVIRONMENTS
 
     id: str
 
@@ -83,6 +88,7 @@ class ListDeployed(Query[DeployedConfigs]):
     """Return what is deployed in each environment of a project. Raises NotFound."""
 
     subject: ClassVar[str] = "generation.list_deployed"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
     project_id: str
 
@@ -102,6 +108,7 @@ class GetActiveConfig(Query[ActiveConfig]):
     """
 
     subject: ClassVar[str] = "generation.get_active"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
     project_id: str
     environment: str | None = None
@@ -115,6 +122,7 @@ class Deploy(Command[DeployedConfigs]):
     """
 
     subject: ClassVar[str] = "generation.deploy"
+    permission: ClassVar[Permission | None] = CHANGE_DEPLOYMENTS
 
     project_id: str
     config_id: str
@@ -129,6 +137,7 @@ class Undeploy(Command[Done]):
     """
 
     subject: ClassVar[str] = "generation.undeploy"
+    permission: ClassVar[Permission | None] = CHANGE_DEPLOYMENTS
 
     project_id: str
     environment_id: str | None = None
@@ -162,6 +171,7 @@ class ListDeployments(Query[Deployments]):
     """Return a page of the deployment history of a project, newest first. Raises NotFound."""
 
     subject: ClassVar[str] = "generation.list_deployments"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
     project_id: str
     page: Page = Page()

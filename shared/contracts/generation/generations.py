@@ -7,6 +7,8 @@ from pydantic import Field
 from shared.contracts.chat import ChatMessage, FinishReason, ResponseFormat, ToolCall, ToolChoice, ToolResult, Usage
 from shared.contracts.generation.projects import ModelConfig, ProjectRef
 from shared.contracts.message import Command, Event
+from shared.contracts.permissions import EDIT_PROMPTS, Permission
+from shared.contracts.principal import Service
 from shared.contracts.value import Value
 
 
@@ -56,6 +58,9 @@ class Generate(Command[Generation]):
     Raises NotFound, Invalid, and the provider's problem if every sample failed.
     """
 
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    services: ClassVar[frozenset[Service]] = frozenset({"evaluation"})
+
     user: str | None = None
     """The caller's end user, sent to the provider and kept on the log."""
     project: ProjectRef
@@ -64,8 +69,6 @@ class Generate(Command[Generation]):
     environment: str | None = None
     deployed: bool = False
     """Use the config deployed in `environment` (None: the default one). Else `config` or `config_id` is given."""
-    may_deploy: bool = False
-    """Only from earlier versions, which sent no principal: whether the caller may change deployments."""
     inputs: dict[str, Any] = {}
     num_samples: int = 1
     stream: bool = False

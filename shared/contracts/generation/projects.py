@@ -3,12 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from shared import ids
-from shared.contracts.chat import ChatMessage, ConfigTool, ResponseFormat
+from shared.contracts.chat import ChatMessage, ConfigTool, ResponseFormat, ToolSource, move_source_code
 from shared.contracts.logs import Page
 from shared.contracts.message import Command, Done, Event, Query
+from shared.contracts.permissions import EDIT_PROMPTS, Permission
+from shared.contracts.principal import Service
 from shared.contracts.value import Value
 
 Provider = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
@@ -58,13 +60,48 @@ class ToolConfig(Value):
     description: str | None = None
     strict: bool | None = None
     parameters: dict[str, Any] | None = None
-    source: Literal["organization", "inline"] | None = None
+    source: ToolSource | None = None
     source_code: str | None = None
     other: dict[str, Any] | None = None
     preset_name: str | None = None
 
+    _move_source_code = model_validator(mode="before")(move_source_code)
 
-Config = Annotated[ModelConfig | ToolConfig, Field(discriminator="type")]
+
+class AgentConfig(Value):
+    """An agent that runs outside the platform, whose steps are logged. `name` and `description` do not identify it."""
+
+    type: Literal["agent"] = "agent"
+    name: str | None = None
+    description: str | None = None
+    agent_class: str
+    model: ModelConfig
+    """In the published contract `model_config`."""
+    tools: list[ToolConfig] = []
+    other: dict[str, Any] | None = None
+
+
+class GenericConfig(Value):
+    """Whatever else produces what is logged."""
+
+    type: Literal["generic"] = "generic"
+    name: str | None = None
+    description: str | None = None
+    other: dict[str, Any] | None = None
+
+
+Config = Annotated[ModelConfig | ToolConfig | AgentConfig | GenericConfig, Field(discriminator="type")]
+ConfigType = Literal["model", "tool", "agent", "generic"]
+
+
+def model_of(config: Config) -> str | None:
+    """Return the name of the model that a config calls; None if it calls none."""
+    match config:
+        case ModelConfig():
+            return config.model
+        case AgentConfig():
+            return config.model.model
+    return None
 
 
 class ConfigVersion(Value):
@@ -81,7 +118,7 @@ class Project(Value):
 
     id: str
     name: str
-    config_type: Literal["model", "tool"] | None = None
+    config_type: ConfigType | None = None
     """Kind of the first config; None while the project has none."""
     directory_id: str | None = None
     """Kept as given; Everloop has no directories."""
@@ -113,12 +150,11 @@ class ResolveConfig(Command[ResolvedConfig]):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     subject: ClassVar[str] = "generation.resolve"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
     project: ProjectRef
     config: Config | None = None
     config_id: str | None = None
-    may_deploy: bool = False
-    """Only from earlier versions, which sent no principal: whether the caller may change deployments."""
 
 
 class Versions(Value):
@@ -131,6 +167,8 @@ class GetVersions(Query[Versions]):
     """Return config versions by id."""
 
     subject: ClassVar[str] = "generation.get_versions"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    services: ClassVar[frozenset[Service]] = frozenset({"gateway"})
 
     ids: list[str]
 
@@ -145,6 +183,8 @@ class GetProjects(Query[Projects]):
     """Return projects by id."""
 
     subject: ClassVar[str] = "generation.get_projects"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    services: ClassVar[frozenset[Service]] = frozenset({"gateway"})
 
     ids: list[str]
 
@@ -160,6 +200,7 @@ class ListVersions(Query[VersionPage]):
     """Return a page of the config versions of a project, newest first. Raises NotFound."""
 
     subject: ClassVar[str] = "generation.list_versions"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
     project_id: str
     page: Page = Page(size=100)
@@ -223,6 +264,8 @@ class GetProject(Query[ProjectDetails]):
     """Return a project. Raises NotFound."""
 
     subject: ClassVar[str] = "generation.get_project"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    services: ClassVar[frozenset[Service]] = frozenset({"gateway"})
 
     id: str
 
@@ -238,6 +281,7 @@ class ListProjects(Query[ProjectPage]):
     """Return a page of the organisation's projects."""
 
     subject: ClassVar[str] = "generation.list_projects"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
     page: Page = Page(size=10)
     name: str | None = None
@@ -253,6 +297,7 @@ class CreateProject(Command[ProjectDetails]):
     """
 
     subject: ClassVar[str] = "generation.create_project"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
     id: str = Field(default_factory=lambda: ids.mint("pr"))
     name: str
@@ -268,6 +313,7 @@ class UpdateProject(Command[ProjectDetails]):
     """
 
     subject: ClassVar[str] = "generation.update_project"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
     id: str
     name: str | None = None
@@ -282,10 +328,9 @@ class DeleteProject(Command[Done]):
     """
 
     subject: ClassVar[str] = "generation.delete_project"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
     id: str
-    may_undeploy: bool = False
-    """Only from earlier versions, which sent no principal: whether the caller may change deployments."""
 
 
 class DefineFeedbackTypes(Command[FeedbackTypes]):
@@ -295,6 +340,8 @@ class DefineFeedbackTypes(Command[FeedbackTypes]):
     """
 
     subject: ClassVar[str] = "generation.define_feedback_types"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    services: ClassVar[frozenset[Service]] = frozenset({"gateway"})
 
     project_id: str
     types: list[FeedbackType]

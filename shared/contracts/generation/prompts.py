@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from shared.contracts.generation.projects import ModelConfig
 from shared.contracts.message import Query, SystemQuery
+from shared.contracts.permissions import EDIT_PROMPTS, Permission
 from shared.contracts.value import Value
 
 
@@ -33,5 +34,6 @@ class DeserializePrompt(Query[UnsavedConfig]):
     """Return the config in a `.prompt` file; nothing is stored. Raises Invalid with the line and the remedy."""
 
     subject: ClassVar[str] = "generation.deserialize_prompt"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
     text: str

@@ -24,6 +24,10 @@ class ModelInfo(Value):
     """USD per million prompt tokens."""
     output_usd: float | None = None
     """USD per million output tokens."""
+    cached_usd: float | None = None
+    """Of prompt tokens read from the provider's cache."""
+    cache_write_usd: float | None = None
+    """Of prompt tokens written to the provider's cache."""
     long_prompt_tokens: int | None = None
     """Prompts with more tokens are charged at the two prices below."""
     long_prompt_usd: float | None = None

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from shared.contracts.generation.projects import Provider
 from shared.contracts.message import Command, Done, Event, Query
+from shared.contracts.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS, Permission
 from shared.contracts.value import Value
 
 
@@ -38,6 +39,7 @@ class SetRedirect(Command[Redirect]):
     """
 
     subject: ClassVar[str] = "generation.set_redirect"
+    permission: ClassVar[Permission | None] = CHANGE_DEPLOYMENTS
 
     asked: Target
     served: Target | None = None
@@ -48,6 +50,7 @@ class DeleteRedirect(Command[Done]):
     """Delete the redirect of a model. Raises NotFound."""
 
     subject: ClassVar[str] = "generation.delete_redirect"
+    permission: ClassVar[Permission | None] = CHANGE_DEPLOYMENTS
 
     asked: Target
 
@@ -62,6 +65,7 @@ class ListRedirects(Query[Redirects]):
     """Return the redirects of the organisation."""
 
     subject: ClassVar[str] = "generation.list_redirects"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
 
 class RoutingChanged(Event):

@@ -11,7 +11,9 @@ from shared import ids
 from shared.contracts.chat import ToolResult
 from shared.contracts.logs import Page
 from shared.contracts.message import Command, Done, Event, Query
-from shared.contracts.value import Value
+from shared.contracts.permissions import EDIT_PROMPTS, Permission
+from shared.contracts.principal import Service
+from shared.contracts.value import Array, Value
 
 MAX_PAIRS = 10
 """Of one snippet tool."""
@@ -63,10 +65,10 @@ def _check_size(parameters: dict[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-Pairs = Annotated[list[Pair], Field(min_length=1, max_length=MAX_PAIRS), AfterValidator(_check_distinct)]
+Pairs = Annotated[Array[Pair], Field(min_length=1, max_length=MAX_PAIRS), AfterValidator(_check_distinct)]
 WebAddress = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_check_web_address)]
 KeyHeader = Annotated[HeaderName, AfterValidator(_check_key_header)]
-QueryParameters = Annotated[list[Line], Field(max_length=20)]
+QueryParameters = Annotated[Array[Line], Field(max_length=20)]
 Host = Annotated[str, StringConstraints(pattern=r"^(https?://)?[A-Za-z0-9.\-]+(:\d{1,5})?$", max_length=300)]
 
 
@@ -167,6 +169,7 @@ class CreateTool(Command[Tool]):
     """
 
     subject: ClassVar[str] = "generation.create_tool"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
     id: str = Field(default_factory=lambda: ids.mint("oc"))
     name: ToolName
@@ -183,6 +186,7 @@ class UpdateTool(Command[Tool]):
     """
 
     subject: ClassVar[str] = "generation.update_tool"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
     id: str
     name: ToolName | None = None
@@ -196,6 +200,7 @@ class DeleteTool(Command[Done]):
     """Delete a tool. Configs and templates that name it fail when called. Raises NotFound."""
 
     subject: ClassVar[str] = "generation.delete_tool"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
     id: str
 
@@ -210,6 +215,8 @@ class GetTools(Query[Tools]):
     """Return tools by id."""
 
     subject: ClassVar[str] = "generation.get_tools"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    services: ClassVar[frozenset[Service]] = frozenset({"gateway"})
 
     ids: list[str]
 
@@ -225,6 +232,7 @@ class ListTools(Query[ToolPage]):
     """Return a page of the organisation's tools."""
 
     subject: ClassVar[str] = "generation.list_tools"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
     page: Page = Page(size=100)
 
@@ -236,6 +244,7 @@ class RunTool(Command[ToolResult]):
     """
 
     subject: ClassVar[str] = "generation.run_tool"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
     id: str
     arguments: list[str | int | float] = []

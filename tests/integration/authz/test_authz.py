@@ -3,158 +3,27 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from nats.aio.msg import Msg
 
-from services.authz import keys
-from services.authz.organisations import Organisation
-from services.authz.store import Store
 from shared import ids
-from shared.bus import Bus, StreamSpec, ensure_stream
 from shared.contracts.access import (
     AccessChanged,
-    Authenticate,
     ChangeRole,
     CreateKey,
-    Key,
     ListKeys,
     ListMembers,
-    NewKey,
     RevokeKey,
 )
 from shared.contracts.message import Request
-from shared.contracts.principal import Principal, Role
 from shared.errors import Conflict, Denied, Invalid, NotFound, Unauthenticated
-from shared.mongo import Database, connect, initiate_replica_set
-from shared.settings import DatabaseSettings
-from tests.integration.servers import Mongo, Nats, Process, connected, running, service, until_ready
+from tests.integration.authz.stack import Admin, Servers, authenticate
+from tests.integration.servers import running, until_ready
+from tests.principals import member
 
 SECOND_KEY = "hl_" + "s" * 48
-
-
-@dataclass(frozen=True)
-class Servers:
-    """nats-server and mongod, with a connection to each."""
-
-    folder: Path
-    nats: Nats
-    mongo: Mongo
-    bus: Bus
-    any_database: Database
-
-    def authz(self, prefix: str, bootstrap: Path | None = None, **environment: str) -> Process:
-        """Return an authz process that is not started; processes with one `prefix` are replicas."""
-        if bootstrap is not None:
-            environment["EVERLOOP_BOOTSTRAP_FILE"] = str(bootstrap)
-        return service("authz", self.folder, self.nats, self.mongo, EVERLOOP_MONGO_PREFIX=prefix, **environment)
-
-    def database(self, prefix: str) -> Database:
-        """Return the database of the authz processes with this prefix."""
-        return self.any_database.client[f"{prefix}_authz"]
-
-    def bootstrap_file(self, **changes: str) -> Path:
-        """Write a bootstrap file and return its path."""
-        path = self.folder / f"{ids.mint('file')}.json"
-        content = {
-            "url": "http://127.0.0.1:8000",
-            "email": "Ada@Example.org",
-            "password": "correct horse",
-            "api_key": keys.generate_secret(),
-        }
-        path.write_text(json.dumps(content | changes))
-        return path
-
-
-@pytest.fixture(scope="module")
-async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:
-    """Yield servers on which only the authz processes run that a test starts."""
-    folder = tmp_path_factory.mktemp("authz")
-    nats, mongo = Nats(folder), Mongo(folder)
-    with running(nats), running(mongo):
-        await initiate_replica_set(f"mongodb://127.0.0.1:{mongo.port}", f"127.0.0.1:{mongo.port}")
-        async with connected(nats) as bus:
-            await ensure_stream(bus, StreamSpec(name="EVENTS", subjects=("events.>",)))
-            database = connect(DatabaseSettings(mongo_url=mongo.url), "authz")
-            yield Servers(folder, nats, mongo, bus, database)
-            database.client.close()
-
-
-@pytest.fixture(scope="module")
-async def running_authz(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:
-    """Yield servers on which one authz process runs for all tests; each test uses an organisation of its own."""
-    folder = tmp_path_factory.mktemp("busy")
-    nats = Nats(folder)
-    with running(nats):
-        async with connected(nats) as bus:
-            await ensure_stream(bus, StreamSpec(name="EVENTS", subjects=("events.>",)))
-            on_own_bus = replace(servers, folder=folder, nats=nats, bus=bus)
-            with running(on_own_bus.authz("busy")):
-                await until_ready(bus, "authz")
-                yield on_own_bus
-
-
-@pytest.fixture
-async def admin(running_authz: Servers) -> "Admin":
-    user_id, secret = ids.mint("usr"), keys.generate_secret()
-    organisation = Organisation(ids.mint("tm"), roles={user_id: "Admin"}, revision=1)
-    key = keys.StoredKey(
-        id=ids.mint("key"),
-        organisation=organisation.id,
-        name="First key",
-        hash=keys.hash_secret(secret),
-        tail=keys.secret_tail(secret),
-        role="Admin",
-        creator_id=user_id,
-        created_at=datetime.now(UTC),
-    )
-    await Store(running_authz.database("busy")).insert_first_organisation(
-        organisation, key, f"{user_id}@example.org".lower(), "unused"
-    )
-    return Admin(running_authz, "busy", secret, await authenticate(running_authz.bus, secret))
-
-
-@dataclass(frozen=True)
-class Admin:
-    """The first Admin of an organisation of a running authz process."""
-
-    servers: Servers
-    prefix: str
-    secret: str
-    principal: Principal
-
-    @property
-    def bus(self) -> Bus:
-        """The connection to the bus."""
-        return self.servers.bus
-
-    async def create(self, name: str, role: Role | None = None, by: Principal | None = None, **more: Any) -> NewKey:
-        """Create a key as this Admin, or as another principal."""
-        by = by or self.principal
-        return await self.bus.request(CreateKey(principal=by, name=name, role=role, **more))
-
-    async def keys(self) -> list[Key]:
-        """Return all keys of the organisation."""
-        return (await self.bus.request(ListKeys(principal=self.principal))).keys
-
-    async def colleague(self, role: Role) -> str:
-        """Insert another member into the database and return the user's id."""
-        user_id = ids.mint("usr")
-        database = self.servers.database(self.prefix)
-        await database["users"].insert_one({"_id": user_id, "email": f"{user_id}@example.org"})
-        await database["organisations"].update_one(
-            {"_id": self.principal.organisation}, {"$push": {"members": {"user_id": user_id, "role": role}}}
-        )
-        return user_id
-
-
-async def authenticate(bus: Bus, secret: str) -> Principal:
-    return await bus.request(Authenticate(key_hash=keys.hash_secret(secret)))
 
 
 async def test_the_first_start_creates_the_organisation_of_the_file(servers: Servers) -> None:
@@ -213,7 +82,7 @@ async def test_keys_are_listed_with_their_tail_creator_and_time(admin: Admin) ->
 async def test_members_are_listed_with_their_roles(admin: Admin) -> None:
     colleague = await admin.colleague("Member")
     await admin.servers.database(admin.prefix)["users"].update_one({"_id": colleague}, {"$set": {"full_name": "Grace"}})
-    found = (await admin.bus.request(ListMembers(organisation=admin.principal.organisation))).members
+    found = (await admin.bus.request(ListMembers(principal=member(admin.principal.organisation)))).members
     assert {(one.user_id, one.role, one.full_name) for one in found} == {
         (admin.principal.user_id, "Admin", None),
         (colleague, "Member", "Grace"),

@@ -8,10 +8,13 @@ from typing import ClassVar
 
 from shared.bus import Bus, Router
 from shared.contracts.message import Command, SystemQuery
+from shared.contracts.permissions import EDIT_PROMPTS, Permission
+from shared.contracts.principal import Principal
 from shared.contracts.value import Value
 from shared.errors import Conflict
 from shared.service import Probes, Service
 from shared.settings import ServiceSettings
+from tests.principals import member
 
 
 class Text(Value):
@@ -42,18 +45,22 @@ class Count(Command[Text]):
     """Streams the numbers below `to`, then the text `done` as the answer."""
 
     subject: ClassVar[str] = "probe.count"
+    permission: ClassVar[Permission | None] = EDIT_PROMPTS
 
-    organisation: str = "tm_1"
+    principal: Principal | None = member("tm_1")
     to: int
     every_seconds: float = 0
     fail_at: int = -1
     omit_answer: bool = False
+    padding: int = 0
+    """Characters sent with each number."""
 
 
 class Number(Value):
     """One number."""
 
     value: int
+    padding: str = ""
 
 
 @dataclass
@@ -92,7 +99,7 @@ async def count(command: Count, calls: Calls) -> AsyncIterator[Value]:
             if value == command.fail_at:
                 raise Conflict("No further.")
             calls.counted.append(value)
-            yield Number(value=value)
+            yield Number(value=value, padding="x" * command.padding)
             await asyncio.sleep(command.every_seconds)
         if not command.omit_answer:
             yield Text(text="done")
@@ -103,10 +110,10 @@ async def count(command: Count, calls: Calls) -> AsyncIterator[Value]:
 
 
 @asynccontextmanager
-async def open_probe(bus: Bus) -> AsyncIterator[Probes]:
+async def open_probe(bus: Bus, _: Probes) -> AsyncIterator[None]:
     """Attach the handlers."""
     router.attach(bus, Calls())
-    yield {}
+    yield
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 import pytest
 
 from shared import mongo
-from shared.bus import Bus, Router, dead_letters, jobs
+from shared.bus import Bus, Router
+from shared.bus.jetstream import dead_letters, jobs
 from shared.contracts.message import Job
 from shared.errors import Invalid, Unavailable
 from shared.service import Probes, Service
@@ -83,7 +84,7 @@ async def _end_soon() -> None:
 
 
 @asynccontextmanager
-async def open_worker(bus: Bus) -> AsyncIterator[Probes]:
+async def open_worker(bus: Bus, _: Probes) -> AsyncIterator[None]:
     """Work on both kinds of job; with `JOB_WORKER_ENDS` beside a background task that ends with an error."""
     counts = None
     if os.environ.get("EVERLOOP_MONGO_URL"):
@@ -91,7 +92,7 @@ async def open_worker(bus: Bus) -> AsyncIterator[Probes]:
     router.attach(bus, Deps(_note, counts))
     if "JOB_WORKER_ENDS" in os.environ:
         bus.supervise(_end_soon(), name="a task that ends")
-    yield {}
+    yield
 
 
 def _killed_after_its_dead_letter() -> None:

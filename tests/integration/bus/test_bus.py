@@ -14,13 +14,15 @@ import pytest
 
 from shared import ids
 from shared.appender import Appender
-from shared.bus import Batch, Bus, StreamSpec, connection, consume, consumer, ensure_stream
+from shared.bus import Batch, Bus, StreamSpec, connection, consume, ensure_stream
 from shared.bus import router as routing
+from shared.bus.jetstream import consumer
 from shared.contracts.access import AccessChanged
 from shared.contracts.generation.projects import ProjectChanged
 from shared.errors import Conflict, Internal, TooLarge, Unavailable
 from tests.integration.bus.bus_probe import Calls, Count, Echo, Fail, Number, Text, router
 from tests.integration.servers import ROOT, Nats, Process, connected, running, settings, until_ready
+from tests.principals import member
 
 QUICK: dict[str, Any] = {"bus_heartbeat_seconds": 0.1, "bus_silence_seconds": 0.6}
 
@@ -142,12 +144,12 @@ async def test_no_more_than_its_workers_at_a_time_and_nobody_is_forgotten(bus: B
 
 
 async def test_a_request_waits_for_a_worker_as_long_as_its_caller_waits(bus: Bus, calls: Calls) -> None:
-    """Four workers have work for 0.4 s. Four more requests wait for them; callers that wait less are refused sooner."""
-    patient = [bus.request(Echo(text="patient", after_seconds=0.4), timeout_seconds=3) for _ in range(8)]
+    """Four workers have work for 1.5 s. Four more requests wait for them; callers that wait less are refused sooner."""
+    patient = [bus.request(Echo(text="patient", after_seconds=1.5), timeout_seconds=10) for _ in range(8)]
     tasks = [asyncio.create_task(request) for request in patient]
     await asyncio.sleep(0.1)
     hurried = await asyncio.gather(
-        *(bus.request(Echo(text="hurried"), timeout_seconds=0.2) for _ in range(4)), return_exceptions=True
+        *(bus.request(Echo(text="hurried"), timeout_seconds=1.2) for _ in range(4)), return_exceptions=True
     )
     assert {str(answer) for answer in hurried} == {"The service has more to do than it can at the moment. Try again."}
     assert [answer.text for answer in await asyncio.gather(*tasks)] == ["patient"] * 8
@@ -265,7 +267,7 @@ async def test_background_work_that_is_cancelled_or_ends_with_its_process_is_non
 async def test_a_call_gives_its_chunks_in_order_and_then_the_answer(bus: Bus) -> None:
     answers = await collect(bus, Count(to=500))
     assert answers == [*(Number(value=value) for value in range(500)), Text(text="done")]
-    assert not bus._reply_queues, "nothing is kept of a call that is over"
+    assert not bus._streamed.calls, "nothing is kept of a call that is over"
 
 
 async def test_heartbeats_carry_a_call_over_a_long_silence(nats: Nats) -> None:
@@ -305,7 +307,7 @@ async def test_a_caller_who_leaves_ends_the_work(bus: Bus, calls: Calls) -> None
         await calls.ended.wait()
     assert calls.cleaned, "what the generator does at its end was not cut short"
     assert len(calls.counted) < 10
-    assert not bus._reply_queues
+    assert not bus._streamed.calls
 
 
 async def test_a_caller_who_leaves_at_once_starts_no_work(bus: Bus, calls: Calls) -> None:
@@ -321,7 +323,7 @@ async def test_a_caller_who_leaves_at_once_starts_no_work(bus: Bus, calls: Calls
     counted = len(calls.counted)
     await asyncio.sleep(0.6)
     assert len(calls.counted) == counted, "nothing goes on"
-    assert not bus._reply_queues
+    assert not bus._streamed.calls
 
 
 async def test_a_service_killed_midway_is_noticed(nats: Nats, tmp_path: Path) -> None:
@@ -339,7 +341,7 @@ async def test_a_service_killed_midway_is_noticed(nats: Nats, tmp_path: Path) ->
                     started = time.monotonic()
         assert received >= 3
         assert time.monotonic() - started < 1.5
-        assert not bus._reply_queues
+        assert not bus._streamed.calls
 
 
 # --- streams ----------------------------------------------------------------------------------------------------
@@ -567,7 +569,28 @@ async def test_a_consumer_that_was_deleted_is_made_again(nats: Nats, bus: Bus, s
         await until(lambda: reader.got == [0])
         await service.client.jetstream().delete_consumer(stream, "reader")
         await append(bus, stream, range(1, 2))
-        await until(lambda: 1 in reader.got, 40)  # a request that crosses the deletion is never answered: 32 s
+        await until(lambda: 1 in reader.got, 15)  # a request that crosses the deletion is never answered
+
+
+async def test_a_pull_request_that_is_lost_is_made_again_within_seconds(
+    nats: Nats, bus: Bus, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader()
+    lost: list[str] = []
+    async with connected(nats, "logging") as service:
+        publish = service.client.publish
+
+        async def lose_one(subject: str, payload: bytes = b"", **options: Any) -> None:
+            if b"expires" in payload and not lost:
+                lost.append(subject)
+            else:
+                await publish(subject, payload, **options)
+
+        monkeypatch.setattr(service.client, "publish", lose_one)
+        await consume(service, stream, "reader", reader)
+        await until(lambda: bool(lost))
+        await append(bus, stream, range(1))
+        await until(lambda: reader.got == [0], 10)
 
 
 # --- a server that goes away ------------------------------------------------------------------------------------
@@ -706,11 +729,18 @@ async def test_a_service_waits_for_the_server_when_it_starts(tmp_path: Path) -> 
 async def test_a_service_that_still_waits_for_the_server_can_be_stopped(tmp_path: Path) -> None:
     child = process(Nats(tmp_path), tmp_path)
     with running(child):
-        await asyncio.sleep(5)  # until it has loaded, also on a busy machine
+        await until(lambda: "Connection refused" in child.log.read_text(), 60)
         assert await asyncio.to_thread(child.terminate) == 0
 
 
 # --- the limit of a message, and a connection that is closed for good ----------------------------------------------
+
+
+def _count_of_bytes(size: int) -> Count:
+    """Return a command whose JSON is so long, by the email address of its principal."""
+    empty = Count(to=1, principal=member("tm_1").model_copy(update={"email": ""}))
+    email = "x" * (size - len(empty.model_dump_json()))
+    return Count(to=1, principal=member("tm_1").model_copy(update={"email": email}))
 
 
 @pytest.mark.usefixtures("calls")
@@ -722,7 +752,7 @@ async def test_a_message_that_only_its_headers_make_too_large_is_refused_and_the
     with pytest.raises(TooLarge):
         await bus.request(Echo(text=text))
     with pytest.raises(TooLarge):
-        await collect(bus, Count(to=1, organisation="x" * (limit - len(Count(to=1).model_dump_json()) + 4)))
+        await collect(bus, _count_of_bytes(limit))
     with pytest.raises(TooLarge):
         await bus.append("logs.test", b"x" * limit, message_id="exactly the limit")
     assert bus.client.is_connected

@@ -15,8 +15,9 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from pydantic import ValidationError
 
 from shared import ids
-from shared.bus import JOBS, Bus, jobs
-from shared.bus.pull_consumer import PullConsumer
+from shared.bus import JOBS, Bus
+from shared.bus.jetstream import jobs
+from shared.bus.jetstream.pull_consumer import PullConsumer
 from shared.contracts.message import Job
 from shared.errors import Internal, Invalid, RateLimited, TooLarge, Unavailable, UpstreamFailed
 from tests.integration.bus.job_fixtures import (

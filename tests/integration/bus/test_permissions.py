@@ -26,6 +26,7 @@ from shared.errors import Invalid, RateLimited
 from shared.settings import ServiceSettings
 
 SERVICES = ("gateway", "generation", "logging", "evaluation", "authz")
+_BLOB_READERS = ("gateway", "generation")
 
 
 @dataclass
@@ -156,12 +157,13 @@ async def test_a_service_does_not_overhear_the_others(logins: dict[str, Login], 
         for user in ("gateway", "generation")
         for operation in ("DIRECT.GET.BLOBS.blobs.tm_1.digest.0", "STREAM.MSG.GET.BLOBS")
     ]
+    + [("logging", f"$JS.API.STREAM.{verb}.BLOBS") for verb in ("MSG.GET", "MSG.DELETE", "PURGE")]
     + [("evaluation", "jobs.evaluation.run"), ("evaluation", "dead.jobs.evaluation.run")]
     + [(user, "_INBOX.gateway.abc") for user in ("generation", "logging", "authz", "evaluation")]
     + [("generation", "events.org_1.generation.failed"), ("authz", "events.org_1.access.changed")]
     + [("generation", f"events.org_1.{noun}.changed") for noun in ("project", "routing", "tool")]
-    + [("logging", "events.org_1.log.recorded"), ("logging", "events.org_1.log.updated")]
-    + [("logging", "dead.logs")],
+    + [("logging", f"events.org_1.log.{what}") for what in ("recorded", "updated", "deleted")]
+    + [("logging", "dead.logs"), ("logging", "generation.get_held_blobs"), ("generation", "_INBOX.logging.abc")],
 )
 async def test_a_service_says_what_it_has_to(logins: dict[str, Login], user: str, subject: str) -> None:
     assert await logins[user].may_publish(subject)
@@ -171,11 +173,14 @@ async def test_a_service_says_what_it_has_to(logins: dict[str, Login], user: str
     ("user", "subject"),
     [("gateway", subject) for subject in ("_INBOX.generation.x", "events.o.a.b", "dead.x")]
     + [("gateway", f"{service}.anything") for service in SERVICES]
-    + [("gateway", subject) for subject in ("logging.cancel", "generation.project.deleted", "authz.change_role")]
+    + [
+        ("gateway", subject)
+        for subject in ("logging.cancel", "generation.project.deleted", "generation.get_held_blobs")
+    ]
     + [("evaluation", f"generation.{what}") for what in ("delete_project", "chat", "set_provider_key", "health")]
     + [("evaluation", "logging.get_log"), ("logging", "events.o.log.removed")]
     + [(user, "_INBOX.evaluation.abc") for user in ("generation", "logging", "gateway")]
-    + [("generation", subject) for subject in ("authz.identify", "logging.get", "_INBOX.logging.x")]
+    + [("generation", subject) for subject in ("authz.identify", "logging.get", "_INBOX.authz.x")]
     + [
         ("logging", subject)
         for subject in ("generation.chat", "authz.identify", "logs.intake", "dead.jobs.evaluation.x")
@@ -202,13 +207,18 @@ async def test_a_service_says_what_it_has_to(logins: dict[str, Login], user: str
     ]
     + [(user, "gateway.x") for user in SERVICES]
     + [(user, "blobs.tm_1.digest.0") for user in SERVICES if user not in ("gateway", "generation")]
+    + [(user, "$JS.API.DIRECT.GET.BLOBS.blobs.tm_1.digest.0") for user in SERVICES if user not in _BLOB_READERS]
     + [
-        (user, f"$JS.API.{operation}")
+        (user, "$JS.API.STREAM.MSG.GET.BLOBS")
         for user in SERVICES
-        if user not in {"gateway", "generation"}
-        for operation in ("DIRECT.GET.BLOBS.blobs.tm_1.digest.0", "STREAM.MSG.GET.BLOBS")
+        if user not in {*_BLOB_READERS, "logging"}  # logging reads when a blob was used last
     ]
-    + [(user, f"$JS.API.STREAM.{verb}.BLOBS") for user in SERVICES for verb in ("DELETE", "PURGE", "MSG.DELETE")]
+    + [
+        (user, f"$JS.API.STREAM.{verb}.BLOBS")
+        for user in SERVICES
+        for verb in ("DELETE", "PURGE", "MSG.DELETE")
+        if verb == "DELETE" or user != "logging"
+    ]
     + [(user, "$JS.API.CONSUMER.CREATE.BLOBS.spy") for user in SERVICES]
     + [(user, "$JS.API.DIRECT.GET.LOGS.logs.intake") for user in SERVICES]
     + [(user, "$JS.API.STREAM.DELETE.LOGS") for user in SERVICES]

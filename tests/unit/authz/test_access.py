@@ -4,9 +4,9 @@ import pytest
 
 from services.authz.access import authorize_now, lower_role
 from services.authz.organisations import Organisation
+from shared.contracts.permissions import CHANGE_DEPLOYMENTS, SEND_INVITES
 from shared.contracts.principal import Principal, Role
 from shared.errors import Denied
-from shared.permissions import CHANGE_DEPLOYMENTS, SEND_INVITES
 
 
 def caller(role: Role) -> Principal:

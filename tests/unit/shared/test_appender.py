@@ -123,7 +123,6 @@ async def test_calls_waiting_behind_a_failed_append_fail_with_it(
     def away() -> None:
         raise Unavailable("away")
 
-    monkeypatch.setattr(module, "RETRY_SECONDS", 0.2)
     monkeypatch.setattr(module, "MAX_JOINED_BYTES", 1)
     bus.fail = away
     started = asyncio.get_running_loop().time()
@@ -152,21 +151,6 @@ async def test_an_append_after_a_failed_one_succeeds(bus: FakeBus, appender: App
     bus.fail = lambda: None
     assert await appender.append([b"2"]) == 1
     assert bus.messages == [[2]]
-
-
-async def test_retries_of_an_append_have_the_same_message_id(bus: FakeBus, appender: Appender) -> None:
-    tries = iter([Unavailable("lost"), Unavailable("lost")])
-
-    def twice() -> None:
-        if error := next(tries, None):
-            raise error
-
-    bus.fail = twice
-    await appender.append([b"1"])
-    await appender.append([b"2"])
-    assert len(bus.message_ids) == 4
-    assert len(set(bus.message_ids[:3])) == 1
-    assert bus.message_ids[3] != bus.message_ids[0]
 
 
 async def test_a_cancelled_caller_does_not_cancel_the_append_of_others(bus: FakeBus, appender: Appender) -> None:

@@ -274,3 +274,17 @@ async def test_invalidations_of_other_tags_do_not_keep_answers_from_being_cached
     assert [await early, await late] == [1, 2]
     assert await cache.get("a", source) == 2
     assert source.asked == 2
+
+
+async def test_what_many_small_elements_take_counts() -> None:
+    cache: Cache[str, object] = Cache(
+        tags=own_key, max_entries=10, fresh_seconds=60, stale_seconds=60, max_bytes=100_000
+    )
+
+    async def many() -> object:
+        return [{}] * 2_000  # 6,000 bytes of JSON
+
+    await cache.get("many", many)
+    await cache.get("few", said("a" * 6_000))
+    assert await cache.get("few", asked) == "a" * 6_000
+    assert await cache.get("many", said("again")) == "again"

@@ -45,7 +45,7 @@ def test_no_two_kinds_share_a_status() -> None:
 
 
 def test_retryable_problems_are_marked() -> None:
-    assert {kind.status for kind in KINDS if kind.retryable} == {429, 502, 503}
+    assert {kind.status for kind in KINDS if kind.retryable} == {408, 429, 502, 503}
 
 
 def test_the_published_codes_are_all_there() -> None:

@@ -79,3 +79,25 @@ def test_message_content_is_captured_only_when_switched_on(
 ) -> None:
     monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", value)
     assert telemetry.captures_message_content() is wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("gpt-4-1106-preview", True),
+        ("ft:gpt-3.5-turbo-0613:my-organisation::8Xy1aB2c", True),
+        ("meta-llama/Meta-Llama-3.1-70B-Instruct-Turbo", True),
+        ("arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-3", True),
+        (f"owner/name:{'0123456789abcdef' * 4}", True),
+        ("search_of_passages", True),
+        (f"hl_{'a' * 48}", False),
+        ("gpt-4 sk-proj-abcdefghijkl", False),
+        ("sk-ant-api03-abcdefghijkl", False),
+        ("AKIAIOSFODNN7EXAMPLE", False),
+        ("Bearer abcdefghijklm", False),
+        ("model/4fJk29dLs0Qw8ErT5yUiO1pA", False),
+        ("m" * 201, False),
+    ],
+)
+def test_a_name_on_a_span_is_short_and_like_no_key(name: str, shown: bool) -> None:
+    assert telemetry.span_text(name) == (name if shown else "(hidden)")

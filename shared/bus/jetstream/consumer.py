@@ -16,7 +16,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from shared.bus.client import Bus
-from shared.bus.pull_consumer import PullConsumer
+from shared.bus.jetstream.pull_consumer import PullConsumer
 from shared.errors import Problem
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,8 @@ async def consume(
     max_messages: int = 256,
     wake: asyncio.Event | None = None,
 ) -> "asyncio.Task[None]":
-    """Start reading `stream` as consumer `durable` in a supervised task, and return the task.
+    """Start reading `stream` as consumer `durable` in a supervised task, as soon as the stream is there; return the
+    task.
 
     `handler` gets up to `max_messages` (16 MiB) at once, and the same batch again until it does not raise. It must be
     safe to run twice, and must itself append to `DEAD` what can never succeed. Messages come in the stream's order as
@@ -72,7 +73,7 @@ async def consume(
     """
     config = ConsumerConfig(durable_name=durable, ack_policy=AckPolicy.EXPLICIT, ack_wait=ACK_WAIT_SECONDS)
     consumer = PullConsumer(bus, stream, config)
-    await consumer.open()
+    await consumer.open_when_available()
     task = bus.supervise(_read(consumer, handler, max_messages, wake), name=f"read {stream}")
 
     async def stop() -> None:

@@ -22,9 +22,9 @@ from pydantic import ValidationError
 from shared import telemetry
 from shared.bus.client import Bus
 from shared.bus.connection import SHUTDOWN_SECONDS
-from shared.bus.dead_letters import append_dead_letter
-from shared.bus.deliveries import Delivery, Exhausted, failure_reason
-from shared.bus.pull_consumer import PullConsumer
+from shared.bus.jetstream.dead_letters import append_dead_letter
+from shared.bus.jetstream.deliveries import Delivery, Exhausted, failure_reason
+from shared.bus.jetstream.pull_consumer import PullConsumer
 from shared.contracts.dead_letters import DeadLetter
 from shared.contracts.message import Job
 from shared.errors import Internal, Invalid, Problem
@@ -111,7 +111,7 @@ class JobWorker:
         self._bus.on_close(lambda: self._stop(task))
 
     async def _read(self) -> None:
-        await self._open()
+        await self._consumer.open_when_available()
         while not self._consumer.stopped:
             if len(self._tracked) >= self._route.workers:
                 await asyncio.wait(self._tracked, timeout=ACK_WAIT_SECONDS / 3, return_when=asyncio.FIRST_COMPLETED)
@@ -131,18 +131,6 @@ class JobWorker:
         self._tracked.discard(task)
         if not task.cancelled() and (error := task.exception()):
             logger.error("%s: a delivery was not settled and is redelivered", self._route.job.subject, exc_info=error)
-
-    async def _open(self) -> None:
-        warned = False
-        while not self._consumer.stopped:
-            try:
-                await self._consumer.open()
-            except (NatsError, Problem) as error:
-                level, warned = logging.DEBUG if warned else logging.WARNING, True
-                logger.log(level, "%s waits for the stream %s: %r", self._route.job.subject, JOBS, error)
-                await asyncio.sleep(0.5)
-            else:
-                return
 
     async def _stop(self, reading: "asyncio.Task[None]") -> None:
         """Fetch no more jobs, finish those in hand within `SHUTDOWN_SECONDS`, return the rest to the queue."""

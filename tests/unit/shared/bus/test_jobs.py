@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import pytest
 
-from shared.bus.jobs import JobRoute, retry_delay_seconds
+from shared.bus.jetstream.jobs import JobRoute, retry_delay_seconds
 from shared.contracts.message import Job
 
 

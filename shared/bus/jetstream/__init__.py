@@ -1,0 +1,1 @@
+"""Streams of JetStream, what is appended to them, and their consumers and jobs."""

@@ -1,0 +1,109 @@
+"""The authz service as a process, on a real MongoDB and a real NATS, and an Admin of an organisation of its own."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from services.authz import keys
+from services.authz.organisations import Organisation
+from services.authz.store import Store
+from shared import ids
+from shared.bus import Bus
+from shared.contracts.access import Authenticate, CreateKey, Key, ListKeys, NewKey
+from shared.contracts.principal import Principal, Role
+from shared.mongo import Database
+from tests.integration.servers import Mongo, Nats, Process, service
+
+
+@dataclass(frozen=True)
+class Servers:
+    """nats-server and mongod, with a connection to each."""
+
+    folder: Path
+    nats: Nats
+    mongo: Mongo
+    bus: Bus
+    any_database: Database
+
+    def authz(self, prefix: str, bootstrap: Path | None = None, **environment: str) -> Process:
+        """Return an authz process that is not started; processes with one `prefix` are replicas."""
+        if bootstrap is not None:
+            environment["EVERLOOP_BOOTSTRAP_FILE"] = str(bootstrap)
+        return service("authz", self.folder, self.nats, self.mongo, EVERLOOP_MONGO_PREFIX=prefix, **environment)
+
+    def database(self, prefix: str) -> Database:
+        """Return the database of the authz processes with this prefix."""
+        return self.any_database.client[f"{prefix}_authz"]
+
+    def bootstrap_file(self, **changes: str) -> Path:
+        """Write a bootstrap file and return its path."""
+        path = self.folder / f"{ids.mint('file')}.json"
+        content = {
+            "url": "http://127.0.0.1:8000",
+            "email": "Ada@Example.org",
+            "password": "correct horse",
+            "api_key": keys.generate_secret(),
+        }
+        path.write_text(json.dumps(content | changes))
+        return path
+
+
+@dataclass(frozen=True)
+class Admin:
+    """The first Admin of an organisation of a running authz process."""
+
+    servers: Servers
+    prefix: str
+    secret: str
+    principal: Principal
+
+    @property
+    def bus(self) -> Bus:
+        """The connection to the bus."""
+        return self.servers.bus
+
+    async def create(self, name: str, role: Role | None = None, by: Principal | None = None, **more: Any) -> NewKey:
+        """Create a key as this Admin, or as another principal."""
+        by = by or self.principal
+        return await self.bus.request(CreateKey(principal=by, name=name, role=role, **more))
+
+    async def keys(self) -> list[Key]:
+        """Return all keys of the organisation."""
+        return (await self.bus.request(ListKeys(principal=self.principal))).keys
+
+    async def colleague(self, role: Role) -> str:
+        """Insert another member into the database and return the user's id."""
+        user_id, now = ids.mint("usr"), datetime.now(UTC)
+        database = self.servers.database(self.prefix)
+        await database["users"].insert_one({"_id": user_id, "email": f"{user_id}@example.org"})
+        await database["organisations"].update_one(
+            {"_id": self.principal.organisation},
+            {"$push": {"members": {"user_id": user_id, "role": role, "joined_at": now}}},
+        )
+        return user_id
+
+
+async def authenticate(bus: Bus, secret: str) -> Principal:
+    return await bus.request(Authenticate(key_hash=keys.hash_secret(secret)))
+
+
+async def new_admin(servers: Servers) -> Admin:
+    """Return the first Admin of a new organisation of the authz process with the prefix `busy`."""
+    user_id, secret = ids.mint("usr"), keys.generate_secret()
+    organisation = Organisation(ids.mint("tm"), roles={user_id: "Admin"}, revision=1)
+    key = keys.StoredKey(
+        id=ids.mint("key"),
+        organisation=organisation.id,
+        name="First key",
+        hash=keys.hash_secret(secret),
+        tail=keys.secret_tail(secret),
+        role="Admin",
+        creator_id=user_id,
+        created_at=datetime.now(UTC),
+    )
+    await Store(servers.database("busy")).insert_first_organisation(
+        organisation, key, f"{user_id}@example.org".lower(), "unused"
+    )
+    return Admin(servers, "busy", secret, await authenticate(servers.bus, secret))
