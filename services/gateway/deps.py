@@ -9,15 +9,19 @@ from fastapi.security import APIKeyHeader
 
 from services.gateway.authentication import KEY_HEADER, Authenticator
 from services.gateway.project_cache import ProjectCache
-from services.gateway.requests.admission import LargeBodyBudget
+from services.gateway.requests.admission import BodyRoom
+from services.gateway.requests.reads import Reads
 from shared.appender import Appender
 from shared.blobs import Blobs
 from shared.bus import Bus
+from shared.contracts.permissions import Permission
 from shared.contracts.principal import Principal
 from shared.encryption import SecretBox
-from shared.permissions import Permission, authorize
+from shared.fair_order import FairOrder
+from shared.permissions import authorize
 
 _key_header = APIKeyHeader(name=KEY_HEADER, scheme_name="APIKeyHeader", auto_error=False)
+"""For the OpenAPI document; the authenticator reads the key."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,9 @@ class Gateway:
     project_cache: ProjectCache
     logs: Appender
     blobs: Blobs
-    large_bodies: LargeBodyBudget
+    body_room: BodyRoom
+    fair_order: FairOrder
+    reads: Reads
     secret_box: SecretBox
 
 
@@ -49,10 +55,9 @@ def require(permission: Permission) -> Callable[..., Awaitable[Principal]]:
     """
 
     async def authorize_caller(
-        request: Request, gateway: GatewayDep, key: Annotated[str | None, Depends(_key_header)]
+        request: Request, gateway: GatewayDep, _key: Annotated[str | None, Depends(_key_header)]
     ) -> Principal:
-        caller = await gateway.authenticator.authenticate(key)
-        request.state.organisation = caller.organisation
+        caller = await gateway.authenticator.authenticate_request(request)
         authorize(caller, permission)
         return caller
 

@@ -1,26 +1,29 @@
 """The composition root of the gateway: puts middleware, errors and routes together, and listens."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 
-import uvicorn
 from fastapi import FastAPI
 
 from services.gateway import errors
 from services.gateway.authentication import Authenticator
 from services.gateway.deps import Gateway
 from services.gateway.project_cache import ProjectCache
-from services.gateway.requests.admission import ContentLengthMiddleware, LargeBodyBudget
+from services.gateway.requests.admission import BodyRoom, ContentLengthMiddleware
+from services.gateway.requests.json_size import MAX_PARSED_BYTES
+from services.gateway.requests.reads import Reads
+from services.gateway.responses.headers import ResponseHeadersMiddleware
 from services.gateway.routes import include_routers
+from services.gateway.server.server import serve_http
+from services.gateway.server.tracing import TELEMETRY, TraceIdMiddleware
 from services.gateway.settings import Settings
-from services.gateway.tracing import TELEMETRY, TraceIdMiddleware
 from shared.appender import Appender
 from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.contracts.logs import LOGS_SUBJECT
 from shared.encryption import SecretBox
+from shared.fair_order import FairOrder
 from shared.service import Probes, Service
 
 _DESCRIPTION = (
@@ -35,7 +38,7 @@ def create_service(settings: Settings) -> Service:
 
 
 @asynccontextmanager
-async def _open(settings: Settings, bus: Bus) -> AsyncIterator[Probes]:
+async def _open(settings: Settings, bus: Bus, _: Probes) -> AsyncIterator[None]:
     app = create_app(settings)
     app.state.gateway = gateway = Gateway(
         bus=bus,
@@ -43,50 +46,16 @@ async def _open(settings: Settings, bus: Bus) -> AsyncIterator[Probes]:
         project_cache=ProjectCache(bus, settings),
         logs=Appender(bus, LOGS_SUBJECT),
         blobs=Blobs(bus),
-        large_bodies=LargeBodyBudget(max(settings.large_bodies_bytes, settings.body_limit_bytes)),
+        body_room=BodyRoom(max(settings.large_bodies_bytes, 2 * settings.body_limit_bytes, 2 * MAX_PARSED_BYTES)),
+        fair_order=FairOrder(),
+        reads=Reads(),
         secret_box=SecretBox.from_settings(settings),
     )
     await gateway.authenticator.subscribe()
+    bus.supervise(gateway.authenticator.cut_off_revoked(), "cut off calls with revoked keys")
     await gateway.project_cache.subscribe()
-    await _serve_http(app, settings, bus)
-    yield {}
-
-
-class _HttpServer(uvicorn.Server):
-    """uvicorn without its own signal handlers: `shared.service` stops the process."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the handlers as they are."""
-        yield
-
-
-async def _serve_http(app: FastAPI, settings: Settings, bus: Bus) -> None:
-    """Listen; return when connections are accepted. Requests in hand are finished before the bus is closed."""
-    server = _HttpServer(
-        uvicorn.Config(
-            ContentLengthMiddleware(app, settings.body_limit_bytes),
-            host=settings.http_host,
-            port=settings.http_port,
-            loop="none",  # it runs in the loop of the service
-            http="httptools",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=settings.http_keep_alive_seconds,  # type: ignore[arg-type]  # a fraction is fine
-            timeout_graceful_shutdown=8,  # then streams are cut, while the bus can still tell who generates them
-        )
-    )
-    serving = bus.supervise(server.serve(), "serve HTTP")
-
-    async def stop() -> None:
-        server.should_exit = True
-        await asyncio.wait({serving})
-
-    bus.on_close(stop)
-    while not (server.started or serving.done()):  # noqa: ASYNC110 - uvicorn has no event for it
-        await asyncio.sleep(0.005)
+    await serve_http(ResponseHeadersMiddleware(ContentLengthMiddleware(app, settings.body_limit_bytes)), settings, bus)
+    yield
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -97,6 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
         description=_DESCRIPTION,
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # its redirect repeats the Host of the request; errors.py has one that does not
         telemetry=TELEMETRY,
         max_body_size=settings.body_limit_bytes,
     )

@@ -25,9 +25,10 @@ from shared.contracts.generation.projects import (
     ResolvedConfig,
 )
 from shared.contracts.generation.tools import GetTools, JsonSchema, Tool
+from shared.contracts.permissions import CHANGE_DEPLOYMENTS
 from shared.contracts.principal import Principal
 from shared.errors import NotFound, Problem
-from shared.permissions import CHANGE_DEPLOYMENTS, allows
+from shared.permissions import allows
 
 _PROJECT_FRESH_SECONDS = 30.0
 """How long an entry is used without a new request. `ProjectChanged` drops it earlier; this covers a lost event."""
@@ -222,7 +223,7 @@ def _gateway(organisation: str) -> Principal:
 
 def _digest(config: Config) -> bytes:
     """Return the sha256 of the config's JSON: the cache key, because the config itself may be large."""
-    return hashlib.sha256(config.model_dump_json(exclude_defaults=True).encode()).digest()
+    return hashlib.sha256(f"{config.type}{config.model_dump_json(exclude_defaults=True)}".encode()).digest()
 
 
 def _linked_tools(config: Config) -> list[LinkedTool]:

@@ -1,7 +1,7 @@
-"""Decides which request bodies are read: below the size limit, large ones only with a valid key and within a budget.
+"""Decides which request bodies are read: of callers with a valid key, below the size limit, while there is room.
 
-A large body costs memory, so callers without a valid key cannot make the process hold one, and all callers together
-cannot make it hold more than the budget.
+A body costs memory, so callers without a valid key cannot make the process hold one, all callers together cannot make
+it hold more than the room, and one organisation never takes the room of the others.
 """
 
 from collections.abc import AsyncGenerator
@@ -10,72 +10,70 @@ from contextlib import aclosing
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.gateway.authentication import KEY_HEADER, Authenticator
 from services.gateway.errors import problem_response
-from shared.errors import TooLarge, Unavailable
-
-MAX_UNAUTHENTICATED_BYTES = 64 * 1024
-"""A body up to this size is read before its caller is authenticated: uvicorn buffers that much in any case."""
+from shared.errors import TooLarge, Unavailable, Unsupported
 
 
-class LargeBodyBudget:
-    """The bytes that the large bodies being read or stored may take in all requests of this process together."""
+class BodyRoom:
+    """The bytes that the bodies of all requests in hand may take, shared by the organisations."""
 
     def __init__(self, max_bytes: int) -> None:
         self._free = max_bytes
+        self._held: dict[str, int] = {}
 
-    def acquire(self, size: int) -> None:
-        """Take `size` bytes. Raises Unavailable if fewer are free."""
-        if size > self._free:
+    @property
+    def free(self) -> int:
+        """Bytes that nobody holds."""
+        return self._free
+
+    def resize(self, organisation: str, old: int, new: int) -> None:
+        """Hold `new` bytes for a request of an organisation, which held `old`.
+
+        Raises Unavailable, and leaves it at `old`, if the organisation would then hold more than is free for others.
+        """
+        held, free = self._held.get(organisation, 0) + new - old, self._free + old - new
+        if new > old and held > free:
             raise Unavailable(
                 "There are as many large requests in hand as fit; nothing of this one was kept. Try again."
             )
-        self._free -= size
-
-    def release(self, size: int) -> None:
-        """Return `size` acquired bytes."""
-        self._free += size
+        self._free = free
+        if held:
+            self._held[organisation] = held
+        else:
+            self._held.pop(organisation, None)
 
 
 class BodyAdmission:
-    """The admission of one body: authenticates the caller if it is large, and holds its share of the budget."""
+    """The admission of one body of an organisation: holds room for what has arrived."""
 
-    def __init__(self, headers: Headers, authenticator: Authenticator, budget: LargeBodyBudget) -> None:
+    def __init__(self, headers: Headers, organisation: str, room: BodyRoom) -> None:
         self._headers = headers
-        self._authenticator = authenticator
-        self._budget = budget
-        self._acquired = 0
+        self._organisation = organisation
+        self._room = room
+        self._held = 0
 
     async def admit(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         """Yield the chunks of the body.
 
-        Of a body over `MAX_UNAUTHENTICATED_BYTES` or of undeclared length: raises Unauthenticated before anything is
-        read; Unavailable if the budget is used up, before reading where the length is declared, else as the body grows.
+        Raises Unsupported (it is compressed) before anything is read; Unavailable if there is no room for what has
+        arrived.
         """
-        length = declared_length(self._headers)
-        if length is None or length > MAX_UNAUTHENTICATED_BYTES:
-            await self._authenticator.authenticate(self._headers.get(KEY_HEADER))
-            self._acquire(length or 0)
+        encoding = self._headers.get("content-encoding", "identity")
+        if encoding.lower() not in ("identity", ""):
+            raise Unsupported("Compressed bodies are not read: send the body without Content-Encoding.")
         async with aclosing(chunks):
             async for chunk in chunks:
-                if length is None:
-                    self._acquire(len(chunk))
+                self.hold(self._held + len(chunk))
                 yield chunk
 
-    def _acquire(self, size: int) -> None:
-        self._budget.acquire(size)
-        self._acquired += size
+    def hold(self, size: int) -> None:
+        """Hold `size` bytes from now on. Raises Unavailable if there is no room for more."""
+        self._room.resize(self._organisation, self._held, size)
+        self._held = size
 
     def release(self) -> None:
-        """Return this request's share: its body was stored, or is dropped. May be called repeatedly."""
-        self._budget.release(self._acquired)
-        self._acquired = 0
-
-
-def declared_length(headers: Headers) -> int | None:
-    """Return `Content-Length` in bytes; None if it is absent, unreadable or overridden by `Transfer-Encoding`."""
-    length = headers.get("content-length", "")
-    return int(length) if length.isdecimal() and "transfer-encoding" not in headers else None
+        """Return this request's share: its body is dropped. May be called repeatedly."""
+        self.hold(0)
 
 
 class ContentLengthMiddleware:

@@ -1,6 +1,7 @@
 """Replaces large images of a request body by tokens, stores them as blobs, and inlines them in answers.
 
-Only the base64 data is replaced. What is left is a data URL with its media type, so code that reads data URLs works on.
+Only the base64 data is replaced. What is left is a data URL with its media type, corrected if the bytes are of another,
+so code that reads data URLs works on.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter, ValidationError
 
 from shared.blobs import MIN_BYTES, TOKEN, Blobs
+from shared.contracts.data_urls import with_true_media_type
 
 _FIELDS_STORED_ALWAYS = frozenset({"config", "model_config", "metadata", "feedback"})
 """Fields of a log, or sent with it, that are stored also with `save: false` (behaviour.md §4.1)."""
@@ -91,7 +93,7 @@ def _replace_data(body: Any, contents: dict[str, bytes]) -> int:  # noqa: ANN401
             elif (split := _split_data_url(value)) is not None:
                 prefix, content = split
                 digest = hashlib.sha256(content).hexdigest()
-                container[key] = f"{prefix}{TOKEN}{digest}"
+                container[key] = with_true_media_type(f"{prefix}{TOKEN}{digest}", value[len(prefix) : len(prefix) + 64])
                 contents[digest] = content
                 size += len(content)
     return size

@@ -1,7 +1,7 @@
 """Parses request bodies: JSON of bounded depth, finite numbers and bounded text, without provider keys and images."""
 
 import asyncio
-import json
+import codecs
 import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -9,15 +9,14 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json
 
 from services.gateway.requests.images import OffloadedImages, offload_images
+from services.gateway.requests.json_errors import depth_error, non_finite_error, syntax_error
+from services.gateway.requests.json_size import JsonSize, check_text_bytes, measure_json
 from services.gateway.requests.redaction import get_provider_api_keys, redact
 from shared.blobs import MIN_BYTES
-from shared.errors import TooLarge
 
 MAX_DEPTH = 128
 """Levels of nesting. Bus messages and documents wrap a body in a few levels of their own."""
-MAX_TEXT_BYTES = 4 * 1024 * 1024
-"""Of a body without offloaded images. Below the bus's 8 MB message limit, because a log can grow by its template."""
-THREAD_BYTES = 1024 * 1024
+THREAD_BYTES = 256 * 1024
 """Parsing a body larger than this would block the event loop for too long, so it is done in a thread."""
 _EXECUTOR = ThreadPoolExecutor(1, thread_name_prefix="large bodies")
 """One thread: several are no faster because of the GIL, and would hold the memory of several bodies at a time."""
@@ -33,37 +32,38 @@ class ParsedBody(NamedTuple):
     images: OffloadedImages | None
 
 
-def parse_body(raw: bytes) -> ParsedBody:
+def parse_body(raw: bytes | bytearray) -> ParsedBody:
     """Parse `raw`, remove the provider keys and offload the images.
 
-    Raises JSONDecodeError if it is no JSON, too deep, or has a number that is not finite; TooLarge if the text without
-    images exceeds `MAX_TEXT_BYTES`.
+    A byte order mark is passed over. Raises InvalidJson if it is no JSON, too deep, or has a number that is not finite;
+    TooLarge if there is too much text without the images.
     """
+    raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
-        content = from_json(raw, allow_inf_nan=False)
+        content = from_json(raw)
     except ValueError as error:
-        raise _decode_error(str(error), raw) from error
+        raise syntax_error(str(error), raw) from error
     provider_api_keys = get_provider_api_keys(content)
-    images = offload_images(content) if _redact_and_check(content, raw) else None
-    text_bytes = len(raw) - (images.size if images else 0)
-    if text_bytes > MAX_TEXT_BYTES:
-        raise TooLarge(
-            f"The text of this request takes {text_bytes:,} bytes, at most {MAX_TEXT_BYTES:,} fit; send less. Images "
-            f"as base64 data URLs of {MIN_BYTES:,} bytes and more are not counted."
-        )
+    images = offload_images(content) if _redact_and_check(content) else None
+    check_text_bytes(len(raw) - (images.size if images else 0))
     return ParsedBody(content, provider_api_keys, images)
 
 
-async def parse_body_in_thread(raw: bytes) -> ParsedBody:
+async def parse_body_in_thread(raw: bytearray) -> ParsedBody:
     """Parse a body of more than `THREAD_BYTES`, one at a time. Raises the errors of `parse_body`."""
     return await asyncio.get_running_loop().run_in_executor(_EXECUTOR, parse_body, raw)
 
 
-def _redact_and_check(content: Any, raw: bytes) -> bool:  # noqa: ANN401 - any JSON
+async def measure_body_in_thread(raw: bytearray) -> JsonSize:
+    """Measure a body of more than `THREAD_BYTES`, one at a time. Raises TooLarge."""
+    return await asyncio.get_running_loop().run_in_executor(_EXECUTOR, measure_json, raw)
+
+
+def _redact_and_check(content: Any) -> bool:  # noqa: ANN401 - any JSON
     """Redact every object and return whether a string is long enough to be a large image; one traversal for all.
 
-    Raises JSONDecodeError for what later steps could not encode: more than `MAX_DEPTH` levels, and infinity, as which
-    1e999 is parsed and which JSON cannot express.
+    Raises InvalidJson for what later steps could not encode: more than `MAX_DEPTH` levels, and NaN and infinity, which
+    the parser reads, also from 1e999, and JSON cannot express.
     """
     level, has_long_string = [content], False
     for _ in range(MAX_DEPTH):
@@ -77,13 +77,9 @@ def _redact_and_check(content: Any, raw: bytes) -> bool:  # noqa: ANN401 - any J
                 next_level.extend(item.values())
             elif kind is list:
                 next_level.extend(item)
-            elif kind is float and math.isinf(item):
-                raise _decode_error("a number is too large to be kept", raw)
+            elif kind is float and not math.isfinite(item):
+                raise non_finite_error(content)
         if not next_level:
             return has_long_string
         level = next_level
-    raise _decode_error(f"nested more than {MAX_DEPTH} levels deep", raw)
-
-
-def _decode_error(message: str, raw: bytes) -> json.JSONDecodeError:
-    return json.JSONDecodeError(message, raw.decode(errors="replace"), 0)
+    raise depth_error(content, MAX_DEPTH)

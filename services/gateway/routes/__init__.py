@@ -3,13 +3,13 @@
 from fastapi import FastAPI
 
 from services.gateway.routes import (
+    access,
     configs,
     deployments,
     environments,
     feedback,
     generations,
     health,
-    keys,
     logs,
     models,
     projects,
@@ -27,6 +27,7 @@ def include_routers(app: FastAPI) -> None:
     for router in (
         generations.router,
         logs.router,
+        logs.export_router,
         logs.update_router,
         feedback.router,
         sessions.router,
@@ -42,6 +43,7 @@ def include_routers(app: FastAPI) -> None:
         models.router,
         tools.router,
         routing.router,
-        keys.router,
+        access.members.router,
+        access.keys.router,
     ):
         app.include_router(router, prefix="/api")

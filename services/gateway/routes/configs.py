@@ -8,21 +8,19 @@ from fastapi.responses import JSONResponse
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.paging import COUNT_TIMEOUT_SECONDS
 from services.gateway.requests.route import BodyRoute
-from services.gateway.schemas.configs import (
+from services.gateway.schemas.config_responses import (
     ModelConfigResponse,
     ProjectConfigResponse,
-    ProjectModelConfigRequest,
-    PromptConfigRequest,
-    PromptFileRequest,
     model_config_response,
     project_config_response,
     require_model_config,
 )
+from services.gateway.schemas.configs import ProjectModelConfigRequest, PromptConfigRequest, PromptFileRequest
 from shared.contracts.generation.prompts import DeserializePrompt, SerializePrompt
 from shared.contracts.logs import ConfigUse, GetConfigUse
+from shared.contracts.permissions import EDIT_PROMPTS
 from shared.contracts.principal import Principal
 from shared.errors import Unavailable
-from shared.permissions import EDIT_PROMPTS
 
 router = APIRouter(tags=["Model configs"], route_class=BodyRoute)
 

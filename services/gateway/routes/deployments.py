@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query
 
 from services.gateway.deps import GatewayDep, require
 from services.gateway.requests.route import BodyRoute
-from services.gateway.schemas.bodies import MAX_PAGE_SIZE, PaginatedData
+from services.gateway.schemas.bodies import MAX_PAGE_NUMBER, MAX_PAGE_SIZE, PaginatedData
 from services.gateway.schemas.deployments import (
     DeploymentResponse,
     EnvironmentProjectConfigRequest,
@@ -16,8 +16,8 @@ from services.gateway.schemas.deployments import (
 )
 from shared.contracts.generation.deployments import Deploy, ListDeployed, ListDeployments, Undeploy
 from shared.contracts.logs import Page
+from shared.contracts.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS
 from shared.contracts.principal import Principal
-from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS
 
 router = APIRouter(tags=["Deployments"], route_class=BodyRoute)
 console_router = APIRouter(tags=["Console"], route_class=BodyRoute)
@@ -63,7 +63,7 @@ async def list_deployments(
     id: str,  # noqa: A002
     caller: ReaderDep,
     gateway: GatewayDep,
-    page: Annotated[int, Query(ge=0, description="From 0.")] = 0,
+    page: Annotated[int, Query(ge=0, le=MAX_PAGE_NUMBER, description="From 0.")] = 0,
     size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 50,
 ) -> PaginatedData[DeploymentResponse]:
     """The history of the project, newest first."""

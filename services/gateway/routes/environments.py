@@ -18,8 +18,8 @@ from shared.contracts.generation.deployments import (
     ListEnvironments,
     UpdateEnvironment,
 )
+from shared.contracts.permissions import EDIT_PROMPTS, MANAGE_ENVIRONMENTS
 from shared.contracts.principal import Principal
-from shared.permissions import EDIT_PROMPTS, MANAGE_ENVIRONMENTS
 
 router = APIRouter(tags=["Environments"], route_class=BodyRoute)
 

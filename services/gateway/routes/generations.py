@@ -2,15 +2,17 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ValidationError
 
-from services.gateway import sse
+from services.gateway.authentication import KEY_HEADER
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.disconnect import cancel_on_disconnect
 from services.gateway.requests.route import BodyRoute
+from services.gateway.responses import sse
 from services.gateway.schemas.generation_responses import (
     ChatResponse,
     CompletionResponse,
@@ -32,9 +34,9 @@ from services.gateway.schemas.generations import (
 )
 from services.gateway.session_inheritance import get_session_of_log
 from shared.contracts.generation.generations import Chunk, Generate, Generation
+from shared.contracts.permissions import EDIT_PROMPTS
 from shared.contracts.principal import Principal
 from shared.errors import Internal, Invalid
-from shared.permissions import EDIT_PROMPTS
 
 router = APIRouter(route_class=BodyRoute)
 CallerDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
@@ -102,21 +104,15 @@ async def completion_model_config(
 async def _chat(body: AnyChat, caller: Principal, gateway: Gateway, request: Request) -> Response:
     command = await _create_command(body, caller, gateway, request)
     if command.stream:
-        return await cancel_on_disconnect(
-            request, sse.event_stream_response(_stream_events(gateway, command, chat=True))
-        )
-    response = _respond(gateway, command, lambda generation: chat_response(generation, body))
-    return await cancel_on_disconnect(request, response)
+        return await _stream(gateway, request, _stream_events(gateway, command, chat=True))
+    return await _respond(gateway, request, command, lambda generation: chat_response(generation, body))
 
 
 async def _complete(body: AnyCompletion, caller: Principal, gateway: Gateway, request: Request) -> Response:
     command = await _create_command(body, caller, gateway, request)
     if command.stream:
-        return await cancel_on_disconnect(
-            request, sse.event_stream_response(_stream_events(gateway, command, chat=False))
-        )
-    response = _respond(gateway, command, lambda generation: completion_response(generation, body))
-    return await cancel_on_disconnect(request, response)
+        return await _stream(gateway, request, _stream_events(gateway, command, chat=False))
+    return await _respond(gateway, request, command, lambda generation: completion_response(generation, body))
 
 
 async def _create_command(body: GenerateRequest, caller: Principal, gateway: Gateway, request: Request) -> Generate:
@@ -142,7 +138,23 @@ async def _create_command(body: GenerateRequest, caller: Principal, gateway: Gat
     return command
 
 
-async def _respond(gateway: Gateway, command: Generate, to_response: Callable[[Generation], BaseModel]) -> Response:
+async def _stream(gateway: Gateway, request: Request, events: AsyncIterator[BaseModel]) -> Response:
+    """Return the streamed response of `events`, which ends when the key is revoked."""
+    guard = partial(gateway.authenticator.until_revoked, request.headers[KEY_HEADER])
+    return await cancel_on_disconnect(request, sse.event_stream_response(events, guard))
+
+
+async def _respond(
+    gateway: Gateway, request: Request, command: Generate, to_response: Callable[[Generation], BaseModel]
+) -> Response:
+    """Return the response. Raises Unauthenticated if the key is revoked before."""
+    async with gateway.authenticator.until_revoked(request.headers[KEY_HEADER]):
+        return await cancel_on_disconnect(request, _whole_response(gateway, command, to_response))
+
+
+async def _whole_response(
+    gateway: Gateway, command: Generate, to_response: Callable[[Generation], BaseModel]
+) -> Response:
     """Return the response, serialized while generation writes the logs, and returned when they are durable.
 
     Raises Internal if generation's reply has no `Generation`.

@@ -1,14 +1,15 @@
-"""Routes of logs: create, list, get, update, export."""
+"""Routes of logs: create, list, get, update, delete, export."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Query, Response
 from pydantic_core import to_json
 
 from services.gateway.deps import Gateway, GatewayDep, require
-from services.gateway.feedback_validation import attach_feedback
+from services.gateway.feedback_validation import attach_feedback, may_still_arrive
 from services.gateway.paging import PAGE_TIMEOUT_SECONDS, fetch_page
-from services.gateway.requests.route import DeferredImagesRoute, SavedImagesRoute, store_request_images
+from services.gateway.requests.route import DeferredImagesRoute, ReadRoute, SavedImagesRoute, store_request_images
 from services.gateway.schemas.bodies import MAX_PAGE_SIZE, OneOrMany, PaginatedData, log_id_of_reference
 from services.gateway.schemas.logs import (
     CreateLogResponse,
@@ -19,12 +20,14 @@ from services.gateway.schemas.logs import (
     log_response,
 )
 from services.gateway.session_inheritance import inherit_sessions
-from shared.contracts.logs import GetLog, LogRecord, LogUpdate, Page, StoredLog
+from shared import telemetry
+from shared.contracts.logs import GetFeedback, GetLog, LogDeleted, LogRecord, LogUpdate, Page, StoredLog
+from shared.contracts.permissions import EDIT_PROMPTS, VIEW_LOGS
 from shared.contracts.principal import Principal
-from shared.errors import Invalid
-from shared.permissions import EDIT_PROMPTS, VIEW_LOGS
+from shared.errors import Invalid, NotFound, Unavailable
 
 router = APIRouter(tags=["Logs"], route_class=SavedImagesRoute)
+export_router = APIRouter(tags=["Projects"], route_class=ReadRoute)
 update_router = APIRouter(tags=["Logs"], route_class=DeferredImagesRoute)
 
 WriterDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
@@ -38,7 +41,8 @@ async def log(body: Annotated[OneOrMany[LogRequest], Body()], caller: WriterDep,
     _check_references_differ(requests)
     records = await _create_records(requests, caller, gateway)
     if records:
-        await gateway.logs.append([record.model_dump_json(exclude_none=True).encode() for record in records])
+        in_turns = gateway.fair_order.in_turns(caller.organisation, records)
+        await gateway.logs.append([record.model_dump_json(exclude_none=True).encode() async for record in in_turns])
     for record in records:
         gateway.project_cache.set_project_of_log(caller.organisation, record.id, record.project_id)
     responses = [
@@ -59,7 +63,7 @@ def _check_references_differ(requests: list[LogRequest]) -> None:
 async def _create_records(requests: list[LogRequest], caller: Principal, gateway: Gateway) -> list[LogRecord]:
     """Return the log records, with project, config, session and feedback resolved."""
     records = []
-    for request in requests:
+    async for request in gateway.fair_order.in_turns(caller.organisation, requests):
         resolved = await gateway.project_cache.resolve(
             caller,
             request.project_ref(),
@@ -93,7 +97,42 @@ async def list_logs(
     return PaginatedData(records=records, page=query.page, size=query.size, total=total)
 
 
-@router.post("/projects/{id}/export", summary="Export the logs of a project", tags=["Projects"])
+@router.delete("/logs", status_code=204, summary="Delete logs")
+async def delete(
+    caller: WriterDep,
+    gateway: GatewayDep,
+    id: Annotated[list[str], Query(description="Of the logs; those there are none of are ignored.")] = [],  # noqa: A002, B006
+) -> Response:
+    """204 means durable: no later read has them, nor their feedback, and their ids and `reference_id`s are not used
+    again. Without an `id` nothing is deleted.
+    """
+    log_ids = await _existing_log_ids(list(dict.fromkeys(id)), caller, gateway)
+    now, trace = datetime.now(UTC), telemetry.trace_headers().get("traceparent")
+    deletions = [
+        LogDeleted(id=log_id, organisation=caller.organisation, at=now, actor=caller.actor, trace=trace)
+        for log_id in log_ids
+    ]
+    if deletions:
+        await gateway.logs.append([deletion.model_dump_json(exclude_none=True).encode() for deletion in deletions])
+    return Response(status_code=204)
+
+
+async def _existing_log_ids(log_ids: list[str], caller: Principal, gateway: Gateway) -> list[str]:
+    """Return those of the ids that logs of the organisation have or may still get. Raises Unavailable if some logs are
+    not stored yet, perhaps those.
+    """
+    if not log_ids:
+        return []
+    known = await gateway.bus.request(GetFeedback(principal=caller, log_ids=log_ids))
+    stored = {log.log_id for log in known.logs}
+    others = [log_id for log_id in log_ids if log_id not in stored and log_id not in known.deleted_ids]
+    expected = [log_id for log_id in others if may_still_arrive(log_id)]
+    if len(expected) < len(others) and not known.complete:
+        raise Unavailable("id: logs are being stored, perhaps some of these. Try again.")
+    return [*stored, *expected]
+
+
+@export_router.post("/projects/{id}/export", summary="Export the logs of a project")
 async def export(
     id: str,  # noqa: A002 - the contract's name
     caller: ReaderDep,
@@ -116,7 +155,10 @@ async def update_by_reference(
     reference_id: Annotated[str, Query(min_length=1)], body: UpdateLogRequest, caller: WriterDep, gateway: GatewayDep
 ) -> LogResponse:
     """Sets the output, error or duration of a log posted without it."""
-    return await _update(log_id_of_reference(caller, reference_id), body, caller, gateway)
+    try:
+        return await _update(log_id_of_reference(caller, reference_id), body, caller, gateway)
+    except NotFound:
+        raise NotFound(f"There is no log with the reference_id {reference_id!r}.") from None
 
 
 @update_router.patch("/logs/{id}", summary="Complete a log")

@@ -6,7 +6,7 @@ from services.gateway.deps import GatewayDep, require
 from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.models import ModelsResponse
 from shared.contracts.generation.providers import ListModels
-from shared.permissions import EDIT_PROMPTS
+from shared.contracts.permissions import EDIT_PROMPTS
 
 router = APIRouter(tags=["Models"], route_class=BodyRoute)
 

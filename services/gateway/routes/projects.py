@@ -3,13 +3,13 @@
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Body, Depends, Query, Response
 
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.paging import COUNT_TIMEOUT_SECONDS, PAGE_TIMEOUT_SECONDS, fetch_all, fetch_page
 from services.gateway.requests.route import BodyRoute
 from services.gateway.schemas.bodies import PaginatedData
-from services.gateway.schemas.configs import ProjectConfigResponse, project_config_response
+from services.gateway.schemas.config_responses import ProjectConfigResponse, project_config_response
 from services.gateway.schemas.projects import (
     CreateProjectRequest,
     FeedbackTypeModel,
@@ -25,6 +25,7 @@ from services.gateway.schemas.projects import (
 from shared.contracts.access import ListMembers, Member
 from shared.contracts.generation.deployments import GetActiveConfig, Undeploy
 from shared.contracts.generation.projects import (
+    MAX_FEEDBACK_TYPES,
     ConfigVersion,
     CreateProject,
     DefineFeedbackTypes,
@@ -35,9 +36,11 @@ from shared.contracts.generation.projects import (
     UpdateProject,
 )
 from shared.contracts.logs import GetUses, Page, Uses
+from shared.contracts.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS
 from shared.contracts.principal import Principal
+from shared.contracts.value import Array
 from shared.errors import Unavailable
-from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS, authorize
+from shared.permissions import authorize
 
 router = APIRouter(tags=["Projects"], route_class=BodyRoute)
 
@@ -96,13 +99,17 @@ async def update(
     caller: CallerDep,
     gateway: GatewayDep,
 ) -> ProjectResponse:
-    """Applies all changes or none. `active_config_id` is deployed to the default environment; this needs the permission
-    to change deployments.
+    """Applies all changes or none; `positive_labels`, which clients up to 0.7.0 send, by themselves before the others.
+    `active_config_id` is deployed to the default environment; this needs the permission to change deployments.
     """
     if body.active_config_id is not None:
         authorize(caller, CHANGE_DEPLOYMENTS)
-    fields = body.model_dump(exclude_none=True)
+    fields = body.model_dump(include={"name", "active_config_id", "directory_id"}, exclude_none=True)
     command = UpdateProject(principal=caller, id=id, **fields)
+    if body.positive_labels is not None:
+        existing = (await _get_project(id, caller, gateway)).feedback_types
+        types = body.positive_feedback_types(existing)
+        await gateway.bus.request(DefineFeedbackTypes(principal=caller, project_id=id, types=types))
     members = await _list_members(caller, gateway)
     project = await gateway.bus.request(command)
     gateway.project_cache.invalidate(caller.organisation, id)
@@ -124,7 +131,7 @@ async def list_configs(
     id: str,  # noqa: A002 - the contract's name
     caller: CallerDep,
     gateway: GatewayDep,
-    evaluation_aggregates: bool | None = None,  # noqa: ARG001 - there is nothing to aggregate yet
+    evaluation_aggregates: bool | None = None,
 ) -> list[ProjectConfigResponse]:
     """Every version, newest first."""
     project = (await _get_project(id, caller, gateway)).project
@@ -136,7 +143,10 @@ async def list_configs(
     versions = await fetch_all(list_page)
     uses = await _get_config_uses([version.id for version in versions], caller, gateway)
     versions = await gateway.project_cache.fill_linked_tools(caller.organisation, versions)
-    return [project_config_response(project, version, uses.configs.get(version.id)) for version in versions]
+    responses = [project_config_response(project, version, uses.configs.get(version.id)) for version in versions]
+    if evaluation_aggregates:
+        responses = [response.model_copy(update={"evaluation_aggregates": []}) for response in responses]
+    return responses
 
 
 @router.get("/projects/{id}/active-config", summary="Read the config that calls in an environment use")
@@ -184,11 +194,13 @@ async def create_feedback_type(
 @router.patch("/projects/{id}/feedback-types", summary="Define types of feedback")
 async def update_feedback_types(
     id: str,  # noqa: A002 - the contract's name
-    body: list[FeedbackTypeRequest],
     caller: CallerDep,
     gateway: GatewayDep,
+    body: Annotated[Array[FeedbackTypeRequest] | None, Body(max_length=MAX_FEEDBACK_TYPES)] = None,
 ) -> list[FeedbackTypeModel]:
-    """Adds or changes types and labels, removes none. Returns all types of the project."""
+    """Adds or changes types and labels, removes none. Returns all types of the project, also without a body."""
+    if not body:
+        return [feedback_type_response(one) for one in (await _get_project(id, caller, gateway)).feedback_types]
     return await _define_feedback_types(id, body, caller, gateway)
 
 

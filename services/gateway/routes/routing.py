@@ -10,8 +10,8 @@ from services.gateway.schemas.routing import ProviderKeyRequest, ProviderKeyResp
 from shared.contracts.generation.credentials import DeleteProviderKey, ListProviderKeys, SetProviderKey
 from shared.contracts.generation.projects import Provider
 from shared.contracts.generation.routing import DeleteRedirect, ListRedirects, Redirect, Target
+from shared.contracts.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS, MANAGE_KEYS
 from shared.contracts.principal import Principal
-from shared.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS, MANAGE_KEYS
 
 router = APIRouter(tags=["Providers"], route_class=BodyRoute)
 

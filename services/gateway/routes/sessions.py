@@ -8,12 +8,12 @@ from fastapi import APIRouter, Depends, Query
 from services.gateway.deps import GatewayDep, require
 from services.gateway.paging import PAGE_TIMEOUT_SECONDS, fetch_page
 from services.gateway.requests.route import BodyRoute
-from services.gateway.schemas.bodies import MAX_PAGE_SIZE, PaginatedData
+from services.gateway.schemas.bodies import MAX_PAGE_NUMBER, MAX_PAGE_SIZE, PaginatedData
 from services.gateway.schemas.sessions import CreateSessionResponse, SessionResponse, session_response
 from shared import ids, telemetry
 from shared.contracts.logs import GetSession, GetTree, ListSessions, Page, Session, SessionOpened, Tree
+from shared.contracts.permissions import EDIT_PROMPTS, VIEW_LOGS
 from shared.contracts.principal import Principal
-from shared.permissions import EDIT_PROMPTS, VIEW_LOGS
 
 router = APIRouter(tags=["Sessions"], route_class=BodyRoute)
 console_router = APIRouter(tags=["Console"], route_class=BodyRoute)
@@ -26,7 +26,7 @@ async def list_sessions(
     caller: ReaderDep,
     gateway: GatewayDep,
     project_id: str,
-    page: Annotated[int, Query(ge=1, description="From 1.")] = 1,
+    page: Annotated[int, Query(ge=1, le=MAX_PAGE_NUMBER, description="From 1.")] = 1,
     size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 10,
 ) -> PaginatedData[SessionResponse]:
     """Sessions with at least one log of the project, newest first."""

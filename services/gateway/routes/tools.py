@@ -28,9 +28,9 @@ from shared.contracts.generation.tools import (
     UpdateTool,
 )
 from shared.contracts.logs import Page
+from shared.contracts.permissions import EDIT_PROMPTS
 from shared.contracts.principal import Principal
 from shared.errors import NotFound
-from shared.permissions import EDIT_PROMPTS
 
 router = APIRouter(tags=["Tools"], route_class=BodyRoute)
 

@@ -3,14 +3,24 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from shared import ids
+from shared.contracts.chat import ChatMessage
 from shared.contracts.generation.projects import ProjectRef
 from shared.contracts.principal import Principal
+from shared.contracts.value import Array
 from shared.errors import Invalid
 
 T = TypeVar("T", bound=BaseModel)
+K = TypeVar("K")
+V = TypeVar("V")
+
+MAX_ARRAY_LENGTH = 5000
+"""Logs, or feedback, in one call."""
+MAX_MESSAGES = 10_000
+MAX_FIELDS = 500
+"""Of an object whose fields are validated. Each wrong field is an error, which takes memory."""
 
 
 def _object_or_array(value: Any) -> str:  # noqa: ANN401 - anything may arrive
@@ -18,9 +28,23 @@ def _object_or_array(value: Any) -> str:  # noqa: ANN401 - anything may arrive
 
 
 OneOrMany = Annotated[
-    Annotated[T, Tag("an object")] | Annotated[list[T], Tag("an array")], Discriminator(_object_or_array)
+    Annotated[T, Tag("an object")] | Annotated[Array[T], Field(max_length=MAX_ARRAY_LENGTH), Tag("an array")],
+    Discriminator(_object_or_array),
 ]
 """An object or an array of them. The tags keep validation from also reporting that an object is no array."""
+
+
+Messages = Annotated[Array[ChatMessage], Field(max_length=MAX_MESSAGES)]
+
+
+def _check_number_of_fields(data: Any) -> Any:  # noqa: ANN401 - anything may arrive
+    if isinstance(data, dict) and len(data) > MAX_FIELDS:
+        raise ValueError(f"this object has {len(data):,} fields; at most {MAX_FIELDS:,} are read")
+    return data
+
+
+Fields = Annotated[dict[K, V], BeforeValidator(_check_number_of_fields)]
+"""An object with fields of one type."""
 
 
 class RequestBody(BaseModel):
@@ -31,7 +55,7 @@ class RequestBody(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _drop_nulls(cls, data: Any) -> Any:  # noqa: ANN401 - anything may arrive
-        if isinstance(data, dict):
+        if isinstance(_check_number_of_fields(data), dict):
             return {name: value for name, value in data.items() if value is not None}
         return data
 
@@ -88,16 +112,18 @@ def log_id_of_reference(caller: Principal, reference_id: str) -> str:
     return ids.derive("data", caller.organisation, reference_id)
 
 
-def to_utc(moment: datetime) -> datetime:
-    """Return `moment` in UTC; without a time zone it is UTC already. Raises Invalid if UTC cannot express it."""
+def to_utc(field: str, moment: datetime) -> datetime:
+    """Return `moment` in UTC; without a time zone it is UTC already. Raises Invalid, naming `field`, if UTC cannot
+    express it.
+    """
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:
-        raise Invalid(
-            f"created_at={moment.isoformat()!r} is before the year 1 or after the year 9999 in UTC."
-        ) from None
+        raise Invalid(f"{field}={moment.isoformat()!r} is before the year 1 or after the year 9999 in UTC.") from None
 
 
+MAX_PAGE_NUMBER = 1_000_000
+"""What is skipped must fit into 64 bits, and takes MongoDB time."""
 MAX_PAGE_SIZE = 1000
 """Of every list. The published contract has no maximum."""
 

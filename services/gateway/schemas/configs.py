@@ -1,33 +1,30 @@
-"""Request and response models of model and tool configs."""
+"""Request models of configs: of models, tools, agents and anything else that is logged."""
 
-from datetime import datetime
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from services.gateway.schemas.bodies import RequestBody, StrictRequestBody
-from shared import ids
-from shared.contracts.chat import ChatMessage, ConfigTool, InlineTool, LinkedTool, ResponseFormat
+from services.gateway.schemas.bodies import Messages, RequestBody, StrictRequestBody
+from shared.contracts.chat import (
+    ConfigTool,
+    ResponseFormat,
+    ToolSource,
+    move_source_code,
+)
 from shared.contracts.generation.projects import (
-    Config,
-    ConfigVersion,
+    AgentConfig,
     Endpoint,
+    GenericConfig,
     ModelConfig,
-    Project,
     ProjectRef,
     Provider,
     ToolConfig,
 )
-from shared.contracts.logs import ConfigUse
-from shared.errors import NotFound
-
-PublicProvider = Literal[
-    "openai", "openai_azure", "mock", "anthropic", "bedrock", "cohere", "replicate", "google", "groq"
-]
-"""The names in the published contract. Its clients parse a config with any other provider as a plain dict."""
+from shared.contracts.value import Array
 
 
 class _ModelConfigFields(StrictRequestBody):
+    type: Literal["model"] = "model"
     name: str | None = None
     description: str | None = None
     provider: Provider = "openai"
@@ -38,7 +35,7 @@ class _ModelConfigFields(StrictRequestBody):
     max_tokens: int = Field(-1, ge=-1, description="-1: what is left of the model's context window.")
     temperature: float = 1
     top_p: float = 1
-    stop: str | list[str] | None = None
+    stop: str | Array[str] | None = None
     presence_penalty: float = 0
     frequency_penalty: float = 0
     other: dict[str, Any] = {}
@@ -55,34 +52,39 @@ class _ModelConfigFields(StrictRequestBody):
 
     def to_config(self) -> ModelConfig:
         """Return the config as it is sent to generation."""
-        return ModelConfig.model_validate(
-            {name: value for name, value in self if name in ModelConfig.model_fields and name != "type"}
-        )
+        return ModelConfig.model_validate({name: value for name, value in self if name in ModelConfig.model_fields})
 
 
 class ModelConfigChatRequest(_ModelConfigFields):
     """Inline config of a chat call."""
 
-    endpoint: Endpoint = "chat"
-    chat_template: list[ChatMessage] | None = None
-    tools: list[ConfigTool] | None = None
+    endpoint: Endpoint = Field("chat", description="Whatever it says, the config is stored with `chat`.")
+    chat_template: Messages | None = None
+    tools: Array[ConfigTool] | None = None
+
+    def to_config(self) -> ModelConfig:
+        """Return the config as it is sent to generation."""
+        return super().to_config().model_copy(update={"endpoint": "chat"})
 
 
 class ModelConfigCompletionRequest(_ModelConfigFields):
     """Inline config of a completion call."""
 
-    endpoint: Endpoint = "complete"
+    endpoint: Endpoint = Field("complete", description="Whatever it says, the config is stored with `complete`.")
     prompt_template: str | None = None
+
+    def to_config(self) -> ModelConfig:
+        """Return the config as it is sent to generation."""
+        return super().to_config().model_copy(update={"endpoint": "complete"})
 
 
 class ModelConfigRequest(_ModelConfigFields):
-    """Model config of a log."""
+    """Model config of a log or of an agent."""
 
-    type: Literal["model"] = "model"
     endpoint: Endpoint = "complete"
     prompt_template: str | None = None
-    chat_template: list[ChatMessage] | None = None
-    tools: list[ConfigTool] | None = None
+    chat_template: Messages | None = None
+    tools: Array[ConfigTool] | None = None
 
 
 class ProjectModelConfigRequest(_ModelConfigFields):
@@ -92,8 +94,15 @@ class ProjectModelConfigRequest(_ModelConfigFields):
     project_id: str | None = None
     endpoint: Endpoint = "complete"
     prompt_template: str | None = None
-    chat_template: list[ChatMessage] | None = None
-    tools: list[ConfigTool] | None = None
+    chat_template: Messages | None = None
+    tools: Array[ConfigTool] | None = None
+    experiment: str | None = Field(None, description="Always refused; from clients up to 0.7.0.")
+
+    @model_validator(mode="after")
+    def _refuse_experiments(self) -> "ProjectModelConfigRequest":
+        if self.experiment is not None:
+            raise ValueError("experiment: there are no experiments here; leave it out")
+        return self
 
     def project_ref(self) -> ProjectRef:
         """Return the name and id of the project as sent."""
@@ -105,8 +114,8 @@ class PromptConfigRequest(_ModelConfigFields):
 
     endpoint: Endpoint | None = Field(None, description="By default `complete` with a prompt alone, else `chat`.")
     prompt_template: str | None = None
-    chat_template: list[ChatMessage] | None = None
-    tools: list[ConfigTool] | None = None
+    chat_template: Messages | None = None
+    tools: Array[ConfigTool] | None = None
 
     def to_config(self) -> ModelConfig:
         """Return the config as it is sent to generation."""
@@ -129,14 +138,52 @@ class ToolConfigRequest(RequestBody):
     description: str | None = None
     strict: bool | None = None
     parameters: dict[str, Any] | None = None
-    source: Literal["organization", "inline"] | None = None
+    source: ToolSource | None = Field(None, description="Another text, as clients before 0.6 send, is `source_code`.")
     source_code: str | None = None
     other: dict[str, Any] | None = None
     preset_name: str | None = None
 
+    _move_source_code = model_validator(mode="before")(move_source_code)
+
     def to_config(self) -> ToolConfig:
         """Return the config as it is sent to generation."""
         return ToolConfig.model_validate(dict(self))
+
+
+class AgentConfigRequest(RequestBody):
+    """Config of an agent's log."""
+
+    type: Literal["agent"]
+    name: str | None = None
+    description: str | None = None
+    agent_class: str = Field(min_length=1)
+    inner_config: ModelConfigRequest = Field(alias="model_config")
+    tools: Array[ToolConfigRequest] = []
+    other: dict[str, Any] | None = None
+
+    def to_config(self) -> AgentConfig:
+        """Return the config as it is sent to generation."""
+        return AgentConfig(
+            name=self.name,
+            description=self.description,
+            agent_class=self.agent_class,
+            model=self.inner_config.to_config(),
+            tools=[tool.to_config() for tool in self.tools],
+            other=self.other,
+        )
+
+
+class GenericConfigRequest(RequestBody):
+    """Config of the log of anything else."""
+
+    type: Literal["generic"]
+    name: str | None = None
+    description: str | None = None
+    other: dict[str, Any] | None = None
+
+    def to_config(self) -> GenericConfig:
+        """Return the config as it is sent to generation."""
+        return GenericConfig.model_validate(dict(self))
 
 
 def _config_tag(value: Any) -> str:  # noqa: ANN401 - anything may arrive
@@ -146,154 +193,13 @@ def _config_tag(value: Any) -> str:  # noqa: ANN401 - anything may arrive
 
 
 ConfigRequest = Annotated[
-    Annotated[ModelConfigRequest, Tag("a model config")] | Annotated[ToolConfigRequest, Tag("a tool config")],
+    Annotated[ModelConfigRequest, Tag("a model config")]
+    | Annotated[ToolConfigRequest, Tag("a tool config")]
+    | Annotated[AgentConfigRequest, Tag("a agent config")]
+    | Annotated[GenericConfigRequest, Tag("a generic config")],
     Discriminator(
         _config_tag,
         custom_error_type="config_type",
-        custom_error_message="config.type must be 'model' or 'tool'",
+        custom_error_message="config.type must be 'model', 'tool', 'agent' or 'generic'",
     ),
 ]
-
-
-class ToolResponse(BaseModel):
-    """A tool of a model config.
-
-    Fields from `strict` on are not in the published contract: with them a config that was read can be registered again.
-    """
-
-    id: str
-    name: str
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    source: str | None = None
-    strict: bool | None = None
-    source_code: str | None = None
-    other: dict[str, Any] | None = None
-    preset_name: str | None = None
-
-
-class ToolConfigResponse(BaseModel):
-    """A version of a tool config."""
-
-    id: str
-    type: Literal["tool"] = "tool"
-    status: Literal["committed"] = "committed"
-    name: str
-    description: str | None = None
-    source: str | None = None
-    source_code: str | None = None
-    parameters: dict[str, Any] | None = None
-    other: dict[str, Any] | None = None
-    preset_name: str | None = None
-
-
-class ModelConfigResponse(BaseModel):
-    """A version of a model config, its parameters beside its id."""
-
-    id: str
-    type: Literal["model"] = "model"
-    name: str | None = None
-    description: str | None = None
-    provider: PublicProvider | None = None
-    provider_name: str | None = Field(None, description="The provider, if the published contract lacks it.")
-    model: str
-    max_tokens: int
-    temperature: float
-    top_p: float
-    stop: str | list[str] | None = None
-    presence_penalty: float
-    frequency_penalty: float
-    other: dict[str, Any]
-    seed: int | None = None
-    response_format: ResponseFormat | None = None
-    endpoint: Endpoint
-    prompt_template: str | None = None
-    chat_template: list[ChatMessage] | None = None
-    tools: list[ToolResponse] = []
-    tool_configs: list[ToolConfigResponse] = Field(
-        [], json_schema_extra={"deprecated": True}, description="Those of `tools` that are inline."
-    )
-
-
-class GenericConfigResponse(BaseModel):
-    """A placeholder for a version that was deleted with its project."""
-
-    id: str
-    type: Literal["generic"] = "generic"
-    name: str = "deleted"
-    status: Literal["deleted"] = "deleted"
-
-
-ConfigResponse = ModelConfigResponse | ToolConfigResponse | GenericConfigResponse
-
-
-class ProjectConfigResponse(BaseModel):
-    """A config version with its project and how much it was used."""
-
-    project_id: str
-    project_name: str
-    created_at: datetime
-    updated_at: datetime
-    last_used: datetime
-    num_datapoints: int
-    config: ModelConfigResponse | ToolConfigResponse
-
-
-def config_response(config_id: str, config: Config) -> ModelConfigResponse | ToolConfigResponse:
-    """Return the response model of a config."""
-    if isinstance(config, ToolConfig):
-        return ToolConfigResponse(id=config_id, **config.model_dump(exclude={"type", "strict"}))
-    return model_config_response(config_id, config)
-
-
-def _tool_response(tool: ConfigTool) -> ToolResponse:
-    fields = tool.model_dump(exclude_none=True) | {"id": _tool_id(tool)}
-    if isinstance(tool, LinkedTool):
-        return ToolResponse.model_validate({"name": tool.id} | fields)
-    return ToolResponse.model_validate(fields | {"source": "inline"})
-
-
-def _tool_id(tool: ConfigTool) -> str:
-    if isinstance(tool, LinkedTool):
-        return tool.id
-    return ids.derive("config", "tool", tool.model_dump_json(exclude_none=True))
-
-
-def version_response(config_id: str, version: ConfigVersion | None) -> ConfigResponse:
-    """Return the response model of a log's config; a placeholder if `version` is None, deleted with its project."""
-    return GenericConfigResponse(id=config_id) if version is None else config_response(version.id, version.config)
-
-
-def require_model_config(version: ConfigVersion) -> ModelConfig:
-    """Return the model config of `version`. Raises NotFound if it has a tool config."""
-    if isinstance(version.config, ToolConfig):
-        raise NotFound(f"{version.id!r} is the config of a tool, not of a model.")
-    return version.config
-
-
-def model_config_response(config_id: str, config: ModelConfig) -> ModelConfigResponse:
-    """Return the response model of a model config; inline tools are repeated in the deprecated `tool_configs`."""
-    fields = config.model_dump(exclude={"tools", "type"}, exclude_none=True)
-    if config.provider not in get_args(PublicProvider):
-        fields["provider_name"] = fields.pop("provider")
-    tools = config.tools or ()
-    inline = [_tool_response(tool) for tool in tools if isinstance(tool, InlineTool)]
-    return ModelConfigResponse(
-        id=config_id,
-        tools=[_tool_response(tool) for tool in tools],
-        tool_configs=[ToolConfigResponse(**tool.model_dump(exclude={"strict"})) for tool in inline],
-        **fields,
-    )
-
-
-def project_config_response(project: Project, version: ConfigVersion, use: ConfigUse | None) -> ProjectConfigResponse:
-    """Return the response model of a version in its project; `last_used` is its creation if it was never used."""
-    return ProjectConfigResponse(
-        project_id=project.id,
-        project_name=project.name,
-        created_at=version.created_at,
-        updated_at=version.created_at,
-        last_used=(use and use.last_used) or version.created_at,
-        num_datapoints=use.logs if use else 0,
-        config=config_response(version.id, version.config),
-    )

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from services.gateway.schemas.bodies import RequestBody
 from shared.contracts.generation.deployments import Deployed, Deployment
 from shared.contracts.generation.projects import Project
+from shared.contracts.value import Array
 
 
 class EnvironmentRequest(RequestBody):
@@ -21,8 +22,8 @@ class EnvironmentProjectConfigRequest(RequestBody):
     """A config to deploy, and the environments to deploy it to."""
 
     config_id: str
-    environments: list[EnvironmentRequest] | None = Field(
-        None, min_length=1, description="Absent: the default environment."
+    environments: Array[EnvironmentRequest] | None = Field(
+        None, min_length=1, max_length=100, description="Absent: the default environment."
     )
 
 

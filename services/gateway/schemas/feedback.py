@@ -1,6 +1,7 @@
 """Request and response models of feedback (behaviour.md §7)."""
 
 from datetime import UTC, datetime
+from typing import ClassVar
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -15,6 +16,9 @@ MAX_TYPE_LENGTH = 200
 
 class FeedbackBody(RequestBody):
     """The fields of one piece of feedback."""
+
+    date_field: ClassVar[str] = "created_at"
+    """What an error about the date calls it."""
 
     type: str = Field(
         min_length=1,
@@ -38,7 +42,7 @@ class FeedbackBody(RequestBody):
             value=self.value,
             unset=unset,
             user=self.user,
-            created_at=to_utc(self.created_at or now),
+            created_at=to_utc(self.date_field, self.created_at or now),
             at=now,
             trace=telemetry.trace_headers().get("traceparent"),
         )
@@ -47,6 +51,7 @@ class FeedbackBody(RequestBody):
 class FeedbackWithLog(FeedbackBody):
     """Feedback sent together with its log."""
 
+    date_field = "feedback.created_at"
     value: FeedbackValue
 
 
@@ -54,10 +59,14 @@ class FeedbackRequest(FeedbackBody):
     """Feedback on a log, or with `unset` the removal of some."""
 
     data_id: str | None = Field(None, description="Id of the log, `data_…`. Required.")
-    unset: bool = Field(False, description="Removes the feedback; of a multi-select, `value` names the label.")
+    unset: bool = Field(
+        False, description="Removes the feedback, whatever `value` says; of a multi-select, the labels that it names."
+    )
 
     @model_validator(mode="after")
     def _check_data_id_and_value(self) -> "FeedbackRequest":
+        if self.unset and _is_blank(self.value):
+            self.value = None
         if self.data_id is None:
             raise ValueError("data_id is missing: send the id of the log that the feedback is about")
         if self.value is None and not self.unset:
@@ -67,6 +76,11 @@ class FeedbackRequest(FeedbackBody):
     def to_feedback(self, caller: Principal) -> FeedbackGiven:
         """Return the record for the `LOGS` stream; its `labels` are set by `validate_feedback`. Raises Invalid."""
         return self.to_feedback_on(caller.organisation, self.data_id or "", unset=self.unset)
+
+
+def _is_blank(value: FeedbackValue | None) -> bool:
+    """Return whether a value says nothing; the clients send `""` where the field should be left blank."""
+    return value == [] or (isinstance(value, str) and not value.strip())
 
 
 class FeedbackResponse(BaseModel):

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
 from services.gateway.schemas.generations import DEPRECATED, AnyChat, AnyCompletion, GenerateRequest
-from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, ToolCall, ToolChoice, ToolResult, Usage
+from shared.contracts.chat import ChatMessage, FinishReason, FunctionCall, ToolCall, ToolChoice, ToolResult
 from shared.contracts.generation.generations import Chunk, Generation, Sample
 
 MAX_REPEATED_TOOL_CALLS_BYTES = 32 * 1024
@@ -35,6 +35,14 @@ class ChatDataResponse(DataResponse):
     output_message: ChatMessage
 
 
+class UsageResponse(BaseModel):
+    """Token counts of a call."""
+
+    prompt_tokens: int
+    generation_tokens: int
+    total_tokens: int
+
+
 class CompletionResponse(BaseModel):
     """The response of a completion."""
 
@@ -44,7 +52,7 @@ class CompletionResponse(BaseModel):
     suffix: str | None
     user: str | None
     data: list[DataResponse]
-    usage: Usage
+    usage: UsageResponse
     metadata: dict[str, Any] | None
     provider_responses: list[Any]
     provider_request: dict[str, Any]
@@ -60,7 +68,7 @@ class ChatResponse(BaseModel):
     suffix: str | None
     user: str | None
     data: list[ChatDataResponse]
-    usage: Usage
+    usage: UsageResponse
     metadata: dict[str, Any] | None
     provider_responses: list[Any]
     provider_request: dict[str, Any]
@@ -121,7 +129,7 @@ def _generation_fields(generation: Generation, request: GenerateRequest) -> dict
         "project_id": generation.project_id,
         "num_samples": request.num_samples,
         "user": request.user,
-        "usage": generation.usage,
+        "usage": UsageResponse.model_validate(generation.usage, from_attributes=True),
         "metadata": request.metadata,
         "provider_responses": generation.provider_responses,
         "provider_request": generation.provider_request,

@@ -6,11 +6,10 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from services.gateway.schemas.bodies import LogPlacement, StrictRequestBody
+from services.gateway.schemas.bodies import LogPlacement, Messages, StrictRequestBody
 from services.gateway.schemas.configs import ModelConfigChatRequest, ModelConfigCompletionRequest
 from shared import ids
 from shared.contracts.chat import (
-    ChatMessage,
     FunctionChoice,
     FunctionName,
     ResponseFormat,
@@ -94,7 +93,7 @@ class GenerateRequest(LogPlacement, StrictRequestBody, ABC):
 class AnyChat(GenerateRequest):
     """The fields of the three chat requests."""
 
-    messages: list[ChatMessage]
+    messages: Messages
     tool_choice: ToolChoice | None = None
     tool_call: str | FunctionName | None = Field(None, json_schema_extra=DEPRECATED)
     response_format: ResponseFormat | None = None

@@ -3,16 +3,17 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from services.gateway.schemas.bodies import MAX_PAGE_SIZE, RequestBody
-from services.gateway.schemas.configs import ProjectConfigResponse, project_config_response
+from services.gateway.schemas.bodies import MAX_PAGE_NUMBER, MAX_PAGE_SIZE, RequestBody
+from services.gateway.schemas.config_responses import ProjectConfigResponse, project_config_response
 from shared.contracts.access import Member
 from shared.contracts.generation.deployments import ActiveConfig
 from shared.contracts.generation.projects import (
     MAX_FEEDBACK_LABELS,
     MAX_FEEDBACK_TYPES,
     MAX_NAME_CHARACTERS,
+    ConfigType,
     FeedbackClass,
     FeedbackLabel,
     FeedbackType,
@@ -22,6 +23,7 @@ from shared.contracts.generation.projects import (
 )
 from shared.contracts.logs import ConfigUse, Page, Uses
 from shared.contracts.principal import Principal
+from shared.contracts.value import Array
 
 ProjectName = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
 DirectoryId = Annotated[str, Field(max_length=MAX_NAME_CHARACTERS)]
@@ -30,7 +32,7 @@ DirectoryId = Annotated[str, Field(max_length=MAX_NAME_CHARACTERS)]
 class ProjectsQuery(BaseModel):
     """The query parameters of `GET /projects`."""
 
-    page: int = Field(0, ge=0, description="From 0.")
+    page: int = Field(0, ge=0, le=MAX_PAGE_NUMBER, description="From 0.")
     size: int = Field(10, ge=1, le=MAX_PAGE_SIZE)
     filter: str | None = Field(None, max_length=1000, description="Part of the name, case-insensitive.")
     user_filter: str | None = Field(
@@ -69,7 +71,7 @@ class FeedbackTypeRequest(RequestBody):
     kind: FeedbackClass | None = Field(
         None, alias="class", description="Absent: unchanged; of a new type, `select` if it has values, else `text`."
     )
-    values: list[FeedbackLabelRequest] = Field([], max_length=MAX_FEEDBACK_LABELS)
+    values: Array[FeedbackLabelRequest] = Field([], max_length=MAX_FEEDBACK_LABELS)
 
     def to_feedback_type(self) -> FeedbackType:
         """Return the feedback type as it is sent to generation."""
@@ -82,9 +84,16 @@ class CreateProjectRequest(RequestBody):
 
     name: ProjectName
     directory_id: DirectoryId | None = Field(None, description="Stored with the project; there are no directories.")
-    feedback_types: list[FeedbackTypeRequest] = Field(
+    feedback_types: Array[FeedbackTypeRequest] = Field(
         [], max_length=MAX_FEEDBACK_TYPES, description="In addition to those that every project has."
     )
+
+
+class PositiveLabel(RequestBody):
+    """A label of a feedback type."""
+
+    type: str
+    value: str
 
 
 class UpdateProjectRequest(RequestBody):
@@ -93,6 +102,32 @@ class UpdateProjectRequest(RequestBody):
     name: ProjectName | None = None
     active_config_id: str | None = Field(None, description="Deployed to the default environment.")
     directory_id: DirectoryId | None = Field(None, description="Stored with the project; there are no directories.")
+    positive_labels: Array[PositiveLabel] | None = Field(
+        None, description="All labels whose sentiment is positive; from clients up to 0.7.0."
+    )
+    active_experiment_id: str | None = Field(None, description="Always refused; from clients up to 0.7.0.")
+
+    @model_validator(mode="after")
+    def _refuse_experiments(self) -> "UpdateProjectRequest":
+        if self.active_experiment_id is not None:
+            raise ValueError("active_experiment_id: there are no experiments here; send active_config_id")
+        return self
+
+    def positive_feedback_types(self, existing: list[FeedbackType]) -> list[FeedbackType]:
+        """Return what `positive_labels` changes of the existing types: the sentiments of labels."""
+        sentiments: dict[str, dict[str, Sentiment]] = {
+            feedback_type.type: {
+                label.value: "unset" for label in feedback_type.labels if label.sentiment == "positive"
+            }
+            for feedback_type in existing
+        }
+        for label in self.positive_labels or ():
+            sentiments.setdefault(label.type, {})[label.value] = "positive"
+        return [
+            FeedbackType(type=name, labels=[FeedbackLabel(value=value, sentiment=it) for value, it in labels.items()])
+            for name, labels in sentiments.items()
+            if labels
+        ]
 
 
 class CategoricalFeedbackLabel(BaseModel):
@@ -131,7 +166,7 @@ class ProjectResponse(BaseModel):
     data_count: int
     feedback_types: list[FeedbackTypeModel]
     team_id: str
-    config_type: Literal["model", "tool"] | None
+    config_type: ConfigType | None
     active_evaluators: list[dict[str, str]] = []
     directory_id: str | None
     created_at: datetime

@@ -9,6 +9,7 @@ from services.gateway.schemas.bodies import StrictRequestBody
 from services.gateway.schemas.generations import ProviderKey
 from shared.contracts.generation.routing import SetRedirect, Target
 from shared.contracts.principal import Principal
+from shared.contracts.value import Array
 
 
 class RedirectRequest(StrictRequestBody):
@@ -16,7 +17,7 @@ class RedirectRequest(StrictRequestBody):
 
     asked: Target = Field(description="The model that configs name.")
     served: Target | None = Field(None, description="The model that serves the call instead; absent: the model itself.")
-    fallbacks: list[Target] = Field([], description="Called in this order when the served one fails.")
+    fallbacks: Array[Target] = Field([], description="Called in this order when the served one fails.")
 
     def command(self, caller: Principal) -> SetRedirect:
         """Return the command for generation."""

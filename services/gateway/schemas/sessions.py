@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from shared.contracts.generation.projects import Project
+from shared.contracts.generation.projects import ConfigType, Project
 from shared.contracts.logs import Session
 
 
@@ -20,7 +20,16 @@ class SessionProjectResponse(BaseModel):
 
     id: str
     name: str
-    type: Literal["prompt", "tool"]
+    type: Literal["prompt", "tool", "flow"]
+
+
+_FILE_TYPES: dict[ConfigType, Literal["prompt", "tool", "flow"]] = {
+    "model": "prompt",
+    "tool": "tool",
+    "agent": "flow",
+    "generic": "flow",
+}
+"""The contract's later names for the kinds of projects."""
 
 
 class SessionResponse(BaseModel):
@@ -43,9 +52,7 @@ def session_response(session: Session, projects: dict[str, Project]) -> SessionR
         id=session.id,
         reference_id=session.reference_id,
         projects=[
-            SessionProjectResponse(
-                id=project.id, name=project.name, type="tool" if project.config_type == "tool" else "prompt"
-            )
+            SessionProjectResponse(id=project.id, name=project.name, type=_FILE_TYPES[project.config_type or "model"])
             for project in session_projects
         ],
         datapoints_count=session.datapoints_count,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field, field_validator
 
-from services.gateway.schemas.bodies import StrictRequestBody
+from services.gateway.schemas.bodies import Fields, StrictRequestBody
 from shared.contracts.generation.tools import (
     GetApi,
     Google,
@@ -16,6 +16,7 @@ from shared.contracts.generation.tools import (
     ToolName,
     ToolSettings,
 )
+from shared.contracts.value import Array
 
 SecretName = Literal["key", "serpapi_key", "pinecone_key", "openai_key"]
 Secret = Annotated[str, Field(pattern=r"^([\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?)?$", max_length=1000)]
@@ -34,7 +35,7 @@ class CreateToolRequest(StrictRequestBody):
 
     name: ToolName
     settings: ToolSettings
-    secrets: dict[SecretName, Secret] = Field({}, description=_SECRETS_DESCRIPTION)
+    secrets: Fields[SecretName, Secret] = Field({}, description=_SECRETS_DESCRIPTION)
 
     @field_validator("settings", mode="before")
     @classmethod
@@ -51,13 +52,13 @@ class UpdateToolRequest(StrictRequestBody):
 
     name: ToolName | None = None
     settings: dict[str, Any] = Field({}, description="Fields with their new values; the kind of a tool cannot change.")
-    secrets: dict[SecretName, Secret] = Field({}, description=_SECRETS_DESCRIPTION + " Those not named stay.")
+    secrets: Fields[SecretName, Secret] = Field({}, description=_SECRETS_DESCRIPTION + " Those not named stay.")
 
 
 class RunToolRequest(StrictRequestBody):
     """The arguments of one call."""
 
-    arguments: list[str | int | float] = Field([], description="In the order of the signature.")
+    arguments: Array[str | int | float] = Field([], description="In the order of the signature.")
 
 
 class ToolResponse(BaseModel):

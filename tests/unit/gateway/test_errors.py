@@ -8,9 +8,11 @@ import httpx
 import pytest
 
 from services.gateway.main import create_app
-from services.gateway.requests.admission import LargeBodyBudget
+from services.gateway.requests.admission import BodyRoom
+from services.gateway.requests.reads import Reads
 from services.gateway.settings import Settings
 from shared.contracts.principal import Principal
+from shared.fair_order import FairOrder
 
 TOOL = {"type": "tool", "name": "t"}
 LOG = {"project": "p", "config": TOOL}
@@ -20,7 +22,7 @@ CHAT = {"project": "p", "model_config": {"model": "m"}, "messages": []}
 class AllowEverything:
     """An authenticator for which every key is valid and everything is allowed."""
 
-    async def authenticate(self, _: str | None) -> Principal:
+    async def authenticate_request(self, _: object) -> Principal:
         return Principal(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
 
 
@@ -28,11 +30,8 @@ class AllowEverything:
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(Settings(secret="x" * 44))
 
-    async def authorize(*_: Any) -> None:
-        """Allow everything."""
-
     app.state.gateway = SimpleNamespace(
-        authenticator=AllowEverything(), authorize=authorize, large_bodies=LargeBodyBudget(10**6)
+        authenticator=AllowEverything(), body_room=BodyRoom(10**8), fair_order=FairOrder(), reads=Reads()
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway/v4") as client:
         yield client

@@ -15,6 +15,7 @@ from shared.contracts.generation.projects import ConfigVersion, ModelConfig, Pro
 from shared.contracts.logs import GetSessionsOfLogs, LogRecord, SessionsOfLogs
 from shared.contracts.principal import Principal
 from shared.errors import Unavailable
+from shared.fair_order import FairOrder
 from tests.unit.logging.builders import START, log
 
 CALLER = Principal(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
@@ -117,6 +118,7 @@ async def test_the_response_and_the_stored_log_have_the_same_session(known: bool
         bus=FakeBus({PARENT: "sesh_1"} if known else None),
         project_cache=SimpleNamespace(resolve=resolve, set_project_of_log=lambda *_: None),
         logs=SimpleNamespace(append=append),
+        fair_order=FairOrder(),
     )
     body = LogRequest.model_validate({"project": "desk", "config": {"model": "gpt-4"}, "parent_id": PARENT})
     answer = await logs.log(body, CALLER, cast("Gateway", gateway))

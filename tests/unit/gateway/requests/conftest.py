@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from services.gateway.requests.admission import LargeBodyBudget
-from tests.unit.gateway.requests.fakes import BUDGET_BYTES, FakeBlobs, create_app
+from services.gateway.requests.admission import BodyRoom
+from tests.unit.gateway.requests.fakes import ROOM_BYTES, FakeBlobs, create_app
 
 
 @pytest.fixture
@@ -15,13 +15,13 @@ def blobs() -> FakeBlobs:
 
 
 @pytest.fixture
-def budget() -> LargeBodyBudget:
-    return LargeBodyBudget(BUDGET_BYTES)
+def room() -> BodyRoom:
+    return BodyRoom(ROOM_BYTES)
 
 
 @pytest.fixture
-async def client(blobs: FakeBlobs, budget: LargeBodyBudget) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(blobs, budget), raise_app_exceptions=False)
-    headers = {"X-Organisation": "tm_1", "X-API-KEY": "good"}
+async def client(blobs: FakeBlobs, room: BodyRoom) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(blobs, room), raise_app_exceptions=False)
+    headers = {"X-Permitted": "yes", "X-API-KEY": "good"}
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway/v4", headers=headers) as client:
         yield client

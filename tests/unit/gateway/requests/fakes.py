@@ -10,16 +10,19 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from pydantic import BaseModel
 
 from services.gateway import errors
-from services.gateway.requests.admission import LargeBodyBudget
+from services.gateway.requests.admission import BodyRoom
+from services.gateway.requests.reads import Reads
 from services.gateway.requests.route import BodyRoute, DeferredImagesRoute, SavedImagesRoute, store_request_images
 from shared.blobs import Blobs, InlinedText
+from shared.contracts.principal import Principal
 from shared.errors import Denied, Internal, Unauthenticated, Unavailable
+from shared.fair_order import FairOrder
 
 DATA = "QUJD" * 20_000
 LARGE_DATA = "QUJD" * 300_000
 """A body with it is parsed in the thread."""
-BUDGET_BYTES = 3_000_000
-"""Enough for two bodies with `LARGE_DATA`, and not for three."""
+ROOM_BYTES = 6_800_000
+"""Enough for two bodies with `LARGE_DATA` of one organisation, and not for three."""
 
 
 class ExampleBody(BaseModel):
@@ -63,23 +66,24 @@ class FakeBlobs:
 
 
 class FakeAuthenticator:
-    """Accepts one key."""
+    """Accepts the keys of two organisations."""
 
-    async def authenticate(self, key: str | None) -> None:
-        if key != "good":
+    async def authenticate_request(self, request: Request) -> Principal:
+        key = request.headers.get("X-API-KEY")
+        if key not in ("good", "another"):
             raise Unauthenticated("Who are you?")
+        organisation = {"good": "tm_1", "another": "tm_2"}[key]
+        return Principal(organisation=organisation, role="Admin", key_id="key_1", user_id="usr_1", email="a@b.example")
 
 
 def _guard(request: Request) -> None:
-    organisation = request.headers.get("X-Organisation")
-    if organisation is None:
-        raise Denied("Who are you?")
-    request.state.organisation = organisation
+    if "X-Permitted" not in request.headers:
+        raise Denied("You may not.")
 
 
-def create_app(blobs: FakeBlobs, budget: LargeBodyBudget) -> FastAPI:
+def create_app(blobs: FakeBlobs, room: BodyRoom) -> FastAPI:
     """`POST /echo` answers with what it was sent, `/save` is a `SavedImagesRoute`, `/defer` a `DeferredImagesRoute`
-    that stores images if `number` is set, `/budget` answers with the free bytes, `GET /repeat` with `text` twice."""
+    that stores images if `number` is set, `/room` answers with the free bytes, `GET /repeat` with `text` twice."""
     router = APIRouter(route_class=BodyRoute, dependencies=[Depends(_guard)])
 
     @router.post("/echo")
@@ -100,16 +104,18 @@ def create_app(blobs: FakeBlobs, budget: LargeBodyBudget) -> FastAPI:
 
     router.add_api_route("/defer", defer, methods=["POST"], route_class_override=DeferredImagesRoute)
 
-    @router.post("/budget")
-    async def free_budget(body: ExampleBody) -> int:  # noqa: ARG001 - the body must be parsed
-        return budget._free
+    @router.post("/room")
+    async def free_room(body: ExampleBody) -> int:  # noqa: ARG001 - the body must be parsed
+        return room.free
 
     @router.get("/repeat")
     async def repeat(text: Annotated[str, ""]) -> list[str]:
         return [text, text]
 
     app = FastAPI()
-    app.state.gateway = SimpleNamespace(blobs=blobs, authenticator=FakeAuthenticator(), large_bodies=budget)
+    app.state.gateway = SimpleNamespace(
+        blobs=blobs, authenticator=FakeAuthenticator(), body_room=room, fair_order=FairOrder(), reads=Reads()
+    )
     errors.install(app)
     app.include_router(router, prefix="/v4")
     return app
@@ -120,8 +126,8 @@ def data_url(data: str = DATA) -> str:
 
 
 async def chunks(sent: list[int]) -> AsyncIterator[bytes]:
-    """A body of 2 MB in chunks of 50 kB; the start of each one that was read is appended to `sent`."""
-    text = json.dumps({"url": "x" * 2_000_000}).encode()
+    """A body of 1.5 MB in chunks of 50 kB; the start of each one that was read is appended to `sent`."""
+    text = json.dumps({"url": "x" * 1_500_000}).encode()
     for start in range(0, len(text), 50_000):
         sent.append(start)
         yield text[start : start + 50_000]

@@ -26,11 +26,18 @@ def test_only_the_data_is_replaced_at_every_level() -> None:
     assert offloaded.size == 3 * len(DATA)
 
 
-@pytest.mark.parametrize("prefix", ["data:image/png;name=a.png;base64,", "DATA:image/png;BASE64,", "data:;base64,"])
+@pytest.mark.parametrize("prefix", ["data:image/png;name=a.png;base64,", "DATA:image/png;BASE64,"])
 def test_the_prefix_stays_as_it_was_sent(prefix: str) -> None:
     body = [prefix + DATA]
     assert offload_images(body).contents == {DIGEST: DATA.encode()}
     assert body == [f"{prefix}everloop-blob:{DIGEST}"]
+
+
+@pytest.mark.parametrize("declared", ["image/jpeg", "image/jpg", "application/octet-stream", "IMAGE/WEBP", ""])
+def test_the_media_type_is_that_of_the_bytes(declared: str) -> None:
+    body = {"messages": [f"data:{declared};name=a;base64,{DATA}"]}
+    assert offload_images(body).contents == {DIGEST: DATA.encode()}
+    assert body == {"messages": [f"data:image/png;name=a;base64,everloop-blob:{DIGEST}"]}
 
 
 @pytest.mark.parametrize(

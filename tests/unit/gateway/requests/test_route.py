@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from services.gateway.requests.admission import LargeBodyBudget
-from tests.unit.gateway.requests.fakes import BUDGET_BYTES, DATA, LARGE_DATA, FakeBlobs, data_url
+from services.gateway.requests.admission import BodyRoom
+from tests.unit.gateway.requests.fakes import DATA, LARGE_DATA, ROOM_BYTES, FakeBlobs, data_url
 
 
 @pytest.mark.parametrize("data", [DATA, LARGE_DATA], ids=["small", "large"])
@@ -24,7 +24,7 @@ async def test_an_endpoint_gets_tokens_and_its_caller_gets_images(
 
 async def test_no_image_of_a_refused_request_is_stored(client: httpx.AsyncClient, blobs: FakeBlobs) -> None:
     assert (await client.post("/echo", json={"url": data_url(), "number": "many"})).status_code == 422
-    del client.headers["X-Organisation"]
+    del client.headers["X-Permitted"]
     assert (await client.post("/echo", json={"url": data_url()})).status_code == 403
     assert blobs.calls == []
 
@@ -40,10 +40,10 @@ async def test_unsaved_images_are_stored_temporarily_and_only_for_routes_that_us
 
 
 async def test_the_endpoint_of_a_deferred_images_route_decides_whether_images_are_stored(
-    client: httpx.AsyncClient, blobs: FakeBlobs, budget: LargeBodyBudget
+    client: httpx.AsyncClient, blobs: FakeBlobs, room: BodyRoom
 ) -> None:
     assert (await client.post("/defer", json={"url": data_url()})).json() < 200
-    assert (blobs.calls, blobs.contents, budget._free) == (["endpoint"], {}, BUDGET_BYTES)
+    assert (blobs.calls, blobs.contents, room.free) == (["endpoint"], {}, ROOM_BYTES)
     assert (await client.post("/defer", json={"url": data_url(), "number": 1})).json() < 200
     assert blobs.calls == ["endpoint", "endpoint", "store"]
     blobs.away = True
@@ -63,7 +63,7 @@ async def test_a_token_is_replaced_by_data_of_the_callers_own_organisation_only(
     ((_, digest),) = blobs.contents
     token = f"everloop-blob:{digest}"
     assert (await client.get("/repeat", params={"text": f"<{token}>"})).json() == [f"<{DATA}>"] * 2
-    other = await client.get("/repeat", params={"text": token}, headers={"X-Organisation": "tm_2"})
+    other = await client.get("/repeat", params={"text": token}, headers={"X-API-KEY": "another"})
     assert other.json() == [token] * 2
 
 

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from services.gateway.schemas.bodies import StrictRequestBody
-from shared.contracts.access import Key, NewKey
-from shared.contracts.principal import Role
+from services.gateway.schemas.bodies import StrictRequestBody, to_utc
+from shared.contracts.access import CreateKey, Key, NewKey
+from shared.contracts.principal import Principal, Role
 
 
 class CreateKeyRequest(StrictRequestBody):
@@ -15,6 +15,14 @@ class CreateKeyRequest(StrictRequestBody):
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     role: Role | None = Field(None, description="At most your own. Developer if absent, or yours if that is less.")
+    expires_at: datetime | None = Field(
+        None, description="From then on it is refused; UTC if no time zone is named. Absent: it does not expire."
+    )
+
+    def command(self, caller: Principal) -> CreateKey:
+        """Return the command for authz. Raises Invalid (no time in UTC)."""
+        expires_at = None if self.expires_at is None else to_utc("expires_at", self.expires_at)
+        return CreateKey(principal=caller, name=self.name, role=self.role, expires_at=expires_at)
 
 
 class NewKeyResponse(BaseModel):
@@ -25,6 +33,7 @@ class NewKeyResponse(BaseModel):
     api_key: str
     tail: str
     role: Role
+    expires_at: datetime | None
 
 
 class KeyResponse(BaseModel):
@@ -37,11 +46,15 @@ class KeyResponse(BaseModel):
     creator: str
     created_at: datetime
     revoked_at: datetime | None
+    expires_at: datetime | None
+    last_used_at: datetime | None = Field(description="To half a minute.")
 
 
 def new_key_response(key: NewKey) -> NewKeyResponse:
     """Return the response model of a created key, the secret included."""
-    return NewKeyResponse(id=key.id, name=key.name, api_key=key.secret, tail=key.tail, role=key.role)
+    return NewKeyResponse(
+        id=key.id, name=key.name, api_key=key.secret, tail=key.tail, role=key.role, expires_at=key.expires_at
+    )
 
 
 def key_response(key: Key) -> KeyResponse:

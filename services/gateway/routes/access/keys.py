@@ -6,16 +6,16 @@ from fastapi import APIRouter, Depends, Response
 
 from services.gateway.deps import GatewayDep, require
 from services.gateway.requests.route import BodyRoute
-from services.gateway.schemas.keys import (
+from services.gateway.schemas.access.keys import (
     CreateKeyRequest,
     KeyResponse,
     NewKeyResponse,
     key_response,
     new_key_response,
 )
-from shared.contracts.access import CreateKey, ListKeys, RevokeKey
+from shared.contracts.access import ListKeys, RevokeKey
+from shared.contracts.permissions import MANAGE_KEYS
 from shared.contracts.principal import Principal
-from shared.permissions import MANAGE_KEYS
 
 router = APIRouter(tags=["API keys"], route_class=BodyRoute)
 
@@ -24,7 +24,7 @@ CallerDep = Annotated[Principal, Depends(require(MANAGE_KEYS))]
 
 @router.get("/keys", summary="List the API keys")
 async def list_keys(caller: CallerDep, gateway: GatewayDep) -> list[KeyResponse]:
-    """Newest first, revoked ones included; the secrets are not shown again."""
+    """Newest first, revoked and expired ones included; the secrets are not shown again."""
     keys = (await gateway.bus.request(ListKeys(principal=caller))).keys
     return [key_response(key) for key in keys]
 
@@ -32,8 +32,7 @@ async def list_keys(caller: CallerDep, gateway: GatewayDep) -> list[KeyResponse]
 @router.post("/keys", status_code=201, summary="Make an API key")
 async def create_key(body: CreateKeyRequest, caller: CallerDep, gateway: GatewayDep) -> NewKeyResponse:
     """Only this response contains the key."""
-    command = CreateKey(principal=caller, name=body.name, role=body.role)
-    return new_key_response(await gateway.bus.request(command))
+    return new_key_response(await gateway.bus.request(body.command(caller)))
 
 
 @router.delete("/keys/{id}", status_code=204, summary="Revoke an API key")
