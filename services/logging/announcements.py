@@ -10,11 +10,12 @@ from typing import NamedTuple, TypeVar
 from services.logging.decoding import Entry
 from services.logging.session_resolution import LogKey, SessionAssignment, key_of
 from shared import ids
-from shared.contracts.logs import LogRecord, LogsRecorded, LogsUpdated, LogUpdate, RecordedLog
+from shared.contracts.logs import LogDeleted, LogRecord, LogsDeleted, LogsRecorded, LogsUpdated, LogUpdate, RecordedLog
 from shared.contracts.message import Event
+from shared.contracts.principal import Actor
 
 LOGS_PER_EVENT = 500
-R = TypeVar("R", LogRecord, LogUpdate)
+R = TypeVar("R", LogRecord, LogUpdate, LogDeleted)
 
 
 class Announcement(NamedTuple):
@@ -47,6 +48,23 @@ def announce_updated(updates: Iterable[Entry[LogUpdate]]) -> list[Announcement]:
             _message_id("updated", entries),
         )
         for organisation, entries in _chunks_by_organisation(updates)
+    ]
+
+
+def announce_deleted(deletions: Iterable[Entry[LogDeleted]]) -> list[Announcement]:
+    """Return `LogsDeleted` events for deleted logs, each of one organisation and actor and at most 500 logs."""
+    by_actor: dict[Actor | None, list[Entry[LogDeleted]]] = {}
+    for entry in deletions:
+        by_actor.setdefault(entry.record.actor, []).append(entry)
+    return [
+        Announcement(
+            LogsDeleted(
+                organisation=organisation, actor=actor, ids=list(dict.fromkeys(entry.record.id for entry in entries))
+            ),
+            _message_id("deleted", entries),
+        )
+        for actor, of_actor in by_actor.items()
+        for organisation, entries in _chunks_by_organisation(of_actor)
     ]
 
 

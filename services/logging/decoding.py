@@ -7,9 +7,18 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from shared.contracts.logs import INTAKE, FeedbackGiven, Intake, LogRecord, LogUpdate, ProjectDeleted, SessionOpened
+from shared.contracts.logs import (
+    INTAKE,
+    FeedbackGiven,
+    Intake,
+    LogDeleted,
+    LogRecord,
+    LogUpdate,
+    ProjectDeleted,
+    SessionOpened,
+)
 
-R = TypeVar("R", bound=LogRecord | LogUpdate | SessionOpened | ProjectDeleted | FeedbackGiven)
+R = TypeVar("R", bound=LogRecord | LogUpdate | LogDeleted | SessionOpened | ProjectDeleted | FeedbackGiven)
 
 POSITIONS_PER_MESSAGE = 100_000
 """Positions reserved for the records of one message. The largest message, 8 MB, cannot hold more: the shortest record
@@ -40,15 +49,16 @@ class Decoded(NamedTuple):
 
     logs: list[Entry[LogRecord]]
     updates: list[Entry[LogUpdate]]
+    log_deletions: list[Entry[LogDeleted]]
     sessions: list[Entry[SessionOpened]]
-    deletions: list[Entry[ProjectDeleted]]
+    project_deletions: list[Entry[ProjectDeleted]]
     feedback: list[Entry[FeedbackGiven]]
     rejected: list[RejectedRecord]
 
     @classmethod
     def empty(cls) -> "Decoded":
         """Return an instance without records, to be filled by `decode_message`."""
-        return cls([], [], [], [], [], [])
+        return cls([], [], [], [], [], [], [])
 
     @property
     def size(self) -> int:
@@ -66,8 +76,10 @@ class Decoded(NamedTuple):
                 self.updates.append(Entry(position, record.model_copy(update={"at": _with_zone(time)})))
             case SessionOpened(created_at=time):
                 self.sessions.append(Entry(position, record.model_copy(update={"created_at": _with_zone(time)})))
+            case LogDeleted(at=time):
+                self.log_deletions.append(Entry(position, record.model_copy(update={"at": _with_zone(time)})))
             case ProjectDeleted():
-                self.deletions.append(Entry(position, record))
+                self.project_deletions.append(Entry(position, record))
             case FeedbackGiven(created_at=time, at=accepted_at):
                 zoned = {"created_at": _with_zone(time), "at": _with_zone(accepted_at)}
                 self.feedback.append(Entry(position, record.model_copy(update=zoned)))
@@ -81,7 +93,7 @@ class Decoded(NamedTuple):
 
     @property
     def _valid(self) -> tuple[list[Entry[Any]], ...]:
-        return self.logs, self.updates, self.sessions, self.deletions, self.feedback
+        return self.logs, self.updates, self.log_deletions, self.sessions, self.project_deletions, self.feedback
 
 
 def _with_zone(time: datetime) -> datetime:

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from services.logging.descendants import DescendantResolution
 from services.logging.purge import Purge
 from services.logging.read_barrier import ReadBarrier
-from services.logging.store import DeletionStore, LogStore, SessionStore
+from services.logging.store import DeletionStore, LogDeletionStore, LogStore, SessionStore, UnusedBlobStore
 from shared.bus import Bus
 
 
@@ -14,7 +15,10 @@ class Deps:
 
     bus: Bus
     logs: LogStore
+    log_deletions: LogDeletionStore
+    unused_blobs: UnusedBlobStore
     sessions: SessionStore
     deletions: DeletionStore
     read_barrier: ReadBarrier
     purge: Purge
+    descendants: DescendantResolution

@@ -1,7 +1,10 @@
 """Feedback on a log as states, one for each type or label, and the feedback in effect that results from them."""
 
 from collections.abc import Iterable
+from itertools import groupby
 from typing import NamedTuple
+
+from pydantic_core import to_json
 
 from services.logging.decoding import Entry
 from shared.contracts.logs import Feedback, FeedbackGiven
@@ -44,31 +47,60 @@ def _feedback(record: FeedbackGiven, label: str | None) -> Feedback | None:
 def effective_feedback(initial: Iterable[Feedback], states: Iterable[FeedbackState]) -> list[Feedback]:
     """Return the feedback in effect: the log's own (`initial`) first, then later feedback in order of acceptance.
 
-    Replaced and unset values are left out.
+    Replaced and unset values are left out. Takes time in proportion to the number of states: a log may have thousands.
     """
-    effective = list(initial)
-    for state in sorted(states, key=lambda state: (state.position, state.label_index)):
-        effective = [rest for feedback in effective if (rest := _without_replaced(feedback, state)) is not None]
-        if state.feedback is not None:
-            effective = _append(effective, state.feedback)
-    return effective
+    later = _Later()
+    effective: list[Feedback] = []
+    for state in sorted(states, key=lambda state: (state.position, state.label_index), reverse=True):
+        if state.feedback is not None and (rest := later.without_replaced(state.feedback)):
+            effective.append(rest)
+        later.add(state)
+    effective += filter(None, map(later.without_replaced, reversed(list(initial))))
+    effective.reverse()
+    return _joined(effective)
 
 
-def _without_replaced(feedback: Feedback, state: FeedbackState) -> Feedback | None:
-    """Return `feedback` without the values that the later `state` replaces or unsets; None if none are left."""
-    if feedback.type != state.type:
-        return feedback
-    if state.label is None or feedback.value == state.label:
-        return None
-    if isinstance(feedback.value, list):
-        labels = [label for label in feedback.value if label != state.label]
-        return feedback.model_copy(update={"value": labels}) if labels else None
-    return feedback
+class _Later:
+    """What the states that follow replace or unset."""
+
+    def __init__(self) -> None:
+        self._types: set[str] = set()
+        """Replaced or unset as a whole."""
+        self._labels: dict[str, set[str]] = {}
+        """Labels that are given again or unset, by type."""
+
+    def add(self, state: FeedbackState) -> None:
+        """Add a state that is earlier than those added before."""
+        if state.label is None:
+            self._types.add(state.type)
+        else:
+            self._labels.setdefault(state.type, set()).add(state.label)
+
+    def without_replaced(self, feedback: Feedback) -> Feedback | None:
+        """Return `feedback` without the values that later states replace or unset; None if none are left."""
+        if feedback.type in self._types:
+            return None
+        labels = self._labels.get(feedback.type)
+        if not labels:
+            return feedback
+        if not isinstance(feedback.value, list):
+            return None if _label_text(feedback.value) in labels else feedback
+        rest = [label for label in feedback.value if label not in labels]
+        if len(rest) == len(feedback.value):
+            return feedback
+        return feedback.model_copy(update={"value": rest}) if rest else None
 
 
-def _append(effective: list[Feedback], feedback: Feedback) -> list[Feedback]:
-    """Return `effective` with `feedback` at its end; labels given together become one feedback again."""
-    last = effective[-1] if effective else None
-    if last and last.id == feedback.id and isinstance(last.value, list) and isinstance(feedback.value, list):
-        return [*effective[:-1], last.model_copy(update={"value": last.value + feedback.value})]
-    return [*effective, feedback]
+def _label_text(value: bool | float | str) -> str:
+    """Return the label that a value of a select or multi-select is: itself, or its JSON text."""
+    return value if isinstance(value, str) else to_json(value).decode()
+
+
+def _joined(effective: Iterable[Feedback]) -> list[Feedback]:
+    """Return the feedback with labels that were given together as one feedback again."""
+    joined: list[Feedback] = []
+    for _, parts in groupby(effective, key=lambda one: (one.id, isinstance(one.value, list))):
+        first, *rest = parts
+        labels = [label for one in (first, *rest) if isinstance(one.value, list) for label in one.value]
+        joined += [first.model_copy(update={"value": labels})] if labels and rest else [first, *rest]
+    return joined

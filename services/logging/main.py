@@ -2,19 +2,35 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 
 from services.logging.deps import Deps
+from services.logging.descendants import DescendantResolution
 from services.logging.handlers import intake, logs, sessions
 from services.logging.migrations import MIGRATIONS
-from services.logging.purge import Purge
+from services.logging.purge import BlobRemoval, Purge
 from services.logging.read_barrier import ReadBarrier
 from services.logging.settings import LoggingSettings
-from services.logging.store import DeletionStore, LogStore, SessionStore
+from services.logging.store import (
+    DeletionStore,
+    LogDeletionStore,
+    LogStore,
+    SessionStore,
+    UnresolvedLogStore,
+    UnusedBlobStore,
+)
 from shared import blobs, mongo
-from shared.bus import Bus, StreamSpec, consume, ensure_stream, get_consumer_progress, purge_through
+from shared.bus import (
+    Bus,
+    StreamSpec,
+    consume,
+    ensure_stream,
+    get_consumer_progress,
+    purge_through,
+    stream_is_available,
+)
 from shared.errors import Unavailable
 from shared.migrations import prepare
 from shared.service import Probes, Service
@@ -68,6 +84,10 @@ def streams(settings: LoggingSettings) -> list[StreamSpec]:
     ]
 
 
+async def _all_are_available(bus: Bus, names: Iterable[str]) -> bool:
+    return all(await asyncio.gather(*(stream_is_available(bus, name) for name in names)))
+
+
 async def _trim_behind(bus: Bus, every_seconds: float) -> None:
     """Remove stored entries from the stream, now and then."""
     while True:
@@ -81,25 +101,38 @@ async def _trim_behind(bus: Bus, every_seconds: float) -> None:
 
 
 @asynccontextmanager
-async def _open(settings: LoggingSettings, bus: Bus) -> AsyncIterator[Probes]:
+async def _open(settings: LoggingSettings, bus: Bus, probes: Probes) -> AsyncIterator[None]:
     """Streams first: logs are accepted while the database is still away."""
-    for spec in streams(settings):
-        await ensure_stream(bus, spec)
     database = mongo.connect(settings, bus.service)
+    specs = streams(settings)
+    probes["database"] = partial(mongo.ping, database)
+    probes["streams"] = partial(_all_are_available, bus, [spec.name for spec in specs])
+    for spec in specs:
+        await ensure_stream(bus, spec)
     read_barrier = ReadBarrier(partial(get_consumer_progress, bus, "LOGS", READER), settings.read_wait_seconds)
-    log_store, session_store, deletion_store = LogStore(database), SessionStore(database), DeletionStore(database)
-    await prepare(database, MIGRATIONS, log_store.prepare, session_store.prepare, deletion_store.prepare)
-    purge = Purge(deletion_store, log_store, session_store)
-    deps = Deps(bus, log_store, session_store, deletion_store, read_barrier, purge)
+    log_store, session_store = LogStore(database, settings.search_seconds), SessionStore(database)
+    deletion_store, log_deletions = DeletionStore(database), LogDeletionStore(database)
+    unused_blobs, unresolved = UnusedBlobStore(database, settings.blobs_unused_seconds), UnresolvedLogStore(database)
+    await prepare(
+        database,
+        MIGRATIONS,
+        *(store.prepare for store in (log_store, session_store, deletion_store, unused_blobs, unresolved)),
+    )
+    purge = Purge(deletion_store, log_deletions, session_store, unused_blobs)
+    removal = BlobRemoval(bus, unused_blobs, log_deletions, read_barrier, settings.blobs_unused_seconds)
+    descendants = DescendantResolution(unresolved, session_store, deletion_store, log_deletions, purge)
+    deps = Deps(
+        bus, log_store, log_deletions, unused_blobs, session_store, deletion_store, read_barrier, purge, descendants
+    )
     await consume(bus, "LOGS", READER, partial(intake.store_batch, deps=deps), wake=read_barrier.wanted)
     bus.supervise(_trim_behind(bus, settings.logs_trim_seconds), "trim LOGS")
     bus.supervise(purge.run(), "delete what deleted projects had")
-    # A killed predecessor may have left accepted logs to us: who asks before they are stored is told 503, not less.
-    await read_barrier.wait_until_stored()
+    bus.supervise(removal.run(), "remove unused images")
+    bus.supervise(descendants.run(), "resolve sessions of descendants")
     for router in (logs.router, sessions.router):
         router.attach(bus, deps)
     try:
-        yield {"database": partial(mongo.ping, database)}
+        yield
     finally:
         database.client.close()
 

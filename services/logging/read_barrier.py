@@ -44,13 +44,18 @@ class ReadBarrier:
             self._stored_ahead.clear()  # the server's acknowledgements tell the same
         self._advance_floor()
 
-    async def wait_until_stored(self) -> bool:
+    async def wait_until_stored(self) -> None:
+        """Wait until all that was accepted before is stored. Raises Unavailable if it is not after `wait_seconds`."""
+        if not await self.is_stored_in_time():
+            raise Unavailable("Accepted logs are still being stored; the answer might lack some of them. Try again.")
+
+    async def is_stored_in_time(self) -> bool:
         """Wait, at most `wait_seconds`, until all that was accepted before is stored; return whether it is."""
         try:
             async with asyncio.timeout(self._wait_seconds):
                 await self._wait_for_sequence((await self._fresh_progress()).last_sequence)
         except (TimeoutError, Unavailable) as error:
-            logger.warning("reading without the newest logs: storing is behind", extra={"error": repr(error)})
+            logger.warning("storing is behind: %r", error)
             return False
         return True
 

@@ -4,6 +4,9 @@ from pydantic import Field
 
 from shared.settings import DatabaseSettings
 
+SEARCH_SECONDS = 25.0
+"""Less than the gateway waits for a page (services/gateway/paging.py)."""
+
 
 class LoggingSettings(DatabaseSettings):
     """Settings of the logging service. Sizes of streams are in bytes; -1: no limit but the disk."""
@@ -19,9 +22,14 @@ class LoggingSettings(DatabaseSettings):
     """How long `DEAD` keeps a message that failed for good, for operators to look at; 0: for ever."""
     dead_max_bytes: int = -1
     blobs_max_bytes: int = -1
-    """Size of the object store of large images of logs and prompts, kept for ever. A full one refuses more with 503."""
-    read_wait_seconds: float = Field(default=2.0, gt=0)
-    """How long a read waits for accepted logs that are not stored yet. A longer wait means that the database or the bus
-    is in trouble: an older answer is better than none."""
+    """Size of the store of large images of logs and prompts. A full one refuses more with 503."""
+    blobs_unused_seconds: float = Field(default=3600, gt=0)
+    """How long an image that nothing names any more is kept after it was used last. More than ten minutes longer than a
+    call to a model may take (`EVERLOOP_PROVIDER_TOTAL_SECONDS`): the log that names its images comes after it."""
+    search_seconds: float = Field(default=SEARCH_SECONDS, gt=0)
+    """How long the database works on one search of logs before it is refused with 503."""
+    read_wait_seconds: float = Field(default=4.0, gt=0)
+    """How long a read waits for accepted logs that are not stored yet, before it is answered 503: a little less than
+    its caller waits. A longer wait means that the database or the bus is in trouble."""
     logs_trim_seconds: float = Field(default=30, gt=0)
     """How often stored messages are removed from `LOGS`."""

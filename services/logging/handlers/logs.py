@@ -44,10 +44,12 @@ async def search_logs(query: SearchLogs, deps: Deps) -> Logs:
 @router.answers(GetFeedback)
 async def get_feedback(query: GetFeedback, deps: Deps) -> FeedbackOfLogs:
     """Return the projects of logs, and their feedback in effect of the types asked for."""
-    complete = await deps.read_barrier.wait_until_stored()
+    complete = await deps.read_barrier.is_stored_in_time()
     hidden = await deps.deletions.list_hidden_project_ids(query.organisation)
     logs = await deps.logs.list_feedback(query.organisation, query.log_ids, query.types)
-    return FeedbackOfLogs(logs=[log for log in logs if log.project_id not in hidden], complete=complete)
+    deleted = await deps.log_deletions.list_tombstones(query.organisation, query.log_ids)
+    visible = [log for log in logs if log.project_id not in hidden]
+    return FeedbackOfLogs(logs=visible, deleted_ids=deleted, complete=complete)
 
 
 @router.answers(GetSessionsOfLogs)

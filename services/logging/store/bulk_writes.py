@@ -1,7 +1,8 @@
 """Bulk writes that report, document by document, what existed already and what can never be stored."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
 from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorCollection
@@ -11,6 +12,7 @@ from pymongo.errors import BulkWriteError, OperationFailure
 from shared.mongo import Document
 
 Collection = AsyncIOMotorCollection[Document]
+T = TypeVar("T")
 
 CHUNK_SIZE = 1000
 """Documents of one call: the event loop gets a turn between calls."""
@@ -78,6 +80,25 @@ async def update_many(collection: Collection, updates: Sequence[UpdateOne]) -> d
         second_half = await update_many(collection, updates[middle:])
         return rejected | {middle + index: reason for index, reason in second_half.items()}
     return {}
+
+
+async def upsert_many(collection: Collection, updates: Iterable[tuple[str, list[Document]]]) -> dict[int, str]:
+    """Apply an update pipeline to each document, by `_id`, or to a new one; return by index the reasons of those that
+    can never be applied. Raises PyMongoError for failures that a retry may cure.
+    """
+    rejected: dict[int, str] = {}
+    for number, chunk in enumerate(chunks(updates)):
+        upserts = [UpdateOne({"_id": document_id}, update, upsert=True) for document_id, update in chunk]
+        for index, reason in (await update_many(collection, upserts)).items():
+            rejected[number * CHUNK_SIZE + index] = reason
+    return rejected
+
+
+def chunks(items: Iterable[T]) -> Iterable[list[T]]:
+    """Yield the items in lists of at most `CHUNK_SIZE`."""
+    remaining = iter(items)
+    while chunk := list(islice(remaining, CHUNK_SIZE)):
+        yield chunk
 
 
 def _permanent_reason(error: Exception) -> str:

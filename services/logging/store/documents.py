@@ -2,7 +2,8 @@
 
 Open JSON is stored as JSON text: exact, and free of BSON's limits on keys and depth. A document has `recorded`, the
 position of its log in the order of acceptance; one without it is a stub, made by an update or feedback that came before
-its log.
+its log, or a tombstone: what is left of a deleted log, so that it cannot come back. A tombstone has nothing else than
+`deleted`: `at`; `by`, the position of the deletion; and if the log was stored its project, session and blobs.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,8 +16,9 @@ from pydantic_core import from_json, to_json
 from services.logging.decoding import Entry
 from services.logging.feedback_state import effective_feedback
 from services.logging.session_resolution import LogKey, SessionAssignment
-from services.logging.store import feedback_fields
-from shared.contracts.logs import Feedback, FeedbackGiven, LogRecord, LogUpdate, StoredLog
+from services.logging.store import derived_fields, feedback_fields
+from shared.blobs import digests_in
+from shared.contracts.logs import Feedback, FeedbackGiven, LogDeleted, LogRecord, LogUpdate, StoredLog
 from shared.mongo import Document
 
 UPDATABLE_FIELDS = ("output", "error", "duration")
@@ -68,6 +70,10 @@ def document_of(entry: Entry[LogRecord], assignment: SessionAssignment) -> Docum
         value = values[name]
         if value is not None and value != _JSON_DEFAULTS[name]:
             document[name] = to_json(value, exclude_none=name in _WITHOUT_NONE, inf_nan_mode="constants").decode()
+    document.update(derived_fields.blob_fields(document))
+    document.update(derived_fields.text_fields(log))
+    if log.feedback:
+        document.update(derived_fields.feedback_fields(log.feedback))
     return document
 
 
@@ -140,6 +146,8 @@ def replacement_pipeline(document: Document) -> list[Document]:
         {"$cond": [_exists(f"${name}"), {name: f"${name}", **updated_at}, {}]}
         for name in ("changes", feedback_fields.STATES_FIELD)
     ]
+    blobs = {"$setUnion": ["$blobs", document.get("blobs", [])]}
+    parts.append({"$cond": [_exists("$blobs"), {"blobs": blobs}, {}]})
     return [{"$replaceWith": {"$mergeObjects": parts}}]
 
 
@@ -158,14 +166,34 @@ def update_pipeline(entry: Entry[LogUpdate]) -> list[Document]:
         fields[f"changes.{name}"] = {"$cond": [newer, stamp, f"$changes.{name}"]}
         if name == "output":
             fields["output_at"] = {"$cond": [newer, at, "$output_at"]}
-    return [{"$set": fields}]
+    return [{"$set": fields | _added_blobs(f"{update.output or ''}{update.error or ''}")}, _KEEP_TOMBSTONE]
 
 
 def feedback_pipeline(entries: Sequence[Entry[FeedbackGiven]]) -> list[Document]:
     """Return the update pipeline that adds feedback, given or unset, to one log; `entries` has at least one."""
     at = max(entry.record.at for entry in entries)
     fields = {"organisation": {"$literal": entries[0].record.organisation}, "updated_at": _latest(at.astimezone(UTC))}
-    return [{"$set": fields | feedback_fields.state_expressions(entries)}]
+    blobs = _added_blobs("".join(str(entry.record.value) for entry in entries))
+    return [{"$set": fields | feedback_fields.state_expressions(entries) | blobs}, _KEEP_TOMBSTONE]
+
+
+def deletion_pipeline(entry: Entry[LogDeleted]) -> list[Document]:
+    """Return the update pipeline that makes a tombstone of a log, a stub or nothing; a tombstone stays as it is."""
+    deletion = entry.record
+    deleted = {"at": deletion.at.astimezone(UTC), "by": entry.position}
+    # What the document does not have is left out.
+    deleted |= {name: f"${name}" for name in ("project_id", "session_id", "blobs")}
+    fields = {
+        "organisation": {"$literal": deletion.organisation},
+        "deleted": {"$cond": [_exists("$deleted"), "$deleted", deleted]},
+    }
+    return [{"$set": fields}, _KEEP_TOMBSTONE]
+
+
+def _added_blobs(text: str) -> Document:
+    """Return the `$set` expression that adds the blobs of later content to those of the document."""
+    digests = sorted(set(digests_in(text)))
+    return {"blobs": {"$setUnion": [{"$ifNull": ["$blobs", []]}, digests]}} if digests else {}
 
 
 def _fields_set_by(update: LogUpdate) -> Iterable[tuple[str, Any]]:
@@ -173,6 +201,18 @@ def _fields_set_by(update: LogUpdate) -> Iterable[tuple[str, Any]]:
         value = getattr(update, name)
         if value is not None:
             yield name, value
+
+
+_KEEP_TOMBSTONE: Document = {
+    "$replaceWith": {
+        "$cond": [
+            {"$ne": [{"$type": "$deleted"}, "missing"]},
+            {"_id": "$_id", "organisation": "$organisation", "deleted": "$deleted"},
+            "$$ROOT",
+        ]
+    }
+}
+"""The last stage of every update: it leaves nothing but the tombstone of a log that is deleted."""
 
 
 def _exists(path: str) -> Document:

@@ -3,20 +3,22 @@
 Every `_id` and every index begins with the organisation.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
-from itertools import islice
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from time import monotonic
+from typing import Literal, NamedTuple
 
 from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
+from pymongo.errors import ExecutionTimeout
 
 from services.logging.decoding import Entry
 from services.logging.session_resolution import LogKey, SessionAssignment, key_of
 from services.logging.sessions import SessionStats
-from services.logging.store import documents
-from services.logging.store.bulk_writes import CHUNK_SIZE, insert_many, update_many
+from services.logging.settings import SEARCH_SECONDS
+from services.logging.store import derived_fields, documents, feedback_fields
+from services.logging.store.bulk_writes import chunks, insert_many, update_many, upsert_many
 from services.logging.store.queries import NEWEST_FIRST, excluding_projects, search_filter, sort_order
 from services.logging.store.session_stats import stats_of, stats_pipeline
+from services.logging.store.unresolved_logs import UNRESOLVED_BY_PARENT
 from services.logging.trees import TreeLog
 from shared import mongo
 from shared.contracts.logs import (
@@ -29,11 +31,12 @@ from shared.contracts.logs import (
     SearchLogs,
     StoredLog,
 )
+from shared.errors import Unavailable
 from shared.mongo import Database, Document
 
-_UNRESOLVED_BY_PARENT = "waiting_by_parent"
-"""Name of the index of logs whose session is not resolved; their documents have `waiting`."""
 UseById = dict[str, ConfigUse]
+_DELETED = -1
+"""Stands for the position of a deleted log: no log is accepted earlier."""
 
 
 class InsertResult(NamedTuple):
@@ -45,21 +48,14 @@ class InsertResult(NamedTuple):
     """A log of this id was accepted earlier, and stays."""
 
 
-class UnresolvedLog(NamedTuple):
-    """A stored log whose session depends on a parent that was not known."""
-
-    id: str
-    parent_id: str
-    project_id: str
-    created_at: datetime
-
-
 @mongo.raises_unavailable
 class LogStore:
     """Logs. Writes may come repeatedly and in any order: a log is one document all the same."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, search_seconds: float = SEARCH_SECONDS) -> None:
+        """`search_seconds` is how long the database may work on one search."""
         self._logs = database["logs"]
+        self._search_seconds = search_seconds
 
     async def prepare(self) -> None:
         """Create the indexes."""
@@ -79,8 +75,23 @@ class LogStore:
                 ),
                 IndexModel(
                     [("organisation", ASCENDING), ("parent_id", ASCENDING)],
-                    name=_UNRESOLVED_BY_PARENT,
+                    name=UNRESOLVED_BY_PARENT,
                     partialFilterExpression={"waiting": True},
+                ),
+                IndexModel(
+                    [
+                        ("organisation", ASCENDING),
+                        ("project_id", ASCENDING),
+                        ("feedback_keys", ASCENDING),
+                        *NEWEST_FIRST,
+                    ],
+                    name="project_by_feedback",
+                    partialFilterExpression={"feedback_keys": {"$exists": True}},
+                ),
+                IndexModel(
+                    [("organisation", ASCENDING), ("blobs", ASCENDING)],
+                    name="blobs",
+                    partialFilterExpression={"blobs": {"$exists": True}},
                 ),
             ]
         )
@@ -97,7 +108,7 @@ class LogStore:
                 encoded.append(documents.document_of(entry, assignments[key]))
             except (OverflowError, ValueError) as error:
                 result.rejected[key] = f"cannot be encoded: {error}"
-        for chunk in _chunks(encoded):
+        for chunk in chunks(encoded):
             outcome = await insert_many(self._logs, chunk)
             for index, reason in outcome.rejected.items():
                 result.rejected[documents.key_from_id(chunk[index]["_id"])] = reason
@@ -109,28 +120,32 @@ class LogStore:
         """Replace stubs and logs accepted later by the `new` documents; return those that an earlier log keeps out."""
         ids = [document["_id"] for document in new]
         stored_positions = {
-            document["_id"]: document.get("recorded")
-            async for document in self._logs.find({"_id": {"$in": ids}}, {"recorded": 1})
+            document["_id"]: _DELETED if "deleted" in document else document.get("recorded")
+            async for document in self._logs.find({"_id": {"$in": ids}}, {"recorded": 1, "deleted": 1})
         }
         duplicates: list[LogKey] = []
         replacements: list[UpdateOne] = []
         for document in new:
             stored_position, position = stored_positions.get(document["_id"]), document["recorded"]
             if stored_position is None or stored_position > position:
-                replaceable = [{"recorded": {"$exists": False}}, {"recorded": {"$gt": position}}]
+                replaceable = [
+                    {"recorded": {"$exists": False}, "deleted": {"$exists": False}},
+                    {"recorded": {"$gt": position}},
+                ]
                 replacements.append(
                     UpdateOne({"_id": document["_id"], "$or": replaceable}, documents.replacement_pipeline(document))
                 )
             elif stored_position < position:
                 duplicates.append(documents.key_from_id(document["_id"]))
         await update_many(self._logs, replacements)
+        await self._derive_feedback_fields(ids)
         return duplicates
 
     async def update_logs(self, entries: Sequence[Entry[LogUpdate]]) -> dict[int, str]:
         """Apply updates, making stubs of logs that are not stored; return by index the reasons of rejected updates."""
-        return await self._upsert(
-            (LogKey(entry.record.organisation, entry.record.id), documents.update_pipeline(entry)) for entry in entries
-        )
+        keys = (LogKey(entry.record.organisation, entry.record.id) for entry in entries)
+        pipelines = (documents.update_pipeline(entry) for entry in entries)
+        return await upsert_many(self._logs, zip(map(documents.document_id, keys), pipelines, strict=True))
 
     async def upsert_feedback(self, entries: Sequence[Entry[FeedbackGiven]]) -> dict[int, str]:
         """Add feedback, making stubs of logs that are not stored; return by index the reasons of rejected feedback.
@@ -141,25 +156,46 @@ class LogStore:
         for index, entry in enumerate(entries):
             by_log.setdefault(LogKey(entry.record.organisation, entry.record.log_id), []).append(index)
         logs = list(by_log.items())
-        rejected_logs = await self._upsert(
-            (key, documents.feedback_pipeline([entries[index] for index in indexes])) for key, indexes in logs
+        rejected = await self._upsert_feedback(entries, logs)
+        for keys in chunks(by_log):
+            await self._derive_feedback_fields([documents.document_id(key) for key in keys])
+        return rejected
+
+    async def _upsert_feedback(
+        self, entries: Sequence[Entry[FeedbackGiven]], logs: Sequence[tuple[LogKey, list[int]]]
+    ) -> dict[int, str]:
+        rejected_logs = await upsert_many(
+            self._logs,
+            (
+                (documents.document_id(key), documents.feedback_pipeline([entries[index] for index in indexes]))
+                for key, indexes in logs
+            ),
         )
         retries = [
             (logs[number][0], index, reason) for number, reason in rejected_logs.items() for index in logs[number][1]
         ]
         if len(retries) == len(rejected_logs):
             return {index: reason for _, index, reason in retries}
-        rejected = await self._upsert((key, documents.feedback_pipeline([entries[index]])) for key, index, _ in retries)
+        rejected = await upsert_many(
+            self._logs,
+            ((documents.document_id(key), documents.feedback_pipeline([entries[index]])) for key, index, _ in retries),
+        )
         return {retries[number][1]: reason for number, reason in rejected.items()}
 
-    async def _upsert(self, updates: Iterator[tuple[LogKey, list[Document]]]) -> dict[int, str]:
-        """Apply an update pipeline to each log, or to a new stub; return by index the reasons of rejected ones."""
-        rejected: dict[int, str] = {}
-        for number, chunk in enumerate(_chunks(updates)):
-            upserts = [UpdateOne({"_id": documents.document_id(key)}, update, upsert=True) for key, update in chunk]
-            for index, reason in (await update_many(self._logs, upserts)).items():
-                rejected[number * CHUNK_SIZE + index] = reason
-        return rejected
+    async def _derive_feedback_fields(self, ids: Sequence[str]) -> None:
+        """Derive the fields of the latest feedback anew for those of the logs that got some after they were sent.
+
+        Whoever changes the states does this afterwards. So if they change between the read and the write here, which
+        then changes nothing, the other derives the fields from both changes.
+        """
+        states = feedback_fields.STATES_FIELD
+        condition = {"_id": {"$in": list(ids)}, states: {"$exists": True}, "recorded": {"$exists": True}}
+        updates = []
+        async for document in self._logs.find(condition, {"feedback": 1, states: 1}):
+            fields = derived_fields.feedback_fields(documents.feedback_of(document))
+            change = {"$set": fields} if fields else {"$unset": {"feedback_keys": "", "feedback_order": ""}}
+            updates.append(UpdateOne({"_id": document["_id"], states: document[states]}, change))
+        await update_many(self._logs, updates)
 
     async def get_many_stored_keys(self, keys: Iterable[LogKey]) -> set[LogKey]:
         """Return those of `keys` whose log is stored."""
@@ -167,43 +203,18 @@ class LogStore:
         return {documents.key_from_id(document["_id"]) async for document in self._logs.find(condition, {"_id": 1})}
 
     async def get_many_assignments(self, keys: Iterable[LogKey]) -> dict[LogKey, SessionAssignment]:
-        """Return the session assignments of those of the logs that are stored and resolved."""
+        """Return the session assignments of those of the logs that are stored and resolved, or deleted."""
         ids = [documents.document_id(key) for key in keys]
         if not ids:
             return {}
-        condition = {"_id": {"$in": ids}, "recorded": {"$exists": True}, "waiting": {"$exists": False}}
+        resolved = {"recorded": {"$exists": True}, "waiting": {"$exists": False}}
+        condition = {"_id": {"$in": ids}, "$or": [resolved, {"deleted": {"$exists": True}}]}
         return {
-            documents.key_from_id(document["_id"]): SessionAssignment(document.get("session_id"))
-            async for document in self._logs.find(condition, {"session_id": 1})
+            documents.key_from_id(document["_id"]): SessionAssignment(
+                document.get("session_id") or document.get("deleted", {}).get("session_id")
+            )
+            async for document in self._logs.find(condition, {"session_id": 1, "deleted.session_id": 1})
         }
-
-    async def list_unresolved_children(self, organisation: str, parent_ids: Iterable[str]) -> list[UnresolvedLog]:
-        """Return the unresolved logs with one of these parents. One cheap query if the organisation has none at all."""
-        children: list[UnresolvedLog] = []
-        unresolved = {"organisation": organisation, "waiting": True}
-        if not await self._logs.find_one(unresolved, {"_id": 1}, hint=_UNRESOLVED_BY_PARENT):
-            return children
-        for chunk in _chunks(parent_ids):
-            condition = {"organisation": organisation, "parent_id": {"$in": chunk}, "waiting": True}
-            fields = {"parent_id": 1, "project_id": 1, "created_at": 1}
-            async for document in self._logs.find(condition, fields, hint=_UNRESOLVED_BY_PARENT):
-                log_id = documents.key_from_id(document["_id"]).id
-                children.append(
-                    UnresolvedLog(log_id, document["parent_id"], document["project_id"], document["created_at"])
-                )
-        return children
-
-    async def update_assignments(self, organisation: str, assignments: Mapping[str, SessionAssignment]) -> None:
-        """Set the sessions of unresolved logs, given by log id; they are resolved then."""
-        ids_by_assignment: dict[SessionAssignment, list[str]] = {}
-        for log_id, assignment in assignments.items():
-            ids_by_assignment.setdefault(assignment, []).append(documents.document_id(LogKey(organisation, log_id)))
-        for assignment, ids in ids_by_assignment.items():
-            update: Document = {"$unset": {"waiting": ""}}
-            if assignment.session_id is not None:
-                update["$set"] = {"session_id": assignment.session_id}
-            for chunk in _chunks(ids):
-                await self._logs.update_many({"_id": {"$in": chunk}, "waiting": True}, update)
 
     async def get_log(self, organisation: str, log_id: str) -> StoredLog | None:
         """Return a log; None if it is not stored."""
@@ -214,25 +225,34 @@ class LogStore:
     async def list_feedback(self, organisation: str, log_ids: Sequence[str], types: Sequence[str]) -> list[LogFeedback]:
         """Return the project of each log that is stored, and its feedback in effect of these types."""
         ids = [documents.document_id(LogKey(organisation, log_id)) for log_id in log_ids]
-        fields = {"project_id": 1} | ({"feedback": 1, "said": 1} if types else {})
+        wanted = frozenset(types)
+        fields = {"project_id": 1} | ({"feedback": 1, "said": 1} if wanted else {})
         return [
             LogFeedback(
                 log_id=documents.key_from_id(document["_id"]).id,
                 project_id=document["project_id"],
-                feedback=[feedback for feedback in documents.feedback_of(document) if feedback.type in types],
+                feedback=[feedback for feedback in documents.feedback_of(document) if feedback.type in wanted],
             )
             async for document in self._logs.find({"_id": {"$in": ids}, "recorded": {"$exists": True}}, fields)
         ]
 
     async def search_logs(self, organisation: str, query: SearchLogs) -> Logs:
         """Return a page of the logs of a project that match, and the number of all that match."""
-        matching = search_filter(organisation, query)
-        total = await self._logs.count_documents(matching)
+        matching, deadline = search_filter(organisation, query), monotonic() + self._search_seconds
         size, skipped = query.page.size, query.page.number * query.page.size
-        if size < 1 or not 0 <= skipped < total:
-            return Logs(logs=[], total=total)
-        cursor = self._logs.find(matching, sort=sort_order(query.sort), skip=skipped, limit=size, allow_disk_use=True)
-        return Logs(logs=[documents.log_of(document) async for document in cursor], total=total)
+        try:
+            total = await self._logs.count_documents(matching, maxTimeMS=_milliseconds_until(deadline))
+            if size < 1 or not 0 <= skipped < total:
+                return Logs(logs=[], total=total)
+            order = sort_order(query.sort)
+            cursor = self._logs.find(matching, sort=order, skip=skipped, limit=size, allow_disk_use=True)
+            cursor.max_time_ms(_milliseconds_until(deadline))
+            found = [documents.log_of(document) async for document in cursor]
+        except ExecutionTimeout as error:
+            raise Unavailable(
+                f"The search took longer than {self._search_seconds:g} s. Search a shorter time: start_date, end_date."
+            ) from error
+        return Logs(logs=found, total=total)
 
     async def get_config_use(self, organisation: str, config_id: str, hidden: Sequence[str]) -> ConfigUse:
         """Return log count and newest `created_at` of a config version, without logs of the projects in `hidden`."""
@@ -278,19 +298,9 @@ class LogStore:
         cursor = self._logs.aggregate(stats_pipeline(organisation, session_ids, hidden))
         return [stats_of(row) async for row in cursor]
 
-    async def delete_project_logs(self, organisation: str, project_id: str) -> None:
-        """Delete all logs of a project, `CHUNK_SIZE` at a time."""
-        logs = {"organisation": organisation, "project_id": project_id}
-        while ids := [document["_id"] async for document in self._logs.find(logs, {"_id": 1}, limit=CHUNK_SIZE)]:
-            await self._logs.delete_many({"_id": {"$in": ids}})
 
-    async def delete_stubs(self, keys: Iterable[LogKey]) -> None:
-        """Delete those of the documents that are stubs."""
-        ids = [documents.document_id(key) for key in keys]
-        await self._logs.delete_many({"_id": {"$in": ids}, "recorded": {"$exists": False}})
-
-
-def _chunks(items: Iterable[Any]) -> Iterable[list[Any]]:
-    remaining = iter(items)
-    while chunk := list(islice(remaining, CHUNK_SIZE)):
-        yield chunk
+def _milliseconds_until(deadline: float) -> int:
+    """Return the time that is left, at least 1: MongoDB takes 0 for no limit. Raises ExecutionTimeout if none is."""
+    if (seconds := deadline - monotonic()) <= 0:
+        raise ExecutionTimeout("no time is left of what a search may take")
+    return max(1, round(seconds * 1000))

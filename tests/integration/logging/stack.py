@@ -1,22 +1,32 @@
 """Real servers for the tests of the logging service: nats-server with deploy/nats.conf, mongod, service processes."""
 
+import asyncio
 import contextlib
 import os
+import secrets
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
+from typing import TypeVar, cast
 
 from nats.js.errors import NotFoundError
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
-from shared.bus import Bus
+from services.logging.deps import Deps
+from services.logging.handlers import intake
+from shared.bus import Batch, Bus
+from shared.bus.client import REQUEST_TIMEOUT_SECONDS
+from shared.contracts.message import Query, Request
+from shared.errors import Unavailable
 from shared.mongo import Database, connect, initiate_replica_set
 from shared.settings import DatabaseSettings
-from tests.integration.servers import ROOT, Mongo, Nats, Process
+from tests.integration.servers import ROOT, Mongo, Nats, Process, stop_all, until_ready
 
+R = TypeVar("R", bound=BaseModel)
 USERS = ("operator", "gateway", "generation", "logging", "evaluation", "authz")
 
 
@@ -32,6 +42,21 @@ class ConfiguredNats(Nats):
             "EVERLOOP_NATS_STORE": f'"{folder / "nats"}"',
             **{f"EVERLOOP_NATS_PASSWORD_{user.upper()}": f"{user}Password" for user in USERS},
         }
+
+
+class PatientBus(Bus):
+    """Repeats a query that is 503 for 30 s, as a caller would: on a busy machine storing is behind."""
+
+    async def request(self, request: Request[R], *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS) -> R:
+        """Return the answer."""
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                return await super().request(request, timeout_seconds=timeout_seconds)
+            except Unavailable:
+                if not isinstance(request, Query) or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.2)
 
 
 class LoggingStack:
@@ -53,13 +78,11 @@ class LoggingStack:
     def stop(self) -> None:
         """Stop the logging processes and both servers."""
         self.stop_logging()
-        for server in (self.nats, self.mongod):
-            server.stop()
+        stop_all([self.nats, self.mongod])
 
     def stop_logging(self) -> None:
         """Stop every logging process."""
-        for server in self._processes:
-            server.stop()
+        stop_all(self._processes)
 
     def settings(self, user: str, prefix: str) -> DatabaseSettings:
         """Return the settings of a process that connects as this NATS user."""
@@ -110,13 +133,26 @@ class LoggingStack:
     @asynccontextmanager
     async def bus(self, user: str = "gateway") -> AsyncIterator[Bus]:
         """Yield a connection to the bus as this NATS user."""
-        bus = Bus(self.settings(user, "none"), user)
+        bus = PatientBus(self.settings(user, "none"), user)
         await bus.open()
         await bus.start_subscribers()
         try:
             yield bus
         finally:
             await bus.close()
+
+    @asynccontextmanager
+    async def replicas(self, **environment: str) -> AsyncIterator[tuple[Bus, Database]]:
+        """Run two logging processes on empty streams and an unused database; yield a gateway's bus and the database."""
+        await self.delete_streams()
+        prefix = f"t{secrets.token_hex(4)}"
+        async with self.bus() as bus:
+            with self.database(prefix) as database:
+                for _ in range(2):
+                    self.logging(prefix, **environment).start()
+                await until_ready(bus, "logging")
+                yield bus, database
+        self.stop_logging()
 
 
 class TemporaryLoggingStack:
@@ -135,3 +171,12 @@ class TemporaryLoggingStack:
     ) -> None:
         self.stack.stop()
         self._folder.cleanup()
+
+
+async def store_message(deps: Deps, sequence: int, *records: BaseModel) -> None:
+    """Store one message with these records, as the consumer does."""
+    message = SimpleNamespace(
+        metadata=SimpleNamespace(sequence=SimpleNamespace(stream=sequence)),
+        data=b"[" + b",".join(record.model_dump_json().encode() for record in records) + b"]",
+    )
+    await intake.store_batch(cast("Batch", SimpleNamespace(messages=[message])), deps)

@@ -4,23 +4,18 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from types import SimpleNamespace
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import pytest
 import pytest_asyncio
 from pydantic import BaseModel
 
 from services.logging.deps import Deps
-from services.logging.handlers import intake
 from services.logging.handlers import logs as log_handlers
 from services.logging.handlers import sessions as session_handlers
-from services.logging.purge import Purge
-from services.logging.read_barrier import ReadBarrier
-from services.logging.store import DeletionStore, LogStore, SessionStore
 from shared import ids
 from shared.appender import Appender
-from shared.bus import Batch, Bus, ConsumerProgress, StreamSpec, ensure_stream
+from shared.bus import Bus
 from shared.contracts.logs import (
     LOGS_SUBJECT,
     ConfigUse,
@@ -45,18 +40,13 @@ from shared.contracts.logs import (
 )
 from shared.errors import NotFound
 from shared.mongo import Database
-from tests.integration.logging.stack import LoggingStack, TemporaryLoggingStack
+from tests.integration.logging.stack import LoggingStack, store_message
 from tests.integration.servers import until_ready
+from tests.principals import member
 from tests.unit.logging.builders import START, log, update
 
 ORGANISATION = "tm_1"
 V = TypeVar("V", bound=BaseModel)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def servers() -> AsyncIterator[LoggingStack]:
-    async with TemporaryLoggingStack() as stack:
-        yield stack
 
 
 class LoggingClient:
@@ -72,11 +62,11 @@ class LoggingClient:
         await self._appender.append([record.model_dump_json().encode() for record in records])
 
     async def logs_of(self, project_id: str, organisation: str = ORGANISATION) -> list[str]:
-        found = await self.bus.request(SearchLogs(organisation=organisation, project_id=project_id))
+        found = await self.bus.request(SearchLogs(principal=member(organisation), project_id=project_id))
         return [one.id for one in found.logs]
 
     async def list_sessions(self, project_id: str) -> list[Session]:
-        return (await self.bus.request(ListSessions(organisation=ORGANISATION, project_id=project_id))).sessions
+        return (await self.bus.request(ListSessions(principal=member(ORGANISATION), project_id=project_id))).sessions
 
     async def until_purged(self, project_id: str) -> None:
         """Wait until the logs of the project are deleted: the purge goes on after the deletion is stored."""
@@ -92,15 +82,8 @@ def deleted(project_id: str, organisation: str = ORGANISATION) -> ProjectDeleted
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def client(servers: LoggingStack) -> AsyncIterator[LoggingClient]:
-    await servers.delete_streams()
-    prefix = f"t{secrets.token_hex(4)}"
-    async with servers.bus() as bus:
-        with servers.database(prefix) as database:
-            for _ in range(2):
-                servers.logging(prefix).start()
-            await until_ready(bus, "logging")
-            yield LoggingClient(bus, database)
-    servers.stop_logging()
+    async with servers.replicas() as (bus, database):
+        yield LoggingClient(bus, database)
 
 
 async def test_logs_of_the_project_are_deleted_and_others_stay(client: LoggingClient) -> None:
@@ -113,7 +96,7 @@ async def test_logs_of_the_project_are_deleted_and_others_stay(client: LoggingCl
     assert await client.logs_of("pr_kept") == ["data_kept"]
     assert await client.logs_of("pr_gone", "tm_2") == ["data_foreign"]
     with pytest.raises(NotFound):
-        await client.bus.request(GetLog(organisation=ORGANISATION, id="data_7"))
+        await client.bus.request(GetLog(principal=member(ORGANISATION), id="data_7"))
 
 
 async def test_a_log_that_comes_later_is_not_kept(client: LoggingClient) -> None:
@@ -125,7 +108,7 @@ async def test_a_log_that_comes_later_is_not_kept(client: LoggingClient) -> None
     assert await client.logs_of("pr_gone") == []
     assert await client.logs_of("pr_kept") == ["data_2"]
     with pytest.raises(NotFound):
-        await client.bus.request(GetSession(organisation=ORGANISATION, id="sesh_1"))
+        await client.bus.request(GetSession(principal=member(ORGANISATION), id="sesh_1"))
     await client.accept(deleted("pr_gone"))
     assert await client.logs_of("pr_kept") == ["data_2"]
 
@@ -149,11 +132,11 @@ async def test_sessions_keep_the_logs_of_other_projects(client: LoggingClient) -
     assert (left.id, left.project_ids, left.datapoints_count) == ("sesh_both", ["pr_kept"], 1)
     assert (left.first_inputs, left.last_output) == ({"from": "kept"}, "kept")
     with pytest.raises(NotFound):
-        await client.bus.request(GetSession(organisation=ORGANISATION, id="sesh_alone"))
-    empty = await client.bus.request(GetSession(organisation=ORGANISATION, id="sesh_empty"))
+        await client.bus.request(GetSession(principal=member(ORGANISATION), id="sesh_alone"))
+    empty = await client.bus.request(GetSession(principal=member(ORGANISATION), id="sesh_empty"))
     assert empty.datapoints_count == 0
     await client.accept(log("data_4", project_id="pr_kept", session_id="sesh_alone"))
-    again = await client.bus.request(GetSession(organisation=ORGANISATION, id="sesh_alone"))
+    again = await client.bus.request(GetSession(principal=member(ORGANISATION), id="sesh_alone"))
     assert again.project_ids == ["pr_kept"]
 
 
@@ -161,7 +144,7 @@ async def test_unresolved_logs_of_the_project_are_deleted(client: LoggingClient)
     await client.accept(log("data_child", project_id="pr_gone", parent_id="data_parent"))
     await client.accept(deleted("pr_gone"))
     await client.accept(log("data_parent", project_id="pr_kept", session_id="sesh_1"))
-    found = await client.bus.request(GetSession(organisation=ORGANISATION, id="sesh_1"))
+    found = await client.bus.request(GetSession(principal=member(ORGANISATION), id="sesh_1"))
     assert (found.datapoints_count, found.project_ids) == (1, ["pr_kept"])
 
 
@@ -181,10 +164,10 @@ async def test_nothing_is_left_of_logs_that_arrive_while_it_is_deleted(client: L
         await client.accept(deleted("pr_gone"))
 
     await asyncio.gather(*(write(number) for number in range(10)), delete())
-    kept = await client.bus.request(GetUses(organisation=ORGANISATION, project_ids=["pr_gone", "pr_kept"]))
+    kept = await client.bus.request(GetUses(principal=member(ORGANISATION), project_ids=["pr_gone", "pr_kept"]))
     assert {project_id: use.logs for project_id, use in kept.projects.items()} == {"pr_kept": 200}
     assert await client.list_sessions("pr_gone") == []
-    sessions = await client.bus.request(ListSessions(organisation=ORGANISATION, project_id="pr_kept"))
+    sessions = await client.bus.request(ListSessions(principal=member(ORGANISATION), project_id="pr_kept"))
     assert sessions.total == 20
     await client.until_purged("pr_gone")
 
@@ -196,7 +179,7 @@ async def test_use_is_counted_for_many_at_once(client: LoggingClient) -> None:
         log(ids.mint("data"), project_id="pr_2", config_id="config_3", seconds=3),
         log(ids.mint("data"), project_id="pr_1", organisation="tm_2", seconds=9),
     )
-    wanted = GetUses(organisation=ORGANISATION, project_ids=["pr_1", "pr_3"], config_ids=["config_2", "config_3"])
+    wanted = GetUses(principal=member(ORGANISATION), project_ids=["pr_1", "pr_3"], config_ids=["config_2", "config_3"])
     uses = await client.bus.request(wanted)
     assert {key: (use.logs, use.last_used) for key, use in uses.projects.items()} == {
         "pr_1": (2, START + timedelta(seconds=5))
@@ -213,7 +196,7 @@ async def test_an_update_of_a_deleted_log_does_not_bring_it_back(client: Logging
     await client.accept(update("data_1", output="late"))
     assert await client.logs_of("pr_gone") == []
     with pytest.raises(NotFound):
-        await client.bus.request(GetLog(organisation=ORGANISATION, id="data_1"))
+        await client.bus.request(GetLog(principal=member(ORGANISATION), id="data_1"))
 
 
 async def test_an_update_after_the_purge_leaves_no_stub(client: LoggingClient) -> None:
@@ -254,33 +237,6 @@ async def test_a_purge_interrupted_by_a_kill_is_finished_by_the_next_process(ser
     servers.stop_logging()
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def unpurged(servers: LoggingStack) -> AsyncIterator[Deps]:
-    """Yield the dependencies of handlers in a process whose purge does not run."""
-    await servers.delete_streams()
-    async with servers.bus("operator") as bus:
-        await ensure_stream(bus, StreamSpec("EVENTS", ("events.>",)))
-        with servers.database(f"t{secrets.token_hex(4)}") as database:
-            stores = LogStore(database), SessionStore(database), DeletionStore(database)
-            for store in stores:
-                await store.prepare()
-
-            async def get_progress() -> ConsumerProgress:
-                return ConsumerProgress(first_sequence=1, last_sequence=0, ack_floor=0)
-
-            kept, sessions, deletions = stores
-            yield Deps(bus, kept, sessions, deletions, ReadBarrier(get_progress, 2.0), Purge(deletions, kept, sessions))
-
-
-async def store_message(deps: Deps, sequence: int, *records: LogRecord | ProjectDeleted) -> None:
-    """Store one message with these records, as the consumer does."""
-    message = SimpleNamespace(
-        metadata=SimpleNamespace(sequence=SimpleNamespace(stream=sequence)),
-        data=b"[" + b",".join(record.model_dump_json().encode() for record in records) + b"]",
-    )
-    await intake.store_batch(cast("Batch", SimpleNamespace(messages=[message])), deps)
-
-
 def checked(kind: type[V], answer: BaseModel) -> V:
     """Return the answer as `kind`; handlers are declared to return any model."""
     assert isinstance(answer, kind)
@@ -295,36 +251,39 @@ async def test_storing_does_not_wait_for_the_purge_and_reads_hide_what_is_left(u
         log("data_2", project_id="pr_gone", session_id="sesh_both", inputs={"from": "gone"}),
         log("data_3", project_id="pr_kept", session_id="sesh_both", inputs={"from": "kept"}, config_id="config_2"),
     )
-    wanted = GetUses(organisation=ORGANISATION, project_ids=["pr_gone", "pr_kept"], config_ids=["config_1", "config_2"])
+    wanted = GetUses(
+        principal=member(ORGANISATION), project_ids=["pr_gone", "pr_kept"], config_ids=["config_1", "config_2"]
+    )
     assert set((checked(Uses, await log_handlers.get_uses(wanted, unpurged))).configs) == {"config_1", "config_2"}
     await store_message(unpurged, 2, deleted("pr_gone"), log("data_4", project_id="pr_gone", session_id="sesh_alone"))
     assert await unpurged.logs.get_log(ORGANISATION, "data_1") is not None, "nothing was removed while storing"
     for log_id in ("data_1", "data_4"):
         with pytest.raises(NotFound):
-            await log_handlers.get_log(GetLog(organisation=ORGANISATION, id=log_id), unpurged)
-    asked = GetFeedback(organisation=ORGANISATION, log_ids=["data_1", "data_3", "data_4"], types=["rating"])
+            await log_handlers.get_log(GetLog(principal=member(ORGANISATION), id=log_id), unpurged)
+    asked = GetFeedback(principal=member(ORGANISATION), log_ids=["data_1", "data_3", "data_4"], types=["rating"])
     about = checked(FeedbackOfLogs, await log_handlers.get_feedback(asked, unpurged))
     assert [one.log_id for one in about.logs] == ["data_3"]
-    search = SearchLogs(organisation=ORGANISATION, project_id="pr_gone")
+    search = SearchLogs(principal=member(ORGANISATION), project_id="pr_gone")
     assert (checked(Logs, await log_handlers.search_logs(search, unpurged))).total == 0
     uses = checked(Uses, await log_handlers.get_uses(wanted, unpurged))
     assert (set(uses.projects), set(uses.configs)) == ({"pr_kept"}, {"config_2"})
     use = checked(
         ConfigUse,
-        await log_handlers.get_config_use(GetConfigUse(organisation=ORGANISATION, config_id="config_1"), unpurged),
+        await log_handlers.get_config_use(GetConfigUse(principal=member(ORGANISATION), config_id="config_1"), unpurged),
     )
     assert use.logs == 0
-    list_sessions = ListSessions(organisation=ORGANISATION, project_id="pr_gone")
+    list_sessions = ListSessions(principal=member(ORGANISATION), project_id="pr_gone")
     assert (checked(Sessions, await session_handlers.list_sessions(list_sessions, unpurged))).total == 0
     for query in ("sesh_alone", "sesh_unknown"):
         with pytest.raises(NotFound):
-            await session_handlers.get_session(GetSession(organisation=ORGANISATION, id=query), unpurged)
+            await session_handlers.get_session(GetSession(principal=member(ORGANISATION), id=query), unpurged)
     both = checked(
-        Session, await session_handlers.get_session(GetSession(organisation=ORGANISATION, id="sesh_both"), unpurged)
+        Session,
+        await session_handlers.get_session(GetSession(principal=member(ORGANISATION), id="sesh_both"), unpurged),
     )
     assert (both.project_ids, both.datapoints_count, both.first_inputs) == (["pr_kept"], 1, {"from": "kept"})
     shown = checked(
-        Tree, await session_handlers.get_tree(GetTree(organisation=ORGANISATION, session_id="sesh_both"), unpurged)
+        Tree, await session_handlers.get_tree(GetTree(principal=member(ORGANISATION), session_id="sesh_both"), unpurged)
     )
     assert [node.id for node in shown.roots] == ["data_3"]
     await unpurged.purge.purge_pending()

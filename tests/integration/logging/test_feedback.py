@@ -20,18 +20,13 @@ from shared.appender import Appender
 from shared.bus import Bus
 from shared.contracts.logs import LOGS_SUBJECT, Feedback, FeedbackGiven, GetFeedback, GetLog, LogRecord, SearchLogs
 from shared.errors import NotFound
-from tests.integration.logging.stack import LoggingStack, TemporaryLoggingStack
+from tests.integration.logging.stack import LoggingStack
 from tests.integration.servers import Process, until_ready
+from tests.principals import member
 from tests.unit.logging.builders import START, feedback, log, update
 
 ORGANISATION = "tm_1"
 RATING = {"id": "ann_0", "type": "rating", "value": "good", "created_at": START}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def servers() -> AsyncIterator[LoggingStack]:
-    async with TemporaryLoggingStack() as stack:
-        yield stack
 
 
 @dataclass
@@ -55,7 +50,7 @@ class LoggingClient:
         await self.appender.append([record.model_dump_json().encode() for record in records])
 
     async def feedback(self, log_id: str = "data_1") -> list[Feedback]:
-        return (await self.bus.request(GetLog(organisation=ORGANISATION, id=log_id))).feedback
+        return (await self.bus.request(GetLog(principal=member(ORGANISATION), id=log_id))).feedback
 
     async def values(self, log_id: str = "data_1") -> list[tuple[str, Any]]:
         return [(one.type, one.value) for one in await self.feedback(log_id)]
@@ -129,14 +124,14 @@ async def test_feedback_that_comes_before_its_log_waits_for_it(started: LoggingC
     await started.accept(feedback("ann_1", value="bad"))
     with pytest.raises(NotFound):
         await started.feedback()
-    asked = GetFeedback(organisation=ORGANISATION, log_ids=["data_1"], types=["rating"])
+    asked = GetFeedback(principal=member(ORGANISATION), log_ids=["data_1"], types=["rating"])
     assert (await started.bus.request(asked)).logs == []
     await started.accept(feedback("ann_2", value="good"), update("data_1", output="later"))
     await started.accept(log("data_1", output="first", feedback=[RATING | {"value": "worst"}]))
-    stored = await started.bus.request(GetLog(organisation=ORGANISATION, id="data_1"))
+    stored = await started.bus.request(GetLog(principal=member(ORGANISATION), id="data_1"))
     assert (stored.output, [one.value for one in stored.feedback]) == ("later", ["good"])
     assert stored.updated_at == update().at
-    page = await started.bus.request(SearchLogs(organisation=ORGANISATION, project_id="pr_1"))
+    page = await started.bus.request(SearchLogs(principal=member(ORGANISATION), project_id="pr_1"))
     assert [one.id for one in page.logs] == ["data_1"]
     (shown,) = (await started.bus.request(asked)).logs
     assert (shown.log_id, shown.project_id, [one.id for one in shown.feedback]) == ("data_1", "pr_1", ["ann_2"])
@@ -144,12 +139,14 @@ async def test_feedback_that_comes_before_its_log_waits_for_it(started: LoggingC
 
 async def test_only_feedback_of_the_logs_and_types_asked_for_is_returned(started: LoggingClient) -> None:
     await started.accept(log("data_1"), log("data_2"), feedback("ann_1", value="bad"), label(2, "copied"))
-    asked = GetFeedback(organisation=ORGANISATION, log_ids=["data_1", "data_3"], types=["action"])
+    asked = GetFeedback(principal=member(ORGANISATION), log_ids=["data_1", "data_3"], types=["action"])
     (shown,) = (await started.bus.request(asked)).logs
     assert [one.value for one in shown.feedback] == ["copied"]
     (shown,) = (await started.bus.request(asked.model_copy(update={"types": []}))).logs
     assert shown.feedback == []
-    assert (await started.bus.request(asked.model_copy(update={"organisation": "tm_2"}))).logs == []
+    assert (
+        await started.bus.request(asked.model_copy(update={"organisation": "tm_2", "principal": member("tm_2")}))
+    ).logs == []
 
 
 async def test_feedback_of_one_organisation_does_not_reach_a_log_of_another(started: LoggingClient) -> None:
@@ -251,7 +248,7 @@ async def test_a_process_killed_in_the_middle_loses_and_doubles_nothing(client: 
 
 async def test_an_answer_given_while_storing_is_behind_is_marked_incomplete(client: LoggingClient) -> None:
     await client.start()
-    asked = GetFeedback(organisation=ORGANISATION, log_ids=["data_1"])
+    asked = GetFeedback(principal=member(ORGANISATION), log_ids=["data_1"])
     assert (await client.bus.request(asked)).complete
     async with client.stack.bus("operator") as operator:
         until = b'{"pause_until": "2999-01-01T00:00:00Z"}'
@@ -259,3 +256,17 @@ async def test_an_answer_given_while_storing_is_behind_is_marked_incomplete(clie
         await client.accept(log("data_1"))
         shown = await client.bus.request(asked)
     assert (shown.logs, shown.complete) == ([], False)
+
+
+async def test_types_asked_for_are_not_compared_one_by_one(store: LogStore) -> None:
+    """Thousands of types may be asked for of thousands of logs in one call."""
+
+    class Types(list[str]):
+        def __contains__(self, item: object) -> bool:
+            raise AssertionError(f"{item!r} is looked for from the beginning to the end")
+
+    await store.insert_logs(
+        [Entry(1, log(feedback=[RATING]))], {LogKey(ORGANISATION, "data_1"): SessionAssignment(None)}
+    )
+    (found,) = await store.list_feedback(ORGANISATION, ["data_1"], Types(["mood", "rating"]))
+    assert [one.id for one in found.feedback] == ["ann_0"]

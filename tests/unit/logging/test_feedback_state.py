@@ -66,3 +66,34 @@ def test_a_label_given_with_the_log_can_be_unset() -> None:
     assert values(effective_feedback([initial("action", ["a", "b"])], unset)) == [("ann_0", ["b"])]
     assert effective_feedback([initial("action", ["a"])], unset) == []
     assert values(effective_feedback([initial("action", 3)], unset)) == [("ann_0", 3)]
+
+
+def test_a_number_or_truth_value_given_with_the_log_is_a_label_too() -> None:
+    for value, label in ((3, "3"), (4.5, "4.5"), (True, "true")):
+        one = {"type": "action", "value": value, "labels": [label]}
+        assert effective_feedback([initial("action", value)], states(one | {"unset": True})) == []
+        assert values(effective_feedback([initial("action", value)], states(one))) == [("ann_1", value)]
+
+
+def test_time_grows_with_the_number_of_labels_and_not_faster() -> None:
+    """A log with all labels that a type may have must not hold up every other log."""
+    copies = 0
+
+    class Counted(Feedback):
+        def model_copy(self, **arguments: Any) -> "Counted":
+            nonlocal copies
+            copies += 1
+            return super().model_copy(**arguments)
+
+    names = [f"label {number}" for number in range(1000)]
+    one_by_one = states(*({"type": "action", "value": [name], "labels": [name]} for name in names))
+    together = states({"type": "action", "value": names, "labels": names})
+    for given in (one_by_one, together):
+        counted = [
+            state._replace(feedback=Counted.model_validate(state.feedback.model_dump()))
+            for state in given
+            if state.feedback is not None
+        ]
+        found = effective_feedback([], counted)
+        assert [label for one in found for label in (one.value if isinstance(one.value, list) else [])] == names
+    assert copies <= len(names)

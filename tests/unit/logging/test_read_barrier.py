@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from services.logging.read_barrier import ReadBarrier
 from shared.bus import ConsumerProgress
 from shared.errors import Unavailable
@@ -25,7 +27,7 @@ class ProgressSource:
 
 async def test_a_read_with_nothing_to_wait_for_costs_one_request() -> None:
     server = ProgressSource(last=5, floor=5)
-    assert await ReadBarrier(server, WAIT_SECONDS).wait_until_stored()
+    await ReadBarrier(server, WAIT_SECONDS).wait_until_stored()
     assert server.requests == 1
 
 
@@ -75,15 +77,20 @@ async def test_reads_share_requests_that_are_not_older_than_they_are() -> None:
     await asyncio.gather(*later)
 
 
-async def test_the_wait_ends_at_the_timeout() -> None:
-    assert await asyncio.wait_for(ReadBarrier(ProgressSource(last=5), 0.05).wait_until_stored(), 0.5) is False
+async def test_a_read_that_cannot_catch_up_in_time_is_unavailable() -> None:
+    with pytest.raises(Unavailable) as refused:
+        await asyncio.wait_for(ReadBarrier(ProgressSource(last=5), 0.05).wait_until_stored(), 0.5)
+    assert refused.value.retry_after_seconds
 
 
-async def test_a_bus_that_does_not_answer_does_not_stop_reads() -> None:
+async def test_a_read_is_unavailable_at_once_if_it_is_not_known_what_was_accepted() -> None:
     async def unavailable() -> ConsumerProgress:
         raise Unavailable("away")
 
-    assert await asyncio.wait_for(ReadBarrier(unavailable, WAIT_SECONDS).wait_until_stored(), 0.1) is False
+    barrier = ReadBarrier(unavailable, WAIT_SECONDS)
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(barrier.wait_until_stored(), 0.1)
+    assert await asyncio.wait_for(barrier.is_stored_in_time(), 0.1) is False
 
 
 async def test_a_stream_that_was_created_again_starts_from_its_new_sequences() -> None:

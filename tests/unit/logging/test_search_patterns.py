@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
-from services.logging.search_patterns import json_literal_pattern, literal_pattern
+from services.logging.store.search_patterns import json_literal_pattern, literal_pattern
 from shared.errors import Invalid
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from services.logging.store import DeletionStore, LogStore, SessionStore
+from services.logging.store import Deletion, DeletionStore, LogDeletionStore, SessionStore, UnusedBlobStore
 from shared.errors import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -20,10 +20,17 @@ _PROJECTS_PER_QUERY = 100
 class Purge:
     """Deletes what is left of deleted projects. Replicas may work on one project at once: deleting is idempotent."""
 
-    def __init__(self, deletions: DeletionStore, logs: LogStore, sessions: SessionStore) -> None:
+    def __init__(
+        self,
+        deletions: DeletionStore,
+        logs: LogDeletionStore,
+        sessions: SessionStore,
+        unused_blobs: UnusedBlobStore,
+    ) -> None:
         self._deletions = deletions
         self._logs = logs
         self._sessions = sessions
+        self._unused_blobs = unused_blobs
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -48,6 +55,13 @@ class Purge:
         """Delete the logs and sessions of all projects with a pending deletion. Raises Unavailable without MongoDB."""
         while pending := await self._deletions.list_pending(_PROJECTS_PER_QUERY):
             for deletion in pending:
-                await self._logs.delete_project_logs(deletion.organisation, deletion.project_id)
+                await self._delete_logs(deletion)
                 await self._sessions.remove_project(deletion.organisation, deletion.project_id)
                 await self._deletions.mark_purged(deletion)
+
+    async def _delete_logs(self, deletion: Deletion) -> None:
+        """Delete the logs of a project, some at a time. Their blobs are noted first, for a process that is killed."""
+        while logs := await self._logs.list_project_logs(deletion.organisation, deletion.project_id):
+            digests = {digest for blobs in logs.values() for digest in blobs}
+            await self._unused_blobs.insert_many(deletion.organisation, digests)
+            await self._logs.delete_documents(logs)
