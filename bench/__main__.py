@@ -16,7 +16,7 @@ from dataclasses import asdict
 
 import uvloop
 
-from bench import chats, jobs, logs
+from bench import access, chats, jobs, logs
 from bench.stack import Stack, measure_idle, running_stack
 
 SETTLE_SECONDS = 5.0
@@ -44,6 +44,9 @@ async def _measure(stack: Stack, scale: float) -> dict[str, object]:
     arrays = await logs.measure_logs(target, connections=8, requests=requests(800), batch=50)
     await settle()
     figures: dict[str, object] = {"logs_single": single, "logs_arrays": arrays}
+    _log("who is calling …")
+    figures["access"] = await access.measure_access(stack, keys=requests(200))
+    await settle()
     _log("jobs …")
     figures["jobs"] = await jobs.measure_jobs(stack, number=requests(6000))
     await settle()
