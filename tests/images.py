@@ -4,22 +4,14 @@ import asyncio
 import base64
 import hashlib
 import random
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
-from pydantic import SecretStr
-
-from deploy.local.folder import Folder
-from deploy.local.privileges.secrets import Secrets
-from deploy.local.servers import ports
 from shared.blobs import Blobs
 from shared.bus import Bus
-from shared.settings import ServiceSettings
 from tests.calls import Json
 from tests.stack import Stack
+from tests.stack_bus import on_bus
 
 MIB = 1024 * 1024
-T = TypeVar("T")
 
 
 def data_url(size: int, seed: str) -> str:
@@ -50,7 +42,7 @@ def stored_chunks(stack: Stack, url: str) -> dict[str, int]:
         info = await bus.client.jetstream().stream_info("BLOBS", subjects_filter=f"blobs.*.{digest}.>")
         return info.state.subjects or {}
 
-    return asyncio.run(_as_operator(stack, look))
+    return asyncio.run(on_bus(stack, look))
 
 
 def store_blob(stack: Stack, organisation: str, url: str) -> str:
@@ -61,19 +53,5 @@ def store_blob(stack: Stack, organisation: str, url: str) -> str:
     async def keep(bus: Bus) -> None:
         await Blobs(bus).store(organisation, {digest: content})
 
-    asyncio.run(_as_operator(stack, keep))
+    asyncio.run(on_bus(stack, keep))
     return f"everloop-blob:{digest}"
-
-
-async def _as_operator(stack: Stack, work: Callable[[Bus], Awaitable[T]]) -> T:
-    settings = ServiceSettings(
-        nats_url=f"nats://{ports.HOST}:{stack.status()['nats-server']['port']}",
-        nats_user="operator",
-        nats_password=SecretStr(Secrets.load_or_create(Folder(stack.folder)).bus_passwords["operator"]),
-    )
-    bus = Bus(settings, "operator")
-    await bus.open()
-    try:
-        return await work(bus)
-    finally:
-        await bus.close()

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deploy.local.folder import Folder
+
 EVERLOOP = Path(sys.executable).parent / "everloop"
 ROOT = Path(__file__).parent.parent
+_STOP_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,13 @@ class Stack:
         return self.url.removesuffix("/v4")
 
     def status(self) -> dict[str, dict[str, Any]]:
-        """Return the rows of `everloop status`, by component."""
-        rows = json.loads(everloop("status", "--json", "--data", str(self.folder)).stdout)
-        return {row["name"]: row for row in rows}
+        """Return what `everloop status` tells of each component, by name: read as it reads it, without its process."""
+        return {row["name"]: row for row in Folder(self.folder).state["components"]}
 
     def stop(self) -> None:
-        """Run `everloop down`."""
-        everloop("down", "--data", str(self.folder))
+        """Stop it and wait for its end, as `everloop down` does. Raises AssertionError if it does not end."""
+        folder = Folder(self.folder)
+        assert not folder.is_locked or folder.stop_supervisor(_STOP_SECONDS), f"the stack of {folder.path} does not end"
 
 
 def everloop(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:

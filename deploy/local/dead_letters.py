@@ -119,6 +119,8 @@ async def replay(js: JetStreamContext, stored: StoredLetter) -> None:
     drops the duplicate within its window (15 minutes for jobs, 2 for logs). Raises CommandError if the message cannot
     be published; the letter stays then.
     """
+    from shared.bus.jetstream.retries import retry_temporary  # noqa: PLC0415 - it loads the whole bus, which no other command needs
+
     sequence, letter = stored
     if letter.size is not None:
         raise CommandError(
@@ -128,7 +130,10 @@ async def replay(js: JetStreamContext, stored: StoredLetter) -> None:
     if letter.organisation is not None:
         headers[ORGANISATION_HEADER] = letter.organisation
     try:
-        await js.publish(letter.subject, letter.payload, headers=headers, timeout=_REQUEST_TIMEOUT_SECONDS)
+        await retry_temporary(
+            lambda seconds: js.publish(letter.subject, letter.payload, headers=headers, timeout=seconds),
+            _REQUEST_TIMEOUT_SECONDS,
+        )
     except NoStreamResponseError:
         raise CommandError(
             f"No stream takes {letter.subject} at the moment. Start the service that makes it."

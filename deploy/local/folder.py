@@ -28,6 +28,8 @@ class Folder:
         self.credentials = self.path / "credentials.json"
         self.logs = self.path / "logs"
         self.mongod = self.path / "mongod"
+        self.mongod_begun = self.path / "mongod.begun"
+        """There from the first start of mongod until it is ready for the first time."""
         self.nats = self.path / "nats"
         self.mongo_key = self.path / "mongo.key"
         self._state = self.path / "state.json"

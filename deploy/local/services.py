@@ -13,9 +13,10 @@ NAMES = ("gateway", "generation", "logging", "evaluation", "authz")
 def services(
     environments: Mapping[str, Mapping[str, str]],
     http: tuple[str, int],
-    after: tuple[str, ...],
+    after: Mapping[str, tuple[str, ...]],
 ) -> list[Component]:
-    """Return all five. `environments` is by name, `http` the gateway's host and port, `after` what they need first."""
+    """Return all five. `environments` is by name, `http` the gateway's host and port, `after` the servers that each
+    needs first, by name."""
     gateway = probes.GatewayProbe(*http)
     return [
         Component(
@@ -28,7 +29,7 @@ def services(
                 gateway.gateway_responds if name == "gateway" else partial(gateway.service_is_ready, name),
             ),
             port=http[1] if name == "gateway" else None,
-            after=after,
+            after=after[name],
             stop_timeout_seconds=15.0,  # a service takes 8 s for what it has in hand, the gateway as long for streams
             stop_order=STOPPED_FIRST if name == "gateway" else STOPPED_SECOND,
         )

@@ -1,5 +1,6 @@
 """Turns the options of `everloop up` and the data folder into the components of a stack."""
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -78,15 +79,32 @@ def build_stack(options: Options, folder: Folder) -> Stack:
     environments = {name: _environment(name, options, chosen, secrets) for name in services.NAMES}
     environments["gateway"] |= {"EVERLOOP_HTTP_HOST": host, "EVERLOOP_HTTP_PORT": str(chosen["http"])}
     environments["authz"]["EVERLOOP_BOOTSTRAP_FILE"] = str(folder.credentials)
+    if _is_loopback(host):  # whoever can call Everloop can call what else listens on this machine
+        environments["generation"] = environment.local_providers() | environments["generation"]
     if options.with_model:
         environments["generation"]["EVERLOOP_LOCAL_MODEL_URL"] = f"http://{ports.HOST}:{chosen['model']}/v1"
-    after = tuple(component.name for component in servers if component.name != "model")
+    # The gateway takes longest to load and has no database: it loads while mongod starts.
+    after = {
+        name: tuple(
+            server.name
+            for server in servers
+            if server.name == "nats-server" or (server.name == "mongod" and name in environment.DATABASES)
+        )
+        for name in services.NAMES
+    }
     return Stack(
         components=[*servers, *services.services(environments, (client_host, chosen["http"]), after=after)],
         url=url,
         api_key=api_key,
         model=MODEL_NAME if options.with_model else "mock",
     )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # another name, wherever it leads
+        return False
 
 
 def _environment(name: str, options: Options, chosen: Mapping[str, int], secrets: Secrets) -> dict[str, str]:

@@ -11,11 +11,11 @@ import pytest
 from services.generation.models.features import Feature
 from services.generation.providers.registry import PROVIDER_SPECS, ProviderSpec
 from shared.contracts.message import Event
-from shared.permissions import PERMISSIONS, Permission
+from shared.contracts.permissions import PERMISSIONS, Permission
 from tests.architecture.tree import ROOT, name, sources, text
 from tests.contract_modules import contract_modules
 
-PAGES = sources("docs", endings=(".md",))
+PAGES = [*sources("docs", endings=(".md",)), ROOT / "README.md"]
 ACCESS = ROOT / "docs" / "architecture" / "access.md"
 PROVIDERS = ROOT / "docs" / "architecture" / "providers.md"
 BUS = ROOT / "docs" / "architecture" / "bus.md"

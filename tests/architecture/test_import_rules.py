@@ -27,7 +27,7 @@ RULES = {
     "8. Layers of logging": ("services/logging/settings.py", "services.logging.store"),
     "8. Handlers and routes": ("services/authz/handlers/keys.py", "services.authz.handlers.access"),
     "8. Dialects do not know": (
-        "services/generation/providers/dialects/openai.py",
+        "services/generation/providers/dialects/openai/reply.py",
         "services.generation.providers.dialects.mock",
     ),
     "8. Kinds of tools": ("services/generation/tools/google.py", "services.generation.tools.snippet"),

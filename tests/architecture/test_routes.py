@@ -1,35 +1,13 @@
 """Every route is closed by default."""
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
 
-from services.gateway.main import create_app
 from services.gateway.requests.route import BodyRoute
 from services.gateway.routes import OPEN_PATHS
-from services.gateway.settings import Settings
-from shared.permissions import PERMISSIONS
-
-
-def _flat(routes: Iterable[Any]) -> Iterator[Any]:
-    """The routes themselves; FastAPI keeps an included router as one entry."""
-    for route in routes:
-        if hasattr(route, "effective_candidates"):
-            yield from _flat(route.effective_candidates())
-            yield from _flat(route.effective_low_priority_routes())
-        else:
-            yield route
-
-
-ROUTES = list(_flat(create_app(Settings(secret="x" * 44)).routes))
-
-
-def _permissions(dependant: Any) -> set[str]:
-    if dependant is None:
-        return set()
-    permission = getattr(dependant.call, "permission", None)
-    return {permission.name} if permission else set[str]().union(*map(_permissions, dependant.dependencies))
+from shared.contracts.permissions import PERMISSIONS
+from tests.gateway_routes import ROUTES, permissions_of
 
 
 def _label(route: Any) -> str:
@@ -38,7 +16,7 @@ def _label(route: Any) -> str:
 
 @pytest.mark.parametrize("route", ROUTES, ids=_label)
 def test_a_route_names_its_permission_or_is_listed_as_open(route: Any) -> None:
-    guards = _permissions(getattr(route, "dependant", None))
+    guards = permissions_of(route)
     if route.path in OPEN_PATHS:
         assert not guards, f"{route.path} is listed as open and guarded: which is it?"
     else:

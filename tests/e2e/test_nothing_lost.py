@@ -164,6 +164,9 @@ async def test_logs_are_accepted_while_mongodb_is_away_for_half_a_minute(killabl
     await _until_ready(killable_stack)
     posted = PostedLogs(project="mongodb-away")
     async with clients(killable_stack, posted):
+        async with asyncio.timeout(60):
+            while not posted.answered:  # noqa: ASYNC110 - the clients tell nobody
+                await asyncio.sleep(0.1)
         accepted_before = len(posted.answered)
         until = time.monotonic() + MONGODB_AWAY_SECONDS
         while time.monotonic() < until:

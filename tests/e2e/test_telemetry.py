@@ -1,7 +1,8 @@
 """One trace from the HTTP request to the provider, a link from the later write, and no prompt text anywhere."""
 
 import json
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -137,3 +138,53 @@ def test_log_lines_are_json_with_the_trace_id(traced: Stack, trace_id: str, upst
     lines = (traced.folder / "logs" / "generation.log").read_text().splitlines()
     parsed = [json.loads(line) for line in lines if line.startswith("{")]
     assert [line for line in parsed if line.get("trace_id") == failed.headers["x-trace-id"]]
+
+
+SECRET = f"hl_{'Ab3' * 16}"
+"""In the form of an API key, at places where none belongs."""
+
+
+def test_what_stands_in_a_path_a_query_or_a_header_by_mistake_is_in_no_span_and_no_log(
+    collector: Collector, traced: Stack
+) -> None:
+    sent = f"x{SECRET}"  # a second key in a header would be refused
+    headers = {"X-API-KEY": traced.api_key, "X-Something": sent, "tracestate": f"a={sent}", "User-Agent": sent}
+    traces = []
+    with httpx.Client(base_url=traced.base_url, headers=headers, timeout=30) as api:
+        for method, path in (
+            ("GET", f"/v4/logs/{SECRET}?api_key={SECRET}"),
+            ("GET", f"/v4/logs?project_id={SECRET}&search={SECRET}"),
+            ("GET", f"/{SECRET}/{SECRET}?{SECRET}"),
+            ("PUT", f"/v4/logs/{SECRET}"),
+            ("GET", f"/v4/sessions/{SECRET}/?{SECRET}"),
+            ("DELETE", f"/api/keys/{SECRET}"),
+            ("PUT", f"/api/provider-keys/{SECRET}"),
+        ):
+            parent = f"00-{secrets.token_hex(16)}-b7ad6b7169203331-01"
+            answer = api.request(method, path, json={"key": SECRET}, headers={"Host": sent, "traceparent": parent})
+            assert answer.status_code in (200, 307, 404, 405, 422), answer.text
+            traces.append(answer.headers["x-trace-id"])
+        model = {"provider": "mock", "model": f"mock {SECRET}"}
+        body = {"model_config": model, "messages": [{"role": "user", "content": SECRET}], "inputs": {"a": SECRET}}
+        chat = api.post("/v4/chat", json=body | {"project": SECRET, "provider_api_keys": {"openai": SECRET}})
+        ok(chat)
+        ok(api.post("/api/tools", json={"name": SECRET, "settings": SNIPPET}), 201)
+        template = {**model, "chat_template": [{"role": "user", "content": f"{{{{ {SECRET}(k) }}}}"}]}
+        ok(api.post("/v4/chat", json=body | {"project": SECRET, "model_config": template, "inputs": {"k": "k"}}))
+    roots = [collector.wait_for(_server_span_of(trace)) for trace in [*traces, chat.headers["x-trace-id"]]]
+    assert [span.name for span in roots[:4]] == ["GET /v4/logs/{id}", "GET /v4/logs", "GET", "PUT /v4/logs/{id}"]
+    assert {name for span in roots for name in span.attributes} <= {
+        *("http.request.method", "http.route", "http.response.status_code", "network.protocol.version", "url.scheme")
+    }
+    collector.wait_for(lambda span: span.name == "execute_tool (hidden)")
+    collector.wait_for(lambda span: span.name == "chat (hidden)")
+    assert not [raw for raw in collector.raw if SECRET.encode() in raw]
+    for file in (traced.folder / "logs").glob("*.log"):
+        assert SECRET not in file.read_text(errors="replace"), file.name
+
+
+SNIPPET: Json = {"kind": "snippet", "pairs": [{"key": "k", "value": "v"}]}
+
+
+def _server_span_of(trace: str) -> Callable[[Span], bool]:
+    return lambda span: span.trace_id == trace and "http.request.method" in span.attributes

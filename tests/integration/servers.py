@@ -10,7 +10,8 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from shared.bus import Bus
@@ -84,6 +85,12 @@ class Process:
                 self._child.wait(10)
             except subprocess.TimeoutExpired:
                 self.kill()
+
+
+def stop_all(processes: Sequence[Process]) -> None:
+    """Stop each that runs, all at the same time."""
+    with ThreadPoolExecutor(len(processes) or 1) as pool:
+        list(pool.map(Process.stop, processes))
 
 
 def until_listening(port: int, seconds: float = 20.0) -> None:

@@ -75,6 +75,12 @@ def service_environment(name: str, caller: Mapping[str, str]) -> dict[str, str]:
     return _select(names, caller)
 
 
+def local_providers() -> dict[str, str]:
+    """Return the variables that turn on the providers which run beside Everloop, at their usual addresses."""
+    local = [spec for spec in PROVIDER_SPECS.values() if spec.is_local]
+    return {spec.base_url_variable: spec.base_url for spec in local if spec.base_url_variable}
+
+
 def settings_variables(settings: type[ServiceSettings]) -> frozenset[str]:
     """Return the names of the variables that a settings class reads."""
     prefix = settings.model_config.get("env_prefix", "")

@@ -1,6 +1,7 @@
 """The component that runs mongod as a replica set of one node, with a user for each service."""
 
 import asyncio
+import shutil
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -22,6 +23,7 @@ def mongo_url(port: int) -> str:
 def mongod(binary: Path, folder: Folder, port: int, secrets: Secrets, caller: Mapping[str, str]) -> Component:
     """Return mongod's component and write its key file. A replica set, because transactions need one."""
     mongo_users.write_key_file(folder.mongo_key, secrets.mongo_key)
+    empty_unless_once_ready(folder)
     prefix = caller.get("EVERLOOP_MONGO_PREFIX", "")
     replica_set_environment = environment.python_environment(caller) | mongo_users.to_environment(
         secrets.mongo_key, secrets.mongo_passwords, prefix
@@ -38,7 +40,7 @@ def mongod(binary: Path, folder: Folder, port: int, secrets: Secrets, caller: Ma
             *("--keyFile", str(folder.mongo_key), "--setParameter", "enableLocalhostAuthBypass=false"),
         ),
         environment=environment.program_environment(caller),
-        wait_ready=partial(_initiate, port, replica_set_environment, folder.log("mongod")),
+        wait_ready=partial(_initiate, port, replica_set_environment, folder),
         port=port,
         stop_order=STOPPED_LAST,
         stop_timeout_seconds=30.0,
@@ -46,13 +48,28 @@ def mongod(binary: Path, folder: Folder, port: int, secrets: Secrets, caller: Ma
     )
 
 
-async def _initiate(port: int, variables: Mapping[str, str], log: Path) -> None:
+def empty_unless_once_ready(folder: Folder) -> None:
+    """Empty mongod's folder if it was begun and mongod never became ready in it.
+
+    A mongod that is killed while it makes its first files may find them unusable at every later start. Nothing was
+    accepted then. Folders of earlier versions have no such mark, and stay as they are.
+    """
+    if folder.mongod_begun.exists():
+        shutil.rmtree(folder.mongod)
+        folder.mongod.mkdir(mode=0o700)
+    elif any(folder.mongod.iterdir()):
+        return
+    folder.mongod_begun.touch(mode=0o600)
+
+
+async def _initiate(port: int, variables: Mapping[str, str], folder: Folder) -> None:
     """Run `servers.replica_set` until it succeeds, as a process: it loads the driver while mongod starts."""
     command = (sys.executable, "-P", "-m", "deploy.local.servers.replica_set", f"{HOST}:{port}")
     while True:
-        process = await spawn(command, variables, log)
+        process = await spawn(command, variables, folder.log("mongod"))
         try:
             if await process.wait() == 0:
+                folder.mongod_begun.unlink(missing_ok=True)
                 return
         finally:
             if process.returncode is None:

@@ -17,7 +17,7 @@ async def spawn(command: Sequence[str], environment: Mapping[str, str], log: Pat
 
     Raises OSError if the command cannot be executed.
     """
-    with log.open("ab") as output:
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
         return await asyncio.create_subprocess_exec(
             *command,
             env=environment,

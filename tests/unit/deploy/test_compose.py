@@ -48,6 +48,7 @@ def mode(path: Path) -> int:
 
 def test_every_variable_that_a_container_wants_is_drawn(folder: Path) -> None:
     wanted = set().union(*(secrets_of(name) for name in CONTAINERS)) - {"EVERLOOP_SECRET_FALLBACKS"}
+    wanted |= {secret["environment"] for secret in COMPOSE["secrets"].values()}
     assert set(draw(folder)) == wanted
 
 
@@ -56,19 +57,54 @@ def test_what_was_drawn_is_kept_and_for_its_owner_only(folder: Path) -> None:
     assert draw(folder) == first
     assert json.loads((folder / "secrets/credentials.json").read_text()) == credentials
     assert (folder / "mongo.key").read_text() == first["EVERLOOP_MONGO_KEY"]
-    for name in (".env", "mongo.key"):
+    for name in (".env", "mongo.key", "secrets/credentials.json"):
         assert mode(folder / name) == 0o600
     assert sorted(path.name for path in folder.iterdir()) == [".env", "compose_secrets.py", "mongo.key", "secrets"]
     assert [path.name for path in (folder / "secrets").iterdir()] == ["credentials.json"]
 
 
-def test_only_its_owner_and_the_container_reach_the_admins_password(folder: Path) -> None:
-    (folder / "secrets").mkdir(mode=0o755)
+def test_authz_is_given_the_admins_credentials_although_its_user_cannot_read_the_file(folder: Path) -> None:
+    quoted = draw(folder)[COMPOSE["secrets"]["bootstrap"]["environment"]]
+    assert quoted[0] == quoted[-1] == "'", "compose takes what is in single quotes as it is"
+    assert json.loads(quoted[1:-1]) == json.loads((folder / "secrets/credentials.json").read_text())
+    assert CONTAINERS["authz"]["environment"]["EVERLOOP_BOOTSTRAP_FILE"] == "/run/secrets/bootstrap"
+    assert [name for name in CONTAINERS if "secrets" in CONTAINERS[name]] == ["authz"]
+    assert CONTAINERS["authz"]["secrets"] == ["bootstrap"]
+
+
+def test_authz_is_given_new_credentials_when_there_are_new_ones(folder: Path) -> None:
+    first = draw(folder)
+    (folder / "secrets/credentials.json").unlink()
+    second = draw(folder)
+    assert json.loads(second["EVERLOOP_BOOTSTRAP"][1:-1]) == json.loads(
+        (folder / "secrets/credentials.json").read_text()
+    )
+    assert first | {"EVERLOOP_BOOTSTRAP": ""} == second | {"EVERLOOP_BOOTSTRAP": ""}
+    assert (folder / ".env").read_text().count("EVERLOOP_BOOTSTRAP=") == 1
+
+
+def test_what_holds_a_secret_is_private_from_its_first_byte(folder: Path) -> None:
+    """No mode is taken away later: in between, others could open the file."""
     draw(folder)
-    (source,) = (volume.split(":")[0] for volume in CONTAINERS["authz"]["volumes"])
-    assert mode(folder / source) == 0o644, "the container's user is another one"
-    assert mode((folder / source).parent) == 0o700
-    assert (folder / source).is_file(), "mounted by itself, so that the folder's mode does not matter in the container"
+    script = repr(str(folder / "compose_secrets.py"))
+    program = f"import os, runpy; os.umask(0); runpy.run_path({script}, run_name='__main__')"
+    for name in (".env", "mongo.key", "secrets/credentials.json"):
+        (folder / name).unlink()
+    traced = "import pathlib; pathlib.Path.chmod = lambda *_: None; " + program
+    subprocess.run([sys.executable, "-c", traced], check=True, capture_output=True)
+    for name in (".env", "mongo.key", "secrets/credentials.json"):
+        assert mode(folder / name) == 0o600
+
+
+def test_files_that_an_earlier_version_left_readable_are_made_private(folder: Path) -> None:
+    draw(folder)
+    (folder / "secrets").chmod(0o755)
+    for name in (".env", "mongo.key", "secrets/credentials.json"):
+        (folder / name).chmod(0o644)
+    draw(folder)
+    assert mode(folder / "secrets") == 0o700
+    for name in (".env", "mongo.key", "secrets/credentials.json"):
+        assert mode(folder / name) == 0o600
 
 
 def test_credentials_of_an_earlier_installation_are_moved_out_of_everybodys_sight(folder: Path) -> None:
@@ -76,6 +112,7 @@ def test_credentials_of_an_earlier_installation_are_moved_out_of_everybodys_sigh
     draw(folder)
     assert not (folder / "credentials.json").exists()
     assert json.loads((folder / "secrets/credentials.json").read_text()) == {"api_key": "kept"}
+    assert mode(folder / "secrets/credentials.json") == 0o600
 
 
 def test_an_installation_from_before_mongodb_had_users_gets_what_it_lacks(folder: Path) -> None:

@@ -42,6 +42,14 @@ def test_a_whole_stack_in_the_order_status_shows(options: Options, folder: Folde
     assert tuple(environments(options, folder)) == NAMES
 
 
+def test_a_service_is_started_after_the_servers_it_needs(options: Options, folder: Folder) -> None:
+    after = {component.name: set(component.after) for component in build_stack(options, folder).components}
+    assert after["gateway"] == {"nats-server"}
+    assert {name for name in services.NAMES if after[name] == {"mongod", "nats-server"}} == {
+        *("generation", "logging", "evaluation", "authz")
+    }
+
+
 def test_a_service_knows_its_own_password_only(options: Options, folder: Folder) -> None:
     variables = environments(options, folder)
     passwords = folder.secrets["bus_passwords"]
@@ -58,6 +66,21 @@ def test_only_generation_has_provider_keys_and_only_two_the_secret(options: Opti
         assert [key for key in keys if key in environment] == (keys if name == "generation" else [])
         assert ("OTEL_EXPORTER_OTLP_ENDPOINT" in environment) == (name in services.NAMES)
         assert (folder.secrets["secret"] in environment.values()) == (name in {"gateway", "generation"})
+
+
+@pytest.mark.parametrize(
+    ("host", "is_on"),
+    [(None, True), ("127.0.0.1", True), ("127.0.0.2", True), ("localhost", True), ("0.0.0.0", False)],  # noqa: S104
+)
+def test_providers_beside_everloop_are_turned_on_where_only_this_machine_can_call(
+    folder: Folder, host: str | None, is_on: bool
+) -> None:
+    caller = CALLER | ({"EVERLOOP_HTTP_HOST": host} if host else {})
+    generation = environments(Options(caller, http_port=0), folder)["generation"]
+    usual = {"OLLAMA_BASE_URL": "http://127.0.0.1:11434/v1", "LMSTUDIO_BASE_URL": "http://127.0.0.1:1234/v1"}
+    assert {name: generation.get(name) for name in usual} == (usual if is_on else dict.fromkeys(usual))
+    theirs = environments(Options(caller | {"OLLAMA_BASE_URL": "http://gpu/v1"}, http_port=0), folder)["generation"]
+    assert theirs["OLLAMA_BASE_URL"] == "http://gpu/v1"
 
 
 def test_a_service_has_its_own_user_of_mongodb(options: Options, folder: Folder) -> None:
