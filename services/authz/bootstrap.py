@@ -6,7 +6,6 @@ only warn if the file's key is not active.
 
 import asyncio
 import logging
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -60,18 +59,18 @@ def read_bootstrap_file(path: Path) -> BootstrapFile:
 
 
 async def _insert_organisation(content: BootstrapFile, store: Store) -> None:
-    installation_id = await store.get_installation_id()
-    user_id = ids.derive("usr", installation_id, "first")
-    organisation = Organisation(ids.derive("tm", installation_id, "first"), roles={user_id: "Admin"}, revision=1)
+    installation = await store.get_installation()
+    user_id = ids.derive("usr", installation.id, "first")
+    organisation = Organisation(ids.derive("tm", installation.id, "first"), roles={user_id: "Admin"}, revision=1)
     key = keys.StoredKey(
-        id=ids.derive("key", installation_id, "first"),
+        id=ids.derive("key", installation.id, "first"),
         organisation=organisation.id,
         name=KEY_NAME,
         hash=keys.hash_secret(content.api_key),
         tail=keys.secret_tail(content.api_key),
         role="Admin",
         creator_id=user_id,
-        created_at=datetime.now(UTC),
+        created_at=installation.created_at,  # one time for all replicas: a key older than the membership is void
     )
     password_hash = await asyncio.to_thread(passwords.hash_password, content.password.get_secret_value())
     await store.insert_first_organisation(organisation, key, content.email, password_hash)

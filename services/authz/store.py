@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pymongo import ASCENDING, DESCENDING, UpdateOne
 from pymongo.errors import DuplicateKeyError
@@ -23,6 +23,13 @@ from shared.mongo import Database, raises_unavailable
 
 _INSTALLATION = "installation"
 """`_id` of the only document of the collection `installation`."""
+
+
+class Installation(NamedTuple):
+    """What all replicas of an installation agree on."""
+
+    id: str
+    created_at: datetime
 
 
 @raises_unavailable
@@ -170,16 +177,19 @@ class Store:
         """Return whether there is a key with this hash that is not revoked."""
         return await self._keys.find_one({"hash": key_hash, "revoked_at": None}, {"_id": 1}) is not None
 
-    async def get_installation_id(self) -> str:
-        """Return the installation's id, minting it once for all replicas; the first ids are derived from it."""
+    async def get_installation(self) -> Installation:
+        """Return the installation's id and time, made once for all replicas; the first objects are derived from them."""
+        proposed = {"id": ids.mint("inst"), "created_at": datetime.now(UTC)}
         with contextlib.suppress(DuplicateKeyError):  # another replica inserted it at the same moment
             await self._installation.update_one(
-                {"_id": _INSTALLATION}, {"$setOnInsert": {"id": ids.mint("inst")}}, upsert=True
+                {"_id": _INSTALLATION},
+                [{"$set": {name: {"$ifNull": [f"${name}", value]} for name, value in proposed.items()}}],
+                upsert=True,
             )
         document = await self._installation.find_one({"_id": _INSTALLATION})
         if document is None:
             raise Unavailable("The installation's id vanished while it was read.")
-        return str(document["id"])
+        return Installation(document["id"], document["created_at"])
 
     async def insert_first_organisation(
         self, organisation: Organisation, key: StoredKey, email: str, password_hash: str
@@ -201,7 +211,7 @@ class Store:
                     for user_id, role in organisation.roles.items()
                 ],
                 "revision": organisation.revision,
-                "created_at": datetime.now(UTC),
+                "created_at": key.created_at,
             },
         )
 

@@ -211,6 +211,9 @@ async def test_replicas_that_start_at_once_make_one_organisation(servers: Server
             assert await database["organisations"].count_documents({}) == 1
         for name in ("organisations", "users", "keys"):
             assert await database[name].count_documents({}) == 1, name
+        key, organisation = await database["keys"].find_one({}), await database["organisations"].find_one({})
+        assert key is not None and organisation is not None
+        assert key["created_at"] == organisation["members"][0]["joined_at"] == organisation["created_at"]
         assert (await authenticate(servers.bus, json.loads(file.read_text())["api_key"])).role == "Admin"
 
 
