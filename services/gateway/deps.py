@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader
 
-from services.gateway.authentication import KEY_HEADER, Authenticator
+from services.gateway.authentication.api_keys import KEY_HEADER
+from services.gateway.authentication.authenticator import Authenticator
 from services.gateway.project_cache import ProjectCache
 from services.gateway.requests.admission import BodyRoom
 from services.gateway.requests.reads import Reads

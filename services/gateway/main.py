@@ -7,7 +7,7 @@ from functools import partial
 from fastapi import FastAPI
 
 from services.gateway import errors
-from services.gateway.authentication import Authenticator
+from services.gateway.authentication.authenticator import Authenticator
 from services.gateway.deps import Gateway
 from services.gateway.project_cache import ProjectCache
 from services.gateway.requests.admission import BodyRoom, ContentLengthMiddleware

@@ -2,12 +2,14 @@
 
 from pydantic import Field
 
-from shared.settings import EncryptionSettings
+from shared.settings import EncryptionSettings, PublicUrl
 
 
 class Settings(EncryptionSettings):
     """The settings of every service, the address to listen on, limits of callers, and lifetimes of cached answers."""
 
+    public_url: PublicUrl | None = None
+    """The address that people open in their browser. Behind TLS the cookies of sessions depend on it."""
     http_host: str = "127.0.0.1"
     http_port: int = 8000
     http_keep_alive_seconds: float = Field(default=75.0, gt=0)

@@ -125,11 +125,27 @@ def test_a_service_may_announce_and_hear_the_events_of_its_code_and_no_others(se
         assert permitted == wanted, f"deploy/nats.conf: {service} {verb}es {sorted(wanted)}"
 
 
+def _asked_by_operator(service: str) -> set[str]:
+    """What the service answers and no service asks: `everloop` does, as the NATS user `operator`."""
+    sent = set[str]().union(*(expected_requests(other) for other in NAMES))
+    return {
+        message.subject
+        for message in messages().values()
+        if issubclass(message, Request) and message.subject and _owner(message) == service
+    } - sent
+
+
+def test_what_needs_no_sign_in_only_the_operator_may_ask() -> None:
+    assert _asked_by_operator("authz") == {"authz.add_person", "authz.list_people", "authz.set_password"}
+
+
 @pytest.mark.parametrize("service", NAMES)
 def test_answers_go_to_who_asks(service: str) -> None:
     asked_by = {
         other for other in NAMES for subject in expected_requests(other) if subject.startswith(f"{service}.")
     }  # fmt: skip
+    if _asked_by_operator(service):
+        asked_by.add("operator")
     inboxes = {subject for subject in allowed(service, "publish") if subject.startswith("_INBOX.")}
     assert inboxes == {f"_INBOX.{other}.>" for other in asked_by}
     assert {subject for subject in allowed(service, "subscribe") if not subject.startswith("events.")} == {

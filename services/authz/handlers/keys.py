@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from services.authz.credentials import keys
+from services.authz.credentials.random_secrets import hash_secret
 from services.authz.deps import Deps
 from services.authz.membership.access import authorize_now, lower_role
 from shared import ids
@@ -19,12 +20,12 @@ router = Router[Deps]()
 async def create_key(command: CreateKey, deps: Deps) -> NewKey:
     """Create a key and return it with its secret, of which only the hash is stored."""
     member = authorize_now(command.principal, await deps.stores.organisations.get(command.organisation), MANAGE_KEYS)
-    secret, now = keys.generate_secret(), datetime.now(UTC)
+    secret, now = keys.generate_key(), datetime.now(UTC)
     key = keys.StoredKey(
         id=command.id,
         organisation=command.organisation,
         name=keys.validate_name(command.name),
-        hash=keys.hash_secret(secret),
+        hash=hash_secret(secret),
         tail=keys.secret_tail(secret),
         role=keys.role_of_new_key(command.role, member.role),
         creator_id=member.user_id,

@@ -56,6 +56,7 @@ async def remove_member(command: RemoveMember, deps: Deps) -> Done:
     )
     await _announce(command, "member removed", organisation, deps)
     await deps.stores.keys.revoke_of_user(command.organisation, user_id, datetime.now(UTC))
+    await deps.sessions.end_all(user_id, command.principal, command.organisation)
     return Done()
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from shared.contracts.message import Command, Done, Query
-from shared.contracts.permissions import ASSIGN_ROLES, EDIT_PROMPTS, Permission
+from shared.contracts.permissions import ASSIGN_ROLES, BE_MEMBER, Permission
 from shared.contracts.principal import Role
 from shared.contracts.value import Value
 
@@ -30,7 +30,7 @@ class ListMembers(Query[Members]):
     """Return the members of the organisation. Raises NotFound if there is no such organisation."""
 
     subject: ClassVar[str] = "authz.list_members"
-    permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    permission: ClassVar[Permission | None] = BE_MEMBER
 
 
 class ChangeRole(Command[Member]):
