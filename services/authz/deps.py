@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from services.authz.callers import CallerCache
 from services.authz.key_uses import KeyUses
 from services.authz.store import Stores
+from shared.audit import AuditOutbox
 from shared.bus import Bus
 
 
@@ -16,3 +17,4 @@ class Deps:
     stores: Stores
     callers: CallerCache
     key_uses: KeyUses
+    audit: AuditOutbox

@@ -7,17 +7,19 @@ from functools import partial
 from services.authz.bootstrap import create_first_organisation
 from services.authz.callers import CallerCache
 from services.authz.deps import Deps
-from services.authz.handlers import authentication, keys, members
+from services.authz.handlers import audit, authentication, keys, members
 from services.authz.key_uses import KeyUses
 from services.authz.migrations import MIGRATIONS
 from services.authz.settings import Settings
 from services.authz.store import create_stores
 from shared import mongo
-from shared.bus import Bus
+from shared.audit import AuditOutbox
+from shared.bus import Bus, consume_events
+from shared.contracts.audit import AuditRecorded
 from shared.migrations import prepare
 from shared.service import Probes, Service
 
-_ROUTERS = (authentication.router, keys.router, members.router)
+_ROUTERS = (authentication.router, keys.router, members.router, audit.router)
 
 
 def create_service(settings: Settings) -> Service:
@@ -29,14 +31,20 @@ def create_service(settings: Settings) -> Service:
 async def _open(settings: Settings, bus: Bus, probes: Probes) -> AsyncIterator[None]:
     database = mongo.connect(settings, bus.service)
     probes["database"] = partial(mongo.ping, database)
-    stores = create_stores(database)
+    stores, outbox = create_stores(database), AuditOutbox(database, bus)
     await prepare(
-        database, MIGRATIONS, stores.prepare, partial(create_first_organisation, settings.bootstrap_file, stores)
+        database,
+        MIGRATIONS,
+        stores.prepare,
+        outbox.prepare,
+        partial(create_first_organisation, settings.bootstrap_file, stores),
     )
     callers = CallerCache(stores.principals.find_by_key, settings)
     await callers.subscribe(bus)
-    deps = Deps(bus=bus, stores=stores, callers=callers, key_uses=KeyUses(stores.keys))
+    deps = Deps(bus=bus, stores=stores, callers=callers, key_uses=KeyUses(stores.keys), audit=outbox)
     bus.supervise(deps.key_uses.write_regularly(), "write when keys were used last")
+    outbox.start()
+    consume_events(bus, AuditRecorded, audit.READER, partial(audit.store_batch, deps=deps))
     for router in _ROUTERS:
         router.attach(bus, deps)
     try:

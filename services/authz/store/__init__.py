@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from services.authz.store.audit import AuditStore
 from services.authz.store.installation import Installation, InstallationStore
 from services.authz.store.keys import KeyStore
 from services.authz.store.organisations import OrganisationStore
@@ -10,6 +11,7 @@ from services.authz.store.users import UserStore
 from shared.mongo import Database
 
 __all__ = [
+    "AuditStore",
     "Installation",
     "InstallationStore",
     "KeyStore",
@@ -29,10 +31,11 @@ class Stores(NamedTuple):
     users: UserStore
     keys: KeyStore
     principals: PrincipalStore
+    audit: AuditStore
 
     async def prepare(self) -> None:
         """Create the indexes of every collection. Raises Unavailable while the database is away."""
-        for store in (self.organisations, self.users, self.keys):
+        for store in (self.organisations, self.users, self.keys, self.audit):
             await store.prepare()
 
 
@@ -44,4 +47,5 @@ def create_stores(database: Database) -> Stores:
         users=UserStore(database),
         keys=KeyStore(database),
         principals=PrincipalStore(database),
+        audit=AuditStore(database),
     )

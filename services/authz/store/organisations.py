@@ -5,7 +5,7 @@ from pymongo import ASCENDING
 from services.authz.membership.organisations import Organisation
 from shared.contracts.access.members import Member
 from shared.errors import NotFound
-from shared.mongo import Database, raises_unavailable
+from shared.mongo import Database, Session, raises_unavailable
 
 
 @raises_unavailable
@@ -35,19 +35,21 @@ class OrganisationStore:
             revision=document["revision"],
         )
 
-    async def update_role(self, organisation: Organisation, user_id: str) -> bool:
+    async def update_role(self, organisation: Organisation, user_id: str, session: Session) -> bool:
         """Set a member's role; return False without a change unless the stored revision is the one before this one."""
         result = await self._organisations.update_one(
             {"_id": organisation.id, "revision": organisation.revision - 1, "members.user_id": user_id},
             {"$set": {"members.$.role": organisation.roles[user_id], "revision": organisation.revision}},
+            session=session,
         )
         return result.modified_count == 1
 
-    async def remove_member(self, organisation: Organisation, user_id: str) -> bool:
+    async def remove_member(self, organisation: Organisation, user_id: str, session: Session) -> bool:
         """Remove a member; return False without a change unless the stored revision is the one before this one."""
         result = await self._organisations.update_one(
             {"_id": organisation.id, "revision": organisation.revision - 1, "members.user_id": user_id},
             {"$pull": {"members": {"user_id": user_id}}, "$set": {"revision": organisation.revision}},
+            session=session,
         )
         return result.modified_count == 1
 

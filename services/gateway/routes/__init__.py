@@ -45,5 +45,6 @@ def include_routers(app: FastAPI) -> None:
         routing.router,
         access.members.router,
         access.keys.router,
+        access.audit.router,
     ):
         app.include_router(router, prefix="/api")
