@@ -9,7 +9,17 @@ from services.authz.bootstrap import create_first_organisation
 from services.authz.callers import CallerCache
 from services.authz.credentials.passwords import PasswordHashing
 from services.authz.deps import Deps
-from services.authz.handlers import account, authentication, invites, keys, members, organisations, people, sessions
+from services.authz.handlers import (
+    account,
+    audit,
+    authentication,
+    invites,
+    keys,
+    members,
+    organisations,
+    people,
+    sessions,
+)
 from services.authz.last_uses import LastUses
 from services.authz.mail.mailer import Mailer
 from services.authz.migrations import MIGRATIONS
@@ -23,7 +33,8 @@ from services.authz.store import Stores, create_stores
 from services.authz.store.rate_limits import RateLimitStore
 from shared import mongo
 from shared.audit import AuditOutbox
-from shared.bus import Bus
+from shared.bus import Bus, consume_events
+from shared.contracts.audit import AuditRecorded
 from shared.migrations import prepare
 from shared.service import Probes, Service
 
@@ -36,6 +47,7 @@ _ROUTERS = (
     invites.router,
     organisations.router,
     people.router,
+    audit.router,
 )
 
 
@@ -50,18 +62,18 @@ async def _open(settings: Settings, bus: Bus, probes: Probes) -> AsyncIterator[N
     rate_limits = RateLimitStore(settings, bus.service)
     probes["database"] = partial(mongo.ping, database)
     stores = create_stores(database)
-    audit = AuditOutbox(database, bus)
-
-    async def prepare_collections() -> None:
-        await stores.prepare()
-        await audit.prepare()
-
+    outbox = AuditOutbox(database, bus)
     await prepare(
-        database, MIGRATIONS, prepare_collections, partial(create_first_organisation, settings.bootstrap_file, stores)
+        database,
+        MIGRATIONS,
+        stores.prepare,
+        outbox.prepare,
+        partial(create_first_organisation, settings.bootstrap_file, stores),
     )
-    deps = _deps(settings, bus, stores, audit, rate_limits)
+    deps = _deps(settings, bus, stores, outbox, rate_limits)
     await deps.callers.subscribe(bus)
-    bus.supervise(audit.relay(), "announce entries of the audit log")
+    outbox.start()
+    consume_events(bus, AuditRecorded, audit.READER, partial(audit.store_batch, deps=deps))
     bus.supervise(deps.key_uses.write_regularly(), "write when keys were used last")
     bus.supervise(deps.session_uses.write_regularly(), "write when sessions were used last")
     for router in _ROUTERS:
@@ -75,7 +87,7 @@ async def _open(settings: Settings, bus: Bus, probes: Probes) -> AsyncIterator[N
         database.client.close()
 
 
-def _deps(settings: Settings, bus: Bus, stores: Stores, audit: AuditOutbox, rate_limits: RateLimitStore) -> Deps:
+def _deps(settings: Settings, bus: Bus, stores: Stores, outbox: AuditOutbox, rate_limits: RateLimitStore) -> Deps:
     callers = CallerCache(
         stores.principals.find_by_key,
         partial(stores.principals.find_by_session, idle=settings.session_idle),
@@ -83,12 +95,12 @@ def _deps(settings: Settings, bus: Bus, stores: Stores, audit: AuditOutbox, rate
     )
     changes = AccessChanges(bus, callers)
     passwords, attempts = PasswordHashing(), Attempts(rate_limits)
-    sessions = BrowserSessions(stores, audit, changes, settings)
+    sessions = BrowserSessions(stores, outbox, changes, settings)
     return Deps(
         bus=bus,
         settings=settings,
         stores=stores,
-        audit=audit,
+        audit=outbox,
         callers=callers,
         changes=changes,
         key_uses=LastUses(stores.keys.set_last_used),
@@ -96,9 +108,9 @@ def _deps(settings: Settings, bus: Bus, stores: Stores, audit: AuditOutbox, rate
         passwords=passwords,
         attempts=attempts,
         sessions=sessions,
-        failures=FailedSignIns(stores, audit),
-        accounts=Accounts(stores, audit, passwords, attempts, sessions),
-        joining=Joining(stores, audit, changes),
+        failures=FailedSignIns(stores, outbox),
+        accounts=Accounts(stores, outbox, passwords, attempts, sessions),
+        joining=Joining(stores, outbox, changes),
         mailer=Mailer(settings),
     )
 

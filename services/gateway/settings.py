@@ -20,7 +20,8 @@ class Settings(EncryptionSettings):
     http_waiting_per_address: int = Field(default=1024, ge=1)
     """Connections of one address without a complete request. Beyond it, the one that has waited longest is closed."""
     http_trusted_proxies: str = ""
-    """Addresses and CIDRs, comma-separated, to which `http_waiting_per_address` does not apply."""
+    """Addresses and CIDRs, comma-separated, to which `http_waiting_per_address` does not apply, and whose
+    X-Forwarded-For is believed."""
     http_head_bytes: int = Field(default=32 * 1024, ge=1024)
     """Of the request line and all headers; the request line alone may take half of it."""
     http_head_seconds: float = Field(default=15.0, gt=0)

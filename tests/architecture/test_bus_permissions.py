@@ -10,6 +10,7 @@ import pytest
 
 from deploy.local.services import NAMES
 from shared.bus.wire import CANCEL
+from shared.contracts.audit import AuditRecorded
 from shared.contracts.health import health_query
 from shared.contracts.message import Event, Request
 from tests.architecture.tree import ROOT, sources
@@ -46,6 +47,8 @@ class Code:
 
     def _read(self, module: ast.Module, service: str) -> None:
         known = dict(_imported(module))
+        if "AuditOutbox" in ast.unparse(module):
+            self.announced.add(AuditRecorded.wildcard_subject())  # by shared/audit.py
         for message in known.values():
             if issubclass(message, Request) and message.subject and _owner(message) != service:
                 self.requests.add(message)

@@ -84,9 +84,7 @@ async def resend_invite(command: ResendInvite, deps: Deps) -> NewInvite:
         lambda session: deps.stores.invites.renew(
             command.organisation, command.id, hash_secret(token), datetime.now(UTC) + LIFETIME, session
         ),
-        lambda renewed: (
-            audit_entry("invite.sent", command.principal, command.organisation, _object(renewed)) if renewed else []
-        ),
+        lambda renewed: audit_entry("invite.sent", command.principal, command.organisation, _object(renewed)),
     )
     if invite is None:
         raise NotFound(_NO_SUCH_INVITE)
@@ -99,10 +97,8 @@ async def revoke_invite(command: RevokeInvite, deps: Deps) -> Done:
     authorize_now(command.principal, await deps.stores.organisations.get(command.organisation), SEND_INVITES)
     invite = await deps.audit.record(
         lambda session: deps.stores.invites.delete(command.organisation, command.id, session),
-        lambda revoked: (
-            audit_entry("invite.revoked", command.principal, command.organisation, _object(revoked), (revoked.id,))
-            if revoked
-            else []
+        lambda revoked: audit_entry(
+            "invite.revoked", command.principal, command.organisation, _object(revoked), (revoked.id,)
         ),
     )
     if invite is None:

@@ -54,7 +54,7 @@ async def update_organisation(command: UpdateOrganisation, deps: Deps) -> Organi
     changes = {name: value for name, value in changes.items() if value != getattr(before, name)}
     if not changes:
         return before
-    return await deps.audit.record(
+    await deps.audit.record(
         lambda session: deps.stores.organisations.update_settings(command.organisation, changes, session),
         lambda after: audit_entry(
             "organisation.changed",
@@ -64,6 +64,7 @@ async def update_organisation(command: UpdateOrganisation, deps: Deps) -> Organi
             details={name: {"from": getattr(before, name), "to": value} for name, value in changes.items()},
         ),
     )
+    return await deps.stores.organisations.get_settings(command.organisation)
 
 
 @router.answers(CreateOrganisation)

@@ -10,8 +10,9 @@ email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 _PUBLIC_MAIL = frozenset(
     {
-        "aol.com", "gmail.com", "gmx.de", "gmx.net", "googlemail.com", "hotmail.com", "icloud.com", "live.com", "mail.ru",
-        "me.com", "outlook.com", "proton.me", "protonmail.com", "qq.com", "web.de", "yahoo.com", "yandex.ru", "163.com",
+        "aol.com", "gmail.com", "gmx.de", "gmx.net", "googlemail.com", "hotmail.com", "icloud.com", "live.com",
+        "mail.ru", "me.com", "outlook.com", "proton.me", "protonmail.com", "qq.com", "web.de", "yahoo.com", "yandex.ru",
+        "163.com",
     }
 )  # fmt: skip
 """Domains in which anybody gets an address: the largest, against a slip of the hand."""

@@ -33,11 +33,11 @@ class Joining:
         A member stays what they are.
         """
 
-        async def change(session: Session) -> StoredInvite:
+        async def change(session: Session) -> StoredInvite | None:
             now = datetime.now(UTC)
             invite = await self._stores.invites.delete_valid(token_hash, now, session)
             if invite is None:
-                raise NotFound(INVITE_GONE)
+                return None
             if is_new:
                 await self._stores.users.insert(user, now, session)
             await self._stores.organisations.add_member(invite.organisation, user.id, invite.role, now, session)
@@ -54,6 +54,8 @@ class Joining:
                 {"role": used.role, "invite": used.id},
             ),
         )
+        if invite is None:
+            raise NotFound(INVITE_GONE)
         await self._changes.announce(invite.organisation, "member joined", None, invite.id)
         return invite
 
@@ -76,7 +78,7 @@ class Joining:
         )
         if added:
             await self._changes.announce(organisation, "member joined", by and by.actor, ids.mint("evt"))
-        return added
+        return bool(added)
 
     async def found(self, organisation: Organisation, name: str, user: StoredUser, *, is_new: bool) -> None:
         """Store an organisation with its first Admin. Raises Conflict if there is one with its id."""

@@ -67,7 +67,7 @@ class BrowserSessions:
         """End the session with this hash, if there is one."""
         ended = await self._audit.record(
             lambda session: self._stores.sessions.delete_by_hash(session_hash, session),
-            lambda stored: _entry("session.closed", _owner(stored, browser), stored) if stored else [],
+            lambda stored: _entry("session.closed", _owner(stored, browser), stored),
         )
         if ended is not None:
             await self._announce([ended], None)
@@ -76,7 +76,7 @@ class BrowserSessions:
         """End a session of a person; return whether there was one."""
         ended = await self._audit.record(
             lambda session: self._stores.sessions.delete(user_id, session_id, session),
-            lambda stored: _entry("session.revoked", by, stored) if stored else [],
+            lambda stored: _entry("session.revoked", by, stored),
         )
         if ended is None:
             return False
@@ -89,7 +89,7 @@ class BrowserSessions:
             lambda session: self._stores.sessions.delete_all(user_id, session, organisation),
             lambda sessions: [_entry("session.revoked", by, stored) for stored in sessions],
         )
-        await self._announce(ended, by)
+        await self._announce(ended or [], by)
 
     async def _announce(self, ended: Sequence[StoredSession], by: Principal | None) -> None:
         for organisation in sorted({stored.organisation for stored in ended}):

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from services.authz.store.audit import AuditStore
 from services.authz.store.installation import Installation, InstallationStore
 from services.authz.store.invites import InviteStore
 from services.authz.store.keys import KeyStore
@@ -13,6 +14,7 @@ from services.authz.store.users import StoredUser, UserStore
 from shared.mongo import Database
 
 __all__ = [
+    "AuditStore",
     "Installation",
     "InstallationStore",
     "InviteStore",
@@ -39,11 +41,13 @@ class Stores(NamedTuple):
     invites: InviteStore
     one_time_tokens: OneTimeTokenStore
     principals: PrincipalStore
+    audit: AuditStore
 
     async def prepare(self) -> None:
         """Create the indexes of every collection. Raises Unavailable while the database is away."""
         for store in (
             self.organisations, self.users, self.keys, self.sessions, self.invites, self.one_time_tokens,
+            self.audit,
         ):  # fmt: skip
             await store.prepare()
 
@@ -59,4 +63,5 @@ def create_stores(database: Database) -> Stores:
         invites=InviteStore(database),
         one_time_tokens=OneTimeTokenStore(database),
         principals=PrincipalStore(database),
+        audit=AuditStore(database),
     )

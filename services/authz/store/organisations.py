@@ -92,19 +92,21 @@ class OrganisationStore:
             await self._find(organisation, session)
         return result.matched_count == 1
 
-    async def update_role(self, organisation: Organisation, user_id: str) -> bool:
+    async def update_role(self, organisation: Organisation, user_id: str, session: Session) -> bool:
         """Set a member's role; return False without a change unless the stored revision is the one before this one."""
         result = await self._organisations.update_one(
             {"_id": organisation.id, "revision": organisation.revision - 1, "members.user_id": user_id},
             {"$set": {"members.$.role": organisation.roles[user_id], "revision": organisation.revision}},
+            session=session,
         )
         return result.modified_count == 1
 
-    async def remove_member(self, organisation: Organisation, user_id: str) -> bool:
+    async def remove_member(self, organisation: Organisation, user_id: str, session: Session) -> bool:
         """Remove a member; return False without a change unless the stored revision is the one before this one."""
         result = await self._organisations.update_one(
             {"_id": organisation.id, "revision": organisation.revision - 1, "members.user_id": user_id},
             {"$pull": {"members": {"user_id": user_id}}, "$set": {"revision": organisation.revision}},
+            session=session,
         )
         return result.modified_count == 1
 

@@ -1,7 +1,7 @@
 """The cookie of a browser session, and what keeps other sites from using it.
 
-No script can read the cookie (HttpOnly). Browsers send it along with requests that other sites cause, though. So whatever
-may change something needs a header besides, whose value only pages of this origin know, and nothing is taken of which a
+No script can read the cookie (HttpOnly). Browsers send it along with requests that other sites cause, though. So what
+changes something needs a header besides, whose value only pages of this origin know, and nothing is taken of which a
 browser says that another origin sends it (https://owasp.org/www-project-cheat-sheets, CSRF prevention, 2026-11).
 """
 

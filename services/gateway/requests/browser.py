@@ -2,12 +2,13 @@
 
 from starlette.requests import Request
 
+from services.gateway.server.client_address import TrustedProxies
 from shared.contracts.access.sessions import Browser
 
 _MAX_USER_AGENT = 300
 
 
-def browser_of(request: Request) -> Browser:
-    """Return the address and the browser that a request says it comes from."""
+def browser_of(request: Request, proxies: TrustedProxies) -> Browser:
+    """Return the address that a request comes from, and the browser that it says it is of."""
     user_agent = request.headers.get("user-agent", "")[:_MAX_USER_AGENT]
-    return Browser(address=request.client.host if request.client else "", user_agent=user_agent)
+    return Browser(address=proxies.client_address(request) or "", user_agent=user_agent)

@@ -66,5 +66,6 @@ def include_routers(app: FastAPI) -> None:
         access.invites.open_router,
         access.invites.router,
         access.keys.router,
+        access.audit.router,
     ):
         app.include_router(router, prefix="/api")

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import ClassVar
 
+from shared.contracts.audit_actions import AuditAction
 from shared.contracts.message import Command, Done, Query
 from shared.contracts.permissions import ASSIGN_ROLES, BE_MEMBER, Permission
 from shared.contracts.principal import Role
@@ -41,6 +42,7 @@ class ChangeRole(Command[Member]):
 
     subject: ClassVar[str] = "authz.change_role"
     permission: ClassVar[Permission | None] = ASSIGN_ROLES
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("member.role_changed",)
 
     user_id: str
     role: Role
@@ -54,5 +56,6 @@ class RemoveMember(Command[Done]):
 
     subject: ClassVar[str] = "authz.remove_member"
     permission: ClassVar[Permission | None] = ASSIGN_ROLES
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("member.removed",)
 
     user_id: str

@@ -108,6 +108,8 @@ REQUESTS: dict[str, Request] = {
     "GET /api/keys": Request(200),
     "POST /api/keys": Request(201, {"name": "{new}"}),
     "DELETE /api/keys/{id}": Request(404),
+    "GET /api/audit-log": Request(200),
+    "GET /api/audit-log/export": Request(200),
 }
 """By method and path as the OpenAPI document has them."""
 _PARAMETERS = {

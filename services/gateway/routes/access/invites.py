@@ -86,7 +86,7 @@ async def accept_invite(
         full_name=body.full_name,
         password=body.password.get_secret_value() if body.password else None,
         signed_in=await gateway.authenticator.find_signed_in(request),
-        browser=browser_of(request),
+        browser=browser_of(request, gateway.trusted_proxies),
     )
     signed_in = await gateway.bus.request(command)
     return await begin_session(signed_in, gateway.bus, gateway.authenticator.cookie, response)
@@ -96,5 +96,5 @@ async def accept_invite(
 async def request_invite(body: RequestInviteRequest, gateway: GatewayDep, request: Request) -> Response:
     """Mailed if an organisation trusts the domain of the address; the answer is the same if none does."""
     gateway.authenticator.cookie.check_origin(request.headers)
-    await gateway.bus.request(RequestInvite(email=body.email, browser=browser_of(request)))
+    await gateway.bus.request(RequestInvite(email=body.email, browser=browser_of(request, gateway.trusted_proxies)))
     return Response(status_code=202)

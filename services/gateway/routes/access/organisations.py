@@ -73,7 +73,7 @@ async def set_up(body: SetUpRequest, gateway: GatewayDep, request: Request, resp
         email=body.email,
         full_name=body.full_name,
         password=body.password.get_secret_value(),
-        browser=browser_of(request),
+        browser=browser_of(request, gateway.trusted_proxies),
     )
     signed_in = await gateway.bus.request(command)
     return await begin_session(signed_in, gateway.bus, gateway.authenticator.cookie, response)

@@ -46,7 +46,7 @@ async def sign_in(body: SignInRequest, gateway: GatewayDep, request: Request, re
         email=body.email,
         password=body.password.get_secret_value(),
         organisation=body.organization_id,
-        browser=browser_of(request),
+        browser=browser_of(request, gateway.trusted_proxies),
     )
     signed_in = await gateway.bus.request(command)
     return await begin_session(signed_in, gateway.bus, gateway.authenticator.cookie, response)
@@ -58,7 +58,9 @@ async def sign_out(gateway: GatewayDep, request: Request) -> Response:
     cookie, response = gateway.authenticator.cookie, Response(status_code=204)
     if secret := cookie.read(request.headers):
         cookie.check_request(request.method, request.headers, secret)
-        await gateway.bus.request(SignOut(session_hash=hash_secret(secret), browser=browser_of(request)))
+        await gateway.bus.request(
+            SignOut(session_hash=hash_secret(secret), browser=browser_of(request, gateway.trusted_proxies))
+        )
     cookie.clear(response)
     return response
 
@@ -67,7 +69,9 @@ async def sign_out(gateway: GatewayDep, request: Request) -> Response:
 async def request_password_reset(body: RequestPasswordResetRequest, gateway: GatewayDep, request: Request) -> Response:
     """The answer is the same whether there is such an account. 503 if no mail server is configured."""
     gateway.authenticator.cookie.check_origin(request.headers)
-    await gateway.bus.request(RequestPasswordReset(email=body.email, browser=browser_of(request)))
+    await gateway.bus.request(
+        RequestPasswordReset(email=body.email, browser=browser_of(request, gateway.trusted_proxies))
+    )
     return Response(status_code=202)
 
 
@@ -78,7 +82,7 @@ async def reset_password(body: ResetPasswordRequest, gateway: GatewayDep, reques
     command = ResetPassword(
         token=body.token.get_secret_value(),
         new_password=body.new_password.get_secret_value(),
-        browser=browser_of(request),
+        browser=browser_of(request, gateway.trusted_proxies),
     )
     await gateway.bus.request(command)
     return Response(status_code=204)
@@ -93,7 +97,7 @@ async def change_password(
         principal=caller,
         current_password=body.current_password.get_secret_value(),
         new_password=body.new_password.get_secret_value(),
-        browser=browser_of(request),
+        browser=browser_of(request, gateway.trusted_proxies),
     )
     signed_in = await gateway.bus.request(command)
     return await begin_session(signed_in, gateway.bus, gateway.authenticator.cookie, response)
@@ -104,7 +108,9 @@ async def switch_organisation(
     body: SwitchOrganisationRequest, caller: SelfDep, gateway: GatewayDep, request: Request, response: Response
 ) -> SignedInResponse:
     """Ends this session, and begins one in the other organisation."""
-    command = SwitchOrganisation(principal=caller, to=body.organization_id, browser=browser_of(request))
+    command = SwitchOrganisation(
+        principal=caller, to=body.organization_id, browser=browser_of(request, gateway.trusted_proxies)
+    )
     signed_in = await gateway.bus.request(command)
     return await begin_session(signed_in, gateway.bus, gateway.authenticator.cookie, response)
 
