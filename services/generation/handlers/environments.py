@@ -1,6 +1,7 @@
 """Answers commands and queries about environments. A change is decided and saved on one revision of the whole set."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from services.generation.deps import Deps
@@ -55,7 +56,7 @@ async def update_environment(command: UpdateEnvironment, deps: Deps) -> Environm
             after = after.with_renamed(command.id, command.name)
         if command.make_default:
             after = after.with_default(command.id)
-        return after
+        return before if after is before else replace(after, revision=before.revision + 1)  # both are one change
 
     return (await _update_set(command, decide, deps)).get(command.id)
 
