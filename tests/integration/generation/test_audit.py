@@ -112,6 +112,7 @@ async def test_projects_and_deployments(stack: GenerationStack, ada: Principal) 
     assert (renamed.object.name, renamed.details) == ("table", {"from": "desk"})
     deployed = [entry for entry in entries if entry.action == "deployment.deployed"]
     assert deployed[1].details["previous_config_id"] == deployed[0].details["config_id"]
+    assert {(one.object.name, one.details["environment"]) for one in deployed} == {("table", "production")}
     assert {entry.address for entry in entries} == {"192.0.2.7"}
     assert all(entry.actor == ada.actor for entry in entries)
     assert len({entry.id for entry in entries}) == len(entries)

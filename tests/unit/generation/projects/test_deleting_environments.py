@@ -11,6 +11,7 @@ from services.generation.handlers.environments import delete_environment
 from services.generation.projects.environments import EnvironmentSet, initial_set
 from services.generation.store import DeploymentTarget
 from shared.contracts.generation.deployments import DeleteEnvironment
+from shared.contracts.generation.projects import Project
 from shared.errors import Conflict, NotFound
 from shared.mongo import Session
 from tests.audit_outbox import MemoryOutbox, as_outbox
@@ -27,7 +28,7 @@ class Organisation:
         self.deployed = ["pr_1"]
         self.done: list[str] = []
         self.made_default_while_saving = False
-        stores = SimpleNamespace(deployments=self)
+        stores = SimpleNamespace(deployments=self, projects=SimpleNamespace(get_many=self.get_projects))
         self.audit = MemoryOutbox()
         self.deps = cast(
             "Deps",
@@ -51,6 +52,9 @@ class Organisation:
 
     async def list_deployed_project_ids(self, *_: str) -> list[str]:
         return list(self.deployed)
+
+    async def get_projects(self, *_: object) -> list[Project]:
+        return []
 
     async def deploy(self, target: DeploymentTarget, *_: object) -> None:
         self.deployed.remove(target.project_id)
