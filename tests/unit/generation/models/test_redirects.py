@@ -12,7 +12,7 @@ from shared.contracts.generation.routing import DeleteRedirect, Redirect, SetRed
 from shared.contracts.principal import Principal
 from shared.errors import Invalid, NotFound
 from shared.mongo import Session
-from tests.audit_outbox import as_outbox
+from tests.audit_outbox import MemoryOutbox, as_outbox
 
 NOW = datetime(2024, 5, 20, tzinfo=UTC)
 PROVIDERS = ["anthropic", "openai"]
