@@ -112,7 +112,12 @@ class AuditOutbox:
         self._recorded.set()
         return result
 
-    async def save(self, entries: Sequence[AuditEntry], session: mongo.Session) -> None:
+    async def append(self, *entries: AuditEntry) -> None:
+        """Save entries of what changes nothing in this database, as a failed sign-in; durable on return."""
+        await self.save(entries)
+        self.wake()
+
+    async def save(self, entries: Sequence[AuditEntry], session: mongo.Session | None = None) -> None:
         """Save entries in a transaction that the caller has, for the relay to announce; one with a known id is kept.
 
         Call `wake` when the transaction is committed.

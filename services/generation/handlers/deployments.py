@@ -1,6 +1,7 @@
 """Answers commands and queries about deployments: what is deployed, deploy, undeploy, history."""
 
 from services.generation.deps import Deps
+from services.generation.projects.deployments import TargetNames
 from services.generation.store import DeploymentTarget
 from shared.bus import Router
 from shared.contracts.generation.deployments import (
@@ -57,24 +58,25 @@ async def deploy(command: Deploy, deps: Deps) -> DeployedConfigs:
     environment_ids = dict.fromkeys(command.environment_ids)
     environments = [environment_set.get(identifier) for identifier in environment_ids] or [environment_set.default]
     for environment in environments:
-        await deps.deployments.deploy(
-            DeploymentTarget(organisation, project_id, environment.id), command.config_id, command.principal
+        target, names = (
+            DeploymentTarget(organisation, project_id, environment.id),
+            TargetNames(project.name, environment.name),
         )
+        await deps.deployments.deploy(target, command.config_id, command.principal, names)
     return await _deployed_configs(organisation, project, environments, deps)
 
 
 @router.answers(Undeploy)
 async def undeploy(command: Undeploy, deps: Deps) -> Done:
     """Remove what is deployed in an environment. Raises NotFound if the project or the environment does not exist."""
-    await _get_project(command.organisation, command.project_id, deps)
+    project = await _get_project(command.organisation, command.project_id, deps)
     environment_set = await deps.environments.get(command.organisation)
     if command.environment_id is None:
         environment = environment_set.get_by_name(command.environment)
     else:
         environment = environment_set.get(command.environment_id)
-    await deps.deployments.deploy(
-        DeploymentTarget(command.organisation, command.project_id, environment.id), None, command.principal
-    )
+    target = DeploymentTarget(command.organisation, project.id, environment.id)
+    await deps.deployments.deploy(target, None, command.principal, TargetNames(project.name, environment.name))
     return Done()
 
 

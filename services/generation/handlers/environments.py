@@ -1,9 +1,11 @@
 """Answers commands and queries about environments. A change is decided and saved on one revision of the whole set."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from services.generation.deps import Deps
+from services.generation.projects.deployments import TargetNames
 from services.generation.projects.environments import EnvironmentSet
 from services.generation.store import DeploymentTarget
 from shared.audit import audit_entry
@@ -55,7 +57,7 @@ async def update_environment(command: UpdateEnvironment, deps: Deps) -> Environm
             after = after.with_renamed(command.id, command.name)
         if command.make_default:
             after = after.with_default(command.id)
-        return after
+        return before if after is before else replace(after, revision=before.revision + 1)  # both are one change
 
     return (await _update_set(command, decide, deps)).get(command.id)
 
@@ -75,8 +77,11 @@ async def delete_environment(command: DeleteEnvironment, deps: Deps) -> Done:
         return before if is_deleted and deployed_in else before.without(command.id)
 
     await _update_set(command, decide, deps)
-    for project_id in await deps.stores.deployments.list_deployed_project_ids(organisation, command.id):
-        await deps.deployments.deploy(DeploymentTarget(organisation, project_id, command.id), None, command.principal)
+    project_ids = await deps.stores.deployments.list_deployed_project_ids(organisation, command.id)
+    projects = {project.id: project.name for project in await deps.stores.projects.get_many(organisation, project_ids)}
+    for project_id in project_ids:
+        target = DeploymentTarget(organisation, project_id, command.id)
+        await deps.deployments.deploy(target, None, command.principal, TargetNames(projects.get(project_id)))
     return Done()
 
 

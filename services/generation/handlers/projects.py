@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from services.generation.deps import Deps
 from services.generation.projects import feedback_types
+from services.generation.projects.deployments import TargetNames
 from services.generation.projects.project_cache import project_created
 from services.generation.store import DeploymentTarget, StoredProject
 from shared import ids
@@ -144,9 +145,11 @@ async def update_project(command: UpdateProject, deps: Deps) -> ProjectDetails:
         await _publish_change(command, stored, "renamed", deps)
     if config_id is not None:
         default = (await deps.environments.get(organisation)).default
-        await deps.deployments.deploy(
-            DeploymentTarget(organisation, command.id, default.id), config_id, command.principal
+        target, names = (
+            DeploymentTarget(organisation, command.id, default.id),
+            TargetNames(stored.project.name, default.name),
         )
+        await deps.deployments.deploy(target, config_id, command.principal, names)
     return await _details(organisation, stored, deps)
 
 

@@ -50,11 +50,11 @@ async def create(command: CreateTool, deps: Deps) -> Tool:
     secrets = deps.secret_box.decrypt(command.sealed_secrets) if command.sealed_secrets else {}
     new = _with_secrets(tool, secrets, deps)
     details: dict[str, JsonValue] = {"tool_kind": new.settings.kind, "secrets": [*sorted(new.tails)]}
-    inserted = await deps.audit.record(
+    await deps.audit.record(
         lambda session: deps.stores.tools.insert(command.organisation, new, session),
         lambda _: _entry("tool.created", command, new, details),
     )
-    stored = new if inserted else await _get_tool(command.organisation, command.id, deps)
+    stored = await _get_tool(command.organisation, command.id, deps)  # with times as the database keeps them
     await deps.tool_runner.publish_change(command, stored.id, "created", stored.revision)
     return _contract_of(stored)
 

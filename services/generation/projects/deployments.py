@@ -1,6 +1,6 @@
 """Deploys configs into environments and removes them; every change is stored in the history, audited and published."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from services.generation.projects.invalidation import Invalidation
 from services.generation.store import DeploymentStore, DeploymentTarget
@@ -11,6 +11,16 @@ from shared.contracts.generation.projects import ProjectChanged
 from shared.contracts.principal import Principal
 
 
+class TargetNames(NamedTuple):
+    """What the audit log calls a target: it may be renamed or deleted later."""
+
+    project: str | None = None
+    environment: str | None = None
+
+
+_UNKNOWN = TargetNames()
+
+
 class Deployer:
     """Stores a change of what is deployed with its entry in the audit log, then publishes `ProjectChanged`."""
 
@@ -19,7 +29,13 @@ class Deployer:
         self._invalidation = invalidation
         self._audit = audit
 
-    async def deploy(self, target: DeploymentTarget, config_id: str | None, principal: Principal | None) -> None:
+    async def deploy(
+        self,
+        target: DeploymentTarget,
+        config_id: str | None,
+        principal: Principal | None,
+        names: TargetNames = _UNKNOWN,
+    ) -> None:
         """Deploy a config in the target; None removes what is deployed. Raises Unavailable.
 
         Deploying what is deployed already stores nothing but publishes the stored change again: a command is repeated
@@ -28,28 +44,35 @@ class Deployer:
         while True:
             latest = await self._store.get_latest(target)
             unchanged = latest.config_id == config_id
-            change = latest if unchanged else await self._insert_next(target, latest, config_id, principal)
+            change = latest if unchanged else await self._insert_next(target, latest, config_id, principal, names)
             if change is not None:
                 break
         if change.id:
             await self._publish(target, change, principal)
 
-    async def deploy_first(self, target: DeploymentTarget, config_id: str, principal: Principal | None) -> None:
+    async def deploy_first(
+        self, target: DeploymentTarget, config_id: str, principal: Principal | None, names: TargetNames = _UNKNOWN
+    ) -> None:
         """Deploy a config in the target if nothing was ever deployed there, not even what was removed since."""
         latest = await self._store.get_latest(target)
         if latest.id:
             return
-        if change := await self._insert_next(target, latest, config_id, principal):
+        if change := await self._insert_next(target, latest, config_id, principal, names):
             await self._publish(target, change, principal)
 
     async def _insert_next(
-        self, target: DeploymentTarget, previous: LatestDeployment, config_id: str | None, principal: Principal | None
+        self,
+        target: DeploymentTarget,
+        previous: LatestDeployment,
+        config_id: str | None,
+        principal: Principal | None,
+        names: TargetNames,
     ) -> LatestDeployment | None:
         """Store the change after `previous`; None if that is not the latest any more."""
         actor = principal and principal.actor
         return await self._audit.record(
             lambda session: self._store.insert_next(target, previous, config_id, actor, session),
-            lambda change: _entry(target, previous, change, principal),
+            lambda change: _entry(target, previous, change, principal, names),
         )
 
     async def _publish(self, target: DeploymentTarget, change: LatestDeployment, principal: Principal | None) -> None:
@@ -60,17 +83,22 @@ class Deployer:
 
 
 def _entry(
-    target: DeploymentTarget, previous: LatestDeployment, change: LatestDeployment, principal: Principal | None
+    target: DeploymentTarget,
+    previous: LatestDeployment,
+    change: LatestDeployment,
+    principal: Principal | None,
+    names: TargetNames,
 ) -> AuditEntry:
     """Return the entry of the audit log; that a project's first config was deployed by itself is not told apart."""
     return audit_entry(
         "deployment.undeployed" if change.config_id is None else "deployment.deployed",
         principal,
         target.organisation,
-        AuditObject(kind="project", id=target.project_id),
+        AuditObject(kind="project", id=target.project_id, name=names.project),
         cause=[change.id],
         details={
             "environment_id": target.environment_id,
+            "environment": names.environment,
             "config_id": change.config_id,
             "previous_config_id": previous.config_id,
         },

@@ -6,7 +6,7 @@ While the database is away, cached entries are served on.
 from typing import NamedTuple
 
 from services.generation.projects import versions
-from services.generation.projects.deployments import Deployer
+from services.generation.projects.deployments import Deployer, TargetNames
 from services.generation.projects.environments import EnvironmentSets
 from services.generation.projects.invalidation import Invalidation
 from services.generation.store import DeploymentTarget, Stores
@@ -102,7 +102,7 @@ class ProjectCache:
         async def load() -> ConfigVersion:
             version = await self._find_or_insert_version(organisation, project.id, config_id, config)
             if not await self._stores.projects.has_configs(organisation, project.id):
-                await self._save_first_config(organisation, version, principal, may_deploy=may_deploy)
+                await self._save_first_config(organisation, project, version, principal, may_deploy=may_deploy)
             return version
 
         if is_first:  # even if the version is cached, `load` has to run: the project has no first config yet
@@ -125,13 +125,20 @@ class ProjectCache:
         return version
 
     async def _save_first_config(
-        self, organisation: str, version: ConfigVersion, principal: Principal | None, *, may_deploy: bool
+        self,
+        organisation: str,
+        project: Project,
+        version: ConfigVersion,
+        principal: Principal | None,
+        *,
+        may_deploy: bool,
     ) -> None:
         """Deploy, then save: after a crash between the two the next registration does both again."""
         if may_deploy:
             environments = await self._environments.get(organisation)
             target = DeploymentTarget(organisation, version.project_id, environments.default.id)
-            await self._deployer.deploy_first(target, version.id, principal)
+            names = TargetNames(project.name, environments.default.name)
+            await self._deployer.deploy_first(target, version.id, principal, names)
         await self._stores.projects.save_first_config(organisation, version.project_id, version.id, version.config)
         actor = principal and principal.actor
         change = ProjectChanged(

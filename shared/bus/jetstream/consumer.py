@@ -89,6 +89,7 @@ def consume_events(
     Does not wait for the stream: a service that answers requests can start without JetStream.
     """
     config = ConsumerConfig(
+        name=durable,  # with it the subject of the request ends in the filter, which permissions can name
         durable_name=durable,
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=ACK_WAIT_SECONDS,

@@ -15,9 +15,12 @@ from services.logging.session_resolution import LogKey, SessionAssignment
 from services.logging.sessions import SessionRecord
 from services.logging.store import LogDeletionStore, LogStore, SessionStore
 from shared.appender import Appender
+from shared.audit import audit_entry
 from shared.bus import Bus
+from shared.contracts.audit import AuditObject, AuditRecorded
 from shared.contracts.logs import (
     LOGS_SUBJECT,
+    Audited,
     FeedbackOfLogs,
     GetFeedback,
     GetLog,
@@ -32,6 +35,7 @@ from shared.contracts.logs import (
     Session,
     StoredLog,
 )
+from shared.contracts.message import Event
 from shared.contracts.principal import Actor
 from shared.errors import NotFound
 from shared.mongo import Database
@@ -84,13 +88,15 @@ class LoggingClient:
 
     async def events(self, expected: int) -> list[LogsDeleted]:
         """Return the events of deleted logs, once there are `expected`."""
+        return [LogsDeleted.model_validate_json(data) for data in await self.messages(LogsDeleted, expected)]
+
+    async def messages(self, event: type[Event], expected: int) -> list[bytes]:
+        """Return the events of a kind, once there are `expected`."""
         async with self.stack.bus("operator") as operator:
             jetstream = operator.client.jetstream()
-            subscription = await jetstream.subscribe(
-                LogsDeleted.wildcard_subject(), stream="EVENTS", ordered_consumer=True
-            )
+            subscription = await jetstream.subscribe(event.wildcard_subject(), stream="EVENTS", ordered_consumer=True)
             messages: list[Msg] = [await subscription.next_msg(timeout=10) for _ in range(expected)]
-            return [LogsDeleted.model_validate_json(message.data) for message in messages]
+            return [message.data for message in messages]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -169,6 +175,24 @@ async def test_readers_of_events_are_told_which_logs_were_deleted_and_by_whom(cl
         (ORGANISATION, BOB): ["data_4"],
         ("tm_2", ADA): ["data_3"],
     }
+
+
+async def test_who_deleted_logs_is_told_to_the_audit_log_once(client: LoggingClient) -> None:
+    principal = member(ORGANISATION).model_copy(update={"address": "192.0.2.7"})
+    entries = [
+        audit_entry("logs.deleted", principal, ORGANISATION, AuditObject(kind="log"), details={"count": count})
+        for count in (2, 1)
+    ]
+    await client.accept(log("data_1"), log("data_2"), log("data_3"))
+    for _ in range(2):
+        await client.accept(deletion("data_1"), deletion("data_2"), Audited(entry=entries[0]))
+    await client.accept(deletion("data_3"), Audited(entry=entries[1]))
+    assert await client.logs_of() == []
+    events = [AuditRecorded.model_validate_json(data) for data in await client.messages(AuditRecorded, 2)]
+    assert [event.entry for event in events] == entries
+    assert [(event.id, event.occurred_at, event.actor) for event in events] == [
+        (entry.id, entry.at, principal.actor) for entry in entries
+    ]
 
 
 async def test_a_session_loses_what_was_deleted(client: LoggingClient) -> None:

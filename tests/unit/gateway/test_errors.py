@@ -10,6 +10,7 @@ import pytest
 from services.gateway.main import create_app
 from services.gateway.requests.admission import BodyRoom
 from services.gateway.requests.reads import Reads
+from services.gateway.server.client_address import TrustedProxies
 from services.gateway.settings import Settings
 from shared.contracts.principal import Principal
 from shared.fair_order import FairOrder
@@ -31,7 +32,11 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(Settings(secret="x" * 44))
 
     app.state.gateway = SimpleNamespace(
-        authenticator=AllowEverything(), body_room=BodyRoom(10**8), fair_order=FairOrder(), reads=Reads()
+        authenticator=AllowEverything(),
+        body_room=BodyRoom(10**8),
+        fair_order=FairOrder(),
+        reads=Reads(),
+        trusted_proxies=TrustedProxies(""),
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway/v4") as client:
         yield client

@@ -4,7 +4,9 @@ import json
 from datetime import UTC
 
 from services.logging.decoding import Decoded, Entry, decode_message, first_of_each_id
-from shared.contracts.logs import INTAKE, LogRecord, SessionOpened
+from shared.audit import audit_entry
+from shared.contracts.audit import AuditObject
+from shared.contracts.logs import INTAKE, Audited, LogRecord, SessionOpened
 from tests.unit.logging.builders import START, entries, feedback, log, update
 
 
@@ -12,13 +14,15 @@ def test_records_are_sorted_by_kind_and_keep_their_position() -> None:
     decoded = Decoded.empty()
     opened = SessionOpened(id="sesh_1", organisation="tm_1", created_at=START)
     decode_message(3, INTAKE.dump_json([log("a"), update("a", output="x"), opened]), decoded)
-    decode_message(4, INTAKE.dump_json([log("b"), feedback(trace="the request's")]), decoded)
+    audited = Audited(entry=audit_entry("logs.deleted", None, "tm_1", AuditObject(kind="log")))
+    decode_message(4, INTAKE.dump_json([log("b"), feedback(trace="the request's"), audited]), decoded)
     assert [(entry.position, entry.record.id) for entry in decoded.logs] == [(300_000, "a"), (400_000, "b")]
     assert [entry.position for entry in decoded.updates] == [300_001]
     assert [entry.position for entry in decoded.sessions] == [300_002]
     assert [entry.position for entry in decoded.feedback] == [400_001]
     assert list(decoded.traceparents()) == ["the request's"]
-    assert decoded.size == 5
+    assert decoded.audited == [Entry(400_002, audited)]
+    assert decoded.size == 6
 
 
 def test_an_invalid_record_is_rejected_alone_with_a_payload_that_can_be_resent() -> None:

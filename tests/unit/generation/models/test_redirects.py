@@ -12,7 +12,7 @@ from shared.contracts.generation.routing import DeleteRedirect, Redirect, SetRed
 from shared.contracts.principal import Principal
 from shared.errors import Invalid, NotFound
 from shared.mongo import Session
-from tests.audit_outbox import as_outbox
+from tests.audit_outbox import MemoryOutbox, as_outbox
 
 NOW = datetime(2024, 5, 20, tzinfo=UTC)
 PROVIDERS = ["anthropic", "openai"]
@@ -171,3 +171,18 @@ async def test_a_redirect_that_could_not_work_is_refused_by_its_field_and_not_st
 
 def test_as_many_fallbacks_as_allowed_are_accepted() -> None:
     validate(command(fallbacks=[CLAUDE] * MAX_FALLBACKS), PROVIDERS)
+
+
+async def test_a_redirect_that_changes_nothing_is_neither_stored_nor_audited(store: MemoryRedirects) -> None:
+    audit = MemoryOutbox()
+    redirects = ModelRedirects(cast("RedirectStore", store), as_outbox(audit))
+    first = await redirects.set(command(served=CLAUDE), PROVIDERS)
+    bob = Principal(kind="member", email="bob@example.org", organisation="tm_1")
+    assert await redirects.set(command(principal=bob, served=CLAUDE), PROVIDERS) == first
+    await redirects.set(command(served=CLAUDE, fallbacks=[GPT_4O]), PROVIDERS)
+    await redirects.delete(deletion())
+    with pytest.raises(NotFound):
+        await redirects.delete(deletion())
+    assert audit.actions == ["redirect.set", "redirect.set", "redirect.deleted"]
+    assert audit.entries[1].object.id == "openai/gpt-4"
+    assert audit.entries[1].details == {"leads_to": ["anthropic/claude-2.1", "openai/gpt-4o"]}

@@ -11,7 +11,10 @@ from services.generation.handlers.environments import delete_environment
 from services.generation.projects.environments import EnvironmentSet, initial_set
 from services.generation.store import DeploymentTarget
 from shared.contracts.generation.deployments import DeleteEnvironment
+from shared.contracts.generation.projects import Project
 from shared.errors import Conflict, NotFound
+from shared.mongo import Session
+from tests.audit_outbox import MemoryOutbox, as_outbox
 from tests.principals import member
 
 COMMAND = DeleteEnvironment(principal=member("tm_1"), id="env_1")
@@ -25,13 +28,19 @@ class Organisation:
         self.deployed = ["pr_1"]
         self.done: list[str] = []
         self.made_default_while_saving = False
-        stores = SimpleNamespace(deployments=self)
-        self.deps = cast("Deps", SimpleNamespace(stores=stores, environments=self, deployments=self, invalidation=self))
+        stores = SimpleNamespace(deployments=self, projects=SimpleNamespace(get_many=self.get_projects))
+        self.audit = MemoryOutbox()
+        self.deps = cast(
+            "Deps",
+            SimpleNamespace(
+                stores=stores, environments=self, deployments=self, invalidation=self, audit=as_outbox(self.audit)
+            ),
+        )
 
     async def get(self, _: str) -> EnvironmentSet:
         return self.kept
 
-    async def save(self, after: EnvironmentSet) -> bool:
+    async def save(self, after: EnvironmentSet, _: Session) -> bool:
         if self.made_default_while_saving:
             self.made_default_while_saving = False
             self.kept = self.kept.with_default("env_1")
@@ -43,6 +52,9 @@ class Organisation:
 
     async def list_deployed_project_ids(self, *_: str) -> list[str]:
         return list(self.deployed)
+
+    async def get_projects(self, *_: object) -> list[Project]:
+        return []
 
     async def deploy(self, target: DeploymentTarget, *_: object) -> None:
         self.deployed.remove(target.project_id)
@@ -56,6 +68,7 @@ async def test_an_environment_is_deleted_before_its_deployments_are_removed() ->
     organisation = Organisation()
     await delete_environment(COMMAND, organisation.deps)
     assert organisation.done == ["saved", "told", "emptied pr_1"]
+    assert organisation.audit.actions == ["environment.deleted"]
 
 
 async def test_an_environment_that_becomes_the_default_meanwhile_keeps_its_deployments() -> None:
@@ -65,6 +78,7 @@ async def test_an_environment_that_becomes_the_default_meanwhile_keeps_its_deplo
         await delete_environment(COMMAND, organisation.deps)
     assert organisation.deployed == ["pr_1"]
     assert organisation.kept.default.id == "env_1"
+    assert organisation.audit.actions == []
 
 
 async def test_a_repeat_removes_the_deployments_a_crash_left_and_another_is_not_found() -> None:

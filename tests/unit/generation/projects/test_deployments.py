@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import pytest
 
-from services.generation.projects.deployments import Deployer
+from services.generation.projects.deployments import Deployer, TargetNames
 from services.generation.projects.invalidation import Invalidation
 from services.generation.store import DeploymentStore, DeploymentTarget
 from services.generation.store.deployments import NEVER_DEPLOYED, LatestDeployment
@@ -157,3 +157,32 @@ async def test_a_first_deployment_gives_way_to_one_at_the_same_moment(published:
     await deployer(store, published).deploy_first(TARGET, "config_1", PRINCIPAL)
     assert store.config_ids == ["config_a"]
     assert published.changes == []
+
+
+async def test_each_change_has_one_entry_in_the_audit_log(published: Published) -> None:
+    store, audit = MemoryDeployments(), MemoryOutbox()
+    audited = deployer(store, published, audit)
+    names = TargetNames("desk", "production")
+    for config_id in ("config_1", "config_1", None, None):
+        await audited.deploy(TARGET, config_id, PRINCIPAL, names)
+    assert audit.actions == ["deployment.deployed", "deployment.undeployed"]
+    first, second = audit.entries
+    assert (first.object.id, first.object.name, first.address) == ("pr_1", "desk", "192.0.2.1")
+    assert first.details == {
+        "environment_id": "env_1", "environment": "production", "config_id": "config_1", "previous_config_id": None,
+    }  # fmt: skip
+    assert (second.details["config_id"], second.details["previous_config_id"]) == (None, "config_1")
+
+
+async def test_a_change_that_another_came_before_has_no_entry_until_it_is_stored(published: Published) -> None:
+    store, audit = MemoryDeployments("config_0"), MemoryOutbox()
+    store.concurrent = ["config_9", "config_8"]
+    await deployer(store, published, audit).deploy(TARGET, "config_1", PRINCIPAL)
+    assert [entry.details["previous_config_id"] for entry in audit.entries] == ["config_8"]
+
+
+async def test_the_first_config_is_audited_where_nothing_was_deployed_before(published: Published) -> None:
+    audit = MemoryOutbox()
+    await deployer(MemoryDeployments(), published, audit).deploy_first(TARGET, "config_1", PRINCIPAL)
+    await deployer(MemoryDeployments("config_1", None), published, audit).deploy_first(TARGET, "config_1", PRINCIPAL)
+    assert audit.actions == ["deployment.deployed"]

@@ -140,7 +140,7 @@ class InMemoryStores:
     async def _get_environments(self, _: str) -> EnvironmentSet:
         return self.environments
 
-    async def _deploy_first(self, target: DeploymentTarget, config_id: str, actor: Actor | None) -> None:
+    async def _deploy_first(self, target: DeploymentTarget, config_id: str, actor: Actor | None, *_: object) -> None:
         self.steps.append(f"deployed to {self.environments.get(target.environment_id).name} by {actor and actor.email}")
         self.deploy(target.project_id, target.environment_id, config_id)
 

@@ -13,7 +13,7 @@ from shared.contracts.principal import Principal
 from shared.encryption import SecretBox
 from shared.errors import Internal, NotFound
 from shared.mongo import Session
-from tests.audit_outbox import as_outbox
+from tests.audit_outbox import MemoryOutbox, as_outbox
 
 SECRET_BOX = SecretBox(SecretStr("A" * 43 + "="))
 OTHER_SECRET_BOX = SecretBox(SecretStr("B" * 42 + "A="))
@@ -185,3 +185,18 @@ class TestCache:
                 await credentials.get_keys(organisation, None)
             credentials.invalidate()
         assert store.reads == 4
+
+
+async def test_a_key_is_audited_by_its_name_alone_and_a_repeat_is_not(store: StoredKeys) -> None:
+    audit = MemoryOutbox()
+    credentials = Credentials(store, SECRET_BOX, Providers({}, None).find_key_address, as_outbox(audit))
+    for key in ("sk-first-canary", "sk-first-canary", "sk-second-canary"):
+        await keep(credentials, "openai", key)
+    bob = person("bob@example.org")
+    await credentials.set_key("tm_1", "openai", SECRET_BOX.encrypt({"key": "sk-second-canary"}), bob)
+    assert (await credentials.list_keys("tm_1"))[0].changed_by == "bob@example.org"
+    await credentials.delete_key("tm_1", "openai", bob)
+    assert audit.actions == ["provider_key.set"] * 3 + ["provider_key.deleted"]
+    for entry in audit.entries:
+        assert (entry.object.id, entry.details) == ("openai", {})
+        assert "canary" not in entry.model_dump_json()
