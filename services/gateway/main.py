@@ -6,7 +6,7 @@ from functools import partial
 
 from fastapi import FastAPI
 
-from services.gateway import errors
+from services.gateway import errors, openapi
 from services.gateway.authentication import Authenticator
 from services.gateway.deps import Gateway
 from services.gateway.project_cache import ProjectCache
@@ -71,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
         max_body_size=settings.body_limit_bytes,
     )
     errors.install(app)
+    openapi.install(app)
     include_routers(app)
     app.add_middleware(TraceIdMiddleware)
     return app

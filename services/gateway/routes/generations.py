@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from services.gateway.authentication import KEY_HEADER
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.disconnect import cancel_on_disconnect
+from services.gateway.openapi import PROVIDER_FAILURES
 from services.gateway.requests.route import BodyRoute
 from services.gateway.responses import sse
 from services.gateway.schemas.generation_responses import (
@@ -38,7 +39,10 @@ from shared.contracts.permissions import EDIT_PROMPTS
 from shared.contracts.principal import Principal
 from shared.errors import Internal, Invalid
 
-router = APIRouter(route_class=BodyRoute)
+_STREAM = {
+    "content": {sse.MEDIA_TYPE: {"schema": {"type": "string", "description": "With `stream`: `data: {…}` events."}}}
+}
+router = APIRouter(route_class=BodyRoute, responses=PROVIDER_FAILURES | {200: _STREAM})
 CallerDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
 
 

@@ -1,0 +1,38 @@
+"""The callers of a fuzzed stack: a member of each role in one organisation, whose rights no request takes away."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from shared.contracts.permissions import ROLES
+from shared.contracts.principal import Role
+from tests.calls import ok
+from tests.e2e.access.operations import Objects
+from tests.organisations import add_member, add_organisation
+from tests.stack import Stack
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A member, by an API key with the same role."""
+
+    role: Role
+    api_key: str
+    protected_ids: frozenset[str]
+    """Of the callers' users and keys: a request that removed one of them would end the run."""
+    names: Mapping[str, str]
+    """By kind, what names one of the organisation's things."""
+
+
+def add_callers(stack: Stack) -> dict[Role, Caller]:
+    """Insert an organisation with a member of each role, and one thing of each kind; return the members by role."""
+    first = add_organisation(stack)
+    with httpx.Client(base_url=stack.base_url, headers={"X-API-KEY": first}, timeout=30) as admin:
+        organisation = ok(admin.get("/api/me"))["organisation_id"]
+        keys = {role: add_member(stack, organisation, role)[1] for role in ROLES}
+        protected = {member["id"] for member in ok(admin.get("/api/members"))}
+        protected |= {key["id"] for key in ok(admin.get("/api/keys"))}
+        names = Objects.made_by(admin).names
+    names |= {"environment_name": names["model"], "provider": "mock"}
+    return {role: Caller(role, key, frozenset(protected), names) for role, key in keys.items()}
