@@ -6,13 +6,14 @@ from functools import partial
 
 from fastapi import FastAPI
 
-from services.gateway import errors, openapi
+from services.gateway import errors
 from services.gateway.authentication import Authenticator
 from services.gateway.deps import Gateway
 from services.gateway.project_cache import ProjectCache
 from services.gateway.requests.admission import BodyRoom, ContentLengthMiddleware
 from services.gateway.requests.json_size import MAX_PARSED_BYTES
 from services.gateway.requests.reads import Reads
+from services.gateway.responses import openapi
 from services.gateway.responses.headers import ResponseHeadersMiddleware
 from services.gateway.routes import include_routers
 from services.gateway.server.server import serve_http

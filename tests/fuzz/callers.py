@@ -12,6 +12,8 @@ from tests.e2e.access.operations import Objects
 from tests.organisations import add_member, add_organisation
 from tests.stack import Stack
 
+_KEPT = ("project", "environment", "tool", "log", "session")
+
 
 @dataclass(frozen=True)
 class Caller:
@@ -20,7 +22,7 @@ class Caller:
     role: Role
     api_key: str
     protected_ids: frozenset[str]
-    """Of the callers' users and keys: a request that removed one of them would end the run."""
+    """Of the callers' users and keys, and of what `names` has: a request that removed one would end the run."""
     names: Mapping[str, str]
     """By kind, what names one of the organisation's things."""
 
@@ -34,5 +36,11 @@ def add_callers(stack: Stack) -> dict[Role, Caller]:
         protected = {member["id"] for member in ok(admin.get("/api/members"))}
         protected |= {key["id"] for key in ok(admin.get("/api/keys"))}
         names = Objects.made_by(admin).names
-    names |= {"environment_name": names["model"], "provider": "mock"}
+        config = {"project_id": names["project"], "provider": "mock", "model": "mock", "prompt_template": "Be brief."}
+        completion = ok(admin.post("/v4/model-configs", json=config))["config"]["id"]
+        place = {"config_id": completion, "environments": [{"id": names["environment"]}]}
+        ok(admin.patch(f"/v4/projects/{names['project']}/deploy-config", json=place))
+    names |= {"completion_config": completion, "environment_name": names["model"], "provider": "mock"}
+    names |= {"feedback": "good", "prompt_file": "---\nmodel: gpt-4\n---\n<user>\n{{x}}\n</user>\n"}
+    protected |= {names[kind] for kind in _KEPT}
     return {role: Caller(role, key, frozenset(protected), names) for role, key in keys.items()}

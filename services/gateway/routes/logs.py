@@ -10,7 +10,13 @@ from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.feedback_validation import attach_feedback, may_still_arrive
 from services.gateway.paging import PAGE_TIMEOUT_SECONDS, fetch_page
 from services.gateway.requests.route import DeferredImagesRoute, ReadRoute, SavedImagesRoute, store_request_images
-from services.gateway.schemas.bodies import MAX_PAGE_NUMBER, MAX_PAGE_SIZE, OneOrMany, PaginatedData, log_id_of_reference
+from services.gateway.schemas.bodies import (
+    MAX_PAGE_NUMBER,
+    MAX_PAGE_SIZE,
+    OneOrMany,
+    PaginatedData,
+    log_id_of_reference,
+)
 from services.gateway.schemas.logs import (
     CreateLogResponse,
     LogRequest,

@@ -6,9 +6,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from services.gateway.deps import Gateway, GatewayDep, require
-from services.gateway.openapi import PROVIDER_FAILURES
 from services.gateway.paging import fetch_all
 from services.gateway.requests.route import BodyRoute
+from services.gateway.responses.openapi import PROVIDER_FAILURES
 from services.gateway.schemas.tools import (
     CreateToolRequest,
     RunToolRequest,
