@@ -30,7 +30,7 @@ _EVERY_OPERATION = (
 _WITH_KEY = (errors.Unauthenticated, errors.Denied, errors.TooLarge)
 """413 also of an answer that is over the limit."""
 _WITH_PARAMETERS = (errors.NotFound, errors.Invalid)
-_WITH_BODY = (errors.BadRequest, errors.NotFound, errors.Unsupported, errors.Invalid)
+_WITH_BODY = (errors.BadRequest, errors.NotFound, errors.TooLarge, errors.Unsupported, errors.Invalid)
 _CHANGES = (errors.Conflict,)
 _FASTAPIS_OWN = str(errors.Invalid.status)
 """FastAPI declares it with one of its two shapes."""
