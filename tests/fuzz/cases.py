@@ -11,7 +11,7 @@ from schemathesis import Case, HookContext
 from schemathesis.hooks import GLOBAL_HOOK_DISPATCHER
 
 from tests.fuzz.coin import Coin
-from tests.fuzz.hazards import place_hazard
+from tests.fuzz.hazards import place_hazard, place_text_hazard
 
 NOWHERE = "http://127.0.0.1:9"
 """Nothing listens on the port (discard), so a call ends at once."""
@@ -63,22 +63,27 @@ def changed_cases(document: dict[str, Any], names: Names, protected_ids: frozens
         body = stay_here(body)
         if body != case.body:
             case.body = body
-        for name, value in fill(case.query, names, coin).items():
-            if case.query[name] != value:
-                case.query[name] = value
-        method, found = case.method.upper(), _PARAMETER.search(case.path)
-        kinds = _FIELDS | ({"id": _SEGMENTS.get(found[1], "")} if found else {})
-        for name, value in list(case.path_parameters.items()):
-            if value in protected_ids and method not in _SAFE_METHODS:
-                case.path_parameters[name] = "none"
-            elif method != "DELETE" or not case.path.endswith("}"):
-                case.path_parameters[name] = _existing(kinds.get(name), value, names, coin)
+        query = fill(case.query, names, coin)
+        if query and coin.pick(4) == 0:
+            query = place_text_hazard(query, coin)
+        case.query.update({name: value for name, value in query.items() if value != case.query[name]})
+        _change_path(case, names, protected_ids, coin)
 
     GLOBAL_HOOK_DISPATCHER.register_hook_with_name(before_call, "before_call")
     try:
         yield
     finally:
         GLOBAL_HOOK_DISPATCHER.unregister(before_call)
+
+
+def _change_path(case: Case[Any], names: Names, protected_ids: frozenset[str], coin: Coin) -> None:
+    method, found = case.method.upper(), _PARAMETER.search(case.path)
+    kinds = _FIELDS | ({"id": _SEGMENTS.get(found[1], "")} if found else {})
+    for name, value in list(case.path_parameters.items()):
+        if value in protected_ids and method not in _SAFE_METHODS:
+            case.path_parameters[name] = "none"
+        elif method != "DELETE" or not case.path.endswith("}"):
+            case.path_parameters[name] = _existing(kinds.get(name), value, names, coin)
 
 
 def fill(value: Any, names: Names, coin: Coin) -> Any:

@@ -1,4 +1,4 @@
-"""Values at which parsers, templates, dates and databases are known to break, placed anywhere in a body."""
+"""Values at which parsers, templates, dates and databases are known to break, placed anywhere in a body or a query."""
 
 from typing import Any
 
@@ -66,3 +66,9 @@ def place_hazard(value: Any, coin: Coin) -> Any:
         at = coin.pick(len(value))
         return [*value[:at], place_hazard(value[at], coin), *value[at + 1 :]]
     return HAZARDS[coin.pick(len(HAZARDS))]
+
+
+def place_text_hazard(query: dict[str, Any], coin: Coin) -> dict[str, Any]:
+    """Return a query with a text of `HAZARDS` in one of its parameters."""
+    texts = [hazard for hazard in HAZARDS if isinstance(hazard, str)]
+    return query | {list(query)[coin.pick(len(query))]: texts[coin.pick(len(texts))]}
