@@ -43,7 +43,9 @@ def main(arguments: list[str]) -> int:
         try:
             callers = add_callers(stack)
             found = [_fuzz(Run(stack.base_url, callers[role], extent)) for role in roles]
-            return int(any(found))
+            logged = _logged_errors(stack)
+            print("Errors in the logs of the services:", *logged or ["none"], sep="\n  ")
+            return int(any(found) or bool(logged))
         finally:
             stack.stop()
             processes.end_marked()
@@ -59,6 +61,16 @@ def _fuzz(run: Run) -> int:
     print(f"\n{run.caller.role}, seed {run.extent.seed}: {run.cases:,} cases, {found} findings", flush=True)
     print(f"Operations: {len(run.statuses)}; never accepted: {', '.join(never) or 'none'}", flush=True)
     return found
+
+
+def _logged_errors(stack: stacks.Stack) -> list[str]:
+    """Return the lines of the services' logs that tell of a defect, which no answer need show."""
+    return [
+        f"{log.name}: {line[:2000]}"
+        for log in sorted((stack.folder / "logs").glob("*.log"))
+        for line in log.read_text(errors="replace").splitlines()
+        if '"level": "ERROR"' in line
+    ]
 
 
 def _is_success(status: int) -> bool:

@@ -34,6 +34,9 @@ CHECKS = (
 refused, and whatever it allows is accepted. `Allow` names the methods of `{id}` for `serialize`, too. What belongs to
 other organisations is tested in `tests/e2e/access`."""
 
+_CHAINS = 5
+"""Chains of operations for each random case of an operation: most are short."""
+
 
 @dataclass(frozen=True)
 class Extent:
@@ -41,7 +44,7 @@ class Extent:
 
     phases: tuple[str, ...] = PHASES
     examples: int = 20
-    """Random cases of an operation, and chains of operations."""
+    """Random cases of an operation."""
     seed: int = 1
     seconds: int | None = None
     """Repeat the random phases until then. None: each phase runs once."""
@@ -145,6 +148,7 @@ def _settings(caller: Caller, extent: Extent) -> dict[str, Any]:
     phases: dict[str, dict[str, Any]] = {phase: {"enabled": phase in extent.phases} for phase in PHASES}
     # The other algorithm reads addresses in answers, which have none of ours, and fails at what is none ("http://[").
     phases["stateful"]["inference"] = {"algorithms": ["dependency-analysis"]}
+    phases["stateful"]["generation"] = {"max-examples": extent.examples * _CHAINS}
     settings: dict[str, Any] = {
         "seed": extent.seed,
         "headers": {KEY_HEADER: caller.api_key},
