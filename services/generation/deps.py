@@ -16,6 +16,7 @@ from services.generation.providers.requests import Providers
 from services.generation.providers.resilience.dispatch import Dispatch
 from services.generation.store import Stores
 from services.generation.tools.runner import ToolRunner
+from shared.audit import AuditOutbox
 from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.encryption import SecretBox
@@ -27,6 +28,7 @@ class Deps:
 
     bus: Bus
     stores: Stores
+    audit: AuditOutbox
     invalidation: Invalidation
     environments: EnvironmentSets
     deployments: Deployer

@@ -41,6 +41,7 @@ from services.generation.store import Stores, create_stores
 from services.generation.tools.base import ToolServices
 from services.generation.tools.runner import ToolRunner
 from shared import mongo
+from shared.audit import AuditOutbox
 from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.contracts.generation.routing import RoutingChanged
@@ -61,21 +62,25 @@ async def _open(settings: Settings, bus: Bus, probes: Probes) -> AsyncIterator[N
     probes["database"] = partial(mongo.ping, database)
     stamina.instrumentation.set_on_retry_hooks([log_retry])
     secret_box, stores = SecretBox.from_settings(settings), create_stores(database)
-    await prepare(database, MIGRATIONS, stores.prepare, partial(rotate_stored_secrets, stores, secret_box))
+    audit = AuditOutbox(database, bus)
+    await prepare(
+        database, MIGRATIONS, stores.prepare, audit.prepare, partial(rotate_stored_secrets, stores, secret_box)
+    )
     async with AsyncExitStack() as stack:
         stack.callback(database.client.close)
-        deps = await _create_deps(settings, bus, stores, secret_box, stack)
+        deps = await _create_deps(settings, bus, stores, audit, secret_box, stack)
         await deps.invalidation.subscribe()
         await deps.tool_runner.subscribe()
         await bus.subscribe(RoutingChanged, partial(_invalidate_routing, deps))
         for handlers in (blobs, projects, environments, deployments, prompts, models, routing, generations, tools):
             handlers.router.attach(bus, deps)
         bus.supervise(deps.deletion.run(), "finish deletions of projects")
+        audit.start()
         yield
 
 
 async def _create_deps(
-    settings: Settings, bus: Bus, stores: Stores, secret_box: SecretBox, stack: AsyncExitStack
+    settings: Settings, bus: Bus, stores: Stores, audit: AuditOutbox, secret_box: SecretBox, stack: AsyncExitStack
 ) -> Deps:
     """Return what the handlers work with; `stack` closes the HTTP clients in it."""
     guarded_client = GuardedClient(settings.outbound_allow, _outbound_limits(settings))
@@ -83,21 +88,22 @@ async def _create_deps(
     stack.push_async_callback(provider_client.close)
     invalidation, log_writer = Invalidation(bus), LogWriter(bus)
     environment_sets = EnvironmentSets(stores.environments)
-    deployer = Deployer(stores.deployments, invalidation)
+    deployer = Deployer(stores.deployments, invalidation, audit)
     providers = Providers(os.environ, settings.local_model_url, compatible_specs(settings.compatible_providers))
-    credentials = Credentials(stores.credentials, secret_box, providers.find_key_address)
+    credentials = Credentials(stores.credentials, secret_box, providers.find_key_address, audit)
     bus.track_task(credentials.bind_stored())  # beside the first calls: it is many small writes after an upgrade
     services = ToolServices(guarded_client, settings.serpapi_url, settings.pinecone_url, settings.embeddings_url)
     return Deps(
         bus=bus,
         stores=stores,
+        audit=audit,
         invalidation=invalidation,
         environments=environment_sets,
         deployments=deployer,
         deletion=ProjectDeletion(stores, invalidation, log_writer),
-        project_cache=ProjectCache(stores, environment_sets, invalidation, deployer),
+        project_cache=ProjectCache(stores, environment_sets, invalidation, deployer, audit),
         credentials=credentials,
-        redirects=ModelRedirects(stores.redirects),
+        redirects=ModelRedirects(stores.redirects, audit),
         providers=providers,
         dispatch=Dispatch(provider_client, _retry_policy(settings)),
         log_writer=log_writer,
