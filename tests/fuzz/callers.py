@@ -31,7 +31,7 @@ def add_callers(stack: Stack) -> dict[Role, Caller]:
     """Insert an organisation with a member of each role, and one thing of each kind; return the members by role."""
     first = add_organisation(stack)
     with httpx.Client(base_url=stack.base_url, headers={"X-API-KEY": first}, timeout=30) as admin:
-        organisation = ok(admin.get("/api/me"))["organisation_id"]
+        organisation = ok(admin.get("/api/me"))["organization_id"]
         keys = {role: add_member(stack, organisation, role)[1] for role in ROLES}
         protected = {member["id"] for member in ok(admin.get("/api/members"))}
         protected |= {key["id"] for key in ok(admin.get("/api/keys"))}

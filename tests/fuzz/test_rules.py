@@ -44,6 +44,9 @@ def test_a_broken_rule_is_told(broken: Answer, rule: str) -> None:
     [
         answer(LOGS, 200, '{"output": "Traceback (most recent call last)"}'),
         answer(LOGS, 502, error("The provider failed", "OpenAI")),
+        answer("POST /api/auth/sign-up", 503, error("No mail can be sent from here. Ask an Admin for an invite.")),
+        answer("POST /api/auth/login", 403, error("The request comes from another origin.")),
+        answer("PATCH /api/me", 403, error("Only in a browser session.")),
         answer(KEYS, 403, error(DENIED)),
         answer(KEYS, 401, error("No API key")),
         answer(KEYS, 422, '{"detail": [{"type": "json_invalid"}]}'),
