@@ -12,10 +12,10 @@ from tests.stack import Stack
 
 RANDOM = ("fuzzing", "stateful")
 EXTENTS = {
-    "Admin": Extent(phases=("coverage", *RANDOM), examples=4, boundaries=25),
+    "Admin": Extent(phases=("coverage", *RANDOM), examples=3, boundaries=10),
     # The boundaries of schemas are the same for every role; so are permissions for every boundary.
-    "Developer": Extent(phases=RANDOM, examples=4),
-    "Member": Extent(phases=RANDOM, examples=4),
+    "Developer": Extent(phases=RANDOM, examples=2),
+    "Member": Extent(phases=RANDOM, examples=2),
 }
 
 
