@@ -29,6 +29,8 @@ OF_A_BODY = {"400", "404", "415", "422"}
         ("GET /v4/logs/{id}", OF_THE_SERVER | OF_THE_KEY | {"404", "422"}),
         ("POST /v4/sessions", OF_THE_SERVER | OF_THE_KEY | {"409"}),
         ("POST /v4/logs", OF_THE_SERVER | OF_THE_KEY | OF_A_BODY | {"409"}),
+        ("POST /api/auth/login", OF_THE_SERVER | OF_THE_KEY | OF_A_BODY | {"409", "429"}),
+        ("POST /api/auth/password", OF_THE_SERVER | OF_THE_KEY | OF_A_BODY | {"409", "429"}),
         ("POST /v4/chat", OF_THE_SERVER | OF_THE_KEY | OF_A_BODY | {"409", "429", "502"}),
     ],
 )
