@@ -6,9 +6,11 @@ ids of answers are in them.
 """
 
 import argparse
+import json
 import random
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 from shared.contracts.permissions import ROLES
@@ -64,13 +66,11 @@ def _fuzz(run: Run) -> int:
 
 
 def _logged_errors(stack: stacks.Stack) -> list[str]:
-    """Return the lines of the services' logs that tell of a defect, which no answer need show."""
-    return [
-        f"{log.name}: {line[:2000]}"
-        for log in sorted((stack.folder / "logs").glob("*.log"))
-        for line in log.read_text(errors="replace").splitlines()
-        if '"level": "ERROR"' in line
-    ]
+    """Return what the services' logs tell of defects, which no answer need show: each message once, with its number."""
+    lines = (line for log in (stack.folder / "logs").glob("*.log") for line in log.read_text().splitlines())
+    errors = (json.loads(line) for line in lines if '"level": "ERROR"' in line)
+    counts = Counter(f"{error['service']}: {error['message']}" for error in errors)
+    return [f"{count} times {message}" for message, count in counts.most_common()]
 
 
 def _is_success(status: int) -> bool:
