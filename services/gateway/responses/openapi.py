@@ -32,7 +32,7 @@ _WITH_KEY = (errors.Unauthenticated, errors.Denied, errors.TooLarge)
 _WITH_PARAMETERS = (errors.NotFound, errors.Invalid)
 _WITH_BODY = (errors.BadRequest, errors.NotFound, errors.TooLarge, errors.Unsupported, errors.Invalid)
 _SIGNING_IN = (errors.Unauthenticated, errors.Denied, errors.RateLimited)
-"""Without a key, whoever sends a body proves in it who they are; after many failures they have to wait."""
+"""Without a key, whoever sends anything proves by it who they are; after many failures they have to wait."""
 _CHANGES = (errors.Conflict,)
 _FASTAPIS_OWN = str(errors.Invalid.status)
 """FastAPI declares it with one of its two shapes."""
@@ -88,7 +88,9 @@ def _declare_errors_of(operation: _Json, method: str) -> None:
     if "parameters" in operation:
         problems += _WITH_PARAMETERS
     if "requestBody" in operation:
-        problems += _WITH_BODY if "security" in operation else (*_WITH_BODY, *_SIGNING_IN)
+        problems += _WITH_BODY
+    if "security" not in operation and {"parameters", "requestBody"} & set(operation):
+        problems += _SIGNING_IN
     if method.upper() != HTTPMethod.GET:
         problems += _CHANGES
     responses = {status: response for status, response in operation["responses"].items() if status != _FASTAPIS_OWN}

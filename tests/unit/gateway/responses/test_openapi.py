@@ -30,6 +30,7 @@ OF_A_BODY = {"400", "404", "415", "422"}
         ("POST /v4/sessions", OF_THE_SERVER | OF_THE_KEY | {"409"}),
         ("POST /v4/logs", OF_THE_SERVER | OF_THE_KEY | OF_A_BODY | {"409"}),
         ("POST /api/auth/login", OF_THE_SERVER | OF_THE_KEY | OF_A_BODY | {"409", "429"}),
+        ("GET /api/auth/oidc/callback", OF_THE_SERVER | {"401", "403", "404", "422", "429", "502"}),
         ("POST /api/auth/password", OF_THE_SERVER | OF_THE_KEY | OF_A_BODY | {"409", "429"}),
         ("POST /v4/chat", OF_THE_SERVER | OF_THE_KEY | OF_A_BODY | {"409", "429", "502"}),
     ],
