@@ -36,7 +36,7 @@ _SIGNING_IN = (errors.Unauthenticated, errors.Denied, errors.RateLimited)
 _CHANGES = (errors.Conflict,)
 _FASTAPIS_OWN = str(errors.Invalid.status)
 """FastAPI declares it with one of its two shapes."""
-_PROBLEMS = {problem.status: problem for problem in Problem.__subclasses__()}
+_PROBLEMS = {str(problem.status): problem for problem in Problem.__subclasses__()}
 _RETRY_AFTER = {"description": "Seconds until the request may succeed.", "schema": {"type": "integer", "minimum": 1}}
 
 
@@ -95,9 +95,7 @@ def _declare_errors_of(operation: _Json, method: str) -> None:
         problems += _CHANGES
     responses = {status: response for status, response in operation["responses"].items() if status != _FASTAPIS_OWN}
     problems += [
-        _PROBLEMS[int(status)]
-        for status, response in responses.items()
-        if "content" not in response and int(status) in _PROBLEMS
+        _PROBLEMS[status] for status, response in responses.items() if "content" not in response and status in _PROBLEMS
     ]
     declared = {str(problem.status): {"$ref": f"#/components/responses/{problem.__name__}"} for problem in problems}
     own = {
