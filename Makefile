@@ -23,7 +23,7 @@ LOCK = $(BIN)/uv pip compile -q --no-config --universal --python-version 3.11 --
 BUILD := hatchling\neditables\n
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev up down test test-long check fix bench mutants lock
+.PHONY: help setup dev up down test test-long check fix bench fuzz mutants lock
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -56,6 +56,9 @@ fix: dev ## Format the code and repair what the linter can repair
 
 bench: dev ## Measure throughput and latency on the real stack
 	@$(BIN)/python -m bench $(ARGS)
+
+fuzz: dev ## Send generated requests to every operation (ARGS="--seconds 900 --seed 7 --role Member")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 mutants: dev ## Which small changes of the code do no unit tests notice? (BASE=main~5, or FILES="a.py b.py")
 	@$(BIN)/python -m tests.mutation --workers $(WORKERS) $(if $(BASE),--base $(BASE)) $(FILES) $(ARGS)

@@ -1,6 +1,5 @@
 """Fixtures of all tests: one stack a process, the fake servers its providers are called at, and clients of its API."""
 
-import json
 import os
 from collections.abc import Iterator
 
@@ -9,17 +8,13 @@ import pytest
 
 from tests import processes
 from tests import stack as stacks
-from tests.fake_servers import anthropic as fake_anthropic
-from tests.fake_servers import bedrock as fake_bedrock
-from tests.fake_servers import cohere as fake_cohere
-from tests.fake_servers import gemini as fake_gemini
 from tests.fake_servers import openai as fake_openai
-from tests.fake_servers import replicate as fake_replicate
 from tests.fake_servers import web as fake_web
 from tests.fake_servers.openai import FakeOpenAI
 from tests.fake_servers.server import FakeServer
 from tests.fake_servers.web import FakeWebServer
 from tests.sdk_scripts import SdkScripts
+from tests.stack_environment import stack_settings, start_provider_servers
 
 _QUICK = ("architecture", "contract", "unit")
 _RUN_BEGINS_HERE = pytest.StashKey[bool]()
@@ -59,38 +54,13 @@ def upstream() -> FakeOpenAI:
 @pytest.fixture(scope="session")
 def provider_servers() -> dict[str, FakeServer]:
     """The fake servers that the stack calls as the other providers, by name of the provider."""
-    return {
-        "anthropic": fake_anthropic.start(),
-        "bedrock": fake_bedrock.start(),
-        "cohere": fake_cohere.start(),
-        "google": fake_gemini.start(),
-        "replicate": fake_replicate.start(),
-    }
+    return start_provider_servers()
 
 
 @pytest.fixture(scope="session")
 def stack_environment(upstream: FakeOpenAI, provider_servers: dict[str, FakeServer]) -> dict[str, str]:
     """The settings of the stack."""
-    return {
-        "OPENAI_BASE_URL": upstream.url,
-        "OPENAI_API_KEY": "sk-from-the-environment",
-        "EVERLOOP_OUTBOUND_ALLOW": "127.0.0.1",  # where the fake servers listen
-        "ANTHROPIC_BASE_URL": provider_servers["anthropic"].url,
-        "ANTHROPIC_API_KEY": "sk-ant-from-the-environment",
-        "BEDROCK_BASE_URL": provider_servers["bedrock"].url,
-        "AWS_BEARER_TOKEN_BEDROCK": "bedrock-from-the-environment",
-        "COHERE_BASE_URL": provider_servers["cohere"].url,
-        "COHERE_API_KEY": "co-from-the-environment",
-        "GEMINI_BASE_URL": provider_servers["google"].url,
-        "GEMINI_API_KEY": "AIza-from-the-environment",
-        "REPLICATE_BASE_URL": provider_servers["replicate"].url,
-        "REPLICATE_API_TOKEN": "r8-from-the-environment",
-        # What does not come in time is waited for in tests of that alone.
-        "EVERLOOP_HTTP_HEAD_SECONDS": "5",
-        "EVERLOOP_HTTP_BODY_SECONDS": "5",
-        "EVERLOOP_HTTP_WRITE_SECONDS": "5",
-        "EVERLOOP_COMPATIBLE_PROVIDERS": json.dumps({"house": {"base_url": upstream.url, "lacks": ["tools"]}}),
-    }
+    return stack_settings(upstream, provider_servers)
 
 
 @pytest.fixture(scope="session")

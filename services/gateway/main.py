@@ -13,6 +13,7 @@ from services.gateway.project_cache import ProjectCache
 from services.gateway.requests.admission import BodyRoom, ContentLengthMiddleware
 from services.gateway.requests.json_size import MAX_PARSED_BYTES
 from services.gateway.requests.reads import Reads
+from services.gateway.responses import openapi
 from services.gateway.responses.headers import ResponseHeadersMiddleware
 from services.gateway.routes import include_routers
 from services.gateway.server.client_address import TrustedProxies
@@ -73,6 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
         max_body_size=settings.body_limit_bytes,
     )
     errors.install(app)
+    openapi.install(app)
     include_routers(app)
     app.add_middleware(TraceIdMiddleware)
     return app

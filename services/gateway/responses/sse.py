@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 Guard = Callable[[], AbstractAsyncContextManager[None]]
 """Returns a context that may cancel what runs in it, and raise a Problem then."""
 
+MEDIA_TYPE = "text/event-stream"
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _LINE_SEPARATORS = {character.encode(): f"\\u{ord(character):04x}".encode() for character in "\u0085\u2028\u2029"}
 """Where Python's `str.splitlines` ends a line and the format does not, with their escapes in JSON; all others of that
@@ -40,7 +41,7 @@ class _EventStreamResponse(StreamingResponse):
     """
 
     def __init__(self, events: AsyncIterator[bytes], guard: Guard) -> None:
-        super().__init__(events, media_type="text/event-stream", headers=_HEADERS)
+        super().__init__(events, media_type=MEDIA_TYPE, headers=_HEADERS)
         self._guard = guard
 
     async def stream_response(self, send: Send) -> None:
@@ -65,7 +66,7 @@ async def event_stream_response(events: AsyncIterator[BaseModel], guard: Guard) 
         async with guard():
             first = await anext(events)
     except StopAsyncIteration:
-        return StreamingResponse(iter(()), media_type="text/event-stream", headers=_HEADERS)
+        return StreamingResponse(iter(()), media_type=MEDIA_TYPE, headers=_HEADERS)
 
     async def body() -> AsyncIterator[bytes]:
         async with aclosing(events) as rest:  # type: ignore[type-var]  # an async generator at run time

@@ -12,6 +12,7 @@ from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.disconnect import cancel_on_disconnect
 from services.gateway.requests.route import BodyRoute
 from services.gateway.responses import sse
+from services.gateway.responses.openapi import PROVIDER_FAILURES
 from services.gateway.schemas.generation_responses import (
     ChatResponse,
     CompletionResponse,
@@ -37,7 +38,12 @@ from shared.contracts.permissions import EDIT_PROMPTS
 from shared.contracts.principal import Principal
 from shared.errors import Internal, Invalid
 
-router = APIRouter(route_class=BodyRoute)
+_EVENT = {"type": "string", "contentMediaType": "application/json"}
+_STREAM = {
+    "content": {sse.MEDIA_TYPE: {"schema": {"type": "object", "required": ["data"], "properties": {"data": _EVENT}}}}
+}
+"""Of a call with `stream`: an object for each event, as OpenAPI 3.2 describes them."""
+router = APIRouter(route_class=BodyRoute, responses=PROVIDER_FAILURES | {200: _STREAM})
 CallerDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
 
 

@@ -11,7 +11,13 @@ from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.feedback_validation import attach_feedback, may_still_arrive
 from services.gateway.paging import PAGE_TIMEOUT_SECONDS, fetch_page
 from services.gateway.requests.route import DeferredImagesRoute, ReadRoute, SavedImagesRoute, store_request_images
-from services.gateway.schemas.bodies import MAX_PAGE_SIZE, OneOrMany, PaginatedData, log_id_of_reference
+from services.gateway.schemas.bodies import (
+    MAX_PAGE_NUMBER,
+    MAX_PAGE_SIZE,
+    OneOrMany,
+    PaginatedData,
+    log_id_of_reference,
+)
 from services.gateway.schemas.logs import (
     CreateLogResponse,
     LogRequest,
@@ -147,7 +153,7 @@ async def export(
     id: str,  # noqa: A002 - the contract's name
     caller: ReaderDep,
     gateway: GatewayDep,
-    page: Annotated[int, Query(ge=0, description="From 0.")] = 0,
+    page: Annotated[int, Query(ge=0, le=MAX_PAGE_NUMBER, description="From 0.")] = 0,
     size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 10,
 ) -> PaginatedData[LogResponse]:
     """A page of all logs, newest first."""

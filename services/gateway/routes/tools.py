@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Response
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.paging import fetch_all
 from services.gateway.requests.route import BodyRoute
+from services.gateway.responses.openapi import PROVIDER_FAILURES
 from services.gateway.schemas.tools import (
     CreateToolRequest,
     RunToolRequest,
@@ -89,7 +90,7 @@ async def delete_tool(id: str, caller: CallerDep, gateway: GatewayDep) -> Respon
     return Response(status_code=204)
 
 
-@router.post("/tools/{id}/run", summary="Call a tool once")
+@router.post("/tools/{id}/run", summary="Call a tool once", responses=PROVIDER_FAILURES)
 async def run_tool(id: str, body: RunToolRequest, caller: CallerDep, gateway: GatewayDep) -> ToolResult:  # noqa: A002
     """Returns the result a prompt would get. Nothing is logged."""
     command = RunTool(principal=caller, id=id, arguments=body.arguments)

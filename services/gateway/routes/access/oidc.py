@@ -8,10 +8,11 @@ from fastapi.responses import RedirectResponse
 from services.gateway.deps import GatewayDep
 from services.gateway.requests.browser import browser_of
 from services.gateway.requests.open_route import OpenRoute
+from services.gateway.responses.openapi import PROVIDER_FAILURES
 from shared.contracts.access.oidc import BeginOidcSignIn, FinishOidcSignIn
 from shared.errors import Denied, Invalid
 
-open_router = APIRouter(tags=["Sign-in"], route_class=OpenRoute)
+open_router = APIRouter(tags=["Sign-in"], route_class=OpenRoute, responses=PROVIDER_FAILURES)
 
 _TIMEOUT_SECONDS = 30.0
 """The provider is asked up to four times, and given ten seconds each."""

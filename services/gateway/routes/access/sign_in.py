@@ -88,7 +88,7 @@ async def reset_password(body: ResetPasswordRequest, gateway: GatewayDep, reques
     return Response(status_code=204)
 
 
-@router.post("/auth/password", summary="Change your password")
+@router.post("/auth/password", summary="Change your password", responses={429: {}})
 async def change_password(
     body: ChangePasswordRequest, caller: SelfDep, gateway: GatewayDep, request: Request, response: Response
 ) -> SignedInResponse:
