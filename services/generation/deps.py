@@ -16,6 +16,8 @@ from services.generation.providers.requests import Providers
 from services.generation.providers.resilience.dispatch import Dispatch
 from services.generation.store import Stores
 from services.generation.tools.runner import ToolRunner
+from services.generation.usage.budgets import BudgetGuard
+from services.generation.usage.ledger import Ledger
 from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.encryption import SecretBox
@@ -42,3 +44,5 @@ class Deps:
     image_memory: ImageMemory
     secret_box: SecretBox
     tool_runner: ToolRunner
+    ledger: Ledger
+    budgets: BudgetGuard

@@ -16,6 +16,7 @@ from services.gateway.routes import (
     routing,
     sessions,
     tools,
+    usage,
 )
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
@@ -45,5 +46,6 @@ def include_routers(app: FastAPI) -> None:
         routing.router,
         access.members.router,
         access.keys.router,
+        usage.router,
     ):
         app.include_router(router, prefix="/api")

@@ -95,6 +95,14 @@ REQUESTS: dict[str, Request] = {
     "GET /api/keys": Request(200),
     "POST /api/keys": Request(201, {"name": "{new}"}),
     "DELETE /api/keys/{id}": Request(404),
+    "GET /api/usage": Request(404, query={"project_id": "{project}"}),
+    "GET /api/budgets": Request(200),
+    "PUT /api/budgets/organisation": Request(422, {"amount": -1}),
+    "PUT /api/budgets/projects/{id}": Request(404, {"amount": 1}),
+    "PUT /api/budgets/keys/{id}": Request(404, {"amount": 1}),
+    "DELETE /api/budgets/organisation": Request(404),
+    "DELETE /api/budgets/projects/{id}": Request(404),
+    "DELETE /api/budgets/keys/{id}": Request(404),
 }
 """By method and path as the OpenAPI document has them."""
 _PARAMETERS = {

@@ -111,7 +111,9 @@ def test_fields_of_a_newer_sender_are_ignored(name: str) -> None:
     CLASSES[name].model_validate(golden(name)["message"] | {"added_next_year": 1})
 
 
-@pytest.mark.parametrize("name", ["access.AccessChanged", "routing.RoutingChanged", "tools.ToolChanged"])
+@pytest.mark.parametrize(
+    "name", ["access.AccessChanged", "routing.RoutingChanged", "tools.ToolChanged", "usage.BudgetChanged"]
+)
 def test_an_event_with_an_open_field_what_is_read_with_an_unknown_value(name: str) -> None:
     CLASSES[name].model_validate(golden(name)["message"] | {"what": "added next year"})
 
