@@ -11,7 +11,7 @@ from bench.stack import Stack
 from services.gateway.authentication import Authenticator
 from services.gateway.settings import Settings
 from shared.bus import Bus
-from shared.contracts.access import Authenticate
+from shared.contracts.access.authentication import Authenticate
 from shared.contracts.permissions import EDIT_PROMPTS
 from shared.contracts.principal import Principal
 from shared.permissions import authorize

@@ -8,12 +8,14 @@ import asyncio
 import functools
 import inspect
 import logging
+import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from bson.codec_options import CodecOptions
-from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession, AsyncIOMotorDatabase
 from pymongo.errors import (
     AutoReconnect,
     ConnectionFailure,
@@ -32,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 Document = dict[str, Any]
 Database = AsyncIOMotorDatabase[Document]
+Session = AsyncIOMotorClientSession
+"""A transaction under way: operations that are given it belong to the transaction, one after the other."""
 P = ParamSpec("P")
 T = TypeVar("T")
 S = TypeVar("S", bound=type)
@@ -40,6 +44,11 @@ SELECTION_MILLISECONDS = 3_000
 """How long an operation looks for a primary before it fails; an election takes less."""
 _NOT_YET_INITIALIZED = 94
 """MongoDB's error code of a server that is not in a replica set yet."""
+_DURABLE = WriteConcern(w="majority", j=True)
+_TRANSACTION_SECONDS = 4.0
+"""How long a transaction, or its commit, is tried again: whoever sent the command waits 5 s."""
+_RETRY_SECONDS = 0.02
+"""Upper bound of the random delay before the first repeat; it grows with their number."""
 
 
 def connect(settings: DatabaseSettings, service: str) -> Database:
@@ -67,7 +76,7 @@ def connect(settings: DatabaseSettings, service: str) -> Database:
         name,
         codec_options=CodecOptions(tz_aware=True, tzinfo=UTC),
         read_preference=ReadPreference.PRIMARY,
-        write_concern=WriteConcern(w="majority", j=True),
+        write_concern=_DURABLE,
     )
 
 
@@ -90,6 +99,66 @@ def raises_unavailable(cls: S) -> S:
         if inspect.iscoroutinefunction(method):
             setattr(cls, name, unavailable_when_away(method))
     return cls
+
+
+@unavailable_when_away
+async def transaction(database: Database, work: Callable[[Session], Awaitable[T]]) -> T:
+    """Run `work` in a transaction, commit what it wrote, all or nothing, and return its result.
+
+    `work` gives the session to each of its operations. If it returns None or False, it has changed nothing: the
+    transaction is aborted. A unique index that refuses a write aborts it, too, so `work` returns or raises then. It is
+    run again if MongoDB aborts it, because another one has written the same documents. Raises what `work` raises, and
+    Unavailable if the database is away or others write the same all the time. When the database vanishes during the
+    commit, all of it may have been saved all the same.
+    """
+    deadline, tries = time.monotonic() + _TRANSACTION_SECONDS, 0
+    # PyMongo's async client returns the session itself here, and `start_transaction` of it is to be awaited.
+    async with await database.client.start_session() as session:
+        while True:
+            try:
+                return await _attempt(session, work, deadline)
+            except (PyMongoError, Unavailable) as error:
+                if not _has_label(error, "TransientTransactionError"):
+                    raise
+                if time.monotonic() > deadline:
+                    raise Unavailable("Others are changing the same. Try again.") from error
+            tries += 1
+            await asyncio.sleep(random.uniform(0, _RETRY_SECONDS * tries))  # noqa: S311 - no secret
+
+
+async def _attempt(session: Session, work: Callable[[Session], Awaitable[T]], deadline: float) -> T:
+    session.start_transaction(write_concern=_DURABLE)
+    try:
+        result = await work(session)
+    except BaseException:
+        await session.abort_transaction()
+        raise
+    if result is None or result is False:
+        await session.abort_transaction()
+    else:
+        await _commit(session, deadline)
+    return result
+
+
+async def _commit(session: Session, deadline: float) -> None:
+    """Commit; again while it is not known whether that succeeded, which MongoDB takes for the same commit."""
+    while True:
+        try:
+            await session.commit_transaction()
+        except PyMongoError as error:
+            if not _has_label(error, "UnknownTransactionCommitResult"):
+                raise
+            if time.monotonic() > deadline:
+                raise Unavailable("The database went away during the change. Look whether it was made.") from error
+            await asyncio.sleep(_RETRY_SECONDS)
+        else:
+            return
+
+
+def _has_label(error: PyMongoError | Unavailable, label: str) -> bool:
+    """Return whether an error of the driver, or the one behind an Unavailable, has this label of MongoDB's."""
+    cause = error.__cause__ if isinstance(error, Unavailable) else error
+    return isinstance(cause, PyMongoError) and cause.has_error_label(label)
 
 
 async def ping(database: Database) -> bool:
@@ -144,7 +213,7 @@ async def create_users(url: str, key: str, users: Sequence[User]) -> None:
     client = _administrator(url, key)
     try:
         for user in users:
-            database = client.get_database(user.database, write_concern=WriteConcern(w="majority", j=True))
+            database = client.get_database(user.database, write_concern=_DURABLE)
             exists = (await database.command("usersInfo", user.name))["users"]
             await database.command(
                 "updateUser" if exists else "createUser",

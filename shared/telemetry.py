@@ -114,6 +114,12 @@ def trace_headers() -> dict[str, str]:
     return carrier
 
 
+def trace_id() -> str | None:
+    """Return the id of the current trace, 32 hexadecimal digits; None outside any."""
+    context = trace.get_current_span().get_span_context()
+    return f"{context.trace_id:032x}" if context.is_valid else None
+
+
 def context_from_headers(headers: Mapping[str, str] | None) -> Context:
     """Return the trace context of a sender from the headers of its message."""
     return _propagator.extract(dict(headers or {}))

@@ -9,7 +9,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from deploy.local.folder import Folder
-from services.authz.keys import generate_secret, hash_secret, secret_tail
+from services.authz.credentials.keys import generate_secret, hash_secret, secret_tail
 from shared import ids
 from shared.contracts.principal import Role
 from tests.stack import Stack

@@ -11,9 +11,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, SecretStr, StringConstraints, ValidationError
 
-from services.authz import keys, passwords
-from services.authz.organisations import Organisation
-from services.authz.store import Store
+from services.authz.credentials import keys, passwords
+from services.authz.membership.organisations import Organisation
+from services.authz.store import Stores
 from shared import ids
 
 logger = logging.getLogger(__name__)
@@ -31,17 +31,17 @@ class BootstrapFile(BaseModel):
     """`hl_` and at least 32 characters: it is stored as a fast hash, so it must not be guessable."""
 
 
-async def create_first_organisation(path: Path | None, store: Store) -> None:
+async def create_first_organisation(path: Path | None, stores: Stores) -> None:
     """Create the first organisation if there is none. Replicas may do this at once, or one again after a crash.
 
     Raises ValueError if the file is needed and not valid.
     """
-    if await store.has_organisation():
-        await _warn_if_key_is_inactive(path, store)
+    if await stores.organisations.exists_any():
+        await _warn_if_key_is_inactive(path, stores)
     elif path is None:
         logger.warning("there is no organisation, and EVERLOOP_BOOTSTRAP_FILE names no file to make one from")
     else:
-        await _insert_organisation(await asyncio.to_thread(read_bootstrap_file, path), store)
+        await _insert_organisation(await asyncio.to_thread(read_bootstrap_file, path), stores)
 
 
 def read_bootstrap_file(path: Path) -> BootstrapFile:
@@ -58,8 +58,8 @@ def read_bootstrap_file(path: Path) -> BootstrapFile:
         ) from None
 
 
-async def _insert_organisation(content: BootstrapFile, store: Store) -> None:
-    installation = await store.get_installation()
+async def _insert_organisation(content: BootstrapFile, stores: Stores) -> None:
+    installation = await stores.installation.get()
     user_id = ids.derive("usr", installation.id, "first")
     organisation = Organisation(ids.derive("tm", installation.id, "first"), roles={user_id: "Admin"}, revision=1)
     key = keys.StoredKey(
@@ -73,11 +73,11 @@ async def _insert_organisation(content: BootstrapFile, store: Store) -> None:
         created_at=installation.created_at,  # one time for all replicas: a key older than the membership is void
     )
     password_hash = await asyncio.to_thread(passwords.hash_password, content.password.get_secret_value())
-    await store.insert_first_organisation(organisation, key, content.email, password_hash)
+    await stores.installation.insert_first_organisation(organisation, key, content.email, password_hash)
     logger.info("the first organisation was created", extra={"organisation": organisation.id, "admin": content.email})
 
 
-async def _warn_if_key_is_inactive(path: Path | None, store: Store) -> None:
+async def _warn_if_key_is_inactive(path: Path | None, stores: Stores) -> None:
     """Log a warning if the file's key is not active. A missing file is fine: deleting it is good practice."""
     if path is None or not await asyncio.to_thread(path.is_file):
         return
@@ -86,7 +86,7 @@ async def _warn_if_key_is_inactive(path: Path | None, store: Store) -> None:
     except ValueError as error:
         logger.warning("%s", error)
         return
-    if not await store.is_key_active(keys.hash_secret(content.api_key)):
+    if not await stores.keys.is_active(keys.hash_secret(content.api_key)):
         logger.warning(
             "the API key in %s opens nothing: it was revoked, or the file was changed after the first start; "
             "the organisation stays as it is",

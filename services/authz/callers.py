@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from services.authz.settings import Settings
 from shared.bus import Bus
 from shared.cache import Cache
-from shared.contracts.access import AccessChanged
+from shared.contracts.access.authentication import AccessChanged
 from shared.contracts.principal import Principal
 from shared.errors import Unauthenticated
 from shared.permissions import check_valid_now

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from services.authz.callers import CallerCache
 from services.authz.key_uses import KeyUses
-from services.authz.store import Store
+from services.authz.store import Stores
 from shared.bus import Bus
 
 
@@ -13,6 +13,6 @@ class Deps:
     """The service's own things."""
 
     bus: Bus
-    store: Store
+    stores: Stores
     callers: CallerCache
     key_uses: KeyUses

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from datetime import UTC, datetime
 
-from services.authz.store import Store
+from services.authz.store.keys import KeyStore
 from shared.errors import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ class KeyUses:
     A gateway that goes on using a key asks again after 15 s, so with the writing the times are exact to half a minute.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: KeyStore) -> None:
         self._store = store
         self._times: dict[str, datetime] = {}
 

@@ -7,17 +7,17 @@ from functools import partial
 from services.authz.bootstrap import create_first_organisation
 from services.authz.callers import CallerCache
 from services.authz.deps import Deps
-from services.authz.handlers import access, keys, members
+from services.authz.handlers import authentication, keys, members
 from services.authz.key_uses import KeyUses
 from services.authz.migrations import MIGRATIONS
 from services.authz.settings import Settings
-from services.authz.store import Store
+from services.authz.store import create_stores
 from shared import mongo
 from shared.bus import Bus
 from shared.migrations import prepare
 from shared.service import Probes, Service
 
-_ROUTERS = (access.router, keys.router, members.router)
+_ROUTERS = (authentication.router, keys.router, members.router)
 
 
 def create_service(settings: Settings) -> Service:
@@ -29,13 +29,13 @@ def create_service(settings: Settings) -> Service:
 async def _open(settings: Settings, bus: Bus, probes: Probes) -> AsyncIterator[None]:
     database = mongo.connect(settings, bus.service)
     probes["database"] = partial(mongo.ping, database)
-    store = Store(database)
+    stores = create_stores(database)
     await prepare(
-        database, MIGRATIONS, store.prepare, partial(create_first_organisation, settings.bootstrap_file, store)
+        database, MIGRATIONS, stores.prepare, partial(create_first_organisation, settings.bootstrap_file, stores)
     )
-    callers = CallerCache(store.find_principal, settings)
+    callers = CallerCache(stores.principals.find_by_key, settings)
     await callers.subscribe(bus)
-    deps = Deps(bus=bus, store=store, callers=callers, key_uses=KeyUses(store))
+    deps = Deps(bus=bus, stores=stores, callers=callers, key_uses=KeyUses(stores.keys))
     bus.supervise(deps.key_uses.write_regularly(), "write when keys were used last")
     for router in _ROUTERS:
         router.attach(bus, deps)

@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection
 from services.gateway.settings import Settings
 from shared.bus import Bus
 from shared.cache import Cache
-from shared.contracts.access import AccessChanged, Authenticate
+from shared.contracts.access.authentication import AccessChanged, Authenticate
 from shared.contracts.principal import Principal
 from shared.errors import Problem, Unauthenticated
 from shared.permissions import check_valid_now

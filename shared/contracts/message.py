@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, model_validator
 
+from shared.contracts.audit_actions import AuditAction
 from shared.contracts.permissions import Permission
 from shared.contracts.principal import Actor, Principal, Service
 from shared.contracts.value import Value
@@ -84,7 +85,15 @@ class Query(Envelope, Request[R], Generic[R]):
 
 
 class Command(Envelope, Request[R], Generic[R]):
-    """A request for a change. Ids are minted by the sender, so that a repeat is the same change."""
+    """A request for a change. Ids are minted by the sender, so that a repeat is the same change.
+
+    Each class says either which entries of the audit log its handler writes, or why it writes none.
+    """
+
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ()
+    """What it may change, as the audit log has it (shared/audit.py)."""
+    not_audited: ClassVar[str] = ""
+    """Why the audit log has nothing of it."""
 
 
 class Job(Envelope):

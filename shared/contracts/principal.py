@@ -32,6 +32,8 @@ class Principal(Actor):
 
     valid_until: datetime | None = None
     """When it becomes invalid by itself, as its key expires. None: never."""
+    address: str | None = None
+    """IP address that the request came from, as the gateway saw it; for the audit log. None: no request over HTTP."""
 
     @classmethod
     def for_service(cls, service: Service, organisation: str) -> "Principal":

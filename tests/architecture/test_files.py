@@ -13,7 +13,7 @@ from tests.architecture.tree import ROOT, files, name, sources, text
 CODE = (".py", ".js", ".ts", ".css")
 OURS = ("services", "shared", "deploy", "bench", "examples")
 SHARED = {
-    "__init__.py", "appender.py", "blobs.py", "cache.py", "encryption.py", "errors.py", "fair_limiter.py",
+    "__init__.py", "appender.py", "audit.py", "blobs.py", "cache.py", "encryption.py", "errors.py", "fair_limiter.py",
     "fair_order.py", "ids.py", "migrations.py", "mongo.py", "permissions.py", "service.py", "settings.py",
     "telemetry.py", "bus/__init__.py", "bus/admission.py",
     "bus/authorization.py", "bus/client.py", "bus/connection.py", "bus/replies.py",
@@ -22,7 +22,9 @@ SHARED = {
     "bus/jetstream/__init__.py", "bus/jetstream/appends.py", "bus/jetstream/consumer.py",
     "bus/jetstream/dead_letters.py", "bus/jetstream/deliveries.py", "bus/jetstream/jobs.py",
     "bus/jetstream/pull_consumer.py", "bus/jetstream/retries.py", "bus/jetstream/streams.py",
-    "contracts/__init__.py", "contracts/access.py", "contracts/chat.py", "contracts/data_urls.py",
+    "contracts/__init__.py", "contracts/access/__init__.py", "contracts/access/authentication.py",
+    "contracts/access/keys.py", "contracts/access/members.py", "contracts/audit.py", "contracts/audit_actions.py",
+    "contracts/chat.py", "contracts/data_urls.py",
     "contracts/dead_letters.py",
     "contracts/evaluation.py", "contracts/health.py", "contracts/logs.py", "contracts/message.py",
     "contracts/permissions.py",

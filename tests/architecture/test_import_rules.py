@@ -12,20 +12,20 @@ import pytest
 from tests.architecture.tree import ROOT, name, sources
 
 RULES = {
-    "1. Services do not know one another": ("services/authz/keys.py", "services.logging.settings"),
-    "2. shared knows no service": ("shared/ids.py", "services.authz.keys"),
-    "3. Contracts import pydantic": ("shared/contracts/access.py", "shared.permissions"),
-    "4. Only the gateway speaks HTTP": ("services/authz/access.py", "fastapi"),
+    "1. Services do not know one another": ("services/authz/credentials/keys.py", "services.logging.settings"),
+    "2. shared knows no service": ("shared/ids.py", "services.authz.credentials.keys"),
+    "3. Contracts import pydantic": ("shared/contracts/access/keys.py", "shared.permissions"),
+    "4. Only the gateway speaks HTTP": ("services/authz/membership/access.py", "fastapi"),
     "5. Only stores, migrations and": ("services/authz/handlers/keys.py", "pymongo"),
     "6. Only the providers' transport": ("services/logging/main.py", "httpx"),
-    "7. Only handlers, deps, mains": ("services/authz/keys.py", "faststream"),
-    "8. Layers of authz": ("services/authz/access.py", "services.authz.store"),
+    "7. Only handlers, deps, mains": ("services/authz/credentials/keys.py", "faststream"),
+    "8. Layers of authz": ("services/authz/membership/access.py", "services.authz.store"),
     "8. Layers of evaluation": ("services/evaluation/settings.py", "services.evaluation.main"),
     "8. Layers of gateway": ("services/gateway/deps.py", "services.gateway.routes.logs"),
     "8. Layers of generation": ("services/generation/providers/base.py", "services.generation.deps"),
     "8. Layers of providers": ("services/generation/providers/base.py", "services.generation.providers.registry"),
     "8. Layers of logging": ("services/logging/settings.py", "services.logging.store"),
-    "8. Handlers and routes": ("services/authz/handlers/keys.py", "services.authz.handlers.access"),
+    "8. Handlers and routes": ("services/authz/handlers/keys.py", "services.authz.handlers.members"),
     "8. Dialects do not know": (
         "services/generation/providers/dialects/openai/reply.py",
         "services.generation.providers.dialects.mock",

@@ -2,12 +2,13 @@
 
 from datetime import UTC, datetime
 
-from services.authz import keys
-from services.authz.access import authorize_now, lower_role
+from services.authz.credentials import keys
 from services.authz.deps import Deps
+from services.authz.membership.access import authorize_now, lower_role
 from shared import ids
 from shared.bus import Router
-from shared.contracts.access import AccessChanged, CreateKey, Key, Keys, ListKeys, NewKey, RevokeKey
+from shared.contracts.access.authentication import AccessChanged
+from shared.contracts.access.keys import CreateKey, Key, Keys, ListKeys, NewKey, RevokeKey
 from shared.contracts.message import Done
 from shared.contracts.permissions import MANAGE_KEYS
 
@@ -17,7 +18,7 @@ router = Router[Deps]()
 @router.answers(CreateKey)
 async def create_key(command: CreateKey, deps: Deps) -> NewKey:
     """Create a key and return it with its secret, of which only the hash is stored."""
-    member = authorize_now(command.principal, await deps.store.get_organisation(command.organisation), MANAGE_KEYS)
+    member = authorize_now(command.principal, await deps.stores.organisations.get(command.organisation), MANAGE_KEYS)
     secret, now = keys.generate_secret(), datetime.now(UTC)
     key = keys.StoredKey(
         id=command.id,
@@ -30,7 +31,7 @@ async def create_key(command: CreateKey, deps: Deps) -> NewKey:
         created_at=now,
         expires_at=keys.validate_expiry(command.expires_at, now),
     )
-    await deps.store.upsert_key(key)
+    await deps.stores.keys.upsert(key)
     deps.callers.invalidate(key.organisation)
     await deps.bus.publish_event(
         AccessChanged(organisation=key.organisation, actor=command.actor, what="key created"),
@@ -42,10 +43,10 @@ async def create_key(command: CreateKey, deps: Deps) -> NewKey:
 @router.answers(ListKeys)
 async def list_keys(query: ListKeys, deps: Deps) -> Keys:
     """Return all keys of the organisation without secrets, each with the role in effect: its own or its creator's."""
-    organisation = await deps.store.get_organisation(query.organisation)
+    organisation = await deps.stores.organisations.get(query.organisation)
     authorize_now(query.principal, organisation, MANAGE_KEYS)
-    stored_keys = await deps.store.list_keys(query.organisation)
-    emails = await deps.store.get_emails({key.creator_id for key in stored_keys})
+    stored_keys = await deps.stores.keys.list(query.organisation)
+    emails = await deps.stores.users.get_emails({key.creator_id for key in stored_keys})
     return Keys(
         keys=[
             Key(
@@ -68,8 +69,8 @@ async def list_keys(query: ListKeys, deps: Deps) -> Keys:
 @router.answers(RevokeKey)
 async def revoke_key(command: RevokeKey, deps: Deps) -> Done:
     """Revoke a key; revoking it again changes nothing. Raises NotFound if there is no such key."""
-    authorize_now(command.principal, await deps.store.get_organisation(command.organisation), MANAGE_KEYS)
-    await deps.store.revoke_key(command.organisation, command.id, datetime.now(UTC))
+    authorize_now(command.principal, await deps.stores.organisations.get(command.organisation), MANAGE_KEYS)
+    await deps.stores.keys.revoke(command.organisation, command.id, datetime.now(UTC))
     deps.callers.invalidate(command.organisation)
     await deps.bus.publish_event(
         AccessChanged(organisation=command.organisation, actor=command.actor, what="key revoked"),

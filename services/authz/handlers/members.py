@@ -3,12 +3,13 @@
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from services.authz.access import authorize_now
 from services.authz.deps import Deps
-from services.authz.organisations import Organisation
+from services.authz.membership.access import authorize_now
+from services.authz.membership.organisations import Organisation
 from shared import ids
 from shared.bus import Router
-from shared.contracts.access import AccessChanged, ChangeRole, ListMembers, Member, Members, RemoveMember
+from shared.contracts.access.authentication import AccessChanged
+from shared.contracts.access.members import ChangeRole, ListMembers, Member, Members, RemoveMember
 from shared.contracts.message import Done
 from shared.contracts.permissions import ASSIGN_ROLES
 from shared.errors import Conflict, NotFound
@@ -22,7 +23,7 @@ _MAX_TRIES = 5
 @router.answers(ListMembers)
 async def list_members(query: ListMembers, deps: Deps) -> Members:
     """Return all members of the organisation; all of them have access to every project."""
-    return Members(members=await deps.store.list_members(query.organisation))
+    return Members(members=await deps.stores.organisations.list_members(query.organisation))
 
 
 @router.answers(ChangeRole)
@@ -33,10 +34,10 @@ async def change_role(command: ChangeRole, deps: Deps) -> Member:
     """
     user_id = command.user_id
     organisation = await _change_members(
-        command, deps, lambda before: before.with_role(user_id, command.role), deps.store.update_role
+        command, deps, lambda before: before.with_role(user_id, command.role), deps.stores.organisations.update_role
     )
     await _announce(command, "role changed", organisation, deps)
-    members = {member.user_id: member for member in await deps.store.list_members(command.organisation)}
+    members = {member.user_id: member for member in await deps.stores.organisations.list_members(command.organisation)}
     if user_id not in members:
         raise NotFound("The member was removed meanwhile.")
     return members[user_id]
@@ -51,10 +52,10 @@ async def remove_member(command: RemoveMember, deps: Deps) -> Done:
     """
     user_id = command.user_id
     organisation = await _change_members(
-        command, deps, lambda before: before.without(user_id), deps.store.remove_member
+        command, deps, lambda before: before.without(user_id), deps.stores.organisations.remove_member
     )
     await _announce(command, "member removed", organisation, deps)
-    await deps.store.revoke_keys_of(command.organisation, user_id, datetime.now(UTC))
+    await deps.stores.keys.revoke_of_user(command.organisation, user_id, datetime.now(UTC))
     return Done()
 
 
@@ -66,7 +67,7 @@ async def _change_members(
 ) -> Organisation:
     """Apply a change to the organisation as it is stored, and save it unless another change came between."""
     for _ in range(_MAX_TRIES):
-        before = await deps.store.get_organisation(command.organisation)
+        before = await deps.stores.organisations.get(command.organisation)
         authorize_now(command.principal, before, ASSIGN_ROLES)
         after = change(before)
         if after is before or await save(after, command.user_id):

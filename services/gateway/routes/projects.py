@@ -22,7 +22,7 @@ from services.gateway.schemas.projects import (
     feedback_type_response,
     project_response,
 )
-from shared.contracts.access import ListMembers, Member
+from shared.contracts.access.members import ListMembers, Member
 from shared.contracts.generation.deployments import GetActiveConfig, Undeploy
 from shared.contracts.generation.projects import (
     MAX_FEEDBACK_TYPES,

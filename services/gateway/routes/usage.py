@@ -15,7 +15,7 @@ from services.gateway.schemas.usage import (
     parse_group_by,
     usage_response,
 )
-from shared.contracts.access import ListKeys
+from shared.contracts.access.keys import ListKeys
 from shared.contracts.generation.usage import BudgetScope, DeleteBudget, Dimension, GetUsage, ListBudgets, Month
 from shared.contracts.permissions import MANAGE_BILLING
 from shared.contracts.principal import Principal

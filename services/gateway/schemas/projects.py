@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.gateway.schemas.bodies import MAX_PAGE_NUMBER, MAX_PAGE_SIZE, RequestBody
 from services.gateway.schemas.config_responses import ProjectConfigResponse, project_config_response
-from shared.contracts.access import Member
+from shared.contracts.access.members import Member
 from shared.contracts.generation.deployments import ActiveConfig
 from shared.contracts.generation.projects import (
     MAX_FEEDBACK_LABELS,

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from services.authz import keys
-from services.authz.organisations import Organisation
-from services.authz.store import Store
+from services.authz.credentials import keys
+from services.authz.membership.organisations import Organisation
+from services.authz.store.installation import InstallationStore
 from shared import ids
 from shared.bus import Bus
-from shared.contracts.access import Authenticate, CreateKey, Key, ListKeys, NewKey
+from shared.contracts.access.authentication import Authenticate
+from shared.contracts.access.keys import CreateKey, Key, ListKeys, NewKey
 from shared.contracts.principal import Principal, Role
 from shared.mongo import Database
 from tests.integration.servers import Mongo, Nats, Process, service
@@ -103,7 +104,7 @@ async def new_admin(servers: Servers) -> Admin:
         creator_id=user_id,
         created_at=datetime.now(UTC),
     )
-    await Store(servers.database("busy")).insert_first_organisation(
+    await InstallationStore(servers.database("busy")).insert_first_organisation(
         organisation, key, f"{user_id}@example.org".lower(), "unused"
     )
     return Admin(servers, "busy", secret, await authenticate(servers.bus, secret))

@@ -9,14 +9,9 @@ import pytest
 from nats.aio.msg import Msg
 
 from shared import ids
-from shared.contracts.access import (
-    AccessChanged,
-    ChangeRole,
-    CreateKey,
-    ListKeys,
-    ListMembers,
-    RevokeKey,
-)
+from shared.contracts.access.authentication import AccessChanged
+from shared.contracts.access.keys import CreateKey, ListKeys, RevokeKey
+from shared.contracts.access.members import ChangeRole, ListMembers
 from shared.contracts.message import Request
 from shared.errors import Conflict, Denied, Invalid, NotFound, Unauthenticated
 from tests.integration.authz.stack import Admin, Servers, authenticate
@@ -212,7 +207,8 @@ async def test_replicas_that_start_at_once_make_one_organisation(servers: Server
         for name in ("organisations", "users", "keys"):
             assert await database[name].count_documents({}) == 1, name
         key, organisation = await database["keys"].find_one({}), await database["organisations"].find_one({})
-        assert key is not None and organisation is not None
+        assert key is not None
+        assert organisation is not None
         assert key["created_at"] == organisation["members"][0]["joined_at"] == organisation["created_at"]
         assert (await authenticate(servers.bus, json.loads(file.read_text())["api_key"])).role == "Admin"
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.contracts.access import CreateKey, ListMembers, RemoveMember
+from shared.contracts.access.keys import CreateKey
+from shared.contracts.access.members import ListMembers, RemoveMember
 from shared.contracts.principal import Role
 from shared.errors import Conflict, Denied, Invalid, NotFound, Unauthenticated
 from tests.integration.authz.stack import Admin, authenticate

@@ -17,7 +17,7 @@ from shared.appender import Appender
 from shared.bus import Batch, Bus, StreamSpec, connection, consume, ensure_stream
 from shared.bus import router as routing
 from shared.bus.jetstream import consumer
-from shared.contracts.access import AccessChanged
+from shared.contracts.access.authentication import AccessChanged
 from shared.contracts.generation.projects import ProjectChanged
 from shared.errors import Conflict, Internal, TooLarge, Unavailable
 from tests.integration.bus.bus_probe import Calls, Count, Echo, Fail, Number, Text, router

@@ -13,7 +13,7 @@ from nats.js.api import StreamInfo
 
 from shared import ids
 from shared.bus import JOBS, StreamSpec, ensure_stream
-from shared.contracts.access import AccessChanged
+from shared.contracts.access.authentication import AccessChanged
 from shared.mongo import initiate_replica_set
 from tests.integration.bus.cluster_workload import LOGS, Workload, connected_workload, make_streams, stored
 from tests.integration.bus.job_fixtures import job_class, job_of, until

@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.authz.access import authorize_now, lower_role
-from services.authz.organisations import Organisation
+from services.authz.membership.access import authorize_now, lower_role
+from services.authz.membership.organisations import Organisation
 from shared.contracts.permissions import CHANGE_DEPLOYMENTS, SEND_INVITES
 from shared.contracts.principal import Principal, Role
 from shared.errors import Denied

@@ -8,7 +8,7 @@ import pytest
 from services.authz.callers import CallerCache
 from services.authz.settings import Settings
 from shared.bus import Bus
-from shared.contracts.access import AccessChanged
+from shared.contracts.access.authentication import AccessChanged
 from shared.contracts.principal import Principal
 
 

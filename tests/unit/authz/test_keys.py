@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from services.authz import keys, passwords
+from services.authz.credentials import keys, passwords
 from shared.contracts.principal import Role
 from shared.errors import Invalid
 

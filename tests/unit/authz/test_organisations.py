@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.authz.organisations import Organisation
+from services.authz.membership.organisations import Organisation
 from shared.errors import Conflict, NotFound
 
 ORGANISATION = Organisation("tm_1", roles={"usr_1": "Admin", "usr_2": "Developer"}, revision=3)

@@ -11,7 +11,7 @@ import pytest
 from services.gateway.authentication import Authenticator
 from services.gateway.settings import Settings
 from shared.bus import Bus
-from shared.contracts.access import AccessChanged, Authenticate
+from shared.contracts.access.authentication import AccessChanged, Authenticate
 from shared.contracts.principal import Principal
 from shared.errors import Problem, Unauthenticated, Unavailable
 

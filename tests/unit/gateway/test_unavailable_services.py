@@ -11,7 +11,7 @@ from services.gateway.deps import Gateway
 from services.gateway.routes import configs, projects
 from services.gateway.schemas.configs import ProjectModelConfigRequest
 from services.gateway.schemas.projects import CreateProjectRequest, UpdateProjectRequest
-from shared.contracts.access import ListMembers, Member, Members
+from shared.contracts.access.members import ListMembers, Member, Members
 from shared.contracts.generation.deployments import Undeploy
 from shared.contracts.generation.projects import (
     ConfigVersion,

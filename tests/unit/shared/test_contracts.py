@@ -9,7 +9,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from shared.contracts.access import Authenticate, CreateKey, ListKeys, NewKey
+from shared.contracts.access.authentication import Authenticate
+from shared.contracts.access.keys import CreateKey, ListKeys, NewKey
 from shared.contracts.health import GetHealth, Health, health_query
 from shared.contracts.logs import INTAKE, Intake
 from shared.contracts.message import Command, Envelope, Event, Job, Query, Request, SystemQuery
@@ -112,7 +113,7 @@ def test_fields_of_a_newer_sender_are_ignored(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["access.AccessChanged", "routing.RoutingChanged", "tools.ToolChanged", "usage.BudgetChanged"]
+    "name", ["authentication.AccessChanged", "routing.RoutingChanged", "tools.ToolChanged", "usage.BudgetChanged"]
 )
 def test_an_event_with_an_open_field_what_is_read_with_an_unknown_value(name: str) -> None:
     CLASSES[name].model_validate(golden(name)["message"] | {"what": "added next year"})

@@ -13,7 +13,7 @@ from services.gateway.schemas.access.keys import (
     key_response,
     new_key_response,
 )
-from shared.contracts.access import ListKeys, RevokeKey
+from shared.contracts.access.keys import ListKeys, RevokeKey
 from shared.contracts.permissions import MANAGE_KEYS
 from shared.contracts.principal import Principal
 

@@ -13,7 +13,7 @@ from services.gateway.schemas.access.members import (
     me_response,
     member_response,
 )
-from shared.contracts.access import ChangeRole, ListMembers, RemoveMember
+from shared.contracts.access.members import ChangeRole, ListMembers, RemoveMember
 from shared.contracts.permissions import ASSIGN_ROLES, EDIT_PROMPTS
 from shared.contracts.principal import Principal
 

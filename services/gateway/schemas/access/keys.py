@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from services.gateway.schemas.bodies import StrictRequestBody, to_utc
-from shared.contracts.access import CreateKey, Key, NewKey
+from shared.contracts.access.keys import CreateKey, Key, NewKey
 from shared.contracts.principal import Principal, Role
 
 

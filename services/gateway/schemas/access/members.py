@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from services.gateway.schemas.bodies import StrictRequestBody
-from shared.contracts.access import Member
+from shared.contracts.access.members import Member
 from shared.contracts.permissions import PERMISSIONS
 from shared.contracts.principal import Principal, Role
 from shared.permissions import allows

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from services.authz.organisations import Organisation
+from services.authz.membership.organisations import Organisation
 from shared.contracts.permissions import ROLES, Permission
 from shared.contracts.principal import Principal, Role
 from shared.errors import Denied

@@ -2,7 +2,7 @@
 
 from services.authz.deps import Deps
 from shared.bus import Router
-from shared.contracts.access import Authenticate
+from shared.contracts.access.authentication import Authenticate
 from shared.contracts.principal import Principal
 
 router = Router[Deps]()

@@ -10,7 +10,7 @@ import string
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.authz.access import lower_role
+from services.authz.membership.access import lower_role
 from shared.contracts.principal import Role
 from shared.errors import Invalid
 

@@ -1,0 +1,1 @@
+"""Secrets that prove who calls: API keys, passwords."""
