@@ -101,15 +101,17 @@ class BudgetGuard:
         if not self._ledger.is_away:
             try:
                 async with asyncio.timeout(_READ_SECONDS):
-                    spent = await self._spend.read(organisation, keys)
+                    return await self._read_stored(organisation, keys)
             except (Unavailable, TimeoutError):
                 logger.warning("what was spent cannot be read; calls go by what was read last")
-            else:
-                if len(self._known) > _MAX_KNOWN:
-                    self._known.clear()
-                self._known |= spent
-                return spent
         return {key: self._known.get(key, 0) + self._ledger.unwritten_spend(key) for key in keys}
+
+    async def _read_stored(self, organisation: str, keys: list[SpendKey]) -> dict[SpendKey, int]:
+        spent = await self._spend.read(organisation, keys)
+        if len(self._known) > _MAX_KNOWN:
+            self._known.clear()
+        self._known |= spent
+        return spent
 
     def compare_written(self, keys: Iterable[SpendKey]) -> None:
         """Have `run` compare the spend of the organisations of these totals, which have grown."""
@@ -139,7 +141,7 @@ class BudgetGuard:
         budgets = [budget for budget in await self._get(organisation) if not self._is_done(budget, month)]
         if not budgets:
             return
-        spent = await self._spend.read(organisation, [_key(organisation, month, budget) for budget in budgets])
+        spent = await self._read_stored(organisation, [_key(organisation, month, budget) for budget in budgets])
         for stored in budgets:
             budget = stored.with_spend(month, spent[_key(organisation, month, stored)])
             if budget.spent_nanos >= budget.warn_nanos:
