@@ -146,7 +146,7 @@ class BudgetChanged(Event):
     past_participle: ClassVar[str] = "changed"
 
     scope: BudgetScope
-    scope_id: str | None
+    scope_id: str | None = None
     what: str
     """`set` or `deleted`."""
 
@@ -158,7 +158,7 @@ class BudgetWarned(Event):
     past_participle: ClassVar[str] = "warned"
 
     scope: BudgetScope
-    scope_id: str | None
+    scope_id: str | None = None
     month: str
     amount_nanos: int
     warn_at: float
@@ -172,7 +172,7 @@ class BudgetExceeded(Event):
     past_participle: ClassVar[str] = "exceeded"
 
     scope: BudgetScope
-    scope_id: str | None
+    scope_id: str | None = None
     month: str
     amount_nanos: int
     spent_nanos: int
