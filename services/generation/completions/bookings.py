@@ -51,8 +51,13 @@ def _key(run: GenerationRun, call: ProviderCall) -> UsageKey:
 
 
 def _counts(call: ProviderCall) -> Counts:
-    usage, costs = call.usage, call.costs
+    """Return what a call counts; a result without readable costs is counted as a call."""
     counts = Counts(calls=1, failed_calls=0 if call.answered else 1)
+    try:
+        usage, costs = call.usage, call.costs
+    except Exception:
+        logger.exception("the costs of a call cannot be calculated")
+        return counts
     if usage is not None:
         counts.prompt_tokens, counts.completion_tokens = usage.prompt_tokens, usage.generation_tokens
         counts.cached_tokens = usage.cached_tokens

@@ -53,6 +53,7 @@ class BudgetGuard:
         )
         self._known: dict[SpendKey, int] = {}
         """Nano-dollars as last read, for while the database is away."""
+        self._reads_fail = False
         self._announced: set[tuple[str, Announcement, str]] = set()
         """Revisions of budgets, with what was announced for which month."""
         self._changed: set[str] = set()
@@ -103,7 +104,9 @@ class BudgetGuard:
                 async with asyncio.timeout(_READ_SECONDS):
                     return await self._read_stored(organisation, keys)
             except (Unavailable, TimeoutError):
-                logger.warning("what was spent cannot be read; calls go by what was read last")
+                if not self._reads_fail:
+                    logger.warning("what was spent cannot be read; calls go by what was read last")
+                self._reads_fail = True
         return {key: self._known.get(key, 0) + self._ledger.unwritten_spend(key) for key in keys}
 
     async def _read_stored(self, organisation: str, keys: list[SpendKey]) -> dict[SpendKey, int]:
@@ -111,6 +114,7 @@ class BudgetGuard:
         if len(self._known) > _MAX_KNOWN:
             self._known.clear()
         self._known |= spent
+        self._reads_fail = False
         return spent
 
     def compare_written(self, keys: Iterable[SpendKey]) -> None:

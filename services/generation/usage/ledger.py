@@ -8,7 +8,6 @@ it: calls are answered, and their increments written when it is back.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from services.generation.store import Counts, SpendKey, UsageBatch, UsageKey
@@ -19,8 +18,8 @@ logger = logging.getLogger(__name__)
 
 MAX_ROWS = 20_000
 """Rows in memory that are not written. With more, calls are refused before a provider is asked."""
-WAIT_SECONDS = 1.0
-"""How long an answer waits for its booking, before the first failure shows that the database is away."""
+WAIT_SECONDS = 0.75
+"""How long an answer waits for its booking. Then the database counts as away, until it has taken the batch."""
 _RETRY_SECONDS = 0.5
 _CLOSE_SECONDS = 3.0
 """How long a process that stops tries to write what is in memory."""
@@ -36,8 +35,9 @@ class Booking(NamedTuple):
 class Receipt:
     """Tells when bookings are durable, or cannot be made so before the database is back."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_timeout: Callable[[], None]) -> None:
         self._settled = asyncio.Event()
+        self._on_timeout = on_timeout
 
     def settle(self) -> None:
         """End the wait for it."""
@@ -45,9 +45,11 @@ class Receipt:
 
     async def wait(self) -> None:
         """Return when it is settled, or after `WAIT_SECONDS`: an answer that was paid for is not lost."""
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(WAIT_SECONDS):
                 await self._settled.wait()
+        except TimeoutError:
+            self._on_timeout()
 
 
 class BatchStore(Protocol):
@@ -70,12 +72,13 @@ class Ledger:
         self._in_flight = UsageBatch()
         self._receipts: list[Receipt] = []
         """Of the bookings in `_pending`."""
+        self._in_flight_receipts: list[Receipt] = []
         self._has_pending = asyncio.Event()
         self._is_written = asyncio.Event()
         """Set while nothing is in memory."""
         self._is_written.set()
         self.is_away = False
-        """Whether the database did not take the last batch."""
+        """Whether the database has not taken the last batch, or not in time."""
 
     def check_room(self) -> None:
         """Raise Unavailable if more rows wait for the database than may."""
@@ -84,7 +87,7 @@ class Ledger:
 
     def book(self, bookings: Iterable[Booking]) -> Receipt:
         """Add bookings to the next batch."""
-        receipt = Receipt()
+        receipt = Receipt(self._set_away)
         booked = False
         for booking in bookings:
             self._pending.add(booking.key, booking.counts)
@@ -107,35 +110,41 @@ class Ledger:
         while True:
             await self._has_pending.wait()
             self._has_pending.clear()
-            batch, receipts = self._pending, self._receipts
-            self._in_flight, self._pending, self._receipts = batch, UsageBatch(), []
+            batch = self._in_flight = self._pending
+            self._in_flight_receipts = self._receipts
+            self._pending, self._receipts = UsageBatch(), []
             self._number += 1
-            await self._write(batch, receipts)
+            await self._write(batch)
             self._in_flight = UsageBatch()
             if not self._pending.rows:
                 self._is_written.set()
-            _settle(receipts)
+            _settle(self._in_flight_receipts)
             if self.on_written and batch.spend:
                 self.on_written(batch.spend)
 
-    async def _write(self, batch: UsageBatch, receipts: list[Receipt]) -> None:
+    async def _write(self, batch: UsageBatch) -> None:
         """Write a batch, again until it succeeds; after the first failure nobody waits for it."""
         while True:
             try:
                 await self._store.add(batch, self._writer, self._number)
             except Exception as error:  # whatever the reason, it is kept and written later
-                if not self.is_away:
-                    trace = None if isinstance(error, Problem) else error
-                    logger.warning("usage cannot be written, and is kept in memory: %s", error, exc_info=trace)
-                self.is_away = True
-                _settle((*receipts, *self._receipts))
-                self._receipts.clear()
+                if not isinstance(error, Problem):
+                    logger.exception("usage cannot be written")
+                self._set_away()
             else:
                 if self.is_away:
                     logger.info("usage is written again: %d rows", len(batch.rows))
                 self.is_away = False
                 return
             await asyncio.sleep(_RETRY_SECONDS)
+
+    def _set_away(self) -> None:
+        """Let nobody wait for a booking until a batch is written."""
+        if not self.is_away:
+            logger.warning("usage is not written for now, and is kept in memory")
+        self.is_away = True
+        _settle((*self._in_flight_receipts, *self._receipts))
+        self._receipts.clear()
 
     async def close(self) -> None:
         """Wait until everything is written, at most some seconds; what is lost then is in the log."""
