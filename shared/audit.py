@@ -7,7 +7,7 @@ So there is no change without its entry, and no entry without its change. A hand
         lambda key: audit_entry("api_key.revoked", command.principal, command.organisation, AuditObject(...)),
     )
 
-`relay` announces the entries as `AuditRecorded` on the stream `EVENTS`, which `authz` reads (docs/decisions/0021).
+The relay announces the entries as `AuditRecorded` on the stream `EVENTS`, which `authz` reads (docs/decisions/0021).
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from shared.errors import Unavailable
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Change = Callable[[mongo.Session], Awaitable[T]]
+Change = Callable[[mongo.Session], Awaitable[T | None]]
 """Writes with the session; returns None or False if there was nothing to change. `mongo.transaction` may repeat it."""
 Describe = Callable[[T], AuditEntry | Sequence[AuditEntry]]
 """Returns the entries for what a change returned, none if it needs none."""
@@ -43,6 +43,8 @@ _MAX_ENTRIES = 100
 """Announced at once."""
 _MAX_TEXT = 255
 """Characters of a text in an entry: callers choose names."""
+_MAX_LIST = 20
+"""Elements of a list in an entry."""
 
 
 def audit_entry(
@@ -56,7 +58,7 @@ def audit_entry(
     """Return the entry for a change that is made now, with the trace of the request in hand.
 
     `cause` identifies the change, if a repeat of the command could save it again: equal causes are one entry. `details`
-    must hold no secret; texts over 255 characters are cut.
+    must hold no secret; texts over 255 characters and lists over 20 elements are cut.
     """
     now = datetime.now(UTC)
     return AuditEntry(
@@ -74,7 +76,7 @@ def audit_entry(
 
 def _cut(value: JsonValue) -> JsonValue:
     if isinstance(value, list):
-        return [_cut(one) for one in value]
+        return [_cut(one) for one in value[:_MAX_LIST]]
     return value[:_MAX_TEXT] if isinstance(value, str) else value
 
 
@@ -92,14 +94,14 @@ class AuditOutbox:
         """Create the index by which the oldest are found, and with it the collection."""
         await self._entries.create_index([("at", 1)], name="oldest")
 
-    async def record(self, change: Change[T], describe: Describe[T]) -> T:
+    async def record(self, change: Change[T], describe: Describe[T]) -> T | None:
         """Run `change` in a transaction that also saves the entries `describe` returns for its result; return that.
 
         If the result is None or False, nothing is saved and `describe` is not called. Raises what `change` raises,
         and Unavailable as `mongo.transaction` does.
         """
 
-        async def change_with_entries(session: mongo.Session) -> T:
+        async def change_with_entries(session: mongo.Session) -> T | None:
             result = await change(session)
             if result is not None and result is not False:
                 described = describe(result)
@@ -111,7 +113,7 @@ class AuditOutbox:
         return result
 
     async def save(self, entries: Sequence[AuditEntry], session: mongo.Session) -> None:
-        """Save entries in a transaction that the caller has, for `relay` to announce; one with a known id is kept.
+        """Save entries in a transaction that the caller has, for the relay to announce; one with a known id is kept.
 
         Call `wake` when the transaction is committed.
         """
@@ -120,10 +122,20 @@ class AuditOutbox:
             await self._entries.update_one({"_id": entry.id}, {"$setOnInsert": document}, upsert=True, session=session)
 
     def wake(self) -> None:
-        """Have `relay` announce what was saved now."""
+        """Have the relay announce what was saved now."""
         self._recorded.set()
 
-    async def relay(self) -> None:
+    def start(self) -> None:
+        """Start the relay, which runs until the bus is closed; what is left then is announced by the next process."""
+        task = self._bus.supervise(self._relay(), "announce entries of the audit log")
+
+        async def stop() -> None:
+            task.cancel()
+            await asyncio.wait({task})
+
+        self._bus.on_close(stop)
+
+    async def _relay(self) -> None:
         """Announce the entries and remove each when it is durable in the stream; run until cancelled.
 
         Also those of a process that was killed: all replicas look for some every five seconds. An entry that two of

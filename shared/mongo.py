@@ -56,28 +56,37 @@ def connect(settings: DatabaseSettings, service: str) -> Database:
 
     Reads are from the primary; writes are acknowledged by a majority's journal.
     """
-    name = f"{settings.mongo_prefix}_{service}"
-    url = settings.mongo_url.get_secret_value()
-    login: dict[str, Any] = {}
-    if settings.mongo_user and settings.mongo_password:
-        login = {"username": settings.mongo_user, "password": settings.mongo_password.get_secret_value()}
-        if "authsource=" not in url.lower():
-            login["authSource"] = name
     client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
-        url,
-        serverSelectionTimeoutMS=SELECTION_MILLISECONDS,
-        connectTimeoutMS=SELECTION_MILLISECONDS,
-        # The driver takes a silent member for gone, and cuts off what waits for it, after this and `connectTimeoutMS`.
-        heartbeatFrequencyMS=round(settings.mongo_heartbeat_seconds * 1000),
-        appname=f"everloop-{service}",
-        **login,
+        settings.mongo_url.get_secret_value(), **connection_options(settings, service)
     )
     return client.get_database(
-        name,
+        database_name(settings, service),
         codec_options=CodecOptions(tz_aware=True, tzinfo=UTC),
         read_preference=ReadPreference.PRIMARY,
         write_concern=_DURABLE,
     )
+
+
+def database_name(settings: DatabaseSettings, service: str) -> str:
+    """Return the name of a service's database."""
+    return f"{settings.mongo_prefix}_{service}"
+
+
+def connection_options(settings: DatabaseSettings, service: str) -> dict[str, Any]:
+    """Return what a client of a service's database is made with, beside the URL: login, timeouts, its name."""
+    login: dict[str, Any] = {}
+    if settings.mongo_user and settings.mongo_password:
+        login = {"username": settings.mongo_user, "password": settings.mongo_password.get_secret_value()}
+        if "authsource=" not in settings.mongo_url.get_secret_value().lower():
+            login["authSource"] = database_name(settings, service)
+    return {
+        "serverSelectionTimeoutMS": SELECTION_MILLISECONDS,
+        "connectTimeoutMS": SELECTION_MILLISECONDS,
+        # The driver takes a silent member for gone, and cuts off what waits for it, after this and `connectTimeoutMS`.
+        "heartbeatFrequencyMS": round(settings.mongo_heartbeat_seconds * 1000),
+        "appname": f"everloop-{service}",
+        **login,
+    }
 
 
 def unavailable_when_away(method: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:

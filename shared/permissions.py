@@ -12,8 +12,10 @@ from shared.errors import Denied, Unauthenticated
 
 
 def check_valid_now(principal: Principal) -> None:
-    """Raise Unauthenticated if the principal's key has expired, which whoever remembers a principal must check."""
+    """Raise Unauthenticated if the principal's key or session has expired, which whoever remembers one must check."""
     if principal.valid_until is not None and principal.valid_until <= datetime.now(UTC):
+        if principal.session_id is not None:
+            raise Unauthenticated("Your session has expired. Sign in again.")
         raise Unauthenticated("The API key has expired. Make a new one, or ask a Developer or an Admin for it.")
 
 

@@ -1,7 +1,23 @@
 """Settings that services share, read from the environment: `EVERLOOP_` + the field's name in upper case."""
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _validate_public_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError("it must be the address that people open, like https://everloop.example.com")
+    if parts.path.strip("/"):
+        raise ValueError("it has no path: Everloop answers at the root of a host")
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+PublicUrl = Annotated[str, AfterValidator(_validate_public_url)]
+"""Scheme and host that people open in their browser, without a slash at the end."""
 
 
 class ServiceSettings(BaseSettings):

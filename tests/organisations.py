@@ -9,7 +9,8 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from deploy.local.folder import Folder
-from services.authz.credentials.keys import generate_secret, hash_secret, secret_tail
+from services.authz.credentials.keys import generate_key, secret_tail
+from services.authz.credentials.random_secrets import hash_secret
 from shared import ids
 from shared.contracts.principal import Role
 from tests.stack import Stack
@@ -29,7 +30,7 @@ def _database(stack: Stack) -> Iterator[Database[dict[str, Any]]]:
 
 def _insert_user_with_key(database: Database[dict[str, Any]], organisation: str, role: Role) -> tuple[str, str]:
     """Return the id of a new user, and the secret of a key that they made in an organisation."""
-    secret, user, now = generate_secret(), ids.mint("usr"), datetime.now(UTC)
+    secret, user, now = generate_key(), ids.mint("usr"), datetime.now(UTC)
     database["users"].insert_one({"_id": user, "email": f"{user}@example.com".lower(), "created_at": now})
     database["keys"].insert_one(
         {

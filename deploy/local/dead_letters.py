@@ -2,20 +2,19 @@
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
+from deploy.local import operator_bus
 from deploy.local.errors import CommandError
+from deploy.local.operator_bus import Server
 from shared import ids
 from shared.contracts.dead_letters import ORGANISATION_HEADER, STREAM, DeadLetter
 
-_CONNECT_TIMEOUT_SECONDS = 3
 _REQUEST_TIMEOUT_SECONDS = 10
 _BATCH_HEADERS = 500
 """Messages a fetch when only their headers are read."""
@@ -23,15 +22,6 @@ _BATCH_PAYLOADS = 8
 """Messages a fetch with their payloads, each of which may take 7 MB."""
 _CONSUMER_TIMEOUT_SECONDS = 60
 """The server deletes our consumer when it is unused for so long."""
-
-
-@dataclass(frozen=True)
-class Server:
-    """URL of a NATS server (comma-separated for a cluster), and the login there."""
-
-    url: str
-    user: str | None = None
-    password: str | None = None
 
 
 class StoredLetter(NamedTuple):
@@ -47,29 +37,11 @@ async def connect(server: Server) -> AsyncIterator[JetStreamContext]:
 
     Raises CommandError if the server is away, refuses the login, has no stream `DEAD`, or goes away meanwhile.
     """
-
-    async def ignore(_: Exception) -> None:
-        """Errors are raised as well; the default callback would log them, too."""
-
-    client = Client()
     try:
-        await client.connect(
-            [url.strip() for url in server.url.split(",")],
-            user=server.user if server.password else None,
-            password=server.password,
-            allow_reconnect=False,
-            max_reconnect_attempts=1,  # to each address; the default tries for two minutes
-            reconnect_time_wait=0,
-            connect_timeout=_CONNECT_TIMEOUT_SECONDS,
-            error_cb=ignore,
-        )
-        yield client.jetstream(timeout=_REQUEST_TIMEOUT_SECONDS)
+        async with operator_bus.connect(server) as client:
+            yield client.jetstream(timeout=_REQUEST_TIMEOUT_SECONDS)
     except NotFoundError:
         raise CommandError(f"There is no stream {STREAM} on {server.url} yet; the logging service makes it.") from None
-    except (OSError, NatsError) as error:
-        raise CommandError(f"NATS at {server.url} (user {server.user}): {str(error) or type(error).__name__}") from None
-    finally:
-        await client.close()
 
 
 async def iterate(

@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, SecretStr, StringConstraints, ValidationError
 
 from services.authz.credentials import keys, passwords
+from services.authz.credentials.random_secrets import hash_secret
 from services.authz.membership.organisations import Organisation
 from services.authz.store import Stores
 from shared import ids
@@ -66,7 +67,7 @@ async def _insert_organisation(content: BootstrapFile, stores: Stores) -> None:
         id=ids.derive("key", installation.id, "first"),
         organisation=organisation.id,
         name=KEY_NAME,
-        hash=keys.hash_secret(content.api_key),
+        hash=hash_secret(content.api_key),
         tail=keys.secret_tail(content.api_key),
         role="Admin",
         creator_id=user_id,
@@ -86,7 +87,7 @@ async def _warn_if_key_is_inactive(path: Path | None, stores: Stores) -> None:
     except ValueError as error:
         logger.warning("%s", error)
         return
-    if not await stores.keys.is_active(keys.hash_secret(content.api_key)):
+    if not await stores.keys.is_active(hash_secret(content.api_key)):
         logger.warning(
             "the API key in %s opens nothing: it was revoked, or the file was changed after the first start; "
             "the organisation stays as it is",

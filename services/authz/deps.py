@@ -2,9 +2,19 @@
 
 from dataclasses import dataclass
 
+from services.authz.access_changes import AccessChanges
 from services.authz.callers import CallerCache
-from services.authz.key_uses import KeyUses
+from services.authz.credentials.passwords import PasswordHashing
+from services.authz.last_uses import LastUses
+from services.authz.mail.mailer import Mailer
+from services.authz.settings import Settings
+from services.authz.sign_in.accounts import Accounts
+from services.authz.sign_in.attempts import Attempts
+from services.authz.sign_in.failures import FailedSignIns
+from services.authz.sign_in.joining import Joining
+from services.authz.sign_in.sessions import BrowserSessions
 from services.authz.store import Stores
+from shared.audit import AuditOutbox
 from shared.bus import Bus
 
 
@@ -13,6 +23,17 @@ class Deps:
     """The service's own things."""
 
     bus: Bus
+    settings: Settings
     stores: Stores
+    audit: AuditOutbox
     callers: CallerCache
-    key_uses: KeyUses
+    changes: AccessChanges
+    key_uses: LastUses
+    session_uses: LastUses
+    passwords: PasswordHashing
+    attempts: Attempts
+    sessions: BrowserSessions
+    failures: FailedSignIns
+    accounts: Accounts
+    joining: Joining
+    mailer: Mailer

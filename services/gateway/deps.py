@@ -7,10 +7,12 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader
 
-from services.gateway.authentication import KEY_HEADER, Authenticator
+from services.gateway.authentication.api_keys import KEY_HEADER
+from services.gateway.authentication.authenticator import Authenticator
 from services.gateway.project_cache import ProjectCache
 from services.gateway.requests.admission import BodyRoom
 from services.gateway.requests.reads import Reads
+from services.gateway.server.client_address import TrustedProxies
 from shared.appender import Appender
 from shared.blobs import Blobs
 from shared.bus import Bus
@@ -37,6 +39,7 @@ class Gateway:
     fair_order: FairOrder
     reads: Reads
     secret_box: SecretBox
+    trusted_proxies: TrustedProxies
 
 
 async def _get_gateway(request: Request) -> Gateway:
@@ -51,7 +54,8 @@ GatewayDep = Annotated[Gateway, Depends(_get_gateway)]
 def require(permission: Permission) -> Callable[..., Awaitable[Principal]]:
     """Return a FastAPI dependency that authenticates the request and authorizes its principal for `permission`.
 
-    It returns the principal. Raises Unauthenticated without a valid API key, Denied if the role lacks the permission.
+    It returns the principal, with the address that the request came from. Raises Unauthenticated without a valid API
+    key, Denied if the role lacks the permission.
     """
 
     async def authorize_caller(
@@ -59,7 +63,7 @@ def require(permission: Permission) -> Callable[..., Awaitable[Principal]]:
     ) -> Principal:
         caller = await gateway.authenticator.authenticate_request(request)
         authorize(caller, permission)
-        return caller
+        return caller.model_copy(update={"address": gateway.trusted_proxies.client_address(request)})
 
     authorize_caller.permission = permission  # type: ignore[attr-defined]  # read by the architecture test
     return authorize_caller

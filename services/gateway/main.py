@@ -7,7 +7,7 @@ from functools import partial
 from fastapi import FastAPI
 
 from services.gateway import errors
-from services.gateway.authentication import Authenticator
+from services.gateway.authentication.authenticator import Authenticator
 from services.gateway.deps import Gateway
 from services.gateway.project_cache import ProjectCache
 from services.gateway.requests.admission import BodyRoom, ContentLengthMiddleware
@@ -15,6 +15,7 @@ from services.gateway.requests.json_size import MAX_PARSED_BYTES
 from services.gateway.requests.reads import Reads
 from services.gateway.responses.headers import ResponseHeadersMiddleware
 from services.gateway.routes import include_routers
+from services.gateway.server.client_address import TrustedProxies
 from services.gateway.server.server import serve_http
 from services.gateway.server.tracing import TELEMETRY, TraceIdMiddleware
 from services.gateway.settings import Settings
@@ -50,6 +51,7 @@ async def _open(settings: Settings, bus: Bus, _: Probes) -> AsyncIterator[None]:
         fair_order=FairOrder(),
         reads=Reads(),
         secret_box=SecretBox.from_settings(settings),
+        trusted_proxies=TrustedProxies(settings.http_trusted_proxies),
     )
     await gateway.authenticator.subscribe()
     bus.supervise(gateway.authenticator.cut_off_revoked(), "cut off calls with revoked keys")

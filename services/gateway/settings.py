@@ -2,12 +2,14 @@
 
 from pydantic import Field
 
-from shared.settings import EncryptionSettings
+from shared.settings import EncryptionSettings, PublicUrl
 
 
 class Settings(EncryptionSettings):
     """The settings of every service, the address to listen on, limits of callers, and lifetimes of cached answers."""
 
+    public_url: PublicUrl | None = None
+    """The address that people open in their browser. Behind TLS the cookies of sessions depend on it."""
     http_host: str = "127.0.0.1"
     http_port: int = 8000
     http_keep_alive_seconds: float = Field(default=75.0, gt=0)
@@ -18,7 +20,8 @@ class Settings(EncryptionSettings):
     http_waiting_per_address: int = Field(default=1024, ge=1)
     """Connections of one address without a complete request. Beyond it, the one that has waited longest is closed."""
     http_trusted_proxies: str = ""
-    """Addresses and CIDRs, comma-separated, to which `http_waiting_per_address` does not apply."""
+    """Addresses and CIDRs, comma-separated, to which `http_waiting_per_address` does not apply, and whose
+    X-Forwarded-For is believed."""
     http_head_bytes: int = Field(default=32 * 1024, ge=1024)
     """Of the request line and all headers; the request line alone may take half of it."""
     http_head_seconds: float = Field(default=15.0, gt=0)

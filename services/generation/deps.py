@@ -18,6 +18,7 @@ from services.generation.store import Stores
 from services.generation.tools.runner import ToolRunner
 from services.generation.usage.budgets import BudgetGuard
 from services.generation.usage.ledger import Ledger
+from shared.audit import AuditOutbox
 from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.encryption import SecretBox
@@ -29,6 +30,7 @@ class Deps:
 
     bus: Bus
     stores: Stores
+    audit: AuditOutbox
     invalidation: Invalidation
     environments: EnvironmentSets
     deployments: Deployer

@@ -45,12 +45,15 @@ from services.generation.usage.budgets import BudgetGuard
 from services.generation.usage.ledger import Ledger
 from services.generation.usage.spend_reader import SpendReader
 from shared import mongo
+from shared.audit import AuditOutbox
 from shared.blobs import Blobs
 from shared.bus import Bus
 from shared.contracts.generation.routing import RoutingChanged
 from shared.encryption import SecretBox
 from shared.migrations import prepare
 from shared.service import Probes, Service
+
+_HANDLERS = (blobs, projects, environments, deployments, prompts, models, routing, generations, tools, usage)
 
 
 def create_service(settings: Settings) -> Service:
@@ -65,36 +68,29 @@ async def _open(settings: Settings, bus: Bus, probes: Probes) -> AsyncIterator[N
     probes["database"] = partial(mongo.ping, database)
     stamina.instrumentation.set_on_retry_hooks([log_retry])
     secret_box, stores = SecretBox.from_settings(settings), create_stores(database)
-    await prepare(database, MIGRATIONS, stores.prepare, partial(rotate_stored_secrets, stores, secret_box))
+    audit = AuditOutbox(database, bus)
+    await prepare(
+        database, MIGRATIONS, stores.prepare, audit.prepare, partial(rotate_stored_secrets, stores, secret_box)
+    )
     async with AsyncExitStack() as stack:
         stack.callback(database.client.close)
-        deps = await _create_deps(settings, bus, stores, secret_box, stack)
+        deps = await _create_deps(settings, bus, stores, audit, secret_box, stack)
         await deps.invalidation.subscribe()
         await deps.tool_runner.subscribe()
         await deps.budgets.subscribe()
         await bus.subscribe(RoutingChanged, partial(_invalidate_routing, deps))
-        for handlers in (
-            blobs,
-            projects,
-            environments,
-            deployments,
-            prompts,
-            models,
-            routing,
-            generations,
-            tools,
-            usage,
-        ):
+        for handlers in _HANDLERS:
             handlers.router.attach(bus, deps)
         bus.supervise(deps.deletion.run(), "finish deletions of projects")
         bus.supervise(deps.ledger.run(), "write usage")
         bus.supervise(deps.budgets.run(), "announce budgets")
         stack.push_async_callback(deps.ledger.close)
+        audit.start()
         yield
 
 
 async def _create_deps(
-    settings: Settings, bus: Bus, stores: Stores, secret_box: SecretBox, stack: AsyncExitStack
+    settings: Settings, bus: Bus, stores: Stores, audit: AuditOutbox, secret_box: SecretBox, stack: AsyncExitStack
 ) -> Deps:
     """Return what the handlers work with; `stack` closes the HTTP clients in it."""
     guarded_client = GuardedClient(settings.outbound_allow, _outbound_limits(settings))
@@ -102,9 +98,9 @@ async def _create_deps(
     stack.push_async_callback(provider_client.close)
     invalidation, log_writer = Invalidation(bus), LogWriter(bus)
     environment_sets = EnvironmentSets(stores.environments)
-    deployer = Deployer(stores.deployments, invalidation)
+    deployer = Deployer(stores.deployments, invalidation, audit)
     providers = Providers(os.environ, settings.local_model_url, compatible_specs(settings.compatible_providers))
-    credentials = Credentials(stores.credentials, secret_box, providers.find_key_address)
+    credentials = Credentials(stores.credentials, secret_box, providers.find_key_address, audit)
     bus.track_task(credentials.bind_stored())  # beside the first calls: it is many small writes after an upgrade
     ledger = Ledger(stores.usage)
     budgets = BudgetGuard(stores.budgets, SpendReader(stores.usage), ledger, bus)
@@ -113,13 +109,14 @@ async def _create_deps(
     return Deps(
         bus=bus,
         stores=stores,
+        audit=audit,
         invalidation=invalidation,
         environments=environment_sets,
         deployments=deployer,
         deletion=ProjectDeletion(stores, invalidation, log_writer),
-        project_cache=ProjectCache(stores, environment_sets, invalidation, deployer),
+        project_cache=ProjectCache(stores, environment_sets, invalidation, deployer, audit),
         credentials=credentials,
-        redirects=ModelRedirects(stores.redirects),
+        redirects=ModelRedirects(stores.redirects, audit),
         providers=providers,
         dispatch=Dispatch(provider_client, _retry_policy(settings)),
         log_writer=log_writer,

@@ -10,7 +10,17 @@ from typing import NamedTuple, TypeVar
 from services.logging.decoding import Entry
 from services.logging.session_resolution import LogKey, SessionAssignment, key_of
 from shared import ids
-from shared.contracts.logs import LogDeleted, LogRecord, LogsDeleted, LogsRecorded, LogsUpdated, LogUpdate, RecordedLog
+from shared.contracts.audit import AuditRecorded
+from shared.contracts.logs import (
+    Audited,
+    LogDeleted,
+    LogRecord,
+    LogsDeleted,
+    LogsRecorded,
+    LogsUpdated,
+    LogUpdate,
+    RecordedLog,
+)
 from shared.contracts.message import Event
 from shared.contracts.principal import Actor
 
@@ -65,6 +75,17 @@ def announce_deleted(deletions: Iterable[Entry[LogDeleted]]) -> list[Announcemen
         )
         for actor, of_actor in by_actor.items()
         for organisation, entries in _chunks_by_organisation(of_actor)
+    ]
+
+
+def announce_audited(audited: Iterable[Entry[Audited]]) -> list[Announcement]:
+    """Return an `AuditRecorded` event for each entry of the audit log, whose id is the message id."""
+    return [
+        Announcement(
+            AuditRecorded(organisation=entry.organisation, actor=entry.actor, occurred_at=entry.at, entry=entry),
+            entry.id,
+        )
+        for entry in (record.entry for _, record in audited)
     ]
 
 

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from shared.contracts.logs import (
     INTAKE,
+    Audited,
     FeedbackGiven,
     Intake,
     LogDeleted,
@@ -18,7 +19,7 @@ from shared.contracts.logs import (
     SessionOpened,
 )
 
-R = TypeVar("R", bound=LogRecord | LogUpdate | LogDeleted | SessionOpened | ProjectDeleted | FeedbackGiven)
+R = TypeVar("R", bound=LogRecord | LogUpdate | LogDeleted | SessionOpened | ProjectDeleted | FeedbackGiven | Audited)
 
 POSITIONS_PER_MESSAGE = 100_000
 """Positions reserved for the records of one message. The largest message, 8 MB, cannot hold more: the shortest record
@@ -53,12 +54,13 @@ class Decoded(NamedTuple):
     sessions: list[Entry[SessionOpened]]
     project_deletions: list[Entry[ProjectDeleted]]
     feedback: list[Entry[FeedbackGiven]]
+    audited: list[Entry[Audited]]
     rejected: list[RejectedRecord]
 
     @classmethod
     def empty(cls) -> "Decoded":
         """Return an instance without records, to be filled by `decode_message`."""
-        return cls([], [], [], [], [], [], [])
+        return cls([], [], [], [], [], [], [], [])
 
     @property
     def size(self) -> int:
@@ -80,6 +82,8 @@ class Decoded(NamedTuple):
                 self.log_deletions.append(Entry(position, record.model_copy(update={"at": _with_zone(time)})))
             case ProjectDeleted():
                 self.project_deletions.append(Entry(position, record))
+            case Audited():
+                self.audited.append(Entry(position, record))
             case FeedbackGiven(created_at=time, at=accepted_at):
                 zoned = {"created_at": _with_zone(time), "at": _with_zone(accepted_at)}
                 self.feedback.append(Entry(position, record.model_copy(update=zoned)))
@@ -93,7 +97,8 @@ class Decoded(NamedTuple):
 
     @property
     def _valid(self) -> tuple[list[Entry[Any]], ...]:
-        return self.logs, self.updates, self.log_deletions, self.sessions, self.project_deletions, self.feedback
+        of_logs = self.logs, self.updates, self.log_deletions, self.feedback
+        return *of_logs, self.sessions, self.project_deletions, self.audited
 
 
 def _with_zone(time: datetime) -> datetime:

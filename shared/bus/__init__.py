@@ -2,7 +2,7 @@
 requests and work on jobs; `consume` reads a stream in batches."""
 
 from shared.bus.client import Bus
-from shared.bus.jetstream.consumer import Batch, consume
+from shared.bus.jetstream.consumer import Batch, consume, consume_events
 from shared.bus.jetstream.dead_letters import append_dead_letter
 from shared.bus.jetstream.jobs import JOBS, JOBS_DUPLICATE_WINDOW_SECONDS, JOBS_SUBJECTS
 from shared.bus.jetstream.streams import (
@@ -32,6 +32,7 @@ __all__ = [
     "StreamSpec",
     "append_dead_letter",
     "consume",
+    "consume_events",
     "delete_message",
     "ensure_stream",
     "get_consumer_progress",

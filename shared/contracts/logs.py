@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter
 
+from shared.contracts.audit import AuditEntry
 from shared.contracts.chat import ChatMessage, ToolChoice, ToolResult
 from shared.contracts.message import Event, Query
 from shared.contracts.permissions import EDIT_PROMPTS, VIEW_LOGS, Permission
@@ -156,6 +157,14 @@ class LogDeleted(Value):
     trace: str | None = None
 
 
+class Audited(Value):
+    """What the audit log has of the other records of its message, which are one change that a caller made."""
+
+    kind: Literal["audited"] = "audited"
+    entry: AuditEntry
+    trace: str | None = None
+
+
 class ProjectDeleted(Value):
     """A project was deleted with all its logs; logs of it that come later are dropped."""
 
@@ -169,7 +178,8 @@ class ProjectDeleted(Value):
 
 
 Intake = Annotated[
-    LogRecord | LogUpdate | SessionOpened | ProjectDeleted | FeedbackGiven | LogDeleted, Field(discriminator="kind")
+    LogRecord | LogUpdate | SessionOpened | ProjectDeleted | FeedbackGiven | LogDeleted | Audited,
+    Field(discriminator="kind"),
 ]
 """A record of the stream `LOGS`; one message is a JSON array of these, in order of acceptance."""
 

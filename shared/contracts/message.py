@@ -3,7 +3,7 @@
 Query        core NATS request/reply; changes nothing, may be repeated
 Command      core NATS request/reply; its handler saves, publishes events, then replies
              Both name the permission that their principal needs.
-SystemQuery  as Query, without an organisation or principal
+SystemQuery, SystemCommand  as these two, without an organisation or principal
 Job          JetStream work queue `JOBS`; one worker at a time, safe to run twice
 Event        JetStream stream `EVENTS`; past tense, any number of readers
 """
@@ -78,6 +78,13 @@ class Request(Value, Generic[R]):
 
 class SystemQuery(Request[R], Generic[R]):
     """A query that belongs to no organisation: who has this key, how is a service."""
+
+
+class SystemCommand(Request[R], Generic[R]):
+    """A command for which nobody is authenticated: sign-in, set-up, and what only the operator's user may publish.
+
+    It has in it what proves that its sender may: a password, a token. Ids are minted by the sender, as in `Command`.
+    """
 
 
 class Query(Envelope, Request[R], Generic[R]):

@@ -32,6 +32,9 @@ ASSIGN_ROLES = Permission("roles.assign", "change the roles of members", _ADMINS
 MANAGE_BILLING = Permission("billing.manage", "see usage, spend and limits", _ADMINS)
 EDIT_ORGANISATION = Permission("organisation.edit", "change the settings of the organisation", _ADMINS)
 
+BE_MEMBER = Permission("member", "do this without a role", _EVERYONE)
+"""Of what every member does for themself: see who they are, change their password. It is no row of the table."""
+
 PERMISSIONS: dict[str, Permission] = {
     permission.name: permission
     for permission in (

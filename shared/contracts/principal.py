@@ -31,9 +31,11 @@ class Principal(Actor):
     """Of a key: never more than its creator has. None: a service, which may send what the classes of messages say."""
 
     valid_until: datetime | None = None
-    """When it becomes invalid by itself, as its key expires. None: never."""
+    """When it becomes invalid by itself, as its key or session expires. None: never."""
     address: str | None = None
     """IP address that the request came from, as the gateway saw it; for the audit log. None: no request over HTTP."""
+    session_id: str | None = None
+    """The browser session of a signed-in member."""
 
     @classmethod
     def for_service(cls, service: Service, organisation: str) -> "Principal":

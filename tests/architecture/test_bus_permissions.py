@@ -10,6 +10,7 @@ import pytest
 
 from deploy.local.services import NAMES
 from shared.bus.wire import CANCEL
+from shared.contracts.audit import AuditRecorded
 from shared.contracts.health import health_query
 from shared.contracts.message import Event, Request
 from tests.architecture.tree import ROOT, sources
@@ -46,6 +47,8 @@ class Code:
 
     def _read(self, module: ast.Module, service: str) -> None:
         known = dict(_imported(module))
+        if "AuditOutbox" in ast.unparse(module):
+            self.announced.add(AuditRecorded.wildcard_subject())  # by shared/audit.py
         for message in known.values():
             if issubclass(message, Request) and message.subject and _owner(message) != service:
                 self.requests.add(message)
@@ -125,11 +128,27 @@ def test_a_service_may_announce_and_hear_the_events_of_its_code_and_no_others(se
         assert permitted == wanted, f"deploy/nats.conf: {service} {verb}es {sorted(wanted)}"
 
 
+def _asked_by_operator(service: str) -> set[str]:
+    """What the service answers and no service asks: `everloop` does, as the NATS user `operator`."""
+    sent = set[str]().union(*(expected_requests(other) for other in NAMES))
+    return {
+        message.subject
+        for message in messages().values()
+        if issubclass(message, Request) and message.subject and _owner(message) == service
+    } - sent
+
+
+def test_what_needs_no_sign_in_only_the_operator_may_ask() -> None:
+    assert _asked_by_operator("authz") == {"authz.add_person", "authz.list_people", "authz.set_password"}
+
+
 @pytest.mark.parametrize("service", NAMES)
 def test_answers_go_to_who_asks(service: str) -> None:
     asked_by = {
         other for other in NAMES for subject in expected_requests(other) if subject.startswith(f"{service}.")
     }  # fmt: skip
+    if _asked_by_operator(service):
+        asked_by.add("operator")
     inboxes = {subject for subject in allowed(service, "publish") if subject.startswith("_INBOX.")}
     assert inboxes == {f"_INBOX.{other}.>" for other in asked_by}
     assert {subject for subject in allowed(service, "subscribe") if not subject.startswith("events.")} == {

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from services.gateway.requests.open_route import OpenRoute
 from services.gateway.requests.route import BodyRoute
 from services.gateway.routes import OPEN_PATHS
-from shared.contracts.permissions import PERMISSIONS
+from shared.contracts.permissions import BE_MEMBER, PERMISSIONS
 from tests.gateway_routes import ROUTES, permissions_of
 
 
@@ -21,13 +22,19 @@ def test_a_route_names_its_permission_or_is_listed_as_open(route: Any) -> None:
         assert not guards, f"{route.path} is listed as open and guarded: which is it?"
     else:
         assert guards, f"{route.path} is neither guarded nor listed as open"
-        assert guards <= set(PERMISSIONS)
+        assert guards <= {*PERMISSIONS, BE_MEMBER.name}
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.path not in OPEN_PATHS], ids=_label)
 def test_a_route_redacts_keys_and_offloads_images(route: Any) -> None:
     """Its router has `route_class=BodyRoute`: no body passes with provider keys, or with images not yet stored."""
     assert isinstance(getattr(route, "original_route", route), BodyRoute)
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.path in OPEN_PATHS], ids=_label)
+def test_an_open_route_reads_small_bodies_only(route: Any) -> None:
+    original = getattr(route, "original_route", route)
+    assert isinstance(original, OpenRoute) or getattr(original, "body_field", None) is None
 
 
 def test_only_the_two_updates_of_a_log_store_their_images_themselves() -> None:

@@ -3,51 +3,26 @@
 import asyncio
 import base64
 import json
-import os
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine
 from datetime import datetime
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from nats.js import JetStreamContext
 
 from deploy.local import dead_letters
-from deploy.local.cli.options import parse_folder
-from deploy.local.command_line import DEFAULT_FOLDER, command_line
-from deploy.local.dead_letters import Server, StoredLetter
+from deploy.local.cli.nats_server import OPERATOR, DataOption, UrlOption, UserOption, find_server
+from deploy.local.dead_letters import StoredLetter
 from deploy.local.errors import CommandError
-from deploy.local.folder import Folder
-from deploy.local.servers.ports import HOST
+from deploy.local.operator_bus import Server
 
 app = typer.Typer(
     no_args_is_help=True, help="Dead letters, the messages that failed for good: list, show, publish again."
 )
 
-_OPERATOR = "operator"
-
-DataOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--data",
-        help="The data folder of a running stack.",
-        show_default="./.everloop",
-        parser=parse_folder,
-        metavar="DIR",
-    ),
-]
-UrlOption = Annotated[
-    str | None,
-    typer.Option(
-        "--nats-url",
-        envvar="EVERLOOP_NATS_URL",
-        help="Another NATS than the folder's; password: EVERLOOP_NATS_PASSWORD_OPERATOR, or EVERLOOP_NATS_PASSWORD.",
-    ),
-]
-UserOption = Annotated[str, typer.Option("--nats-user", envvar="EVERLOOP_NATS_USER", help="With --nats-url.")]
 SubjectOption = Annotated[
     str | None, typer.Option("--subject", help="Subject it was published on: logs.intake, or 'jobs.*'.")
 ]
@@ -62,7 +37,7 @@ def list_(  # noqa: PLR0913, PLR0917 - one argument per option
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     data: DataOption = None,
     nats_url: UrlOption = None,
-    nats_user: UserOption = _OPERATOR,
+    nats_user: UserOption = OPERATOR,
 ) -> None:
     """List dead letters, the newest last."""
     matches = _filter(subject, organisation)
@@ -76,7 +51,7 @@ def list_(  # noqa: PLR0913, PLR0917 - one argument per option
                 count += 1
         return newest, count
 
-    newest, count = _run(_server(data, nats_url, nats_user), collect)
+    newest, count = _run(find_server(data, nats_url, nats_user), collect)
     if as_json:
         print(json.dumps([_to_json(each) for each in newest]))
         return
@@ -98,10 +73,10 @@ def show(
     sequence: Annotated[int, typer.Argument(metavar="SEQ", min=1, help="Sequence, as `list` shows it.")],
     data: DataOption = None,
     nats_url: UrlOption = None,
-    nats_user: UserOption = _OPERATOR,
+    nats_user: UserOption = OPERATOR,
 ) -> None:
     """Print one dead letter as JSON, with the message as it was sent."""
-    stored = _run(_server(data, nats_url, nats_user), lambda js: dead_letters.get(js, sequence))
+    stored = _run(find_server(data, nats_url, nats_user), lambda js: dead_letters.get(js, sequence))
     payload = stored.letter.payload
     try:
         content: dict[str, Any] = {"payload": json.loads(payload)}
@@ -120,7 +95,7 @@ def replay(  # noqa: PLR0913, PLR0917 - one argument per option
     organisation: OrganisationOption = None,
     data: DataOption = None,
     nats_url: UrlOption = None,
-    nats_user: UserOption = _OPERATOR,
+    nats_user: UserOption = OPERATOR,
 ) -> None:
     """Publish messages again on their subjects. A letter is deleted when its stream has acknowledged the message."""
     if replay_all and subject is None:
@@ -145,7 +120,7 @@ def replay(  # noqa: PLR0913, PLR0917 - one argument per option
             print("There are no such dead letters.")
         return all_published
 
-    if not _run(_server(data, nats_url, nats_user), publish):
+    if not _run(find_server(data, nats_url, nats_user), publish):
         raise typer.Exit(1)
 
 
@@ -155,26 +130,6 @@ def _run(server: Server, work: Callable[[JetStreamContext], Coroutine[Any, Any, 
             return await work(js)
 
     return asyncio.run(connect_and_work())
-
-
-def _server(data: Path | None, nats_url: str | None, nats_user: str) -> Server:
-    """Return the NATS of `--data`, else of `--nats-url`, else of the folder `./.everloop`.
-
-    Raises CommandError if no stack runs on the folder, or it uses another NATS.
-    """
-    if data is None and nats_url:
-        password = os.environ.get("EVERLOOP_NATS_PASSWORD") or os.environ.get("EVERLOOP_NATS_PASSWORD_OPERATOR")
-        return Server(nats_url, nats_user, password)
-    folder = Folder(data or DEFAULT_FOLDER)
-    if not folder.is_locked:
-        raise CommandError(
-            f"Nothing runs on {folder.path}. Start it ({command_line('up', folder)}), name its folder (--data), "
-            "or name another NATS (--nats-url)."
-        )
-    port = next((each["port"] for each in folder.state.get("components", []) if each["name"] == "nats-server"), None)
-    if port is None:
-        raise CommandError(f"The stack on {folder.path} uses a NATS server of yours. Name it: --nats-url nats://...")
-    return Server(f"nats://{HOST}:{port}", _OPERATOR, folder.secrets["bus_passwords"][_OPERATOR])
 
 
 def _filter(subject: str | None, organisation: str | None) -> Callable[[StoredLetter], bool]:

@@ -12,7 +12,7 @@ import typer
 
 from deploy.local import checks
 from deploy.local.checks import Severity
-from deploy.local.cli import dead_letters, ready_message
+from deploy.local.cli import dead_letters, ready_message, users
 from deploy.local.cli.options import DataOption
 from deploy.local.command_line import DEFAULT_FOLDER, command_line
 from deploy.local.errors import CommandError
@@ -29,6 +29,7 @@ app = typer.Typer(
     help="Run Everloop on this machine: five services, MongoDB, NATS and a small model, in one data folder.",
 )
 app.add_typer(dead_letters.app, name="dead")
+app.add_typer(users.app, name="user")
 
 secret = typer.Typer(
     no_args_is_help=True, help="Replace the secret that provider keys and tool secrets are encrypted with."

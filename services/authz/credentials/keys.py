@@ -1,22 +1,14 @@
-"""API keys: random secrets, of which only a hash is stored.
+"""API keys: what is stored of them, and which a member may create."""
 
-The hash is one round of sha256. A slow, salted hash protects passwords, because people choose what can be guessed; a
-key has 285 bits of randomness, which no amount of computing guesses. So every request can afford the look-up by hash.
-"""
-
-import hashlib
-import secrets
-import string
 from dataclasses import dataclass
 from datetime import datetime
 
+from services.authz.credentials.random_secrets import generate_secret
 from services.authz.membership.access import lower_role
 from shared.contracts.principal import Role
 from shared.errors import Invalid
 
-_ALPHABET = string.ascii_letters + string.digits
-_SECRET_LENGTH = 48
-"""Random characters after the prefix: 48 of 62 are 285 bits."""
+_PREFIX = "hl_"
 _TAIL_LENGTH = 4
 _MAX_NAME_LENGTH = 100
 
@@ -41,14 +33,9 @@ class StoredKey:
     last_used_at: datetime | None = None
 
 
-def generate_secret() -> str:
-    """Return a new secret: `hl_` and 48 random letters and digits."""
-    return "hl_" + "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))
-
-
-def hash_secret(secret: str) -> str:
-    """Return the sha256 of a secret, hex, by which keys are stored and looked up."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+def generate_key() -> str:
+    """Return the secret of a new key: `hl_` and 48 random letters and digits."""
+    return generate_secret(_PREFIX)
 
 
 def secret_tail(secret: str) -> str:

@@ -1,8 +1,8 @@
-"""Answers `Authenticate`."""
+"""Answers who is behind an API key or a browser session."""
 
 from services.authz.deps import Deps
 from shared.bus import Router
-from shared.contracts.access.authentication import Authenticate
+from shared.contracts.access.authentication import Authenticate, AuthenticateSession
 from shared.contracts.principal import Principal
 
 router = Router[Deps]()
@@ -14,7 +14,19 @@ async def authenticate(query: Authenticate, deps: Deps) -> Principal:
 
     Raises Unauthenticated if it is unknown, revoked or expired.
     """
-    principal = await deps.callers.get_principal(query.key_hash)
+    principal = await deps.callers.get_by_key(query.key_hash)
     if principal.key_id:
         deps.key_uses.note(principal.key_id)
+    return principal
+
+
+@router.answers(AuthenticateSession)
+async def authenticate_session(query: AuthenticateSession, deps: Deps) -> Principal:
+    """Return the signed-in member behind the hash of a session's secret.
+
+    Raises Unauthenticated if it is unknown, ended or expired.
+    """
+    principal = await deps.callers.get_by_session(query.session_hash)
+    if principal.session_id:
+        deps.session_uses.note(principal.session_id)
     return principal

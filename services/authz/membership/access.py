@@ -1,4 +1,4 @@
-"""Authorizes changes of access by the roles stored now, not by those the gateway cached."""
+"""Authorizes changes of access: by the roles stored now, not by those the gateway cached; by who is signed in."""
 
 from typing import NamedTuple
 
@@ -20,6 +20,20 @@ class CurrentMember(NamedTuple):
     user_id: str
     role: Role
     """The lower of the principal's role (its key's) and the member's stored role."""
+
+
+class SignedInPerson(NamedTuple):
+    """The person behind a browser session."""
+
+    user_id: str
+    session_id: str
+
+
+def require_signed_in(principal: Principal | None) -> SignedInPerson:
+    """Return the person who acts. Raises Denied for an API key: who has one does not have its creator's account."""
+    if principal is None or principal.user_id is None or principal.session_id is None:
+        raise Denied("Sign in for this: an API key is not enough.")
+    return SignedInPerson(principal.user_id, principal.session_id)
 
 
 def authorize_now(principal: Principal | None, organisation: Organisation, permission: Permission) -> CurrentMember:

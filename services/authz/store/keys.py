@@ -9,7 +9,7 @@ from pymongo.errors import DuplicateKeyError
 
 from services.authz.credentials.keys import StoredKey
 from shared.errors import Conflict, NotFound
-from shared.mongo import Database, Document, raises_unavailable
+from shared.mongo import Database, Document, Session, raises_unavailable
 
 
 @raises_unavailable
@@ -30,36 +30,42 @@ class KeyStore:
             partialFilterExpression={"revoked_at": {"$type": "null"}},
         )
 
-    async def upsert(self, key: StoredKey) -> None:
-        """Insert a key, or replace the secret of the one with the same id, creator and name.
+    async def upsert(self, key: StoredKey, session: Session) -> StoredKey:
+        """Insert a key, or replace the secret of the one with the same id, creator and name; return it.
 
         Raises Conflict if another key that is not revoked has the name.
         """
         document = key_document(key)
         repeat = {name: document[name] for name in ("_id", "organisation", "creator_id", "name", "revoked_at")}
         try:
-            await self._keys.replace_one(repeat, document, upsert=True)
+            await self._keys.replace_one(repeat, document, upsert=True, session=session)
         except DuplicateKeyError:
             raise Conflict(f"There is an API key named {key.name!r} already. Choose another name.") from None
+        return key
 
     async def list(self, organisation: str) -> list[StoredKey]:
         """Return all keys of an organisation, newest first, revoked ones included."""
         cursor = self._keys.find({"organisation": organisation}).sort([("created_at", DESCENDING), ("_id", DESCENDING)])
         return [_stored_key(document) async for document in cursor]
 
-    async def revoke(self, organisation: str, key_id: str, at: datetime) -> None:
-        """Set the time of revocation; a revoked key keeps its time. Raises NotFound if there is no such key."""
-        result = await self._keys.update_one(
-            {"_id": key_id, "organisation": organisation}, [{"$set": {"revoked_at": {"$ifNull": ["$revoked_at", at]}}}]
-        )
-        if not result.matched_count:
-            raise NotFound("There is no such API key in your organisation.")
+    async def revoke(self, organisation: str, key_id: str, at: datetime, session: Session) -> StoredKey | None:
+        """Set the time of revocation and return the key; None if it is revoked already, which keeps its time.
 
-    async def revoke_of_user(self, organisation: str, user_id: str, at: datetime) -> None:
-        """Set the time of revocation of all keys that a user made in an organisation and that are not revoked."""
-        await self._keys.update_many(
-            {"organisation": organisation, "creator_id": user_id, "revoked_at": None}, {"$set": {"revoked_at": at}}
-        )
+        Raises NotFound if there is no such key.
+        """
+        query = {"_id": key_id, "organisation": organisation}
+        change = {"$set": {"revoked_at": at}}
+        document = await self._keys.find_one_and_update(query | {"revoked_at": None}, change, session=session)
+        if not document and await self._keys.find_one(query, {"_id": 1}, session=session) is None:
+            raise NotFound("There is no such API key in your organisation.")
+        return _stored_key(document) if document else None
+
+    async def revoke_of_user(self, organisation: str, user_id: str, at: datetime, session: Session) -> int:
+        """Set the time of revocation of all keys that a user made in an organisation and that are not revoked; return
+        their number."""
+        query = {"organisation": organisation, "creator_id": user_id, "revoked_at": None}
+        result = await self._keys.update_many(query, {"$set": {"revoked_at": at}}, session=session)
+        return int(result.modified_count)
 
     async def set_last_used(self, times: Mapping[str, datetime]) -> None:
         """Set when keys were used last, by their ids; never to an earlier time."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from services.gateway.authentication import Authenticator
+from services.gateway.authentication.authenticator import Authenticator
 from services.gateway.requests.admission import BodyAdmission, BodyRoom
 from services.gateway.requests.images import OffloadedImages, has_image_tokens, inline_images, store_images
 from services.gateway.requests.json_size import JsonSize, measure_json

@@ -19,7 +19,22 @@ from services.gateway.routes import (
     usage,
 )
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
+OPEN_PATHS = frozenset(
+    {
+        "/healthz",
+        "/readyz",
+        "/openapi.json",
+        "/api/setup",
+        "/api/auth/login",
+        "/api/auth/logout",
+        "/api/auth/password-reset",
+        "/api/auth/password-reset/confirm",
+        "/api/auth/sign-up",
+        "/api/invites/preview",
+        "/api/invites/accept",
+    }
+)
+"""Of what nobody is authenticated for; or by what the body has, a password or a token."""
 
 
 def include_routers(app: FastAPI) -> None:
@@ -44,8 +59,15 @@ def include_routers(app: FastAPI) -> None:
         models.router,
         tools.router,
         routing.router,
+        access.sign_in.open_router,
+        access.sign_in.router,
+        access.organisations.open_router,
+        access.organisations.router,
         access.members.router,
+        access.invites.open_router,
+        access.invites.router,
         access.keys.router,
         usage.router,
+        access.audit.router,
     ):
         app.include_router(router, prefix="/api")

@@ -8,7 +8,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ValidationError
 
-from services.gateway.authentication import KEY_HEADER
 from services.gateway.deps import Gateway, GatewayDep, require
 from services.gateway.disconnect import cancel_on_disconnect
 from services.gateway.requests.route import BodyRoute
@@ -140,7 +139,7 @@ async def _create_command(body: GenerateRequest, caller: Principal, gateway: Gat
 
 async def _stream(gateway: Gateway, request: Request, events: AsyncIterator[BaseModel]) -> Response:
     """Return the streamed response of `events`, which ends when the key is revoked."""
-    guard = partial(gateway.authenticator.until_revoked, request.headers[KEY_HEADER])
+    guard = partial(gateway.authenticator.until_revoked, request)
     return await cancel_on_disconnect(request, sse.event_stream_response(events, guard))
 
 
@@ -148,7 +147,7 @@ async def _respond(
     gateway: Gateway, request: Request, command: Generate, to_response: Callable[[Generation], BaseModel]
 ) -> Response:
     """Return the response. Raises Unauthenticated if the key is revoked before."""
-    async with gateway.authenticator.until_revoked(request.headers[KEY_HEADER]):
+    async with gateway.authenticator.until_revoked(request):
         return await cancel_on_disconnect(request, _whole_response(gateway, command, to_response))
 
 

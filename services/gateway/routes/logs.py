@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Query, Response
+from pydantic import JsonValue
 from pydantic_core import to_json
 
 from services.gateway.deps import Gateway, GatewayDep, require
@@ -21,7 +22,9 @@ from services.gateway.schemas.logs import (
 )
 from services.gateway.session_inheritance import inherit_sessions
 from shared import telemetry
-from shared.contracts.logs import GetFeedback, GetLog, LogDeleted, LogRecord, LogUpdate, Page, StoredLog
+from shared.audit import audit_entry
+from shared.contracts.audit import AuditEntry, AuditObject
+from shared.contracts.logs import Audited, GetFeedback, GetLog, LogDeleted, LogRecord, LogUpdate, Page, StoredLog
 from shared.contracts.permissions import EDIT_PROMPTS, VIEW_LOGS
 from shared.contracts.principal import Principal
 from shared.errors import Invalid, NotFound, Unavailable
@@ -113,8 +116,15 @@ async def delete(
         for log_id in log_ids
     ]
     if deletions:
-        await gateway.logs.append([deletion.model_dump_json(exclude_none=True).encode() for deletion in deletions])
+        records = [*deletions, Audited(entry=_deletion_entry(log_ids, caller), trace=trace)]
+        await gateway.logs.append([record.model_dump_json(exclude_none=True).encode() for record in records])
     return Response(status_code=204)
+
+
+def _deletion_entry(log_ids: list[str], caller: Principal) -> AuditEntry:
+    changed = AuditObject(kind="log", id=log_ids[0] if len(log_ids) == 1 else None)
+    details: dict[str, JsonValue] = {"count": len(log_ids), "ids": [*log_ids]}
+    return audit_entry("logs.deleted", caller, caller.organisation, changed, details=details)
 
 
 async def _existing_log_ids(log_ids: list[str], caller: Principal, gateway: Gateway) -> list[str]:

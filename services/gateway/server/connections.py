@@ -5,14 +5,13 @@ response. Waiting connections cost their sender nothing, so they are the ones th
 """
 
 import asyncio
-import ipaddress
 import logging
 import resource
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.gateway.server.client_address import TrustedProxies
 from services.gateway.server.refusals import RefusalLog
 from services.gateway.settings import Settings
 
@@ -78,7 +77,7 @@ class Connections:
         self.log = RefusalLog()
         self._max_open = min(settings.http_connections, _raise_file_limit(settings.http_connections))
         self._max_waiting = settings.http_waiting_per_address
-        self._trusted = _parse_networks(settings.http_trusted_proxies)
+        self._trusted = TrustedProxies(settings.http_trusted_proxies)
         self._open: set[Connection] = set()
         self._waiting: dict[str, dict[Connection, None]] = {}
         """By address; the one that has waited longest, without any progress, first."""
@@ -102,7 +101,7 @@ class Connections:
                 next(unread for unread in self._unread if unread.address == address).abort_unread()
             else:
                 return False
-        elif len(waiting) >= self._max_waiting and not self._is_trusted(connection.address):
+        elif len(waiting) >= self._max_waiting and not self._trusted.contains(connection.address):
             next(iter(waiting)).evict()
         self.wait(connection)
         return True
@@ -153,21 +152,6 @@ class Connections:
             for connection in list(self._unread):
                 connection.abort_if_unread(now)
             self.log.flush(now)
-
-    def _is_trusted(self, address: str) -> bool:
-        if not self._trusted:
-            return False
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._trusted)
-
-
-def _parse_networks(text: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    """Parse addresses and CIDRs, comma-separated. Raises ValueError."""
-    parts: Iterable[str] = (part.strip() for part in text.split(","))
-    return [ipaddress.ip_network(part, strict=False) for part in parts if part]
 
 
 def _raise_file_limit(connections: int) -> int:

@@ -49,6 +49,7 @@ async def serve_http(app: ASGIApp, settings: Settings, bus: Bus) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # it would believe X-Forwarded-For of any process of this machine: client_address.py
             timeout_keep_alive=settings.http_keep_alive_seconds,  # type: ignore[arg-type]  # a fraction is fine
             timeout_graceful_shutdown=8,  # then streams are cut, while the bus can still tell who generates them
         )

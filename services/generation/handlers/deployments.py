@@ -58,7 +58,7 @@ async def deploy(command: Deploy, deps: Deps) -> DeployedConfigs:
     environments = [environment_set.get(identifier) for identifier in environment_ids] or [environment_set.default]
     for environment in environments:
         await deps.deployments.deploy(
-            DeploymentTarget(organisation, project_id, environment.id), command.config_id, command.actor
+            DeploymentTarget(organisation, project_id, environment.id), command.config_id, command.principal
         )
     return await _deployed_configs(organisation, project, environments, deps)
 
@@ -73,7 +73,7 @@ async def undeploy(command: Undeploy, deps: Deps) -> Done:
     else:
         environment = environment_set.get(command.environment_id)
     await deps.deployments.deploy(
-        DeploymentTarget(command.organisation, command.project_id, environment.id), None, command.actor
+        DeploymentTarget(command.organisation, command.project_id, environment.id), None, command.principal
     )
     return Done()
 

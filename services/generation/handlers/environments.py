@@ -1,12 +1,15 @@
 """Answers commands and queries about environments. A change is decided and saved on one revision of the whole set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from services.generation.deps import Deps
 from services.generation.projects.environments import EnvironmentSet
 from services.generation.store import DeploymentTarget
+from shared.audit import audit_entry
 from shared.bus import Router
+from shared.contracts.audit import AuditEntry, AuditObject
+from shared.contracts.audit_actions import AuditAction
 from shared.contracts.generation import deployments
 from shared.contracts.generation.deployments import (
     CreateEnvironment,
@@ -20,6 +23,8 @@ from shared.contracts.message import Done
 from shared.errors import Conflict
 
 router: Router[Deps] = Router()
+
+EnvironmentCommand = CreateEnvironment | UpdateEnvironment | DeleteEnvironment
 
 _MAX_TRIES = 20
 """Bounds repeats of a change that another change came between (optimistic locking by revision)."""
@@ -71,12 +76,12 @@ async def delete_environment(command: DeleteEnvironment, deps: Deps) -> Done:
 
     await _update_set(command, decide, deps)
     for project_id in await deps.stores.deployments.list_deployed_project_ids(organisation, command.id):
-        await deps.deployments.deploy(DeploymentTarget(organisation, project_id, command.id), None, command.actor)
+        await deps.deployments.deploy(DeploymentTarget(organisation, project_id, command.id), None, command.principal)
     return Done()
 
 
 async def _update_set(
-    command: CreateEnvironment | UpdateEnvironment | DeleteEnvironment,
+    command: EnvironmentCommand,
     decide: Callable[[EnvironmentSet], EnvironmentSet],
     deps: Deps,
 ) -> EnvironmentSet:
@@ -88,10 +93,37 @@ async def _update_set(
     for _ in range(_MAX_TRIES):
         before = await deps.environments.get(organisation)
         after = decide(before)
-        if after is before or await deps.environments.save(after):
+        if after is before or await _save(command, before, after, deps):
             break
     else:
         raise Conflict("The environments of your organisation are being changed by others. Try again.")
     change = ProjectChanged(organisation=organisation, what="environments", actor=command.actor)
     await deps.invalidation.publish(change, str(after.revision))
     return after
+
+
+async def _save(command: EnvironmentCommand, before: EnvironmentSet, after: EnvironmentSet, deps: Deps) -> bool | None:
+    """Save a change with its entries in the audit log; return whether it was saved."""
+    return await deps.audit.record(
+        lambda session: deps.environments.save(after, session), lambda _: list(_entries(command, before, after))
+    )
+
+
+def _entries(command: EnvironmentCommand, before: EnvironmentSet, after: EnvironmentSet) -> Iterator[AuditEntry]:
+    """Yield an entry for each difference between two revisions of the environments."""
+    old, new = ({environment.id: environment for environment in each} for each in (before, after))
+
+    def entry(action: AuditAction, environment: Environment, **details: str) -> AuditEntry:
+        changed = AuditObject(kind="environment", id=environment.id, name=environment.name)
+        cause = [str(after.revision)]
+        return audit_entry(action, command.principal, command.organisation, changed, cause, {**details})
+
+    for identifier in new.keys() - old.keys():
+        yield entry("environment.created", new[identifier])
+    for identifier in old.keys() - new.keys():
+        yield entry("environment.deleted", old[identifier])
+    for identifier in old.keys() & new.keys():
+        if old[identifier].name != new[identifier].name:
+            yield entry("environment.renamed", new[identifier], **{"from": old[identifier].name})
+    if before.default.id != after.default.id:
+        yield entry("environment.made_default", after.default, instead_of=before.default.name)

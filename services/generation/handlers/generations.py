@@ -73,7 +73,7 @@ async def _resolve(command: Chat | Complete, deps: Deps) -> tuple[ResolvedConfig
         config = request_builder.model_config(command.config, command)
         may_deploy = allows(command.principal, CHANGE_DEPLOYMENTS)
         resolved = await deps.project_cache.register(
-            organisation, project, config, may_deploy=may_deploy, actor=command.actor
+            organisation, project, config, may_deploy=may_deploy, principal=command.principal
         )
         return resolved, None
     if command.config_id is not None:

@@ -2,25 +2,32 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
+
+from pydantic import JsonValue
 
 from services.generation.deps import Deps
 from services.generation.projects import feedback_types
+from services.generation.projects.project_cache import project_created
 from services.generation.store import DeploymentTarget, StoredProject
 from shared import ids
+from shared.audit import audit_entry
 from shared.bus import Router
+from shared.contracts.audit import AuditEntry, AuditObject
 from shared.contracts.generation.projects import (
     STANDARD_FEEDBACK,
     CreateProject,
     DefineFeedbackTypes,
     DeleteProject,
+    FeedbackType,
     FeedbackTypes,
     GetProject,
     GetProjects,
     GetVersions,
     ListProjects,
     ListVersions,
+    Project,
     ProjectChanged,
     ProjectDetails,
     ProjectPage,
@@ -58,7 +65,7 @@ async def resolve(command: ResolveConfig, deps: Deps) -> ResolvedConfig:
             command.project,
             command.config,
             may_deploy=allows(command.principal, CHANGE_DEPLOYMENTS),
-            actor=command.actor,
+            principal=command.principal,
         )
     if command.config_id is None:
         raise Invalid("Name a config: either the config itself or config_id is needed.")
@@ -105,7 +112,11 @@ async def list_projects(query: ListProjects, deps: Deps) -> ProjectPage:
 async def create_project(command: CreateProject, deps: Deps) -> ProjectDetails:
     """Create a project without configs. Raises Conflict if the name is taken."""
     types = feedback_types.merge_definitions(STANDARD_FEEDBACK, command.feedback_types)
-    stored = await deps.stores.projects.insert(command, types)
+    inserted = await deps.audit.record(
+        lambda session: deps.stores.projects.insert(command, types, session),
+        lambda stored: project_created(command.principal, command.organisation, stored.project.id, command.name),
+    )
+    stored = inserted or await _get_project(command.organisation, command.id, deps)
     await _publish_change(command, stored, "created", deps)
     return await _details(command.organisation, stored, deps)
 
@@ -125,12 +136,17 @@ async def update_project(command: UpdateProject, deps: Deps) -> ProjectDetails:
         await deps.project_cache.resolve(organisation, ProjectRef(id=command.id), config_id)
     if fields := command.model_dump(include={"name", "directory_id"}, exclude_none=True):
         if any(getattr(stored.project, name) != value for name, value in fields.items()):
-            await deps.stores.projects.update(organisation, command.id, fields)
+            await deps.audit.record(
+                lambda session: deps.stores.projects.update(organisation, command.id, fields, session),
+                lambda _: list(_update_entries(command, stored.project)),
+            )
             stored = await _get_project(organisation, command.id, deps)
         await _publish_change(command, stored, "renamed", deps)
     if config_id is not None:
         default = (await deps.environments.get(organisation)).default
-        await deps.deployments.deploy(DeploymentTarget(organisation, command.id, default.id), config_id, command.actor)
+        await deps.deployments.deploy(
+            DeploymentTarget(organisation, command.id, default.id), config_id, command.principal
+        )
     return await _details(organisation, stored, deps)
 
 
@@ -146,7 +162,13 @@ async def delete_project(command: DeleteProject, deps: Deps) -> Done:
             "Something is deployed in this project, and your role may not change what is deployed. Ask a Developer or "
             "an Admin to delete it."
         )
-    if not await deps.stores.projects.mark_deleted(command.organisation, command.id):
+    stored = await deps.stores.projects.get(command.organisation, command.id)
+    changed = AuditObject(kind="project", id=command.id, name=stored and stored.project.name)
+    marked = await deps.audit.record(
+        lambda session: deps.stores.projects.mark_deleted(command.organisation, command.id, session),
+        lambda _: audit_entry("project.deleted", command.principal, command.organisation, changed, [command.id]),
+    )
+    if not marked:
         raise _not_found(command.id)
     await deps.deletion.purge(command.organisation, command.id, command.actor)
     return Done()
@@ -164,7 +186,7 @@ async def define_feedback_types(command: DefineFeedbackTypes, deps: Deps) -> Fee
         types = feedback_types.merge_definitions(stored.feedback_types, command.types)
         if types == stored.feedback_types:
             break
-        if await deps.stores.projects.save_feedback_types(command.organisation, stored, types):
+        if await _save_feedback_types(command, stored, types, deps):
             break
     else:
         raise Conflict("The feedback types of this project are being changed by others. Try again.")
@@ -173,6 +195,33 @@ async def define_feedback_types(command: DefineFeedbackTypes, deps: Deps) -> Fee
     )
     await deps.invalidation.publish(change, ids.mint("evt"))
     return FeedbackTypes(types=types)
+
+
+async def _save_feedback_types(
+    command: DefineFeedbackTypes, before: StoredProject, types: Sequence[FeedbackType], deps: Deps
+) -> bool | None:
+    """Save the types with their entry in the audit log; return False if others were saved meanwhile."""
+    changed: list[JsonValue] = [one.type for one in types if one not in before.feedback_types]
+    project = AuditObject(kind="project", id=before.project.id, name=before.project.name)
+    cause, details = [project.id or "", str(before.feedback_revision)], {"types": changed}
+    return await deps.audit.record(
+        lambda session: deps.stores.projects.save_feedback_types(command.organisation, before, types, session),
+        lambda _: audit_entry(
+            "feedback_types.defined", command.principal, command.organisation, project, cause, details
+        ),
+    )
+
+
+def _update_entries(command: UpdateProject, before: Project) -> Iterator[AuditEntry]:
+    """Yield an entry for each field that a command changes."""
+    name = command.name or before.name
+    changed = AuditObject(kind="project", id=before.id, name=name)
+    if name != before.name:
+        details: dict[str, JsonValue] = {"from": before.name}
+        yield audit_entry("project.renamed", command.principal, command.organisation, changed, details=details)
+    if command.directory_id not in {None, before.directory_id}:
+        details = {"from": before.directory_id, "to": command.directory_id}
+        yield audit_entry("project.moved", command.principal, command.organisation, changed, details=details)
 
 
 async def _publish_change(

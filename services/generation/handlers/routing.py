@@ -41,7 +41,7 @@ async def set_redirect(command: SetRedirect, deps: Deps) -> Redirect:
 @router.answers(DeleteRedirect)
 async def delete_redirect(command: DeleteRedirect, deps: Deps) -> Done:
     """Delete the redirect of a model. Raises NotFound if it has none."""
-    await deps.redirects.delete(command.organisation, command.asked)
+    await deps.redirects.delete(command)
     await _publish(deps, command, "redirect deleted")
     return Done()
 
@@ -58,9 +58,7 @@ async def set_provider_key(command: SetProviderKey, deps: Deps) -> ProviderKey:
     key_names = deps.providers.key_names
     if command.name not in key_names:
         raise Invalid(f"There is no provider key {command.name!r}; there are {', '.join(sorted(key_names))}.")
-    key = await deps.credentials.set_key(
-        command.organisation, command.name, command.sealed, (command.actor and command.actor.email) or ""
-    )
+    key = await deps.credentials.set_key(command.organisation, command.name, command.sealed, command.principal)
     await _publish(deps, command, "key set")
     return key
 
@@ -68,7 +66,7 @@ async def set_provider_key(command: SetProviderKey, deps: Deps) -> ProviderKey:
 @router.answers(DeleteProviderKey)
 async def delete_provider_key(command: DeleteProviderKey, deps: Deps) -> Done:
     """Delete a provider key. Raises NotFound if there is none of this name."""
-    await deps.credentials.delete_key(command.organisation, command.name)
+    await deps.credentials.delete_key(command.organisation, command.name, command.principal)
     await _publish(deps, command, "key deleted")
     return Done()
 

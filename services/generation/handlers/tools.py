@@ -5,14 +5,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from services.generation.deps import Deps
 from services.generation.http.secret_destinations import moved_secret
 from services.generation.http.urls import same_origin
 from services.generation.store import StoredTool
 from services.generation.tools.registry import signature
+from shared.audit import audit_entry
 from shared.bus import Router
+from shared.contracts.audit import AuditEntry, AuditObject
+from shared.contracts.audit_actions import AuditAction
 from shared.contracts.chat import ToolResult
 from shared.contracts.generation.tools import (
     TOOL_SETTINGS,
@@ -45,7 +48,13 @@ async def create(command: CreateTool, deps: Deps) -> Tool:
     """Create a tool; its secrets are stored encrypted. Raises Conflict if the name is taken, Invalid if one lacks."""
     tool = StoredTool(id=command.id, name=command.name, settings=command.settings)
     secrets = deps.secret_box.decrypt(command.sealed_secrets) if command.sealed_secrets else {}
-    stored = await deps.stores.tools.insert(command.organisation, _with_secrets(tool, secrets, deps))
+    new = _with_secrets(tool, secrets, deps)
+    details: dict[str, JsonValue] = {"tool_kind": new.settings.kind, "secrets": [*sorted(new.tails)]}
+    inserted = await deps.audit.record(
+        lambda session: deps.stores.tools.insert(command.organisation, new, session),
+        lambda _: _entry("tool.created", command, new, details),
+    )
+    stored = new if inserted else await _get_tool(command.organisation, command.id, deps)
     await deps.tool_runner.publish_change(command, stored.id, "created", stored.revision)
     return _contract_of(stored)
 
@@ -71,7 +80,11 @@ async def update(command: UpdateTool, deps: Deps) -> Tool:
             updated_at=datetime.now(UTC),
         )
         new = _with_secrets(new, old_secrets | new_secrets, deps)
-        if await deps.stores.tools.replace(command.organisation, new):
+        changed = _changed_fields(old, new)
+        changed += [name for name, secret in sorted(new_secrets.items()) if secret != old_secrets.get(name, "")]
+        if not changed:
+            new = old
+        if new is old or await _replace(command, new, changed, deps):
             await deps.tool_runner.publish_change(command, new.id, "updated", new.revision)
             return _contract_of(new)
     raise Conflict("Others change this tool all the time; try again.")
@@ -81,7 +94,10 @@ async def update(command: UpdateTool, deps: Deps) -> Tool:
 async def delete(command: DeleteTool, deps: Deps) -> Done:
     """Delete a tool; prompts that name it fail from the next call on. Raises NotFound if there is no such tool."""
     tool = await _get_tool(command.organisation, command.id, deps)
-    await deps.stores.tools.delete(command.organisation, command.id)
+    await deps.audit.record(
+        lambda session: deps.stores.tools.delete(command.organisation, command.id, session),
+        lambda _: _entry("tool.deleted", command, tool, {}),
+    )
     await deps.tool_runner.publish_change(command, command.id, "deleted", tool.revision)
     return Done()
 
@@ -108,6 +124,29 @@ async def run(command: RunTool, deps: Deps) -> ToolResult:
     return await deps.tool_runner.run(
         command.organisation, tool, arguments, f"{tool.name}({', '.join(literals) or ' '})"
     )
+
+
+async def _replace(command: UpdateTool, new: StoredTool, changed: list[str], deps: Deps) -> bool | None:
+    """Save a change with its entry in the audit log; return False if another change came between."""
+    return await deps.audit.record(
+        lambda session: deps.stores.tools.replace(command.organisation, new, session),
+        lambda _: _entry("tool.updated", command, new, {"changed": [*changed]}),
+    )
+
+
+def _entry(
+    action: AuditAction, command: CreateTool | UpdateTool | DeleteTool, tool: StoredTool, details: dict[str, JsonValue]
+) -> AuditEntry:
+    """Return the entry of the audit log. It names fields and secrets and has no value of any: a URL may hold a key."""
+    changed, cause = AuditObject(kind="tool", id=tool.id, name=tool.name), [tool.id, str(tool.revision)]
+    return audit_entry(action, command.principal, command.organisation, changed, cause, details)
+
+
+def _changed_fields(old: StoredTool, new: StoredTool) -> list[str]:
+    """Return the names of the fields that differ, without secrets."""
+    before, after = old.settings.model_dump(), new.settings.model_dump()
+    fields = [name for name in after if before.get(name) != after[name]]
+    return fields if old.name == new.name else ["name", *fields]
 
 
 async def _get_tool(organisation: str, tool_id: str, deps: Deps) -> StoredTool:

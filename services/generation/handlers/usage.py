@@ -2,10 +2,16 @@
 
 from datetime import UTC, datetime
 
+from pydantic import JsonValue
+
 from services.generation.deps import Deps
 from services.generation.store import SpendKey, StoredBudget
 from services.generation.usage import months
+from services.generation.usage.money import format_usd
+from shared.audit import audit_entry
 from shared.bus import Router
+from shared.contracts.audit import AuditEntry, AuditObject
+from shared.contracts.audit_actions import AuditAction
 from shared.contracts.generation.usage import (
     Budget,
     BudgetChanged,
@@ -50,12 +56,15 @@ async def list_budgets(query: ListBudgets, deps: Deps) -> Budgets:
 
 @router.answers(SetBudget)
 async def set_budget(command: SetBudget, deps: Deps) -> Budget:
-    """Insert or replace a budget, in effect from the next call on. Raises Invalid (scope), NotFound (project)."""
+    """Insert or replace a budget, in effect from the next call on. Raises Invalid (scope), NotFound (project).
+
+    One that is stored like this already stays as it is, and is not announced anew.
+    """
     if (command.scope == "organisation") != (command.scope_id is None):
         raise Invalid("A budget names the id of its project or API key; that of the organisation names none.")
     if command.scope == "project" and command.scope_id is not None:
         await _check_project(deps, command.organisation, command.scope_id)
-    stored = await deps.stores.budgets.upsert(command.organisation, command)
+    stored = await _save(deps, command)
     await _publish(deps, command, "set")
     (budget,) = await _with_spend(deps, command.organisation, [stored])
     return budget
@@ -64,11 +73,37 @@ async def set_budget(command: SetBudget, deps: Deps) -> Budget:
 @router.answers(DeleteBudget)
 async def delete_budget(command: DeleteBudget, deps: Deps) -> Done:
     """Delete a budget, also of a project that is deleted. Raises NotFound."""
-    if not await deps.stores.budgets.delete(command.organisation, command.scope, command.scope_id):
+    organisation, scope, scope_id = command.organisation, command.scope, command.scope_id
+    deleted = await deps.audit.record(
+        lambda session: deps.stores.budgets.delete(organisation, scope, scope_id, session),
+        lambda _: _entry("budget.deleted", command, {}),
+    )
+    if not deleted:
         whose = f"{command.scope} {command.scope_id!r}" if command.scope_id else command.scope
         raise NotFound(f"The {whose} has no budget.")
     await _publish(deps, command, "deleted")
     return Done()
+
+
+async def _save(deps: Deps, command: SetBudget) -> StoredBudget:
+    organisation, new = command.organisation, StoredBudget.from_command(command)
+    stored = await deps.stores.budgets.find(organisation, command.scope, command.scope_id)
+    if stored and (stored.amount_nanos, stored.warn_at) == (new.amount_nanos, new.warn_at):
+        return stored
+    details: dict[str, JsonValue] = {"amount": format_usd(new.amount_nanos), "warn_at": new.warn_at}
+    if stored:
+        details["from_amount"] = format_usd(stored.amount_nanos)
+    await deps.audit.record(
+        lambda session: deps.stores.budgets.upsert(organisation, new, session),
+        lambda _: _entry("budget.set", command, details),
+    )
+    return new
+
+
+def _entry(action: AuditAction, command: SetBudget | DeleteBudget, details: dict[str, JsonValue]) -> AuditEntry:
+    """Return the entry of a change; its object is known by what the budget is of."""
+    changed = AuditObject(kind="budget", id=command.scope_id)
+    return audit_entry(action, command.principal, command.organisation, changed, (), {"scope": command.scope} | details)
 
 
 async def _check_project(deps: Deps, organisation: str, project_id: str) -> None:

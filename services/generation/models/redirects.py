@@ -1,11 +1,17 @@
 """Redirects and fallbacks: which models are called for the one a config names, in which order."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from pydantic import JsonValue
 
 from services.generation.store import RedirectStore
+from shared.audit import AuditOutbox, audit_entry
 from shared.cache import Cache
+from shared.contracts.audit import AuditEntry, AuditObject
+from shared.contracts.audit_actions import AuditAction
 from shared.contracts.generation.projects import ModelConfig
-from shared.contracts.generation.routing import Redirect, SetRedirect, Target
+from shared.contracts.generation.routing import DeleteRedirect, Redirect, SetRedirect, Target
 from shared.errors import Invalid, NotFound
 
 MAX_FALLBACKS = 5
@@ -22,8 +28,9 @@ _ModelKey = tuple[str, str]
 class ModelRedirects:
     """Reads and writes the redirects of organisations; reads go through a cache."""
 
-    def __init__(self, store: RedirectStore) -> None:
+    def __init__(self, store: RedirectStore, audit: AuditOutbox) -> None:
         self._store = store
+        self._audit = audit
         self._redirects: Cache[str, dict[_ModelKey, Redirect]] = Cache(
             tags=lambda organisation, _: [organisation],
             max_entries=5_000,
@@ -53,20 +60,37 @@ class ModelRedirects:
         return await self._store.list_all(organisation)
 
     async def set(self, command: SetRedirect, providers: Sequence[str]) -> Redirect:
-        """Insert or replace the redirect of a model; `providers` are the names that can be called. Raises Invalid."""
-        validate(command, providers)
-        fields: dict[str, object] = {
-            "served": command.served,
-            "fallbacks": command.fallbacks,
-            "changed_by": (command.actor and command.actor.email) or "",
-        }
-        redirect = await self._store.upsert(command.organisation, command.asked, fields)
-        self.invalidate(command.organisation)
-        return redirect
+        """Insert or replace the redirect of a model; `providers` are the names that can be called. Raises Invalid.
 
-    async def delete(self, organisation: str, asked: Target) -> None:
+        One that is stored like this already stays as it is.
+        """
+        validate(command, providers)
+        new = Redirect(
+            asked=command.asked,
+            served=command.served,
+            fallbacks=command.fallbacks,
+            changed_at=datetime.now(UTC),
+            changed_by=(command.actor and command.actor.email) or "",
+        )
+        for stored in await self._store.list_all(command.organisation):
+            if (stored.asked, stored.served, stored.fallbacks) == (new.asked, new.served, new.fallbacks):
+                return stored
+        leads_to = [_name(target) for target in (new.served or new.asked, *new.fallbacks)]
+        await self._audit.record(
+            lambda session: self._store.upsert(command.organisation, new, session),
+            lambda _: _entry("redirect.set", command, {"leads_to": [*leads_to]}),
+        )
+        self.invalidate(command.organisation)
+        return new
+
+    async def delete(self, command: DeleteRedirect) -> None:
         """Delete the redirect of a model. Raises NotFound."""
-        if not await self._store.delete(organisation, asked):
+        organisation, asked = command.organisation, command.asked
+        deleted = await self._audit.record(
+            lambda session: self._store.delete(organisation, asked, session),
+            lambda _: _entry("redirect.deleted", command, {}),
+        )
+        if not deleted:
             raise NotFound(f"There is no redirect of the model {asked.model!r} of {asked.provider!r}.")
         self.invalidate(organisation)
 
@@ -76,6 +100,15 @@ class ModelRedirects:
             self._redirects.clear()
         else:
             self._redirects.invalidate(organisation)
+
+
+def _name(target: Target) -> str:
+    return f"{target.provider}/{target.model}"
+
+
+def _entry(action: AuditAction, command: SetRedirect | DeleteRedirect, details: dict[str, JsonValue]) -> AuditEntry:
+    changed = AuditObject(kind="redirect", id=_name(command.asked), name=_name(command.asked))
+    return audit_entry(action, command.principal, command.organisation, changed, details=details)
 
 
 def validate(command: SetRedirect, providers: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from services.generation.store import EnvironmentStore, StoredEnvironments
 from shared import ids
 from shared.contracts.generation.deployments import Environment
 from shared.errors import Conflict, Invalid, NotFound
+from shared.mongo import Session
 
 DEFAULT_NAME = "production"
 """Name of the environment every organisation begins with (behaviour.md §10)."""
@@ -119,7 +120,7 @@ class EnvironmentSets:
         stored = await self._store.get(organisation)
         return initial_set(organisation) if stored is None else EnvironmentSet(organisation, *stored)
 
-    async def save(self, changed: EnvironmentSet) -> bool:
+    async def save(self, changed: EnvironmentSet, session: Session) -> bool:
         """Save one change; return False if another was saved since the set was read."""
         stored = StoredEnvironments(changed.environments, changed.revision)
-        return await self._store.save(changed.organisation, stored)
+        return await self._store.save(changed.organisation, stored, session)

@@ -10,8 +10,10 @@ from services.generation.projects.deployments import Deployer
 from services.generation.projects.environments import EnvironmentSets
 from services.generation.projects.invalidation import Invalidation
 from services.generation.store import DeploymentTarget, Stores
+from shared.audit import AuditOutbox, audit_entry
 from shared.blobs import TOKEN
 from shared.cache import Cache
+from shared.contracts.audit import AuditEntry, AuditObject
 from shared.contracts.generation.projects import (
     MAX_NAME_CHARACTERS,
     Config,
@@ -21,7 +23,7 @@ from shared.contracts.generation.projects import (
     ProjectRef,
     ResolvedConfig,
 )
-from shared.contracts.principal import Actor
+from shared.contracts.principal import Principal
 from shared.errors import Invalid, NotFound
 
 _FRESH_SECONDS = 30.0
@@ -45,12 +47,18 @@ class ProjectCache:
     """Reads and creates projects and config versions through a cache; `invalidation` drops entries."""
 
     def __init__(
-        self, stores: Stores, environments: EnvironmentSets, invalidation: Invalidation, deployer: Deployer
+        self,
+        stores: Stores,
+        environments: EnvironmentSets,
+        invalidation: Invalidation,
+        deployer: Deployer,
+        audit: AuditOutbox,
     ) -> None:
         self._stores = stores
         self._environments = environments
         self._invalidation = invalidation
         self._deployer = deployer
+        self._audit = audit
         self._projects: Cache[_ProjectKey, Project] = Cache(
             tags=lambda key, project: [(key[0], project.id)],
             max_entries=20_000,
@@ -73,14 +81,20 @@ class ProjectCache:
         invalidation.register(self._invalidate)
 
     async def register(
-        self, organisation: str, ref: ProjectRef, config: Config, *, may_deploy: bool, actor: Actor | None = None
+        self,
+        organisation: str,
+        ref: ProjectRef,
+        config: Config,
+        *,
+        may_deploy: bool,
+        principal: Principal | None = None,
     ) -> ResolvedConfig:
         """Return the project and the version of this config; create either if there is none.
 
         A project's first config is deployed to the default environment if `may_deploy`. Raises NotFound for an unknown
         project id, Invalid for a `ref` without name and id or whose name and id differ.
         """
-        project = await self._get_project(organisation, ref, create=True)
+        project = await self._get_project(organisation, ref, create=True, principal=principal)
         config_id = versions.version_id(project.id, config)
         key = (organisation, "created", config_id)
         is_first = project.config_type is None
@@ -88,7 +102,7 @@ class ProjectCache:
         async def load() -> ConfigVersion:
             version = await self._find_or_insert_version(organisation, project.id, config_id, config)
             if not await self._stores.projects.has_configs(organisation, project.id):
-                await self._save_first_config(organisation, version, actor, may_deploy=may_deploy)
+                await self._save_first_config(organisation, version, principal, may_deploy=may_deploy)
             return version
 
         if is_first:  # even if the version is cached, `load` has to run: the project has no first config yet
@@ -111,14 +125,15 @@ class ProjectCache:
         return version
 
     async def _save_first_config(
-        self, organisation: str, version: ConfigVersion, actor: Actor | None, *, may_deploy: bool
+        self, organisation: str, version: ConfigVersion, principal: Principal | None, *, may_deploy: bool
     ) -> None:
         """Deploy, then save: after a crash between the two the next registration does both again."""
         if may_deploy:
             environments = await self._environments.get(organisation)
             target = DeploymentTarget(organisation, version.project_id, environments.default.id)
-            await self._deployer.deploy_first(target, version.id, actor)
+            await self._deployer.deploy_first(target, version.id, principal)
         await self._stores.projects.save_first_config(organisation, version.project_id, version.id, version.config)
+        actor = principal and principal.actor
         change = ProjectChanged(
             organisation=organisation, project_id=version.project_id, what="configured", actor=actor
         )
@@ -165,9 +180,11 @@ class ProjectCache:
 
         return await self._versions.get((organisation, "found", config_id), load)
 
-    async def _get_project(self, organisation: str, ref: ProjectRef, *, create: bool = False) -> Project:
+    async def _get_project(
+        self, organisation: str, ref: ProjectRef, *, create: bool = False, principal: Principal | None = None
+    ) -> Project:
         if ref.id is None:
-            return await self._get_project_by_name(organisation, ref.name or "", create=create)
+            return await self._get_project_by_name(organisation, ref.name or "", principal, create=create)
         project_id = ref.id
 
         async def load() -> Project:
@@ -180,24 +197,33 @@ class ProjectCache:
             raise Invalid(f"project {ref.name!r} and project_id {project_id!r} are not the same project.")
         return project
 
-    async def _get_project_by_name(self, organisation: str, name: str, *, create: bool) -> Project:
+    async def _get_project_by_name(
+        self, organisation: str, name: str, principal: Principal | None, *, create: bool
+    ) -> Project:
         if not name:
             raise Invalid("Name the project: either project (its name) or project_id is needed.")
 
         async def load() -> Project:
             if create:
-                return await self._find_or_insert_project(organisation, name)
+                return await self._find_or_insert_project(organisation, name, principal)
             if project := await self._stores.projects.find_by_name(organisation, name):
                 return project
             raise NotFound(f"There is no project {name!r}.")
 
         return await self._projects.get((organisation, "created" if create else "name", name), load)
 
-    async def _find_or_insert_project(self, organisation: str, name: str) -> Project:
-        is_long = len(name) > MAX_NAME_CHARACTERS or TOKEN in name  # a data URL, whose data the gateway has replaced
-        if is_long and await self._stores.projects.find_by_name(organisation, name) is None:
+    async def _find_or_insert_project(self, organisation: str, name: str, principal: Principal | None) -> Project:
+        if project := await self._stores.projects.find_by_name(organisation, name):
+            return project
+        if len(name) > MAX_NAME_CHARACTERS or TOKEN in name:  # a data URL, whose data the gateway has replaced
             raise Invalid(f"project: the name of a new project has at most {MAX_NAME_CHARACTERS} characters.")
-        project, inserted = await self._stores.projects.find_or_insert(organisation, name)
+        inserted = await self._audit.record(
+            lambda session: self._stores.projects.insert_named(organisation, name, session),
+            lambda project_id: project_created(principal, organisation, project_id, name),
+        )
+        project = await self._stores.projects.find_by_name(organisation, name)
+        if project is None:
+            raise NotFound(f"The project {name!r} was deleted or renamed at this moment.")
         if inserted:
             await self._invalidation.publish(
                 ProjectChanged(organisation=organisation, project_id=project.id, what="created"), project.id
@@ -219,3 +245,9 @@ class ProjectCache:
         self._deployed.invalidate((organisation, project_id))
         if change.what == "deleted":
             self._versions.invalidate((organisation, project_id))
+
+
+def project_created(principal: Principal | None, organisation: str, project_id: str, name: str) -> AuditEntry:
+    """Return the audit log's entry for a new project, made by name or by the first call that names it."""
+    changed = AuditObject(kind="project", id=project_id, name=name)
+    return audit_entry("project.created", principal, organisation, changed, cause=[project_id])

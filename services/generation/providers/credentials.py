@@ -4,12 +4,17 @@ A key is stored with the address it was given for, and is for no other (`secret_
 """
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 from services.generation.http.secret_destinations import StoredKey, moved_secret
 from services.generation.providers.requests import AZURE_ENDPOINT_KEY, AZURE_KEY
 from services.generation.store import CredentialStore
+from shared.audit import AuditOutbox, audit_entry
 from shared.cache import Cache
+from shared.contracts.audit import AuditEntry, AuditObject
+from shared.contracts.audit_actions import AuditAction
 from shared.contracts.generation.credentials import ProviderKey
+from shared.contracts.principal import Principal
 from shared.encryption import SecretBox
 from shared.errors import Internal, Invalid, NotFound
 
@@ -29,7 +34,10 @@ _MIN_KEY_CHARACTERS = 12
 class Credentials:
     """The credential store behind a cache. Keys are in clear only here and in the call that uses them."""
 
-    def __init__(self, store: CredentialStore, secret_box: SecretBox, find_address: FindAddress) -> None:
+    def __init__(
+        self, store: CredentialStore, secret_box: SecretBox, find_address: FindAddress, audit: AuditOutbox
+    ) -> None:
+        self._audit = audit
         self._find_address = find_address
         self._store = store
         self._secret_box = secret_box
@@ -82,26 +90,47 @@ class Credentials:
 
     def _encrypt(self, name: str, key: str, keys: Mapping[str, str]) -> str:
         """Return the key with its present address, encrypted; `keys` are those of its organisation."""
-        address = None if name == AZURE_ENDPOINT_KEY else self._find_address(name, keys)
+        address = self._address(name, keys)
         return self._secret_box.encrypt({name: key} | ({_ADDRESS: address} if address else {}))
 
     async def list_keys(self, organisation: str) -> list[ProviderKey]:
         """Return name and tail of each stored key, by name; never the key."""
         return await self._store.list_all(organisation)
 
-    async def set_key(self, organisation: str, name: str, sealed: str, by: str) -> ProviderKey:
+    async def set_key(self, organisation: str, name: str, sealed: str, principal: Principal | None) -> ProviderKey:
         """Store the key in `sealed` (`{"key": …}`, encrypted), encrypted again under its name, with its address.
 
         Raises Invalid for an Azure endpoint to which the stored Azure key would go although it was not given for it.
         """
-        key = self._secret_box.decrypt(sealed)["key"]
+        key, by = self._secret_box.decrypt(sealed)["key"], (principal and principal.email) or ""
         keys = await self._decrypt_stored(organisation)
         if name == AZURE_ENDPOINT_KEY:
             await self._move_azure_key(organisation, keys, {**keys, name: key}, by)
         tail = key[-_TAIL_CHARACTERS:] if len(key) >= _MIN_KEY_CHARACTERS else ""
-        stored = await self._store.upsert(organisation, name, tail, self._encrypt(name, key, keys), by)
+        if stored := await self._find_same(organisation, name, key, keys, by):
+            return stored
+        new = ProviderKey(name=name, tail=tail, changed_at=datetime.now(UTC), changed_by=by)
+        encrypted = self._encrypt(name, key, keys)
+        await self._audit.record(
+            lambda session: self._store.upsert(organisation, new, encrypted, session),
+            lambda _: _entry("provider_key.set", principal, organisation, name),
+        )
         self.invalidate(organisation)
-        return stored
+        return new
+
+    async def _find_same(
+        self, organisation: str, name: str, key: str, keys: Mapping[str, str], by: str
+    ) -> ProviderKey | None:
+        """Return the stored key if it is this one, given by the same person for the same address: a repeat."""
+        current = keys.get(name)
+        if not isinstance(current, StoredKey) or current != key or current.address != self._address(name, keys):
+            return None
+        stored = {one.name: one for one in await self._store.list_all(organisation)}.get(name)
+        return stored if stored is not None and stored.changed_by == by else None
+
+    def _address(self, name: str, keys: Mapping[str, str]) -> str | None:
+        """Return the address that a key is for at present; an endpoint is for none."""
+        return None if name == AZURE_ENDPOINT_KEY else self._find_address(name, keys)
 
     async def _move_azure_key(
         self, organisation: str, before: Mapping[str, str], after: Mapping[str, str], by: str
@@ -118,11 +147,17 @@ class Credentials:
                 AZURE_KEY,
                 f"delete it first (DELETE /api/provider-keys/{AZURE_KEY}), set the endpoint, and give the key anew",
             )
-        await self._store.upsert(organisation, AZURE_KEY, stored.tail, self._encrypt(AZURE_KEY, key, after), by)
+        # It stays the same key, as it was given by the same person: the endpoint has the entry in the audit log.
+        bound = stored.model_copy(update={"changed_at": datetime.now(UTC)})
+        await self._store.upsert(organisation, bound, self._encrypt(AZURE_KEY, key, after))
 
-    async def delete_key(self, organisation: str, name: str) -> None:
+    async def delete_key(self, organisation: str, name: str, principal: Principal | None) -> None:
         """Delete the stored key. Raises NotFound if there is none of that name."""
-        if not await self._store.delete(organisation, name):
+        deleted = await self._audit.record(
+            lambda session: self._store.delete(organisation, name, session),
+            lambda _: _entry("provider_key.deleted", principal, organisation, name),
+        )
+        if not deleted:
             raise NotFound(f"The organisation keeps no key {name!r}.")
         self.invalidate(organisation)
 
@@ -132,3 +167,8 @@ class Credentials:
             self._keys.clear()
         else:
             self._keys.invalidate(organisation)
+
+
+def _entry(action: AuditAction, principal: Principal | None, organisation: str, name: str) -> AuditEntry:
+    """Return the entry of the audit log; it has nothing of the key but its name."""
+    return audit_entry(action, principal, organisation, AuditObject(kind="provider_key", id=name, name=name))

@@ -21,6 +21,20 @@ class StoredBudget(NamedTuple):
     changed_at: datetime
     changed_by: str
 
+    @classmethod
+    def from_command(cls, command: SetBudget) -> "StoredBudget":
+        """Return the budget that a command sets, with a new revision."""
+        now = datetime.now(UTC)
+        return cls(
+            scope=command.scope,
+            scope_id=command.scope_id,
+            amount_nanos=command.amount_nanos,
+            warn_at=command.warn_at,
+            revision=ids.mint("rev"),
+            changed_at=now.replace(microsecond=now.microsecond // 1000 * 1000),  # BSON dates have milliseconds
+            changed_by=(command.actor and command.actor.email) or "",
+        )
+
     def with_spend(self, month: str, spent_nanos: int) -> Budget:
         """Return the contract's budget."""
         fields = self._asdict()
@@ -47,30 +61,21 @@ class BudgetStore:
         """Return the budgets of the organisation in no order."""
         return [_budget(document) async for document in self._budgets.find({"organisation": organisation})]
 
-    async def upsert(self, organisation: str, command: SetBudget) -> StoredBudget:
-        """Insert or replace a budget; one that stays as it is keeps its revision."""
-        document_id = _id(organisation, command.scope, command.scope_id)
-        now = datetime.now(UTC)
-        budget = StoredBudget(
-            scope=command.scope,
-            scope_id=command.scope_id,
-            amount_nanos=command.amount_nanos,
-            warn_at=command.warn_at,
-            revision=ids.mint("rev"),
-            changed_at=now.replace(microsecond=now.microsecond // 1000 * 1000),  # BSON dates have milliseconds
-            changed_by=(command.actor and command.actor.email) or "",
-        )
-        same = {"_id": document_id, "amount_nanos": budget.amount_nanos, "warn_at": budget.warn_at}
-        changed = {"changed_at": budget.changed_at, "changed_by": budget.changed_by}
-        if stored := await self._budgets.find_one_and_update(same, {"$set": changed}):
-            return budget._replace(revision=stored["revision"])
+    async def find(self, organisation: str, scope: BudgetScope, scope_id: str | None) -> StoredBudget | None:
+        """Return a budget; None if there is none."""
+        document = await self._budgets.find_one({"_id": _id(organisation, scope, scope_id)})
+        return _budget(document) if document else None
+
+    async def upsert(self, organisation: str, budget: StoredBudget, session: mongo.Session) -> StoredBudget:
+        """Insert or replace a budget; return it as it was given. Nothing is announced of it yet."""
         document: mongo.Document = {"organisation": organisation, **budget._asdict(), "announced": {}}
-        await self._budgets.replace_one({"_id": document_id}, document, upsert=True)
+        wanted = {"_id": _id(organisation, budget.scope, budget.scope_id)}
+        await self._budgets.replace_one(wanted, document, upsert=True, session=session)
         return budget
 
-    async def delete(self, organisation: str, scope: BudgetScope, scope_id: str | None) -> bool:
+    async def delete(self, organisation: str, scope: BudgetScope, scope_id: str | None, session: mongo.Session) -> bool:
         """Delete a budget; return False if there was none."""
-        deleted = await self._budgets.delete_one({"_id": _id(organisation, scope, scope_id)})
+        deleted = await self._budgets.delete_one({"_id": _id(organisation, scope, scope_id)}, session=session)
         return bool(deleted.deleted_count)
 
     async def is_announced(self, organisation: str, budget: StoredBudget, what: Announcement, month: str) -> bool:

@@ -1,7 +1,6 @@
 """The collection `credentials`: the provider keys of organisations, encrypted, one document each."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 
 from shared import mongo
 from shared.contracts.generation.credentials import ProviderKey
@@ -48,21 +47,16 @@ class CredentialStore:
         written = await self._credentials.update_one(wanted, {"$set": {"sealed": new}})
         return bool(written.matched_count)
 
-    async def upsert(self, organisation: str, name: str, tail: str, sealed: str, by: str) -> ProviderKey:
-        """Insert or replace the key `name`; `tail` may be shown, `sealed` is encrypted, `by` is an email address."""
-        document = {
-            "_id": f"{organisation}/{name}",
-            "organisation": organisation,
-            "name": name,
-            "tail": tail,
-            "sealed": sealed,
-            "changed_at": datetime.now(UTC),
-            "changed_by": by,
-        }
-        await self._credentials.replace_one({"_id": document["_id"]}, document, upsert=True)
-        return _provider_key(document)
+    async def upsert(
+        self, organisation: str, key: ProviderKey, sealed: str, session: mongo.Session | None = None
+    ) -> ProviderKey:
+        """Insert or replace a key, and return it as it was given; `sealed` is the key itself, encrypted."""
+        document = {"_id": f"{organisation}/{key.name}", "organisation": organisation, "sealed": sealed}
+        document |= key.model_dump(include={"name", "tail", "changed_at", "changed_by"})
+        await self._credentials.replace_one({"_id": document["_id"]}, document, upsert=True, session=session)
+        return key
 
-    async def delete(self, organisation: str, name: str) -> bool:
+    async def delete(self, organisation: str, name: str, session: mongo.Session) -> bool:
         """Delete the key `name`; return False if there was none."""
-        deleted = await self._credentials.delete_one({"_id": f"{organisation}/{name}"})
+        deleted = await self._credentials.delete_one({"_id": f"{organisation}/{name}"}, session=session)
         return bool(deleted.deleted_count)

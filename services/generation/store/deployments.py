@@ -83,7 +83,12 @@ class DeploymentStore:
         return LatestDeployment(str(document["_id"]), document.get("number", 0), document["config_id"])
 
     async def insert_next(
-        self, target: DeploymentTarget, previous: LatestDeployment, config_id: str | None, actor: Actor | None
+        self,
+        target: DeploymentTarget,
+        previous: LatestDeployment,
+        config_id: str | None,
+        actor: Actor | None,
+        session: mongo.Session,
     ) -> LatestDeployment | None:
         """Insert the change after `previous`: this config is deployed (None: removed) in the target.
 
@@ -99,7 +104,7 @@ class DeploymentStore:
             "deployed_at": datetime.now(UTC),
         }
         try:
-            await self._deployments.insert_one(document)
+            await self._deployments.insert_one(document, session=session)
         except DuplicateKeyError:
             return None
         return change

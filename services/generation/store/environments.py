@@ -34,15 +34,15 @@ class EnvironmentStore:
         environments = tuple(Environment.model_validate(one) for one in document["places"])
         return StoredEnvironments(environments, document["revision"])
 
-    async def save(self, organisation: str, stored: StoredEnvironments) -> bool:
+    async def save(self, organisation: str, stored: StoredEnvironments, session: mongo.Session) -> bool:
         """Save a change of revision `stored.revision - 1`; return False if that is not the newest revision any more."""
         environments = [environment.model_dump() for environment in stored.environments]
         change = {"places": environments, "revision": stored.revision}
         if stored.revision == 1:
             try:
-                await self._sets.insert_one({"_id": organisation} | change)
+                await self._sets.insert_one({"_id": organisation} | change, session=session)
             except DuplicateKeyError:
                 return False
             return True
         query = {"_id": organisation, "revision": stored.revision - 1}
-        return (await self._sets.update_one(query, {"$set": change})).matched_count == 1
+        return (await self._sets.update_one(query, {"$set": change}, session=session)).matched_count == 1

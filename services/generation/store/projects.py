@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -142,25 +141,20 @@ class ProjectStore:
         )
         return [_stored(document) async for document in cursor], total
 
-    async def find_or_insert(self, organisation: str, name: str) -> tuple[Project, bool]:
-        """Return the project of this name, inserted if there is none, and whether it was inserted.
-
-        Raises NotFound if it is deleted or renamed at this moment.
-        """
-        if project := await self.find_by_name(organisation, name):
-            return project, False
-        query, inserted = {"organisation": organisation, "name": name}, False
+    async def insert_named(self, organisation: str, name: str, session: mongo.Session) -> str | None:
+        """Insert a project and return its id; None, with nothing stored, if there is one of this name."""
+        query = {"organisation": organisation, "name": name}
         document = {"_id": ids.mint("pr")} | _new_document(organisation, name)
-        with suppress(DuplicateKeyError):  # another caller inserted it since it was looked for
-            result = await self._projects.update_one(query, {"$setOnInsert": document}, upsert=True)
-            inserted = result.upserted_id is not None
-        project = await self.find_by_name(organisation, name)
-        if project is None:
-            raise NotFound(f"The project {name!r} was deleted or renamed at this moment.")
-        return project, inserted
+        try:
+            result = await self._projects.update_one(query, {"$setOnInsert": document}, upsert=True, session=session)
+        except DuplicateKeyError:  # another caller inserted it since it was looked for
+            return None
+        return None if result.upserted_id is None else str(result.upserted_id)
 
-    async def insert(self, command: CreateProject, types: Sequence[FeedbackType]) -> StoredProject:
-        """Insert a project and return it; return the stored one if the command is repeated.
+    async def insert(
+        self, command: CreateProject, types: Sequence[FeedbackType], session: mongo.Session
+    ) -> StoredProject | None:
+        """Insert a project and return it; None, with nothing stored, if the command is repeated.
 
         Raises Conflict if another project has the name.
         """
@@ -169,23 +163,27 @@ class ProjectStore:
         document |= _new_document(organisation, name)
         document |= {"feedback_types": _FEEDBACK_TYPES.dump_json([*types]).decode(), "feedback_revision": 1}
         try:
-            await self._projects.insert_one(document)
+            await self._projects.insert_one(document, session=session)
         except DuplicateKeyError:
             stored = await self.get(organisation, project_id)
             if stored is None or stored.project.name != name:
                 raise _name_conflict(name) from None
-            return stored
+            return None
         return _stored(document)
 
-    async def update(self, organisation: str, project_id: str, fields: Mapping[str, str]) -> None:
-        """Set `name`, `directory_id` or both. Raises Conflict if the name is taken, NotFound."""
+    async def update(
+        self, organisation: str, project_id: str, fields: Mapping[str, str], session: mongo.Session
+    ) -> Mapping[str, str]:
+        """Set `name`, `directory_id` or both, and return them. Raises Conflict if the name is taken, NotFound."""
         query = {"_id": project_id, "organisation": organisation} | _NOT_DELETED
         try:
-            result = await self._projects.update_one(query, {"$set": {**fields, "updated_at": datetime.now(UTC)}})
+            change = {"$set": {**fields, "updated_at": datetime.now(UTC)}}
+            result = await self._projects.update_one(query, change, session=session)
         except DuplicateKeyError:
             raise _name_conflict(fields["name"]) from None
         if not result.matched_count:
             raise NotFound(f"There is no project {project_id!r}.")
+        return fields
 
     async def update_modified_time(self, organisation: str, project_id: str, at: datetime) -> bool:
         """Set `updated_at` to `at` unless it is later already; return False if there is no such project."""
@@ -193,7 +191,7 @@ class ProjectStore:
         return (await self._projects.update_one(query, {"$max": {"updated_at": at}})).matched_count == 1
 
     async def save_feedback_types(
-        self, organisation: str, before: StoredProject, types: Sequence[FeedbackType]
+        self, organisation: str, before: StoredProject, types: Sequence[FeedbackType], session: mongo.Session
     ) -> bool:
         """Save the types of feedback; return False if others were saved since `before` was read."""
         query: mongo.Document = {
@@ -206,7 +204,8 @@ class ProjectStore:
             "feedback_revision": before.feedback_revision + 1,
             "updated_at": datetime.now(UTC),
         }
-        return (await self._projects.update_one(query | _NOT_DELETED, {"$set": change})).matched_count == 1
+        result = await self._projects.update_one(query | _NOT_DELETED, {"$set": change}, session=session)
+        return result.matched_count == 1
 
     async def has_configs(self, organisation: str, project_id: str) -> bool:
         """Return whether a first config was registered, read from the primary."""
@@ -220,11 +219,12 @@ class ProjectStore:
             {"$set": {"first_config_id": config_id, "config_type": config.type}},
         )
 
-    async def mark_deleted(self, organisation: str, project_id: str) -> bool:
+    async def mark_deleted(self, organisation: str, project_id: str, session: mongo.Session) -> bool:
         """Set `deleted_at` and free the name: no read returns the project any more. Return False if there is none."""
         result = await self._projects.update_one(
             {"_id": project_id, "organisation": organisation},
             {"$set": {"deleted_at": datetime.now(UTC)}, "$unset": {"name": ""}},
+            session=session,
         )
         return result.matched_count == 1
 

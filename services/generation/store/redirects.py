@@ -1,7 +1,5 @@
 """The collection `redirects`: redirects of models, one document each."""
 
-from datetime import UTC, datetime
-
 from shared import mongo
 from shared.contracts.generation.routing import Redirect, Target
 
@@ -26,17 +24,17 @@ class RedirectStore:
         cursor = self._redirects.find({"organisation": organisation}).sort([("provider", 1), ("model", 1)])
         return [_redirect(document) async for document in cursor]
 
-    async def upsert(self, organisation: str, asked: Target, fields: dict[str, object]) -> Redirect:
-        """Insert or replace the redirect of `asked`; `fields` are the others of `Redirect`, without `changed_at`."""
-        redirect = Redirect.model_validate({"asked": asked, "changed_at": datetime.now(UTC), **fields})
+    async def upsert(self, organisation: str, redirect: Redirect, session: mongo.Session) -> Redirect:
+        """Insert or replace the redirect of its model; return it as it was given."""
+        asked = redirect.asked
         key = {"organisation": organisation, "provider": asked.provider, "model": asked.model}
         document = {"_id": _id(organisation, asked), **key, "content": redirect.model_dump_json()}
-        await self._redirects.replace_one({"_id": document["_id"]}, document, upsert=True)
+        await self._redirects.replace_one({"_id": document["_id"]}, document, upsert=True, session=session)
         return redirect
 
-    async def delete(self, organisation: str, asked: Target) -> bool:
+    async def delete(self, organisation: str, asked: Target, session: mongo.Session) -> bool:
         """Delete the redirect of `asked`; return False if there was none."""
-        deleted = await self._redirects.delete_one({"_id": _id(organisation, asked)})
+        deleted = await self._redirects.delete_one({"_id": _id(organisation, asked)}, session=session)
         return bool(deleted.deleted_count)
 
 

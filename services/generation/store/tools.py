@@ -70,28 +70,30 @@ class ToolStore:
         """Create the index that keeps names unique."""
         await self._tools.create_index([("organisation", 1), ("name", 1)], unique=True)
 
-    async def insert(self, organisation: str, tool: StoredTool) -> StoredTool:
-        """Insert the tool and return it; return the stored one, unchanged, if there is one of this id already.
+    async def insert(self, organisation: str, tool: StoredTool, session: mongo.Session) -> bool:
+        """Insert the tool; return False, with nothing stored, if there is one of this id already.
 
         Raises Conflict if another tool has the name.
         """
         query = {"_id": tool.id, "organisation": organisation}
         try:
-            await self._tools.update_one(query, {"$setOnInsert": _document(tool)}, upsert=True)
+            result = await self._tools.update_one(
+                query, {"$setOnInsert": _document(tool)}, upsert=True, session=session
+            )
         except DuplicateKeyError:  # the name is another tool's, or a repeat at the same moment was first
-            if stored := await self.get(organisation, tool.id):
-                return stored
+            if await self.get(organisation, tool.id):
+                return False
             raise _name_conflict(tool.name) from None
-        return await self.get(organisation, tool.id) or tool
+        return result.upserted_id is not None
 
-    async def replace(self, organisation: str, tool: StoredTool) -> bool:
+    async def replace(self, organisation: str, tool: StoredTool, session: mongo.Session) -> bool:
         """Replace revision `tool.revision - 1`; return False if that is not the stored revision any more.
 
         Raises Conflict if another tool has the name.
         """
         query = {"_id": tool.id, "organisation": organisation, "revision": tool.revision - 1}
         try:
-            result = await self._tools.update_one(query, {"$set": _document(tool)})
+            result = await self._tools.update_one(query, {"$set": _document(tool)}, session=session)
         except DuplicateKeyError:
             raise _name_conflict(tool.name) from None
         return bool(result.matched_count)
@@ -111,9 +113,9 @@ class ToolStore:
         named = {"organisation": organisation, "content": {"$regex": f"{TOKEN}({'|'.join(digests)})"}}
         return {digest async for document in self._tools.find(named) for digest in digests_in(document["content"])}
 
-    async def delete(self, organisation: str, tool_id: str) -> bool:
+    async def delete(self, organisation: str, tool_id: str, session: mongo.Session) -> bool:
         """Delete the tool; return False if there was none."""
-        result = await self._tools.delete_one({"_id": tool_id, "organisation": organisation})
+        result = await self._tools.delete_one({"_id": tool_id, "organisation": organisation}, session=session)
         return bool(result.deleted_count)
 
     async def get(self, organisation: str, tool_id: str) -> StoredTool | None:

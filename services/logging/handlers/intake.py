@@ -11,7 +11,13 @@ from itertools import islice
 
 from opentelemetry.trace import SpanKind
 
-from services.logging.announcements import Announcement, announce_deleted, announce_recorded, announce_updated
+from services.logging.announcements import (
+    Announcement,
+    announce_audited,
+    announce_deleted,
+    announce_recorded,
+    announce_updated,
+)
 from services.logging.decoding import Decoded, Entry, RejectedRecord, decode_message, first_of_each_id
 from services.logging.deps import Deps
 from services.logging.session_resolution import (
@@ -63,7 +69,7 @@ async def _store(decoded: Decoded, deps: Deps) -> None:
         announcements = [*await _store_logs(decoded, deps), *await _store_updates(decoded.updates, deps)]
         await _store_feedback(decoded.feedback, deps)
         deletions = await _store_log_deletions(decoded.log_deletions, deps)
-        for group in (announcements, deletions):
+        for group in (announcements, [*deletions, *announce_audited(decoded.audited)]):
             await asyncio.gather(*(deps.bus.publish_event(event, message_id=message_id) for event, message_id in group))
 
 

@@ -8,8 +8,9 @@ others after `ACK_WAIT_SECONDS`.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -17,10 +18,13 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from shared.bus.client import Bus
 from shared.bus.jetstream.pull_consumer import PullConsumer
+from shared.contracts.message import Event
 from shared.errors import Problem
 
 logger = logging.getLogger(__name__)
 
+EVENTS = "EVENTS"
+"""The stream of all events; `logging` makes it."""
 ACK_WAIT_SECONDS = 2.0
 """How long the server waits for an acknowledgement or a sign of progress before it redelivers. Short, because the batch
 of a killed process is not read until then."""
@@ -74,7 +78,28 @@ async def consume(
     config = ConsumerConfig(durable_name=durable, ack_policy=AckPolicy.EXPLICIT, ack_wait=ACK_WAIT_SECONDS)
     consumer = PullConsumer(bus, stream, config)
     await consumer.open_when_available()
-    task = bus.supervise(_read(consumer, handler, max_messages, wake), name=f"read {stream}")
+    return _supervise(bus, consumer, _read(consumer, handler, max_messages, wake))
+
+
+def consume_events(
+    bus: Bus, event: type[Event], durable: str, handler: BatchHandler, *, max_messages: int = 256
+) -> "asyncio.Task[None]":
+    """Start reading one kind of event of all organisations from `EVENTS`, from the oldest it has, as `consume` does.
+
+    Does not wait for the stream: a service that answers requests can start without JetStream.
+    """
+    config = ConsumerConfig(
+        durable_name=durable,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=ACK_WAIT_SECONDS,
+        filter_subject=event.wildcard_subject(),
+    )
+    consumer = PullConsumer(bus, EVENTS, config)
+    return _supervise(bus, consumer, _open_and_read(consumer, handler, max_messages))
+
+
+def _supervise(bus: Bus, consumer: PullConsumer, reading: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    task = bus.supervise(reading, name=f"read {consumer.stream}")
 
     async def stop() -> None:
         consumer.stop()
@@ -85,6 +110,11 @@ async def consume(
 
     bus.on_close(stop)
     return task
+
+
+async def _open_and_read(consumer: PullConsumer, handler: BatchHandler, max_messages: int) -> None:
+    await consumer.open_when_available()
+    await _read(consumer, handler, max_messages, None)
 
 
 async def _read(consumer: PullConsumer, handler: BatchHandler, max_messages: int, wake: asyncio.Event | None) -> None:

@@ -15,12 +15,21 @@ class Authenticate(SystemQuery[Principal]):
     """sha256 of the key, hex: the key itself stays in the gateway."""
 
 
+class AuthenticateSession(SystemQuery[Principal]):
+    """Return the signed-in member of a browser session. Raises Unauthenticated if it is unknown, ended or expired."""
+
+    subject: ClassVar[str] = "authz.authenticate_session"
+
+    session_hash: str
+    """sha256 of the session's secret, hex."""
+
+
 class AccessChanged(Event):
-    """A key, a role or a membership changed: cached principals of the organisation are void."""
+    """A key, a session, a role or a membership changed: cached principals of the organisation are void."""
 
     noun: ClassVar[str] = "access"
     past_participle: ClassVar[str] = "changed"
 
     what: str
-    """`key created`, `key revoked`, `role changed`, `member removed`. More may be added: whatever it is, the same is
-    void."""
+    """`key created`, `key revoked`, `role changed`, `member joined`, `member removed`, `session ended`, `organisation
+    changed`. More may be added: whatever it is, the same is void."""

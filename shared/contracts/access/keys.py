@@ -6,6 +6,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from shared import ids
+from shared.contracts.audit_actions import AuditAction
 from shared.contracts.message import Command, Done, Query
 from shared.contracts.permissions import MANAGE_KEYS, Permission
 from shared.contracts.principal import Role
@@ -53,6 +54,7 @@ class CreateKey(Command[NewKey]):
 
     subject: ClassVar[str] = "authz.create_key"
     permission: ClassVar[Permission | None] = MANAGE_KEYS
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("api_key.created",)
 
     id: str = Field(default_factory=lambda: ids.mint("key"))
     name: str
@@ -81,5 +83,6 @@ class RevokeKey(Command[Done]):
 
     subject: ClassVar[str] = "authz.revoke_key"
     permission: ClassVar[Permission | None] = MANAGE_KEYS
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("api_key.revoked",)
 
     id: str

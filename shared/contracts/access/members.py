@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import ClassVar
 
+from shared.contracts.audit_actions import AuditAction
 from shared.contracts.message import Command, Done, Query
-from shared.contracts.permissions import ASSIGN_ROLES, EDIT_PROMPTS, Permission
+from shared.contracts.permissions import ASSIGN_ROLES, BE_MEMBER, Permission
 from shared.contracts.principal import Role
 from shared.contracts.value import Value
 
@@ -30,7 +31,7 @@ class ListMembers(Query[Members]):
     """Return the members of the organisation. Raises NotFound if there is no such organisation."""
 
     subject: ClassVar[str] = "authz.list_members"
-    permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    permission: ClassVar[Permission | None] = BE_MEMBER
 
 
 class ChangeRole(Command[Member]):
@@ -41,6 +42,7 @@ class ChangeRole(Command[Member]):
 
     subject: ClassVar[str] = "authz.change_role"
     permission: ClassVar[Permission | None] = ASSIGN_ROLES
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("member.role_changed",)
 
     user_id: str
     role: Role
@@ -54,5 +56,6 @@ class RemoveMember(Command[Done]):
 
     subject: ClassVar[str] = "authz.remove_member"
     permission: ClassVar[Permission | None] = ASSIGN_ROLES
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("member.removed",)
 
     user_id: str

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from shared.contracts.audit_actions import AuditAction
 from shared.contracts.message import Command, Done, Query
 from shared.contracts.permissions import MANAGE_KEYS, Permission
 from shared.contracts.value import Value
@@ -27,6 +28,7 @@ class SetProviderKey(Command[ProviderKey]):
 
     subject: ClassVar[str] = "generation.set_provider_key"
     permission: ClassVar[Permission | None] = MANAGE_KEYS
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("provider_key.set",)
 
     name: str
     sealed: str = Field(repr=False)
@@ -38,6 +40,7 @@ class DeleteProviderKey(Command[Done]):
 
     subject: ClassVar[str] = "generation.delete_provider_key"
     permission: ClassVar[Permission | None] = MANAGE_KEYS
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("provider_key.deleted",)
 
     name: str
 

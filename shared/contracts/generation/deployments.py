@@ -6,6 +6,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from shared import ids
+from shared.contracts.audit_actions import AuditAction
 from shared.contracts.generation.projects import ConfigVersion, Project
 from shared.contracts.logs import Page
 from shared.contracts.message import Command, Done, Query
@@ -43,6 +44,7 @@ class CreateEnvironment(Command[Environment]):
 
     subject: ClassVar[str] = "generation.create_environment"
     permission: ClassVar[Permission | None] = MANAGE_ENVIRONMENTS
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("environment.created",)
 
     id: str = Field(default_factory=lambda: ids.mint("env"))
     name: str
@@ -53,6 +55,7 @@ class UpdateEnvironment(Command[Environment]):
 
     subject: ClassVar[str] = "generation.update_environment"
     permission: ClassVar[Permission | None] = MANAGE_ENVIRONMENTS
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("environment.renamed", "environment.made_default")
 
     id: str
     name: str | None = None
@@ -64,6 +67,7 @@ class DeleteEnvironment(Command[Done]):
 
     subject: ClassVar[str] = "generation.delete_environment"
     permission: ClassVar[Permission | None] = MANAGE_ENVIRONMENTS
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("environment.deleted", "deployment.undeployed")
 
     id: str
 
@@ -123,6 +127,7 @@ class Deploy(Command[DeployedConfigs]):
 
     subject: ClassVar[str] = "generation.deploy"
     permission: ClassVar[Permission | None] = CHANGE_DEPLOYMENTS
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("deployment.deployed",)
 
     project_id: str
     config_id: str
@@ -138,6 +143,7 @@ class Undeploy(Command[Done]):
 
     subject: ClassVar[str] = "generation.undeploy"
     permission: ClassVar[Permission | None] = CHANGE_DEPLOYMENTS
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("deployment.undeployed",)
 
     project_id: str
     environment_id: str | None = None

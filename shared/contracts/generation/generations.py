@@ -4,6 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from shared.contracts.audit_actions import AuditAction
 from shared.contracts.chat import ChatMessage, FinishReason, ResponseFormat, ToolCall, ToolChoice, ToolResult, Usage
 from shared.contracts.generation.projects import ModelConfig, ProjectRef
 from shared.contracts.message import Command, Event
@@ -59,6 +60,7 @@ class Generate(Command[Generation]):
     """
 
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("project.created", "deployment.deployed")
     services: ClassVar[frozenset[Service]] = frozenset({"evaluation"})
 
     user: str | None = None

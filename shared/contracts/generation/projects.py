@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from shared import ids
+from shared.contracts.audit_actions import AuditAction
 from shared.contracts.chat import ChatMessage, ConfigTool, ResponseFormat, ToolSource, move_source_code
 from shared.contracts.logs import Page
 from shared.contracts.message import Command, Done, Event, Query
@@ -151,6 +152,7 @@ class ResolveConfig(Command[ResolvedConfig]):
     model_config = ConfigDict(frozen=True, extra="ignore")
     subject: ClassVar[str] = "generation.resolve"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("project.created", "deployment.deployed")
 
     project: ProjectRef
     config: Config | None = None
@@ -298,6 +300,7 @@ class CreateProject(Command[ProjectDetails]):
 
     subject: ClassVar[str] = "generation.create_project"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("project.created",)
 
     id: str = Field(default_factory=lambda: ids.mint("pr"))
     name: str
@@ -314,6 +317,7 @@ class UpdateProject(Command[ProjectDetails]):
 
     subject: ClassVar[str] = "generation.update_project"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("project.renamed", "project.moved", "deployment.deployed")
 
     id: str
     name: str | None = None
@@ -329,6 +333,7 @@ class DeleteProject(Command[Done]):
 
     subject: ClassVar[str] = "generation.delete_project"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("project.deleted",)
 
     id: str
 
@@ -341,6 +346,7 @@ class DefineFeedbackTypes(Command[FeedbackTypes]):
 
     subject: ClassVar[str] = "generation.define_feedback_types"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("feedback_types.defined",)
     services: ClassVar[frozenset[Service]] = frozenset({"gateway"})
 
     project_id: str

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from shared.contracts.audit_actions import AuditAction
 from shared.contracts.generation.projects import Provider
 from shared.contracts.message import Command, Done, Event, Query
 from shared.contracts.permissions import CHANGE_DEPLOYMENTS, EDIT_PROMPTS, Permission
@@ -40,6 +41,7 @@ class SetRedirect(Command[Redirect]):
 
     subject: ClassVar[str] = "generation.set_redirect"
     permission: ClassVar[Permission | None] = CHANGE_DEPLOYMENTS
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("redirect.set",)
 
     asked: Target
     served: Target | None = None
@@ -51,6 +53,7 @@ class DeleteRedirect(Command[Done]):
 
     subject: ClassVar[str] = "generation.delete_redirect"
     permission: ClassVar[Permission | None] = CHANGE_DEPLOYMENTS
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("redirect.deleted",)
 
     asked: Target
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter
 
 from shared import ids
+from shared.contracts.audit_actions import AuditAction
 from shared.contracts.chat import ToolResult
 from shared.contracts.logs import Page
 from shared.contracts.message import Command, Done, Event, Query
@@ -170,6 +171,7 @@ class CreateTool(Command[Tool]):
 
     subject: ClassVar[str] = "generation.create_tool"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("tool.created",)
 
     id: str = Field(default_factory=lambda: ids.mint("oc"))
     name: ToolName
@@ -187,6 +189,7 @@ class UpdateTool(Command[Tool]):
 
     subject: ClassVar[str] = "generation.update_tool"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("tool.updated",)
 
     id: str
     name: ToolName | None = None
@@ -201,6 +204,7 @@ class DeleteTool(Command[Done]):
 
     subject: ClassVar[str] = "generation.delete_tool"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("tool.deleted",)
 
     id: str
 
@@ -245,6 +249,7 @@ class RunTool(Command[ToolResult]):
 
     subject: ClassVar[str] = "generation.run_tool"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    not_audited: ClassVar[str] = "It runs a tool as a template would, and saves nothing."
 
     id: str
     arguments: list[str | int | float] = []

@@ -89,6 +89,19 @@ REQUESTS: dict[str, Request] = {
     "PUT /api/provider-keys/{name}": Request(200, {"key": "sk-of-nobody"}, path="/api/provider-keys/groq"),
     "DELETE /api/provider-keys/{name}": Request(404),
     "GET /api/me": Request(200),
+    "PATCH /api/me": Request(403, {"full_name": "{new}"}),
+    "POST /api/auth/password": Request(403, {"current_password": "x", "new_password": "{new}"}),
+    "POST /api/auth/organization": Request(403, {"organization_id": "{organization}"}),
+    "POST /api/auth/logout-everywhere": Request(403),
+    "GET /api/auth/sessions": Request(403),
+    "DELETE /api/auth/sessions/{id}": Request(403, path="/api/auth/sessions/ses_0000000000000000000aa"),
+    "GET /api/organization": Request(200),
+    "PATCH /api/organization": Request(200, {"name": "{new}"}),
+    "POST /api/organizations": Request(201, {"name": "{new}"}),
+    "GET /api/invites": Request(200),
+    "POST /api/invites": Request(201, {"email": "{new}@example.org"}),
+    "POST /api/invites/{id}/resend": Request(404),
+    "DELETE /api/invites/{id}": Request(404),
     "GET /api/members": Request(200),
     "PATCH /api/members/{id}": Request(404, {"role": "Member"}),
     "DELETE /api/members/{id}": Request(404),
@@ -103,6 +116,8 @@ REQUESTS: dict[str, Request] = {
     "DELETE /api/budgets/organisation": Request(404),
     "DELETE /api/budgets/projects/{id}": Request(404),
     "DELETE /api/budgets/keys/{id}": Request(404),
+    "GET /api/audit-log": Request(200),
+    "GET /api/audit-log/export": Request(200),
 }
 """By method and path as the OpenAPI document has them."""
 _PARAMETERS = {
@@ -114,6 +129,7 @@ _PARAMETERS = {
     "tools": "{tool}",
     "members": "{member}",
     "keys": "{key}",
+    "invites": "{invite}",
     "provider-keys": "mistral",
     "deployed-config": "{environment}",
 }
@@ -148,6 +164,8 @@ class Objects:
                 "environment": ok(admin.post("/api/environments", json={"name": name}), 201)["id"],
                 "tool": tool["id"],
                 "member": ok(admin.get("/api/me"))["user_id"],
+                "organization": ok(admin.get("/api/me"))["organization_id"],
+                "invite": ok(admin.post("/api/invites", json={"email": f"{name}@example.org"}), 201)["id"],
                 "key": ok(admin.post("/api/keys", json={"name": name}), 201)["id"],
                 "model": name,
             }

@@ -38,7 +38,7 @@ def me(client: httpx.Client) -> Json:
 
 def new_member(stack: Stack, client: Client, admin: httpx.Client, role: Role) -> tuple[str, httpx.Client]:
     """Return the id and the client of a new member in the organisation of the Admin."""
-    user, key = add_member(stack, me(admin)["organisation_id"], role)
+    user, key = add_member(stack, me(admin)["organization_id"], role)
     return user, client(key)
 
 

@@ -32,7 +32,9 @@ ACTIONS = {
     "deployments.change": Action("DELETE", "/api/redirects?provider=openai&model={new}", allowed=404),
     "environments.manage": Action("POST", "/api/environments", {"name": "{new}"}, 201),
     "billing.manage": Action("GET", "/api/usage"),
+    "invites.send": Action("POST", "/api/invites", {"email": "{new}@example.org"}, 201),
     "roles.assign": Action("PATCH", f"/api/members/{UNKNOWN}", {"role": "Member"}, 404),
+    "organisation.edit": Action("PATCH", "/api/organization", {"name": "{new}"}),
 }
 """Of what can be done so far; datasets, evaluators, runs, invites and settings have no routes yet."""
 CELLS = [(name, role) for name in ACTIONS for role in ROLES]
@@ -42,7 +44,7 @@ CELLS = [(name, role) for name in ACTIONS for role in ROLES]
 def clients(stack: Stack) -> Iterator[dict[Role, httpx.Client]]:
     """An HTTP client for each role, in a new organisation."""
     admin = add_organisation(stack)
-    own = ok(httpx.get(f"{stack.base_url}/api/me", headers={"X-API-KEY": admin}))["organisation_id"]
+    own = ok(httpx.get(f"{stack.base_url}/api/me", headers={"X-API-KEY": admin}))["organization_id"]
     keys = {role: add_member(stack, own, role)[1] for role in ROLES}
     with ExitStack() as opened:
         yield {

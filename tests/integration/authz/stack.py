@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from services.authz.credentials import keys
+from services.authz.credentials.random_secrets import hash_secret
 from services.authz.membership.organisations import Organisation
 from services.authz.store.installation import InstallationStore
 from shared import ids
@@ -45,7 +46,7 @@ class Servers:
             "url": "http://127.0.0.1:8000",
             "email": "Ada@Example.org",
             "password": "correct horse",
-            "api_key": keys.generate_secret(),
+            "api_key": keys.generate_key(),
         }
         path.write_text(json.dumps(content | changes))
         return path
@@ -87,18 +88,18 @@ class Admin:
 
 
 async def authenticate(bus: Bus, secret: str) -> Principal:
-    return await bus.request(Authenticate(key_hash=keys.hash_secret(secret)))
+    return await bus.request(Authenticate(key_hash=hash_secret(secret)))
 
 
 async def new_admin(servers: Servers) -> Admin:
     """Return the first Admin of a new organisation of the authz process with the prefix `busy`."""
-    user_id, secret = ids.mint("usr"), keys.generate_secret()
+    user_id, secret = ids.mint("usr"), keys.generate_key()
     organisation = Organisation(ids.mint("tm"), roles={user_id: "Admin"}, revision=1)
     key = keys.StoredKey(
         id=ids.mint("key"),
         organisation=organisation.id,
         name="First key",
-        hash=keys.hash_secret(secret),
+        hash=hash_secret(secret),
         tail=keys.secret_tail(secret),
         role="Admin",
         creator_id=user_id,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from deploy.local import dead_letters as operator
-from deploy.local.dead_letters import Server
+from deploy.local.operator_bus import Server
 from shared.bus import JOBS, Bus, append_dead_letter
 from shared.contracts.dead_letters import MAX_PAYLOAD_BYTES, DeadLetter
 from tests.integration.bus.job_fixtures import (

@@ -45,11 +45,11 @@ async def test_principals_changed_by_another_replica_are_looked_up_again(
         )
 
     bus = FakeBus()
-    callers = CallerCache(look_up, Settings(secret="s" * 43 + "="))
+    callers = CallerCache(look_up, look_up, Settings(secret="s" * 43 + "="))
     await callers.subscribe(cast("Bus", bus))
     for _ in range(2):
         for key_hash in organisations:
-            await callers.get_principal(key_hash)
+            await callers.get_by_key(key_hash)
         if len(looked_up) == len(organisations):
             bus.deliver(event)
     assert looked_up == expected

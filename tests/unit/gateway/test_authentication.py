@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from starlette.requests import HTTPConnection
 
-from services.gateway.authentication import Authenticator
+from services.gateway.authentication.authenticator import Authenticator
 from services.gateway.settings import Settings
 from shared.bus import Bus
 from shared.contracts.access.authentication import AccessChanged, Authenticate
@@ -40,8 +41,8 @@ def bus() -> FakeBus:
 
 @pytest.fixture
 async def authenticator(bus: FakeBus, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Authenticator]:
-    monkeypatch.setattr("services.gateway.authentication._RETRY_SECONDS", 0.02)
-    settings = cast("Settings", SimpleNamespace(caller_fresh_seconds=30.0, caller_stale_seconds=30.0))
+    monkeypatch.setattr("services.gateway.authentication.authenticator._RETRY_SECONDS", 0.02)
+    settings = cast("Settings", SimpleNamespace(caller_fresh_seconds=30.0, caller_stale_seconds=30.0, public_url=None))
     authenticator = Authenticator(cast("Bus", bus), settings)
     watching = asyncio.create_task(authenticator.cut_off_revoked())
     yield authenticator
@@ -49,14 +50,19 @@ async def authenticator(bus: FakeBus, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     assert authenticator._in_hand == {}, "nothing is kept of a call that has ended"
 
 
-async def call(authenticator: Authenticator, key: str = "one") -> Any:
-    await authenticator.authenticate(key)
-    async with authenticator.until_revoked(key):
+def request(key: str = "one") -> HTTPConnection:
+    return HTTPConnection({"type": "http", "method": "POST", "headers": [(b"x-api-key", key.encode())]})
+
+
+async def call(authenticator: Authenticator) -> Any:
+    sent = request()
+    await authenticator.authenticate_request(sent)
+    async with authenticator.until_revoked(sent):
         await asyncio.sleep(60)
 
 
-async def started(authenticator: Authenticator, key: str = "one") -> "asyncio.Task[Any]":
-    task = asyncio.create_task(call(authenticator, key))
+async def started(authenticator: Authenticator) -> "asyncio.Task[Any]":
+    task = asyncio.create_task(call(authenticator))
     await asyncio.sleep(0.02)
     return task
 
@@ -105,22 +111,24 @@ async def test_while_authz_is_away_calls_go_on_and_their_keys_are_tried_again(
 
 
 async def test_a_timeout_of_the_call_itself_stays_one(authenticator: Authenticator) -> None:
+    sent = request()
+    await authenticator.authenticate_request(sent)
     with pytest.raises(TimeoutError):
-        async with authenticator.until_revoked("one"):
+        async with authenticator.until_revoked(sent):
             raise TimeoutError
 
 
 async def test_a_caller_is_not_trusted_longer_than_authz_can_be_asked(bus: FakeBus) -> None:
-    settings = cast("Settings", SimpleNamespace(caller_fresh_seconds=0.0, caller_stale_seconds=0.3))
+    settings = cast("Settings", SimpleNamespace(caller_fresh_seconds=0.0, caller_stale_seconds=0.3, public_url=None))
     authenticator = Authenticator(cast("Bus", bus), settings)
-    assert (await authenticator.authenticate("one")).role == "Member"
+    assert (await authenticator.authenticate_request(request())).role == "Member"
     bus.answer = Unavailable("authz is away")
-    assert (await authenticator.authenticate("one")).role == "Member"
+    assert (await authenticator.authenticate_request(request())).role == "Member"
     await asyncio.sleep(0.31)
     with pytest.raises(Unavailable):
-        await authenticator.authenticate("one")
+        await authenticator.authenticate_request(request())
     bus.answer = None
-    assert (await authenticator.authenticate("one")).role == "Member"
+    assert (await authenticator.authenticate_request(request())).role == "Member"
 
 
 async def test_a_key_that_expires_is_refused_although_its_caller_is_remembered(
@@ -130,7 +138,7 @@ async def test_a_key_that_expires_is_refused_although_its_caller_is_remembered(
     task = await started(authenticator)
     await asyncio.sleep(0.1)
     with pytest.raises(Unauthenticated, match="expired"):
-        await authenticator.authenticate("one")
+        await authenticator.authenticate_request(request())
     assert bus.requests == 1
     authenticator._on_access_changed(CHANGED)
     with pytest.raises(Unauthenticated):

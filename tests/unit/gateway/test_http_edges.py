@@ -6,7 +6,7 @@ import httpx
 import pytest
 from starlette.datastructures import Headers
 
-from services.gateway.authentication import get_api_key
+from services.gateway.authentication.api_keys import get_api_key
 from services.gateway.main import create_app
 from services.gateway.responses.headers import ResponseHeadersMiddleware
 from services.gateway.settings import Settings

@@ -13,14 +13,14 @@ from shared.contracts.access.authentication import Authenticate
 from shared.contracts.access.keys import CreateKey, ListKeys, NewKey
 from shared.contracts.health import GetHealth, Health, health_query
 from shared.contracts.logs import INTAKE, Intake
-from shared.contracts.message import Command, Envelope, Event, Job, Query, Request, SystemQuery
+from shared.contracts.message import Command, Envelope, Event, Job, Query, Request, SystemCommand, SystemQuery
 from shared.contracts.principal import Actor, Principal
 from tests.contract_modules import contract_modules
 
 PRINCIPAL = Principal(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
 GOLDEN = Path(__file__).parent / "golden"
 SERVICES = {"gateway", "generation", "logging", "evaluation", "authz"}
-_KINDS = (Query, SystemQuery, Command, Job, Event)
+_KINDS = (Query, SystemQuery, Command, SystemCommand, Job, Event)
 
 
 def _classes() -> dict[str, type[BaseModel]]:

@@ -1,5 +1,5 @@
-"""Routes of who may do what: members, API keys."""
+"""Routes of who may do what: sign-in, organisations, members, invites, API keys."""
 
-from services.gateway.routes.access import keys, members
+from services.gateway.routes.access import audit, invites, keys, members, organisations, sign_in
 
-__all__ = ["keys", "members"]
+__all__ = ["audit", "invites", "keys", "members", "organisations", "sign_in"]

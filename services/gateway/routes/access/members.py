@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from services.gateway.deps import GatewayDep, require
 from services.gateway.requests.route import BodyRoute
@@ -13,24 +13,34 @@ from services.gateway.schemas.access.members import (
     me_response,
     member_response,
 )
+from services.gateway.schemas.access.sessions import ChangeNameRequest
+from shared.contracts.access.account import ChangeName, GetAccount
 from shared.contracts.access.members import ChangeRole, ListMembers, RemoveMember
-from shared.contracts.permissions import ASSIGN_ROLES, EDIT_PROMPTS
+from shared.contracts.permissions import ASSIGN_ROLES, BE_MEMBER
 from shared.contracts.principal import Principal
 
 router = APIRouter(tags=["Members"], route_class=BodyRoute)
 
-MemberDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
+SelfDep = Annotated[Principal, Depends(require(BE_MEMBER))]
 AdminDep = Annotated[Principal, Depends(require(ASSIGN_ROLES))]
 
 
 @router.get("/me", summary="Who is calling, and what they may do")
-async def get_me(caller: MemberDep) -> MeResponse:
+async def get_me(caller: SelfDep, gateway: GatewayDep, request: Request) -> MeResponse:
     """The capabilities are those of the role in effect: of an API key, never more than its creator has now."""
-    return me_response(caller)
+    account = await gateway.bus.request(GetAccount(principal=caller))
+    return me_response(caller, account, gateway.authenticator.csrf_token(request) if caller.session_id else None)
+
+
+@router.patch("/me", status_code=204, summary="Change your name")
+async def change_name(body: ChangeNameRequest, caller: SelfDep, gateway: GatewayDep) -> Response:
+    """Only in a browser session."""
+    await gateway.bus.request(ChangeName(principal=caller, full_name=body.full_name))
+    return Response(status_code=204)
 
 
 @router.get("/members", summary="List the members")
-async def list_members(caller: MemberDep, gateway: GatewayDep) -> list[MemberResponse]:
+async def list_members(caller: SelfDep, gateway: GatewayDep) -> list[MemberResponse]:
     """By email address. Each of them reaches every project."""
     members = (await gateway.bus.request(ListMembers(principal=caller))).members
     return [member_response(member) for member in members]

@@ -8,9 +8,11 @@ import pytest
 from services.generation.models.redirects import MAX_FALLBACKS, ModelRedirects, validate
 from services.generation.store import RedirectStore
 from shared.contracts.generation.projects import ModelConfig
-from shared.contracts.generation.routing import Redirect, SetRedirect, Target
+from shared.contracts.generation.routing import DeleteRedirect, Redirect, SetRedirect, Target
 from shared.contracts.principal import Principal
 from shared.errors import Invalid, NotFound
+from shared.mongo import Session
+from tests.audit_outbox import as_outbox
 
 NOW = datetime(2024, 5, 20, tzinfo=UTC)
 PROVIDERS = ["anthropic", "openai"]
@@ -30,12 +32,11 @@ class MemoryRedirects:
         self.reads += 1
         return [redirect for key, redirect in sorted(self._redirects.items()) if key[0] == organisation]
 
-    async def upsert(self, organisation: str, asked: Target, fields: dict[str, object]) -> Redirect:
-        redirect = Redirect.model_validate({"asked": asked, "changed_at": NOW, **fields})
-        self._redirects[organisation, asked.provider, asked.model] = redirect
+    async def upsert(self, organisation: str, redirect: Redirect, _: Session) -> Redirect:
+        self._redirects[organisation, redirect.asked.provider, redirect.asked.model] = redirect
         return redirect
 
-    async def delete(self, organisation: str, asked: Target) -> bool:
+    async def delete(self, organisation: str, asked: Target, _: Session) -> bool:
         return self._redirects.pop((organisation, asked.provider, asked.model), None) is not None
 
 
@@ -46,12 +47,17 @@ def store() -> MemoryRedirects:
 
 @pytest.fixture
 def redirects(store: MemoryRedirects) -> ModelRedirects:
-    return ModelRedirects(cast("RedirectStore", store))
+    return ModelRedirects(cast("RedirectStore", store), as_outbox())
 
 
 def command(asked: Target = GPT_4, organisation: str = "tm_1", **fields: Any) -> SetRedirect:
     ada = Principal(kind="member", email="ada@example.org", organisation=organisation)
     return SetRedirect(**{"principal": ada, "asked": asked, "organisation": organisation} | fields)
+
+
+def deletion() -> DeleteRedirect:
+    ada = Principal(kind="member", email="ada@example.org", organisation="tm_1")
+    return DeleteRedirect(principal=ada, asked=GPT_4)
 
 
 def names(configs: list[ModelConfig]) -> list[str]:
@@ -113,7 +119,7 @@ async def test_a_change_holds_for_the_next_call(redirects: ModelRedirects) -> No
     assert names(await redirects.resolve("tm_1", CONFIG)) == ["anthropic/claude-2.1"]
     await redirects.set(command(served=GPT_4O), PROVIDERS)
     assert names(await redirects.resolve("tm_1", CONFIG)) == ["openai/gpt-4o"]
-    await redirects.delete("tm_1", GPT_4)
+    await redirects.delete(deletion())
     assert names(await redirects.resolve("tm_1", CONFIG)) == ["openai/gpt-4"]
 
 
@@ -131,7 +137,7 @@ async def test_forgetting_reads_the_organisation_anew_or_all_of_them(
 
 async def test_what_is_set_is_listed_with_its_author(redirects: ModelRedirects) -> None:
     returned = await redirects.set(command(served=CLAUDE, fallbacks=[GPT_4O]), PROVIDERS)
-    assert returned == Redirect(
+    assert returned.model_copy(update={"changed_at": NOW}) == Redirect(
         asked=GPT_4, served=CLAUDE, fallbacks=[GPT_4O], changed_at=NOW, changed_by="ada@example.org"
     )
     assert await redirects.list_all("tm_1") == [returned]
@@ -141,7 +147,7 @@ async def test_what_is_set_is_listed_with_its_author(redirects: ModelRedirects) 
 
 async def test_deleting_an_unknown_redirect_is_not_found(redirects: ModelRedirects) -> None:
     with pytest.raises(NotFound, match=r"'gpt-4' of 'openai'"):
-        await redirects.delete("tm_1", GPT_4)
+        await redirects.delete(deletion())
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,14 @@ from services.generation.projects.invalidation import Invalidation
 from services.generation.store import DeploymentStore, DeploymentTarget
 from services.generation.store.deployments import NEVER_DEPLOYED, LatestDeployment
 from shared.contracts.generation.projects import ProjectChanged
-from shared.contracts.principal import Actor
+from shared.contracts.principal import Actor, Principal
 from shared.errors import Unavailable
+from shared.mongo import Session
+from tests.audit_outbox import MemoryOutbox, as_outbox
 
 TARGET = DeploymentTarget("tm_1", "pr_1", "env_1")
-ADA = Actor(user_id="usr_1", email="ada@example.org")
+PRINCIPAL = Principal(user_id="usr_1", email="ada@example.org", organisation="tm_1", role="Admin", address="192.0.2.1")
+ADA = PRINCIPAL.actor
 
 
 class MemoryDeployments:
@@ -41,7 +44,12 @@ class MemoryDeployments:
         return self.history[-1] if self.history else NEVER_DEPLOYED
 
     async def insert_next(
-        self, target: DeploymentTarget, previous: LatestDeployment, config_id: str | None, actor: Actor | None
+        self,
+        target: DeploymentTarget,
+        previous: LatestDeployment,
+        config_id: str | None,
+        actor: Actor | None,
+        _: Session,
     ) -> LatestDeployment | None:
         assert target == TARGET
         if self.concurrent:
@@ -71,13 +79,13 @@ def published() -> Published:
     return Published()
 
 
-def deployer(store: MemoryDeployments, published: Published) -> Deployer:
-    return Deployer(cast("DeploymentStore", store), cast("Invalidation", published))
+def deployer(store: MemoryDeployments, published: Published, audit: MemoryOutbox | None = None) -> Deployer:
+    return Deployer(cast("DeploymentStore", store), cast("Invalidation", published), as_outbox(audit))
 
 
 async def test_deploying_stores_the_change_with_its_actor_and_publishes_it(published: Published) -> None:
     store = MemoryDeployments()
-    await deployer(store, published).deploy(TARGET, "config_1", ADA)
+    await deployer(store, published).deploy(TARGET, "config_1", PRINCIPAL)
     assert (store.config_ids, store.actors) == (["config_1"], [ADA])
     assert published.changes == [("deployed", ("dep_1",))]
     assert published.actors == [ADA]
@@ -85,7 +93,7 @@ async def test_deploying_stores_the_change_with_its_actor_and_publishes_it(publi
 
 async def test_removing_stores_a_change_without_a_config(published: Published) -> None:
     store = MemoryDeployments("config_1")
-    await deployer(store, published).deploy(TARGET, None, ADA)
+    await deployer(store, published).deploy(TARGET, None, PRINCIPAL)
     assert store.config_ids == ["config_1", None]
     assert published.changes == [("undeployed", ("dep_2",))]
 
@@ -95,14 +103,14 @@ async def test_what_is_so_already_is_published_again_and_not_stored(
     published: Published, config_id: str | None, what: str
 ) -> None:
     store = MemoryDeployments("config_0", config_id)
-    await deployer(store, published).deploy(TARGET, config_id, ADA)
+    await deployer(store, published).deploy(TARGET, config_id, PRINCIPAL)
     assert store.config_ids == ["config_0", config_id]
     assert published.changes == [(what, ("dep_2",))]
 
 
 async def test_removing_where_nothing_was_ever_deployed_changes_nothing(published: Published) -> None:
     store = MemoryDeployments()
-    await deployer(store, published).deploy(TARGET, None, ADA)
+    await deployer(store, published).deploy(TARGET, None, PRINCIPAL)
     assert store.history == []
     assert published.changes == []
 
@@ -111,9 +119,9 @@ async def test_a_repeat_after_publishing_failed_publishes_the_same_change(publis
     store = MemoryDeployments()
     published.away = True
     with pytest.raises(Unavailable):
-        await deployer(store, published).deploy(TARGET, "config_1", ADA)
+        await deployer(store, published).deploy(TARGET, "config_1", PRINCIPAL)
     published.away = False
-    await deployer(store, published).deploy(TARGET, "config_1", ADA)
+    await deployer(store, published).deploy(TARGET, "config_1", PRINCIPAL)
     assert store.config_ids == ["config_1"]
     assert published.changes == [("deployed", ("dep_1",))]
 
@@ -121,14 +129,14 @@ async def test_a_repeat_after_publishing_failed_publishes_the_same_change(publis
 async def test_a_change_that_loses_to_others_is_decided_again_on_theirs(published: Published) -> None:
     store = MemoryDeployments("config_0")
     store.concurrent = ["config_a", "config_b"]
-    await deployer(store, published).deploy(TARGET, "config_1", ADA)
+    await deployer(store, published).deploy(TARGET, "config_1", PRINCIPAL)
     assert store.config_ids == ["config_0", "config_a", "config_b", "config_1"]
     assert published.changes == [("deployed", ("dep_4",))]
 
 
 async def test_a_first_deployment_is_stored_and_published(published: Published) -> None:
     store = MemoryDeployments()
-    await deployer(store, published).deploy_first(TARGET, "config_1", ADA)
+    await deployer(store, published).deploy_first(TARGET, "config_1", PRINCIPAL)
     assert (store.config_ids, store.actors) == (["config_1"], [ADA])
     assert published.changes == [("deployed", ("dep_1",))]
 
@@ -138,7 +146,7 @@ async def test_a_first_deployment_changes_nothing_where_something_was_deployed(
     published: Published, history: tuple[Any, ...]
 ) -> None:
     store = MemoryDeployments(*history)
-    await deployer(store, published).deploy_first(TARGET, "config_1", ADA)
+    await deployer(store, published).deploy_first(TARGET, "config_1", PRINCIPAL)
     assert store.config_ids == list(history)
     assert published.changes == []
 
@@ -146,6 +154,6 @@ async def test_a_first_deployment_changes_nothing_where_something_was_deployed(
 async def test_a_first_deployment_gives_way_to_one_at_the_same_moment(published: Published) -> None:
     store = MemoryDeployments()
     store.concurrent = ["config_a"]
-    await deployer(store, published).deploy_first(TARGET, "config_1", ADA)
+    await deployer(store, published).deploy_first(TARGET, "config_1", PRINCIPAL)
     assert store.config_ids == ["config_a"]
     assert published.changes == []

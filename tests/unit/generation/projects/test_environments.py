@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from services.generation.projects.environments import EnvironmentSet, EnvironmentSets, initial_set
 from services.generation.store import EnvironmentStore, StoredEnvironments
 from shared.errors import Conflict, Invalid, NotFound, Problem
+from shared.mongo import Session
+from tests.audit_outbox import NO_SESSION
 
 NOW = datetime(2023, 11, 28, tzinfo=UTC)
 START = initial_set("tm_1")
@@ -120,7 +122,7 @@ class MemoryEnvironments:
     async def get(self, organisation: str) -> StoredEnvironments | None:
         return self.stored.get(organisation)
 
-    async def save(self, organisation: str, stored: StoredEnvironments) -> bool:
+    async def save(self, organisation: str, stored: StoredEnvironments, _: Session) -> bool:
         before = self.stored.get(organisation)
         if stored.revision != (before.revision if before else 0) + 1:
             return False
@@ -136,9 +138,9 @@ async def test_an_organisation_that_never_changed_its_environments_has_the_initi
 
 async def test_a_saved_set_is_read_back_and_a_change_of_an_older_one_is_not_saved() -> None:
     sets = EnvironmentSets(cast("EnvironmentStore", MemoryEnvironments()))
-    assert await sets.save(two())
+    assert await sets.save(two(), NO_SESSION)
     assert await sets.get("tm_1") == two()
-    assert not await sets.save(START.with_added("env_late", "late", NOW))
-    assert await sets.save((await sets.get("tm_1")).with_default("env_staging"))
+    assert not await sets.save(START.with_added("env_late", "late", NOW), NO_SESSION)
+    assert await sets.save((await sets.get("tm_1")).with_default("env_staging"), NO_SESSION)
     assert (await sets.get("tm_1")).default.name == "staging"
     assert await sets.get("tm_2") == initial_set("tm_2")

@@ -16,13 +16,16 @@ from services.generation.store import DeploymentTarget, StoredProject, Stores
 from services.generation.store.deployments import NEVER_DEPLOYED, LatestDeployment
 from shared.blobs import TOKEN
 from shared.contracts.generation.projects import Config, ConfigVersion, ModelConfig, Project, ProjectChanged, ProjectRef
-from shared.contracts.principal import Actor
+from shared.contracts.principal import Actor, Principal
 from shared.errors import Invalid, NotFound
+from shared.mongo import Session
+from tests.audit_outbox import MemoryOutbox, as_outbox
 
 NOW = datetime(2024, 5, 20, tzinfo=UTC)
 CONFIG, OTHER_CONFIG = ModelConfig(model="gpt-4"), ModelConfig(model="gpt-4o")
 DESK = ProjectRef(name="desk")
-ADA = Actor(user_id="usr_1", email="ada@example.org")
+PRINCIPAL = Principal(user_id="usr_1", email="ada@example.org", organisation="tm_1", role="Developer")
+ADA = PRINCIPAL.actor
 
 
 class InMemoryStores:
@@ -36,6 +39,7 @@ class InMemoryStores:
         self.versions: dict[str, ConfigVersion] = {}
         self.deployed: dict[DeploymentTarget, LatestDeployment] = {}
         self.environments = initial_set("tm_1").with_added("env_staging", "staging", NOW)
+        self.audit = MemoryOutbox()
         self.reads = 0
         self.steps: list[str] = []
         self.actors: list[Actor | None] = []
@@ -46,7 +50,7 @@ class InMemoryStores:
         self.reading = asyncio.Event()
         stores = SimpleNamespace(
             projects=SimpleNamespace(
-                get=self._get_project, find_by_name=self._find_by_name, find_or_insert=self._find_or_insert_project,
+                get=self._get_project, find_by_name=self._find_by_name, insert_named=self._insert_named,
                 update_modified_time=self._update_modified_time, has_configs=self._has_configs,
                 save_first_config=self._save_first_config,
             ),
@@ -61,6 +65,7 @@ class InMemoryStores:
             cast("EnvironmentSets", SimpleNamespace(get=self._get_environments)),
             cast("Invalidation", SimpleNamespace(register=self._register, publish=self._publish)),
             cast("Deployer", SimpleNamespace(deploy_first=self._deploy_first)),
+            as_outbox(self.audit),
         )
 
     def add_project(self, name: str, **fields: Any) -> Project:
@@ -92,10 +97,9 @@ class InMemoryStores:
         named = (project for project in self.projects.values() if project.name == name)
         return next(named, None) if organisation == "tm_1" else None
 
-    async def _find_or_insert_project(self, organisation: str, name: str) -> tuple[Project, bool]:
-        if found := await self._find_by_name(organisation, name):
-            return found, False
-        return self.add_project(name), True
+    async def _insert_named(self, _: str, name: str, __: Session) -> str | None:
+        taken = any(project.name == name for project in self.projects.values())
+        return None if taken else self.add_project(name).id
 
     async def _update_modified_time(self, _: str, project_id: str, at: datetime) -> bool:
         if project_id in self.marked_deleted:
@@ -157,7 +161,7 @@ def stores() -> InMemoryStores:
 async def test_the_first_config_creates_the_project_and_is_deployed_to_the_default_environment(
     stores: InMemoryStores,
 ) -> None:
-    resolved = await stores.cache.register("tm_1", DESK, CONFIG, may_deploy=True, actor=ADA)
+    resolved = await stores.cache.register("tm_1", DESK, CONFIG, may_deploy=True, principal=PRINCIPAL)
     assert (resolved.project.id, resolved.project.config_type) == ("pr_desk", "model")
     assert resolved.version.id == version_id("pr_desk", CONFIG)
     assert stores.steps == [
@@ -197,7 +201,7 @@ async def test_a_crash_before_the_first_config_is_saved_is_made_good_by_the_next
     stores.projects["pr_desk"] = stores.projects["pr_desk"].model_copy(update={"config_type": None})
     stores.invalidate(ProjectChanged(organisation="tm_1", project_id="pr_desk", what="renamed"))
     stores.steps.clear()
-    resolved = await stores.cache.register("tm_1", DESK, CONFIG, may_deploy=True, actor=ADA)
+    resolved = await stores.cache.register("tm_1", DESK, CONFIG, may_deploy=True, principal=PRINCIPAL)
     assert resolved.project.config_type == "model"
     assert "first config of pr_desk" in stores.steps
 

@@ -1,7 +1,6 @@
 """Provider keys: whose key a call gets, what is stored and shown of it, and when the cache is asked again."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 
 import pytest
 from pydantic import SecretStr
@@ -10,8 +9,11 @@ from services.generation.providers.credentials import Credentials
 from services.generation.providers.requests import Providers
 from services.generation.store import CredentialStore
 from shared.contracts.generation.credentials import ProviderKey
+from shared.contracts.principal import Principal
 from shared.encryption import SecretBox
 from shared.errors import Internal, NotFound
+from shared.mongo import Session
+from tests.audit_outbox import as_outbox
 
 SECRET_BOX = SecretBox(SecretStr("A" * 43 + "="))
 OTHER_SECRET_BOX = SecretBox(SecretStr("B" * 42 + "A="))
@@ -32,9 +34,11 @@ class StoredKeys(CredentialStore):
         self.reads += 1
         return [sealed for (owner, _), (_, sealed) in self.documents.items() if owner == organisation]
 
-    async def upsert(self, organisation: str, name: str, tail: str, sealed: str, by: str) -> ProviderKey:
-        key = ProviderKey(name=name, tail=tail, changed_at=datetime.now(UTC), changed_by=by)
-        self.documents[organisation, name] = (key, sealed)
+    async def upsert(
+        self, organisation: str, key: ProviderKey, sealed: str, session: Session | None = None
+    ) -> ProviderKey:
+        assert session is None
+        self.documents[organisation, key.name] = (key, sealed)
         return key
 
     async def ciphertexts(self) -> AsyncIterator[tuple[str, str]]:
@@ -48,8 +52,13 @@ class StoredKeys(CredentialStore):
         self.documents[organisation, name] = (key, new)
         return True
 
-    async def delete(self, organisation: str, name: str) -> bool:
+    async def delete(self, organisation: str, name: str, session: Session) -> bool:
+        assert session is None
         return self.documents.pop((organisation, name), None) is not None
+
+
+def person(email: str) -> Principal:
+    return Principal(kind="member", email=email, organisation="tm_1")
 
 
 @pytest.fixture
@@ -59,11 +68,11 @@ def store() -> StoredKeys:
 
 @pytest.fixture
 def credentials(store: StoredKeys) -> Credentials:
-    return Credentials(store, SECRET_BOX, Providers({}, None).find_key_address)
+    return Credentials(store, SECRET_BOX, Providers({}, None).find_key_address, as_outbox())
 
 
 async def keep(credentials: Credentials, name: str, key: str, organisation: str = "tm_1") -> ProviderKey:
-    return await credentials.set_key(organisation, name, SECRET_BOX.encrypt({"key": key}), ADA)
+    return await credentials.set_key(organisation, name, SECRET_BOX.encrypt({"key": key}), person(ADA))
 
 
 class TestKeysOfACall:
@@ -142,7 +151,7 @@ class TestStoring:
     async def test_deleting_an_unknown_key_is_not_found(self, credentials: Credentials) -> None:
         await keep(credentials, "openai", "sk-stored", "tm_2")
         with pytest.raises(NotFound, match="no key 'openai'"):
-            await credentials.delete_key("tm_1", "openai")
+            await credentials.delete_key("tm_1", "openai", person(ADA))
 
 
 class TestCache:
@@ -156,7 +165,7 @@ class TestCache:
         await credentials.get_keys("tm_1", None)
         await keep(credentials, "openai", "sk-new")
         assert await credentials.get_keys("tm_1", None) == {"openai": "sk-new"}
-        await credentials.delete_key("tm_1", "openai")
+        await credentials.delete_key("tm_1", "openai", person(ADA))
         assert await credentials.get_keys("tm_1", None) == {}
 
     async def test_forgetting_one_organisation_keeps_the_others(

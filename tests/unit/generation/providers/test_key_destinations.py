@@ -1,6 +1,7 @@
 """A key that an organisation keeps is sent only to the address it was given for, whoever changes the address."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import pytest
 
@@ -11,9 +12,11 @@ from services.generation.providers.registry import compatible_specs
 from services.generation.providers.requests import Providers
 from services.generation.settings import CompatibleProvider
 from shared.contracts.chat import ChatMessage
+from shared.contracts.generation.credentials import ProviderKey
 from shared.contracts.generation.projects import ModelConfig
 from shared.errors import Invalid
-from tests.unit.generation.providers.test_credentials import ADA, SECRET_BOX, StoredKeys
+from tests.audit_outbox import as_outbox
+from tests.unit.generation.providers.test_credentials import ADA, SECRET_BOX, StoredKeys, person
 
 BOB = "bob@example.org"
 ENDPOINT, OTHER = "https://one.openai.azure.com", "https://two.openai.azure.com"
@@ -32,10 +35,10 @@ class Organisation:
         self.store = StoredKeys()
 
     def credentials(self, providers: Providers) -> Credentials:
-        return Credentials(self.store, SECRET_BOX, providers.find_key_address)
+        return Credentials(self.store, SECRET_BOX, providers.find_key_address, as_outbox())
 
     async def give(self, providers: Providers, name: str, key: str, by: str = ADA) -> None:
-        await self.credentials(providers).set_key("tm_1", name, SECRET_BOX.encrypt({"key": key}), by)
+        await self.credentials(providers).set_key("tm_1", name, SECRET_BOX.encrypt({"key": key}), person(by))
 
     async def call(self, providers: Providers, provider: str, own: Mapping[str, str] | None = None) -> tuple[str, str]:
         """Return URL and key of a call."""
@@ -106,7 +109,7 @@ async def test_an_endpoint_is_not_changed_under_a_kept_key(organisation: Organis
         await organisation.give(providers, "openai_azure_endpoint", OTHER, by)
     url, key = await organisation.call(providers, "openai_azure")
     assert (url.startswith(ENDPOINT), key) == (True, "kept-azure-key")
-    await organisation.credentials(providers).delete_key("tm_1", "openai_azure")
+    await organisation.credentials(providers).delete_key("tm_1", "openai_azure", person(ADA))
     await organisation.give(providers, "openai_azure_endpoint", OTHER, by)
     await organisation.give(providers, "openai_azure", "another-azure-key")
     url, key = await organisation.call(providers, "openai_azure")
@@ -117,7 +120,7 @@ async def test_an_endpoint_that_is_taken_away_leaves_the_key_behind(organisation
     providers = Providers({"AZURE_OPENAI_ENDPOINT": OTHER}, None)
     await organisation.give(providers, "openai_azure_endpoint", ENDPOINT)
     await organisation.give(providers, "openai_azure", "kept-azure-key")
-    await organisation.credentials(providers).delete_key("tm_1", "openai_azure_endpoint")
+    await organisation.credentials(providers).delete_key("tm_1", "openai_azure_endpoint", person(ADA))
     with pytest.raises(Invalid, match="stored openai_azure"):
         await organisation.call(providers, "openai_azure")
 
@@ -145,7 +148,8 @@ async def test_an_endpoint_that_is_none_of_azures_is_not_kept(organisation: Orga
 async def test_a_key_stored_without_an_address_is_for_the_present_one(organisation: Organisation) -> None:
     """Stored by an earlier version; the start of this one gives it the address it was used with."""
     before = Providers({}, None)
-    await organisation.store.upsert("tm_1", "openai", "", SECRET_BOX.encrypt({"openai": "sk-old"}), ADA)
+    key = ProviderKey(name="openai", tail="", changed_at=datetime.now(UTC), changed_by=ADA)
+    await organisation.store.upsert("tm_1", key, SECRET_BOX.encrypt({"openai": "sk-old"}))
     await organisation.credentials(before).bind_stored()
     assert (await organisation.call(before, "openai"))[1] == "sk-old"
     with pytest.raises(Invalid, match="stored openai"):

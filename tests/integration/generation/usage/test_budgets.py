@@ -253,6 +253,28 @@ async def test_a_budget_outlives_its_project_and_can_be_deleted(stack: Generatio
         await stack.bus.request(DeleteBudget(principal=admin, scope="project", scope_id=project_id))
 
 
+async def test_changes_of_budgets_are_audited(stack: GenerationStack) -> None:
+    org = new_organisation()
+    await set_budget(stack, org, 1)
+    await set_budget(stack, org, 1)  # as it is
+    await set_budget(stack, org, 2, warn_at=0.5)
+    command = DeleteBudget(principal=principal_of(org, "Admin", KEYED), scope="organisation")
+    await stack.bus.request(command)
+    entries: list[dict[str, Any]] = []
+    for _ in range(100):
+        published = map(json.loads, await stack.messages("EVENTS"))
+        entries = [event["entry"] for event in published if event["organisation"] == org and "entry" in event]
+        if len(entries) >= 3:
+            break
+        await asyncio.sleep(0.05)
+    assert [(entry["action"], entry["details"]) for entry in entries] == [
+        ("budget.set", {"scope": "organisation", "amount": "$0.00027", "warn_at": 0.8}),
+        ("budget.set", {"scope": "organisation", "amount": "$0.00054", "warn_at": 0.5, "from_amount": "$0.00027"}),
+        ("budget.deleted", {"scope": "organisation"}),
+    ]
+    assert entries[2]["actor"]["key_id"] == "key_ada"
+
+
 async def test_budgets_of_another_organisation_are_not_there(stack: GenerationStack) -> None:
     org, other = new_organisation(), new_organisation()
     project_id = (await collect_answer(stack.bus, chat(organisation=org, config=priced())))[1].project_id

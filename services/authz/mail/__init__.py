@@ -1,0 +1,1 @@
+"""Mail: what is written to people, and its way to the mail server."""

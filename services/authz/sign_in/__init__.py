@@ -1,0 +1,1 @@
+"""How people sign in: sessions, throttled attempts."""
