@@ -87,6 +87,24 @@ async def test_what_comes_while_a_batch_is_written_is_the_next_batch(ledger: Led
     assert ledger.unwritten_spend(total("tm_1")) == 0
 
 
+async def test_a_batch_waits_for_more_only_after_one_of_several_calls(
+    ledger: Ledger, store: RecordingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledgers, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(ledgers, "WAIT_SECONDS", 60)
+
+    async def book_twice() -> list[int]:
+        """Book a second call when the ledger has had time to begin a batch for the first; return what was written."""
+        before, first = len(store.written), ledger.book([booking(1)])
+        await asyncio.sleep(0.02)
+        await asyncio.gather(first.wait(), ledger.book([booking(10)]).wait())
+        return store.nanos[before:]
+
+    assert await book_twice() == [1, 10]
+    await asyncio.gather(*(ledger.book([booking(0)]).wait() for _ in range(2)))
+    assert await book_twice() == [11]
+
+
 async def test_a_batch_is_repeated_under_its_number_and_nobody_waits_for_it(
     ledger: Ledger, store: RecordingStore
 ) -> None:
