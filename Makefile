@@ -6,7 +6,8 @@ ARGS ?=
 # for something. A process that dies fails the run; it is not started again.
 WORKERS ?= 3
 BIN := .venv/bin
-SDKS := .venv-sdk735 .venv-sdk700 .venv-sdk518
+# What tests talk to, each in an environment of its own: the old clients, and an OpenID Connect provider.
+APART := .venv-sdk735 .venv-sdk700 .venv-sdk518 .venv-oidc
 
 # uv installs in a quarter of pip's time. pip is the fallback because it reads pip.conf (a company's mirror); uv does not.
 # $(call install,<environment>,<arguments>)
@@ -35,12 +36,12 @@ up: setup ## Start Everloop on this machine (options: make up ARGS="--port 9000 
 down: setup ## Stop the Everloop that `make up` started
 	@$(BIN)/everloop down $(ARGS)
 
-test: check $(SDKS:%=%/.setup) ## Everything a change must pass: check, then the tests
+test: check $(APART:%=%/.setup) ## Everything a change must pass: check, then the tests
 	@$(call compile,deploy services shared)
 	@# Also where that is set, bytecode is kept: the tests start Python some hundred times.
 	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
 
-test-long: dev $(SDKS:%=%/.setup) ## What takes minutes on true clocks (make test lets them run faster)
+test-long: dev $(APART:%=%/.setup) ## What takes minutes on true clocks (make test lets them run faster)
 	$(BIN)/pytest -m long $(ARGS)
 
 check: dev ## Format, lint, types and import rules
@@ -69,6 +70,7 @@ lock: setup ## Renew the lock files (make lock ARGS=--upgrade moves to newer ver
 	@echo humanloop==0.7.35 | $(LOCK) - -o requirements-sdk735.lock
 	@echo humanloop==0.7.0 | $(LOCK) - -o requirements-sdk700.lock
 	@echo humanloop==0.5.18 | $(LOCK) - -o requirements-sdk518.lock
+	@echo 'canaille[oidc,front]==0.3.6' | $(LOCK) - -o requirements-oidc.lock
 	@! grep -n '://' requirements*.lock || { echo 'A lock file names an address; remove it.'; exit 1; }
 
 .venv/.setup: pyproject.toml requirements.lock requirements-servers.lock requirements-uv.lock
@@ -89,8 +91,8 @@ lock: setup ## Renew the lock files (make lock ARGS=--upgrade moves to newer ver
 	@$(call compile,.venv/lib)
 	@touch $@
 
-# The client libraries as applications use them, each alone: they want other versions than we do.
-.venv-sdk%/.setup: requirements-sdk%.lock .venv/.setup
-	@test -x .venv-sdk$*/bin/python || $(BIN)/python -m venv --without-pip .venv-sdk$*
-	@$(call install,.venv-sdk$*,$(locked) -r $<)
+# Each alone: they want other versions than we do.
+.venv-%/.setup: requirements-%.lock .venv/.setup
+	@test -x .venv-$*/bin/python || $(BIN)/python -m venv --without-pip .venv-$*
+	@$(call install,.venv-$*,$(locked) -r $<)
 	@touch $@

@@ -7,6 +7,8 @@ from services.authz.callers import CallerCache
 from services.authz.credentials.passwords import PasswordHashing
 from services.authz.last_uses import LastUses
 from services.authz.mail.mailer import Mailer
+from services.authz.oidc.provider import OidcProvider
+from services.authz.oidc.sign_in import OidcSignIn
 from services.authz.settings import Settings
 from services.authz.sign_in.accounts import Accounts
 from services.authz.sign_in.attempts import Attempts
@@ -37,3 +39,5 @@ class Deps:
     accounts: Accounts
     joining: Joining
     mailer: Mailer
+    oidc: OidcSignIn
+    provider: OidcProvider

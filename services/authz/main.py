@@ -16,6 +16,7 @@ from services.authz.handlers import (
     invites,
     keys,
     members,
+    oidc,
     organisations,
     people,
     sessions,
@@ -23,6 +24,8 @@ from services.authz.handlers import (
 from services.authz.last_uses import LastUses
 from services.authz.mail.mailer import Mailer
 from services.authz.migrations import MIGRATIONS
+from services.authz.oidc.provider import OidcProvider
+from services.authz.oidc.sign_in import OidcSignIn
 from services.authz.settings import Settings
 from services.authz.sign_in.accounts import Accounts
 from services.authz.sign_in.attempts import Attempts
@@ -47,6 +50,7 @@ _ROUTERS = (
     invites.router,
     organisations.router,
     people.router,
+    oidc.router,
     audit.router,
 )
 
@@ -96,6 +100,8 @@ def _deps(settings: Settings, bus: Bus, stores: Stores, outbox: AuditOutbox, rat
     changes = AccessChanges(bus, callers)
     passwords, attempts = PasswordHashing(), Attempts(rate_limits)
     sessions = BrowserSessions(stores, outbox, changes, settings)
+    accounts, joining = Accounts(stores, outbox, passwords, attempts, sessions), Joining(stores, outbox, changes)
+    provider = OidcProvider(settings)
     return Deps(
         bus=bus,
         settings=settings,
@@ -109,9 +115,11 @@ def _deps(settings: Settings, bus: Bus, stores: Stores, outbox: AuditOutbox, rat
         attempts=attempts,
         sessions=sessions,
         failures=FailedSignIns(stores, outbox),
-        accounts=Accounts(stores, outbox, passwords, attempts, sessions),
-        joining=Joining(stores, outbox, changes),
+        accounts=accounts,
+        joining=joining,
         mailer=Mailer(settings),
+        oidc=OidcSignIn(provider, stores, accounts, joining, sessions),
+        provider=provider,
     )
 
 

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -32,10 +33,36 @@ class Settings(DatabaseSettings):
     smtp_from: str | None = None
     """Sender of mails, as `Everloop <everloop@example.com>`."""
 
+    oidc_issuer: str | None = None
+    """OpenID Connect provider, as its metadata names itself. None: people sign in with passwords only."""
+    oidc_client_id: str = ""
+    oidc_client_secret: SecretStr | None = None
+    """None: a public client, of which PKCE alone proves that it is the same."""
+    oidc_name: str = "single sign-on"
+    """What the button says: Sign in with …"""
+    oidc_scopes: str = "openid email profile"
+    oidc_believe_email: bool = False
+    """Whether addresses count as verified that the provider does not say so of. Only if people cannot change theirs
+    there: who gets another's address gets their account."""
+
     @property
     def session_idle(self) -> timedelta:
         """How long a browser session lasts without a request."""
         return timedelta(hours=self.session_idle_hours)
+
+    @model_validator(mode="after")
+    def _oidc_is_complete(self) -> Self:
+        if self.oidc_issuer is None:
+            return self
+        url = urlsplit(self.oidc_issuer)
+        if url.scheme != "https" and not (url.scheme == "http" and url.hostname in {"127.0.0.1", "localhost", "::1"}):
+            raise ValueError("EVERLOOP_OIDC_ISSUER must be an address with https")
+        if not (self.oidc_client_id and self.public_url):
+            raise ValueError(
+                "EVERLOOP_OIDC_ISSUER needs EVERLOOP_OIDC_CLIENT_ID, and EVERLOOP_PUBLIC_URL, to which the provider "
+                "sends browsers back"
+            )
+        return self
 
     @model_validator(mode="after")
     def _mail_is_complete(self) -> Self:

@@ -87,6 +87,7 @@ async def get_setup_state(_: GetSetupState, deps: Deps) -> SetupState:
     return SetupState(
         needed=not await deps.stores.organisations.exists_any(),
         mail=deps.mailer.is_configured,
+        oidc_name=deps.provider.name,
     )
 
 

@@ -18,6 +18,7 @@ from shared.errors import Denied, Unauthenticated
 
 CSRF_HEADER = "X-CSRF-Token"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_OIDC_SECONDS = 600
 _MAX_SECRET_LENGTH = 100
 """Characters; sessions have 52. No longer one is looked up."""
 
@@ -29,7 +30,7 @@ def csrf_token(secret: str) -> str:
 
 
 class SessionCookie:
-    """The cookie of sessions at one public address.
+    """The cookie of sessions at one public address, and that of a sign-in under way at an OpenID Connect provider.
 
     Behind TLS its name begins with `__Host-`: browsers then take it only from this host, over TLS, so neither another
     host of the domain nor somebody on the network can plant one.
@@ -38,32 +39,37 @@ class SessionCookie:
     def __init__(self, public_url: str | None) -> None:
         self._secure = public_url is not None and public_url.startswith("https:")
         self._public_host = urlsplit(public_url).netloc if public_url else None
-        self.name = "__Host-everloop_session" if self._secure else "everloop_session"
+        prefix = "__Host-" if self._secure else ""
+        self.name = f"{prefix}everloop_session"
+        self._oidc_name = f"{prefix}everloop_oidc"
 
     def read(self, headers: Headers) -> str | None:
         """Return the session's secret; None if there is none.
 
         Raises Unauthenticated for two different ones: another host of the domain may have planted one of them.
         """
-        found = set[str]()
-        for line in headers.getlist("cookie"):
-            for pair in line.split(";"):
-                name, _, value = pair.strip().partition("=")
-                if name == self.name and value:
-                    found.add(value)
-        if len(found) > 1:
-            raise Unauthenticated(f"There are several cookies {self.name}. Delete them in your browser, and sign in.")
-        secret = next(iter(found), None)
-        return secret if secret and len(secret) <= _MAX_SECRET_LENGTH and secret.isascii() else None
+        return _read_cookie(headers, self.name)
+
+    def read_oidc(self, headers: Headers) -> str | None:
+        """Return the secret of a sign-in under way at an OpenID Connect provider; None if there is none."""
+        return _read_cookie(headers, self._oidc_name)
+
+    def set_oidc(self, response: Response, secret: str) -> None:
+        """Have the browser keep the secret of a sign-in under way, while the person is at the provider."""
+        self._set(response, self._oidc_name, secret, _OIDC_SECONDS)
+
+    def clear_oidc(self, response: Response) -> None:
+        """Have the browser forget the secret of a sign-in that has ended."""
+        self._set(response, self._oidc_name, "", 0)
 
     def set(self, response: Response, secret: str, expires_at: datetime) -> None:
         """Have the browser keep the session's secret."""
         seconds = max(0, int((expires_at - datetime.now(UTC)).total_seconds()))
-        response.set_cookie(self.name, secret, seconds, path="/", secure=self._secure, httponly=True, samesite="lax")
+        self._set(response, self.name, secret, seconds)
 
     def clear(self, response: Response) -> None:
         """Have the browser forget the session's secret."""
-        response.delete_cookie(self.name, path="/", secure=self._secure, httponly=True, samesite="lax")
+        self._set(response, self.name, "", 0)
 
     def check_request(self, method: str, headers: Headers, secret: str) -> None:
         """Raise Denied if a request of a session that may change something was caused by another site."""
@@ -85,3 +91,20 @@ class SessionCookie:
             is_own = True
         if not is_own:
             raise Denied("Requests that pages of other sites send with your session are refused.")
+
+    def _set(self, response: Response, name: str, value: str, seconds: int) -> None:
+        # Lax: the browser sends it along when the person follows a link to here, as back from a provider.
+        response.set_cookie(name, value, seconds, path="/", secure=self._secure, httponly=True, samesite="lax")
+
+
+def _read_cookie(headers: Headers, name: str) -> str | None:
+    found = set[str]()
+    for line in headers.getlist("cookie"):
+        for pair in line.split(";"):
+            key, _, value = pair.strip().partition("=")
+            if key == name and value:
+                found.add(value)
+    if len(found) > 1:
+        raise Unauthenticated(f"There are several cookies {name}. Delete them in your browser, and sign in.")
+    secret = next(iter(found), None)
+    return secret if secret and len(secret) <= _MAX_SECRET_LENGTH and secret.isascii() else None
