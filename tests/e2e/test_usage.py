@@ -91,7 +91,7 @@ def test_usage_adds_up_to_the_costs_on_the_logs(admin: httpx.Client, openai: Fak
 def test_a_budget_warns_once_and_then_refuses_on_every_endpoint(
     admin: httpx.Client, stack: Stack, openai: FakeOpenAI
 ) -> None:
-    organisation = ok(admin.get("/api/me"))["organisation_id"]
+    organisation = ok(admin.get("/api/me"))["organization_id"]
     made = ok(chat(admin))
     project_id, config_id = made["project_id"], made["data"][0]["model_config_id"]
     completion = {"model": "davinci-002", "prompt_template": "x"}
@@ -115,7 +115,7 @@ def test_a_budget_warns_once_and_then_refuses_on_every_endpoint(
         admin.post("/v4/chat-deployed", json=common),
         admin.post("/v4/chat-model-config", json=common | {"model_config_id": config_id}),
     ]
-    ok(admin.put("/api/budgets/organisation", json={"amount": "0.000000001"}))
+    ok(admin.put("/api/budgets/organization", json={"amount": "0.000000001"}))
     named = {"project": "text", "inputs": {}}
     refused += [
         admin.post("/v4/completion", json=named | {"model_config": completion, "stream": True}),
@@ -140,7 +140,7 @@ def test_a_budget_warns_once_and_then_refuses_on_every_endpoint(
         ("project", project_id, False),
         ("project", project_id, True),
     ]
-    assert admin.delete("/api/budgets/organisation").status_code == 204
+    assert admin.delete("/api/budgets/organization").status_code == 204
     ok(chat(admin, "other"))
     assert chat(admin).status_code == 429
     ok(admin.put(f"/api/budgets/projects/{project_id}", json={"amount": 1}))
@@ -150,19 +150,19 @@ def test_a_budget_warns_once_and_then_refuses_on_every_endpoint(
 def test_budgets_are_listed_also_of_what_is_gone(admin: httpx.Client) -> None:
     project_id = ok(chat(admin))["project_id"]
     key = ok(admin.post("/api/keys", json={"name": reference()}), 201)
-    for path in (f"keys/{key['id']}", f"projects/{project_id}", "organisation"):
+    for path in (f"keys/{key['id']}", f"projects/{project_id}", "organization"):
         ok(admin.put(f"/api/budgets/{path}", json={"amount": 0.5}))
     assert admin.delete(f"/api/keys/{key['id']}").status_code == 204
     assert admin.delete(f"/v4/projects/{project_id}").status_code == 204
     listed = ok(admin.get("/api/budgets"))
     assert [(budget["scope"], budget["id"]) for budget in listed] == [
-        ("organisation", None),
+        ("organization", None),
         ("project", project_id),
         ("key", key["id"]),
     ]
     assert [budget["spent"] for budget in listed] == [CALL_USD, CALL_USD, 0]
     assert ok(admin.get("/api/usage", params={"project_id": project_id}))["total"]["cost"] == CALL_USD
-    for path in (f"keys/{key['id']}", f"projects/{project_id}", "organisation"):
+    for path in (f"keys/{key['id']}", f"projects/{project_id}", "organization"):
         assert admin.delete(f"/api/budgets/{path}").status_code == 204
         assert admin.delete(f"/api/budgets/{path}").status_code == 404
     assert ok(admin.get("/api/budgets")) == []
@@ -181,7 +181,7 @@ def test_the_budget_of_a_key_refuses_that_key_alone(admin: httpx.Client, stack: 
 
 @pytest.mark.parametrize("number", [0.1, 123.456789012, 1_000_000_000, 0.000000001, 0])
 def test_an_amount_is_kept_to_the_nano_dollar(admin: httpx.Client, number: float) -> None:
-    assert ok(admin.put("/api/budgets/organisation", json={"amount": number}))["amount"] == number
+    assert ok(admin.put("/api/budgets/organization", json={"amount": number}))["amount"] == number
     assert ok(admin.get("/api/budgets"))[0]["amount"] == number
 
 
@@ -200,7 +200,7 @@ def test_an_amount_is_kept_to_the_nano_dollar(admin: httpx.Client, number: float
     ],
 )
 def test_a_budget_that_is_none_is_refused_and_named(admin: httpx.Client, body: Json, named: str) -> None:
-    response = admin.put("/api/budgets/organisation", json=body)
+    response = admin.put("/api/budgets/organization", json=body)
     assert response.status_code == 422
     assert named in response.text
     assert ok(admin.get("/api/budgets")) == []

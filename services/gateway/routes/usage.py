@@ -79,7 +79,7 @@ async def list_budgets(caller: AdminDep, gateway: GatewayDep) -> list[BudgetResp
     return [budget_response(budget) for budget in budgets]
 
 
-@router.put("/budgets/organisation", summary="Set the budget of the organisation")
+@router.put("/budgets/organization", summary="Set the budget of the organisation")
 async def set_organisation_budget(body: BudgetRequest, caller: AdminDep, gateway: GatewayDep) -> BudgetResponse:
     """In effect from the next call on. A call that reaches the budget is still answered; those after it are a 429."""
     return budget_response(await gateway.bus.request(body.command(caller, "organisation", None)))
@@ -98,7 +98,7 @@ async def set_key_budget(id: Id, body: BudgetRequest, caller: AdminDep, gateway:
     return budget_response(await gateway.bus.request(body.command(caller, "key", id)))
 
 
-@router.delete("/budgets/organisation", status_code=204, summary="Delete the budget of the organisation")
+@router.delete("/budgets/organization", status_code=204, summary="Delete the budget of the organisation")
 async def delete_organisation_budget(caller: AdminDep, gateway: GatewayDep) -> Response:
     """404 if it has none."""
     return await _delete(gateway, caller, "organisation", None)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, Field
 
@@ -43,7 +43,7 @@ class BudgetRequest(StrictRequestBody):
 class BudgetResponse(BaseModel):
     """A monthly budget, and what was spent of it this month."""
 
-    scope: BudgetScope
+    scope: Literal["organization", "project", "key"]
     id: str | None = Field(description="Of the project or API key; null for the organisation.")
     amount: float = Field(description="US dollars a month.")
     warn_at: float
@@ -103,7 +103,7 @@ def parse_group_by(text: str) -> list[Dimension]:
 def budget_response(budget: Budget) -> BudgetResponse:
     """Return the response model of a budget."""
     return BudgetResponse(
-        scope=budget.scope,
+        scope="organization" if budget.scope == "organisation" else budget.scope,
         id=budget.scope_id,
         amount=budget.amount_nanos / NANOS_PER_USD,
         warn_at=budget.warn_at,
