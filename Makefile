@@ -70,7 +70,7 @@ lock: setup ## Renew the lock files (make lock ARGS=--upgrade moves to newer ver
 	@echo humanloop==0.7.35 | $(LOCK) - -o requirements-sdk735.lock
 	@echo humanloop==0.7.0 | $(LOCK) - -o requirements-sdk700.lock
 	@echo humanloop==0.5.18 | $(LOCK) - -o requirements-sdk518.lock
-	@echo 'canaille[oidc,front]==0.3.6' | $(LOCK) - -o requirements-oidc.lock
+	@echo 'canaille[oidc,front,sqlite]==0.3.6' | $(LOCK) - -o requirements-oidc.lock
 	@! grep -n '://' requirements*.lock || { echo 'A lock file names an address; remove it.'; exit 1; }
 
 .venv/.setup: pyproject.toml requirements.lock requirements-servers.lock requirements-uv.lock

@@ -60,7 +60,7 @@ class PasswordHashing:
         """
         async with self._turn():
             matches = await asyncio.to_thread(_matches, password, password_hash or _NOBODYS_HASH)
-        return matches and password_hash is not None
+        return matches and bool(password_hash)
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

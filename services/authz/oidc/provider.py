@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import httpx2
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 from authlib.oidc.core import CodeIDToken
@@ -43,8 +43,10 @@ class Identity:
 class OidcProvider:
     """The provider of `EVERLOOP_OIDC_ISSUER`, or none."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, transport: httpx2.AsyncBaseTransport | None = None) -> None:
+        """`transport` is how requests are sent; None: over the network."""
         self._settings = settings
+        self._transport = transport
         self._metadata: Mapping[str, Any] = {}
         self._keys: KeySet | None = None
         self._read_at = -_METADATA_SECONDS
@@ -73,11 +75,13 @@ class OidcProvider:
                 token = await client.fetch_token(metadata["token_endpoint"], code=code, code_verifier=verifier)
             except AuthlibBaseError as error:
                 raise Invalid(f"The provider did not accept its answer: {error.error}.") from None
-            except (httpx.HTTPError, ValueError) as error:
+            except (httpx2.HTTPError, ValueError) as error:
                 raise _failed(error) from None
             claims = await self._validate(client, token, nonce)
-            if "email" not in claims and "userinfo_endpoint" in metadata:
-                claims = {**await self._get(client, metadata["userinfo_endpoint"], token), **claims}
+            if not {"email", "email_verified"} <= claims.keys() and "userinfo_endpoint" in metadata:
+                more = await self._get(client, metadata["userinfo_endpoint"], token)
+                if more.get("sub") == claims["sub"]:  # OpenID Connect Core 1.0, 5.3.2: else it is another person's
+                    claims = {**more, **claims}
         return self._identity(claims)
 
     def _client(self) -> AsyncOAuth2Client:
@@ -90,6 +94,7 @@ class OidcProvider:
             redirect_uri=f"{self._settings.public_url}{CALLBACK_PATH}",
             code_challenge_method="S256",
             timeout=_TIMEOUT_SECONDS,
+            transport=self._transport,
         )
 
     async def _read_metadata(self, client: AsyncOAuth2Client) -> Mapping[str, Any]:
@@ -129,7 +134,10 @@ class OidcProvider:
             claims.validate(leeway=_LEEWAY_SECONDS)
         except (JoseError, AuthlibBaseError, ValueError) as error:
             raise Invalid(f"The provider's ID token is not valid: {error}.") from None
-        if decoded.claims.get("nonce") != nonce:
+        audience = decoded.claims.get("aud")
+        audiences = audience if isinstance(audience, list) else [audience]
+        # Authlib takes an empty audience, and a token without a nonce, for one that needs no check.
+        if self._settings.oidc_client_id not in audiences or decoded.claims.get("nonce") != nonce:
             raise Invalid("The provider's ID token is not for this sign-in.")
         return dict(decoded.claims)
 
@@ -142,10 +150,10 @@ class OidcProvider:
     async def _get(client: AsyncOAuth2Client, url: str, token: Mapping[str, Any] | None = None) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {token['access_token']}"} if token else {}
         try:
-            response = await client.get(url, headers=headers, withhold_token=True)
+            response = await client.request("GET", url, headers=headers, withhold_token=True)
             response.raise_for_status()
             content = response.json()
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx2.HTTPError, ValueError) as error:
             raise _failed(error) from None
         if not isinstance(content, dict):
             raise UpstreamFailed("The OpenID Connect provider answered something else than an object.")

@@ -8,8 +8,9 @@ import pytest
 from shared.bus import StreamSpec, ensure_stream
 from shared.mongo import connect, initiate_replica_set
 from shared.settings import DatabaseSettings
+from tests.integration.authz.oidc_browser import Provider
 from tests.integration.authz.stack import Admin, Servers, new_admin
-from tests.integration.servers import Mongo, Nats, connected, running, until_ready
+from tests.integration.servers import Mongo, Nats, connected, running, until_listening, until_ready
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +45,12 @@ async def running_authz(servers: Servers, tmp_path_factory: pytest.TempPathFacto
 async def admin(running_authz: Servers) -> Admin:
     """The first Admin of an organisation of its own."""
     return await new_admin(running_authz)
+
+
+@pytest.fixture(scope="module")
+async def provider(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Provider]:
+    """An OpenID Connect provider that runs."""
+    provider = Provider(tmp_path_factory.mktemp("provider"))
+    with running(provider):
+        until_listening(provider.port, 30)
+        yield provider

@@ -1,6 +1,8 @@
 """The authz service as a process, on a real MongoDB and a real NATS, and an Admin of an organisation of its own."""
 
+import ipaddress
 import json
+import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +14,10 @@ from services.authz.membership.organisations import Organisation
 from services.authz.store.installation import InstallationStore
 from shared import ids
 from shared.bus import Bus
-from shared.contracts.access.authentication import Authenticate
+from shared.contracts.access.authentication import Authenticate, AuthenticateSession
+from shared.contracts.access.invites import AcceptInvite, SendInvite
 from shared.contracts.access.keys import CreateKey, Key, ListKeys, NewKey
+from shared.contracts.access.sessions import Browser, SignedIn, SignIn
 from shared.contracts.principal import Principal, Role
 from shared.mongo import Database
 from tests.integration.servers import Mongo, Nats, Process, service
@@ -109,3 +113,30 @@ async def new_admin(servers: Servers) -> Admin:
         organisation, key, f"{user_id}@example.org".lower(), "unused"
     )
     return Admin(servers, "busy", secret, await authenticate(servers.bus, secret))
+
+
+PASSWORD = "correct horse battery"
+
+
+def browser(address: str | None = None) -> Browser:
+    """Return a browser, by default at an address that no other has, so that its failures are counted alone."""
+    own = address or str(ipaddress.IPv4Address(0x0A000000 + secrets.randbelow(2**24)))
+    return Browser(address=own, user_agent="Mozilla/5.0")
+
+
+async def sign_in(bus: Bus, email: str, password: str = PASSWORD, at: Browser | None = None, **more: Any) -> SignedIn:
+    """Sign in from an address of its own, or from `at`."""
+    return await bus.request(SignIn(email=email, password=password, browser=at or browser(), **more))
+
+
+async def session_of(bus: Bus, secret: str) -> Principal:
+    """Return who is signed in with the secret of a session."""
+    return await bus.request(AuthenticateSession(session_hash=hash_secret(secret)))
+
+
+async def new_person(admin: Admin, role: Role = "Member") -> SignedIn:
+    """Invite somebody who has no account, and return their first session."""
+    email = f"{ids.mint('who')}@example.org".lower()
+    new = await admin.bus.request(SendInvite(principal=admin.principal, email=email, role=role))
+    token = new.link.partition("#")[2]
+    return await admin.bus.request(AcceptInvite(token=token, password=PASSWORD, browser=browser()))
