@@ -16,6 +16,8 @@ from services.generation.providers.requests import Providers
 from services.generation.providers.resilience.dispatch import Dispatch
 from services.generation.store import Stores
 from services.generation.tools.runner import ToolRunner
+from services.generation.usage.budgets import BudgetGuard
+from services.generation.usage.ledger import Ledger
 from shared.audit import AuditOutbox
 from shared.blobs import Blobs
 from shared.bus import Bus
@@ -44,3 +46,5 @@ class Deps:
     image_memory: ImageMemory
     secret_box: SecretBox
     tool_runner: ToolRunner
+    ledger: Ledger
+    budgets: BudgetGuard

@@ -19,6 +19,7 @@ from services.generation.handlers import (
     prompts,
     routing,
     tools,
+    usage,
 )
 from services.generation.http.allowed_hosts import AllowedHosts
 from services.generation.http.guarded_client import GuardedClient, OutboundLimits
@@ -35,11 +36,14 @@ from services.generation.providers.registry import IN_PROCESS, compatible_specs
 from services.generation.providers.requests import Providers
 from services.generation.providers.resilience.dispatch import Dispatch, RetryPolicy, log_retry
 from services.generation.providers.transport.client import Client
-from services.generation.secret_rotation import rotate_stored_secrets
 from services.generation.settings import Settings
 from services.generation.store import Stores, create_stores
+from services.generation.store.secret_rotation import rotate_stored_secrets
 from services.generation.tools.base import ToolServices
 from services.generation.tools.runner import ToolRunner
+from services.generation.usage.budgets import BudgetGuard
+from services.generation.usage.ledger import Ledger
+from services.generation.usage.spend_reader import SpendReader
 from shared import mongo
 from shared.audit import AuditOutbox
 from shared.blobs import Blobs
@@ -48,6 +52,8 @@ from shared.contracts.generation.routing import RoutingChanged
 from shared.encryption import SecretBox
 from shared.migrations import prepare
 from shared.service import Probes, Service
+
+_HANDLERS = (blobs, projects, environments, deployments, prompts, models, routing, generations, tools, usage)
 
 
 def create_service(settings: Settings) -> Service:
@@ -71,10 +77,14 @@ async def _open(settings: Settings, bus: Bus, probes: Probes) -> AsyncIterator[N
         deps = await _create_deps(settings, bus, stores, audit, secret_box, stack)
         await deps.invalidation.subscribe()
         await deps.tool_runner.subscribe()
+        await deps.budgets.subscribe()
         await bus.subscribe(RoutingChanged, partial(_invalidate_routing, deps))
-        for handlers in (blobs, projects, environments, deployments, prompts, models, routing, generations, tools):
+        for handlers in _HANDLERS:
             handlers.router.attach(bus, deps)
         bus.supervise(deps.deletion.run(), "finish deletions of projects")
+        bus.supervise(deps.ledger.run(), "write usage")
+        bus.supervise(deps.budgets.run(), "announce budgets")
+        stack.push_async_callback(deps.ledger.close)
         audit.start()
         yield
 
@@ -92,6 +102,9 @@ async def _create_deps(
     providers = Providers(os.environ, settings.local_model_url, compatible_specs(settings.compatible_providers))
     credentials = Credentials(stores.credentials, secret_box, providers.find_key_address, audit)
     bus.track_task(credentials.bind_stored())  # beside the first calls: it is many small writes after an upgrade
+    ledger = Ledger(stores.usage)
+    budgets = BudgetGuard(stores.budgets, SpendReader(stores.usage), ledger, bus)
+    ledger.on_written = budgets.compare_written
     services = ToolServices(guarded_client, settings.serpapi_url, settings.pinecone_url, settings.embeddings_url)
     return Deps(
         bus=bus,
@@ -112,6 +125,8 @@ async def _create_deps(
         image_memory=ImageMemory(),
         secret_box=secret_box,
         tool_runner=ToolRunner(stores.tools, secret_box, services, bus),
+        ledger=ledger,
+        budgets=budgets,
     )
 
 

@@ -13,6 +13,7 @@ AWAITED = {
     "services/gateway/disconnect.py:_wait_for_task_or_disconnect": "one request; cancelled when the function ends",
     "services/generation/completions/sampling.py:stream": "one request; gathered before the generator ends",
     "services/generation/log_writer.py:_start": "one request, which it outlives; a callback logs its error",
+    "services/generation/usage/spend_reader.py:read": "some requests, which await it",
     "services/logging/read_barrier.py:_fresh_progress": "some requests, which await it",
     "shared/appender.py:append": "some requests, which wait for its results; its errors are raised in them",
     "shared/bus/connection.py:close": "the end of the process; the function waits for it",

@@ -36,6 +36,7 @@ SHARED = {
     "contracts/generation/deployments.py", "contracts/generation/generations.py",
     "contracts/generation/projects.py", "contracts/generation/prompts.py", "contracts/generation/providers.py",
     "contracts/generation/routing.py", "contracts/generation/tools.py",
+    "contracts/generation/usage.py",
 }  # fmt: skip
 """The closed list: one more needs two services that import it, a noun for a name, and a record in docs/decisions."""
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "constants", "base_utils", "tools_common"}

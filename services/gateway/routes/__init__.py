@@ -16,6 +16,7 @@ from services.gateway.routes import (
     routing,
     sessions,
     tools,
+    usage,
 )
 
 OPEN_PATHS = frozenset(
@@ -69,6 +70,7 @@ def include_routers(app: FastAPI) -> None:
         access.invites.open_router,
         access.invites.router,
         access.keys.router,
+        usage.router,
         access.audit.router,
     ):
         app.include_router(router, prefix="/api")

@@ -33,6 +33,8 @@ class ProviderCall:
     choices: list[Choice] = field(default_factory=list)
     usage: Usage | None = None
     """From the provider, or estimated by `count_tokens`; of all samples of the call together."""
+    answered: bool = False
+    """Whether its whole answer came."""
 
     def record_response(self, response: ModelResponse) -> None:
         """Take choices and usage of a whole answer, or of what came with a failure."""

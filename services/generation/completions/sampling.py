@@ -78,6 +78,7 @@ class Sampler:
         call = run.start_call(first, prepared)
         try:
             response = await self._dispatch.complete(run.command.organisation, prepared, call.progress)
+            call.answered = True
             run.record_response(first, call, response)
         except Problem as problem:
             run.record_failure(first, call, problem)
@@ -127,6 +128,7 @@ class Sampler:
                         run.results[index].text_sent = True
                         text = delta.text[start : start + _MAX_CHUNK_CHARACTERS]
                         await self._put(self._chunks.text(index, text))
+            call.answered = True
         except Problem as problem:
             failure = problem
         except asyncio.CancelledError:

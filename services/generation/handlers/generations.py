@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
 
-from services.generation.completions import answers, records, request_builder
+from services.generation.completions import answers, bookings, records, request_builder
 from services.generation.completions.planner import Plan, Planner
 from services.generation.completions.remote_images import RemoteImages
 from services.generation.completions.run import CALLER_DISCONNECTED, INTERNAL_ERROR, GenerationRun
@@ -15,6 +15,7 @@ from services.generation.models.request import ModelRequest
 from shared.bus import Router
 from shared.contracts.generation.generations import Chat, Chunk, Complete, Generation
 from shared.contracts.generation.projects import ResolvedConfig
+from shared.contracts.logs import LogRecord
 from shared.contracts.permissions import CHANGE_DEPLOYMENTS
 from shared.errors import Invalid, Problem
 from shared.permissions import allows
@@ -26,6 +27,7 @@ async def generate(command: Chat | Complete, deps: Deps) -> AsyncGenerator[Chunk
     """Yield chunks if `command.stream`, then the whole generation. However it ends, it leaves one log a sample."""
     run = await _load(command, deps)
     try:
+        await deps.budgets.check(bookings.caller(run))
         sampler = Sampler(run, await _plan(run, deps), deps.dispatch)
         if command.stream:
             async with aclosing(sampler.stream()) as chunks:
@@ -41,9 +43,12 @@ async def generate(command: Chat | Complete, deps: Deps) -> AsyncGenerator[Chunk
         raise
     finally:
         deps.image_memory.release(run)
+    booked = deps.ledger.book(bookings.bookings(run)) if run.problem is None else None
     written = await _write(run, deps)
-    yield answers.generation(run)  # the gateway prepares its response while the logs are synced
+    yield answers.generation(run)  # the gateway prepares its response while logs and books are synced
     await asyncio.shield(written)
+    if booked:
+        await booked.wait()
 
 
 router.streams(Chat)(generate)
@@ -107,7 +112,7 @@ async def _write(run: GenerationRun, deps: Deps) -> "asyncio.Task[None]":
     written if it has one."""
     if (problem := run.problem) is not None:
         failed = records.failed_event(run, problem)
-        await deps.log_writer.write_failure(run.command.organisation, records.log_records(run), failed)
+        await deps.log_writer.write_failure(run.command.organisation, _book_failure(run, deps), failed)
         raise problem
     return deps.log_writer.start_append(await records.log_records(run))
 
@@ -116,4 +121,10 @@ async def _write_aborted(run: GenerationRun, error: BaseException, deps: Deps) -
     """Write the logs of a run that was cancelled, closed by its caller, or ended by an exception of ours."""
     disconnected = isinstance(error, asyncio.CancelledError | GeneratorExit)
     run.abort(CALLER_DISCONNECTED if disconnected else INTERNAL_ERROR)
-    await deps.log_writer.write_failure(run.command.organisation, records.log_records(run))
+    await deps.log_writer.write_failure(run.command.organisation, _book_failure(run, deps))
+
+
+async def _book_failure(run: GenerationRun, deps: Deps) -> list[LogRecord]:
+    """Book what a failed run used, and return its log records."""
+    await deps.ledger.book(await bookings.count_bookings(run)).wait()
+    return await records.log_records(run)

@@ -31,11 +31,12 @@ ACTIONS = {
     "keys.manage": Action("POST", "/api/keys", {"name": "{new}"}, 201),
     "deployments.change": Action("DELETE", "/api/redirects?provider=openai&model={new}", allowed=404),
     "environments.manage": Action("POST", "/api/environments", {"name": "{new}"}, 201),
+    "billing.manage": Action("GET", "/api/usage"),
     "invites.send": Action("POST", "/api/invites", {"email": "{new}@example.org"}, 201),
     "roles.assign": Action("PATCH", f"/api/members/{UNKNOWN}", {"role": "Member"}, 404),
     "organisation.edit": Action("PATCH", "/api/organization", {"name": "{new}"}),
 }
-"""Of what can be done so far; datasets, evaluators, runs, invites, usage and settings have no routes yet."""
+"""Of what can be done so far; datasets, evaluators, runs, invites and settings have no routes yet."""
 CELLS = [(name, role) for name in ACTIONS for role in ROLES]
 
 
