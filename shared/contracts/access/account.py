@@ -5,6 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from shared.contracts.access.sessions import Browser, SignedIn
+from shared.contracts.audit_actions import AuditAction
 from shared.contracts.message import Command, Done, Query, SystemCommand, SystemQuery
 from shared.contracts.permissions import BE_MEMBER, Permission
 from shared.contracts.principal import Role
@@ -44,6 +45,7 @@ class ChangeName(Command[Done]):
 
     subject: ClassVar[str] = "authz.change_name"
     permission: ClassVar[Permission | None] = BE_MEMBER
+    not_audited: ClassVar[str] = "a name gives nothing, and people change only their own"
 
     full_name: str
 
@@ -56,6 +58,11 @@ class ChangePassword(Command[SignedIn]):
 
     subject: ClassVar[str] = "authz.change_password"
     permission: ClassVar[Permission | None] = BE_MEMBER
+    audited_as: ClassVar[tuple[AuditAction, ...]] = (
+        "password.changed",
+        "session.opened",
+        "session.revoked",
+    )
 
     current_password: str = Field(repr=False)
     new_password: str = Field(repr=False)

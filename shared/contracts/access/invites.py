@@ -7,6 +7,7 @@ from pydantic import Field
 
 from shared import ids
 from shared.contracts.access.sessions import Browser, SignedIn
+from shared.contracts.audit_actions import AuditAction
 from shared.contracts.message import Command, Done, Query, SystemCommand, SystemQuery
 from shared.contracts.permissions import SEND_INVITES, Permission
 from shared.contracts.principal import Principal, Role
@@ -43,6 +44,7 @@ class SendInvite(Command[NewInvite]):
 
     subject: ClassVar[str] = "authz.send_invite"
     permission: ClassVar[Permission | None] = SEND_INVITES
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("invite.created",)
 
     id: str = Field(default_factory=lambda: ids.mint("inv"))
     email: str
@@ -54,6 +56,7 @@ class ResendInvite(Command[NewInvite]):
 
     subject: ClassVar[str] = "authz.resend_invite"
     permission: ClassVar[Permission | None] = SEND_INVITES
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("invite.sent",)
 
     id: str
 
@@ -63,6 +66,7 @@ class RevokeInvite(Command[Done]):
 
     subject: ClassVar[str] = "authz.revoke_invite"
     permission: ClassVar[Permission | None] = SEND_INVITES
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("invite.revoked",)
 
     id: str
 

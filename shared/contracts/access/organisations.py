@@ -6,6 +6,7 @@ from pydantic import Field
 
 from shared import ids
 from shared.contracts.access.sessions import Browser, SignedIn
+from shared.contracts.audit_actions import AuditAction
 from shared.contracts.message import Command, Query, SystemCommand, SystemQuery
 from shared.contracts.permissions import EDIT_ORGANISATION, Permission
 from shared.contracts.value import Value
@@ -34,6 +35,7 @@ class UpdateOrganisation(Command[OrganisationSettings]):
 
     subject: ClassVar[str] = "authz.update_organisation"
     permission: ClassVar[Permission | None] = EDIT_ORGANISATION
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("organisation.changed",)
 
     name: str | None = None
     slug: str | None = None
@@ -45,6 +47,7 @@ class CreateOrganisation(Command[OrganisationSettings]):
 
     subject: ClassVar[str] = "authz.create_organisation"
     permission: ClassVar[Permission | None] = EDIT_ORGANISATION
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("organisation.created",)
 
     id: str = Field(default_factory=lambda: ids.mint("tm"))
     name: str

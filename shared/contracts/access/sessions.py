@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from shared.contracts.audit_actions import AuditAction
 from shared.contracts.message import Command, Done, Query, SystemCommand
 from shared.contracts.permissions import BE_MEMBER, Permission
 from shared.contracts.principal import Principal
@@ -60,6 +61,7 @@ class SignOutEverywhere(Command[Done]):
 
     subject: ClassVar[str] = "authz.sign_out_everywhere"
     permission: ClassVar[Permission | None] = BE_MEMBER
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("session.revoked",)
 
 
 class Session(Value):
@@ -92,6 +94,7 @@ class EndSession(Command[Done]):
 
     subject: ClassVar[str] = "authz.end_session"
     permission: ClassVar[Permission | None] = BE_MEMBER
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("session.revoked",)
 
     id: str
 
@@ -104,6 +107,10 @@ class SwitchOrganisation(Command[SignedIn]):
 
     subject: ClassVar[str] = "authz.switch_organisation"
     permission: ClassVar[Permission | None] = BE_MEMBER
+    audited_as: ClassVar[tuple[AuditAction, ...]] = (
+        "session.opened",
+        "session.revoked",
+    )
 
     to: str
     """Id of the organisation."""

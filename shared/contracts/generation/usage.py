@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
+from shared.contracts.audit_actions import AuditAction
 from shared.contracts.message import Command, Done, Event, Query
 from shared.contracts.permissions import MANAGE_BILLING, Permission
 from shared.contracts.value import Value
@@ -121,6 +122,7 @@ class SetBudget(Command[Budget]):
 
     subject: ClassVar[str] = "generation.set_budget"
     permission: ClassVar[Permission | None] = MANAGE_BILLING
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("budget.set",)
 
     scope: BudgetScope
     scope_id: str | None = None
@@ -134,6 +136,7 @@ class DeleteBudget(Command[Done]):
 
     subject: ClassVar[str] = "generation.delete_budget"
     permission: ClassVar[Permission | None] = MANAGE_BILLING
+    audited_as: ClassVar[tuple[AuditAction, ...]] = ("budget.deleted",)
 
     scope: BudgetScope
     scope_id: str | None = None
