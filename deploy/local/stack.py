@@ -79,7 +79,10 @@ def build_stack(options: Options, folder: Folder) -> Stack:
     environments = {name: _environment(name, options, chosen, secrets) for name in services.NAMES}
     environments["gateway"] |= {"EVERLOOP_HTTP_HOST": host, "EVERLOOP_HTTP_PORT": str(chosen["http"])}
     environments["authz"]["EVERLOOP_BOOTSTRAP_FILE"] = str(folder.credentials)
-    if _is_loopback(host):  # whoever can call Everloop can call what else listens on this machine
+    if _is_loopback(host):
+        for name in ("gateway", "authz"):  # elsewhere people open another address, which only the operator knows
+            environments[name].setdefault("EVERLOOP_PUBLIC_URL", url)
+        # Whoever can call Everloop can call what else listens on this machine.
         environments["generation"] = environment.local_providers() | environments["generation"]
     if options.with_model:
         environments["generation"]["EVERLOOP_LOCAL_MODEL_URL"] = f"http://{ports.HOST}:{chosen['model']}/v1"

@@ -70,6 +70,8 @@ def service_environment(name: str, caller: Mapping[str, str]) -> dict[str, str]:
     names = _PROCESS | _PYTHON | _TLS | _TRACES | settings_variables(SETTINGS[name])
     if any(caller.get(endpoint) for endpoint in _TRACE_ENDPOINTS):
         names |= _PROXIES
+    if name == "authz" and caller.get("EVERLOOP_OIDC_ISSUER"):
+        names |= _PROXIES
     if name == "generation":
         names |= _PROXIES | environment_variables(PROVIDER_SPECS.values()) | _compatible_key_variables(caller)
     return _select(names, caller)
