@@ -27,7 +27,7 @@ def admin(stack: Stack) -> Iterator[httpx.Client]:
 def invite(admin: httpx.Client, email: str, role: str = "Member", **headers: str) -> tuple[str, str]:
     """Return the id and the token of a new invite."""
     new = ok(admin.post("/api/invites", json={"email": email, "role": role}, headers=headers), 201)
-    assert new["link"].startswith(f"{admin.base_url}invite#hli_".replace("/invite", "/invite")), "of the settings"
+    assert new["link"].startswith(str(admin.base_url.join("/invite#hli_"))), "of EVERLOOP_PUBLIC_URL"
     return new["id"], new["link"].partition("#")[2]
 
 

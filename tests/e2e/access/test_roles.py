@@ -36,7 +36,7 @@ ACTIONS = {
     "roles.assign": Action("PATCH", f"/api/members/{UNKNOWN}", {"role": "Member"}, 404),
     "organisation.edit": Action("PATCH", "/api/organization", {"name": "{new}"}),
 }
-"""Of what can be done so far; datasets, evaluators, runs, invites and settings have no routes yet."""
+"""Of what can be done so far; datasets, evaluators and runs have no routes yet."""
 CELLS = [(name, role) for name in ACTIONS for role in ROLES]
 
 
