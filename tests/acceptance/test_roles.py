@@ -1,7 +1,6 @@
 """Seed rows 1-11 and 120: Admins, Developers and Members, signed in and by API key (behaviour.md §23 A and L).
 
-Row 12, every cell of the table, is in `tests/e2e/access/test_roles.py`. What has no operations yet is not here: evaluators,
-datasets, runs.
+Row 12, each cell of the table, is in `tests/e2e/access/test_roles.py`. Evaluators, datasets and runs are still to come.
 """
 
 from collections.abc import Iterator
