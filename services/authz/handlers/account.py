@@ -35,11 +35,18 @@ _RESET_LIFETIME = timedelta(hours=1)
 
 @router.answers(GetAccount)
 async def get_account(query: GetAccount, deps: Deps) -> Account:
-    """Return the person behind the principal; of an API key, who made it."""
+    """Return the person behind the principal; of an API key, who made it.
+
+    Whoever has a key learns nothing of its creator's other organisations.
+    """
     user = await deps.stores.users.find((query.principal and query.principal.user_id) or "")
     if user is None:
         raise NotFound("There is no such person.")
-    return await deps.accounts.describe(user)
+    account = await deps.accounts.describe(user)
+    if query.principal is not None and query.principal.session_id is not None:
+        return account
+    own = [one for one in account.memberships if one.organisation == query.organisation]
+    return account.model_copy(update={"memberships": own})
 
 
 @router.answers(ChangeName)
@@ -85,10 +92,12 @@ async def request_password_reset(command: RequestPasswordReset, deps: Deps) -> D
 async def reset_password(command: ResetPassword, deps: Deps) -> Done:
     """Set the password by the token of a link; the person's sessions end. A weak password does not use the token up."""
     await deps.attempts.check_address(command.browser.address)
-    validate_password(command.new_password, field="new_password", email="")
-    content = await deps.stores.one_time_tokens.use(hash_secret(command.token), RESET, datetime.now(UTC))
+    tokens, token_hash, now = deps.stores.one_time_tokens, hash_secret(command.token), datetime.now(UTC)
+    content = await tokens.find(token_hash, RESET, now)
     user = await deps.stores.users.find(content["user_id"]) if content else None
-    if user is None:
+    if user is not None:
+        validate_password(command.new_password, field="new_password", email=user.email)
+    if user is None or await tokens.use(token_hash, RESET, now) is None:  # another request may just have used it
         await deps.attempts.fail(command.browser.address)
         raise Invalid("This link was used already, or is older than an hour. Ask for a new one.")
     await deps.accounts.set_password(

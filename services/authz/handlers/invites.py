@@ -1,5 +1,6 @@
 """Answers commands and queries about invites."""
 
+import contextlib
 from datetime import UTC, datetime
 
 from services.authz.credentials.random_secrets import generate_secret, hash_secret
@@ -184,8 +185,10 @@ async def _invite_by_domain(email: str, deps: Deps) -> None:
 
 async def _prove(command: AcceptInvite, user: StoredUser, deps: Deps) -> None:
     """Check that who accepts is the person with the invite's address: by their session, or else their password."""
-    if command.signed_in is not None and command.signed_in.session_id and command.signed_in.user_id == user.id:
-        return
+    if command.session_hash is not None:
+        with contextlib.suppress(Unauthenticated):
+            if (await deps.callers.get_by_session(command.session_hash)).user_id == user.id:
+                return
     if command.password is None:
         raise Invalid(f"There is an account with the address {user.email}: sign in, or send its password.")
     email, address = find_email(user.email), command.browser.address

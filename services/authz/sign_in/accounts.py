@@ -1,10 +1,13 @@
 """People's accounts: creates them, describes them, replaces passwords."""
 
+from collections.abc import Sequence
+
 from services.authz.credentials.passwords import PasswordHashing, validate_password
+from services.authz.credentials.sessions import StoredSession
 from services.authz.membership.emails import normalize_email
 from services.authz.membership.people import validate_full_name
 from services.authz.sign_in.attempts import Attempts
-from services.authz.sign_in.sessions import BrowserSessions
+from services.authz.sign_in.sessions import BrowserSessions, revoked_entry
 from services.authz.store import StoredUser, Stores
 from shared import ids
 from shared.audit import AuditOutbox, audit_entry
@@ -73,13 +76,19 @@ class Accounts:
         validate_password(password, field=field, email=user.email)
         password_hash = await self._passwords.hash(password)
 
-        async def change(session: Session) -> bool:
+        async def change(session: Session) -> Sequence[StoredSession]:
             await self._stores.users.set_password_hash(user.id, password_hash, session)
             await self._stores.one_time_tokens.delete_of_user(RESET, user.id, session)
-            return True
+            return await self._stores.sessions.delete_all(user.id, session)
 
         mine = await self._stores.organisations.list_memberships(user.id)
         person = AuditObject(kind="member", id=user.id, name=user.email)
-        await self._audit.record(change, lambda _: [audit_entry(action, by, one.organisation, person) for one in mine])
+        ended = await self._audit.record(
+            change,
+            lambda sessions: [
+                *(audit_entry(action, by, one.organisation, person) for one in mine),
+                *(revoked_entry(stored, by) for stored in sessions),
+            ],
+        )
+        await self._sessions.announce_ended(ended or [], by)
         await self._attempts.forget_person(user.email)
-        await self._sessions.end_all(user.id, by)

@@ -70,28 +70,29 @@ class BrowserSessions:
             lambda stored: _entry("session.closed", _owner(stored, browser), stored),
         )
         if ended is not None:
-            await self._announce([ended], None)
+            await self.announce_ended([ended], None)
 
     async def end(self, user_id: str, session_id: str, by: Principal | None) -> bool:
         """End a session of a person; return whether there was one."""
         ended = await self._audit.record(
             lambda session: self._stores.sessions.delete(user_id, session_id, session),
-            lambda stored: _entry("session.revoked", by, stored),
+            lambda stored: revoked_entry(stored, by),
         )
         if ended is None:
             return False
-        await self._announce([ended], by)
+        await self.announce_ended([ended], by)
         return True
 
     async def end_all(self, user_id: str, by: Principal | None, organisation: str | None = None) -> None:
         """End a person's sessions, all or those in one organisation."""
         ended = await self._audit.record(
             lambda session: self._stores.sessions.delete_all(user_id, session, organisation),
-            lambda sessions: [_entry("session.revoked", by, stored) for stored in sessions],
+            lambda sessions: [revoked_entry(stored, by) for stored in sessions],
         )
-        await self._announce(ended or [], by)
+        await self.announce_ended(ended or [], by)
 
-    async def _announce(self, ended: Sequence[StoredSession], by: Principal | None) -> None:
+    async def announce_ended(self, ended: Sequence[StoredSession], by: Principal | None) -> None:
+        """Announce that sessions were deleted, once for each organisation."""
         for organisation in sorted({stored.organisation for stored in ended}):
             first = next(stored for stored in ended if stored.organisation == organisation)
             await self._changes.announce(organisation, "session ended", by and by.actor, first.id)
@@ -102,6 +103,11 @@ def person_principal(user: StoredUser, organisation: str, browser: Browser) -> P
     return Principal(
         kind="member", user_id=user.id, email=user.email, organisation=organisation, address=browser.address or None
     )
+
+
+def revoked_entry(stored: StoredSession, by: Principal | None) -> AuditEntry:
+    """Return the entry of the audit log for a session that was ended from elsewhere."""
+    return _entry("session.revoked", by, stored)
 
 
 def _owner(stored: StoredSession, browser: Browser) -> Principal:

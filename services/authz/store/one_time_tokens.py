@@ -34,6 +34,11 @@ class OneTimeTokenStore:
         )
         return None if document is None else dict(document["content"])
 
+    async def find(self, token_hash: str, purpose: str, now: datetime) -> dict[str, Any] | None:
+        """Return the content of a token without using it up; None if there is none, or it has expired."""
+        document = await self._tokens.find_one({"_id": token_hash, "purpose": purpose, "expires_at": {"$gt": now}})
+        return None if document is None else dict(document["content"])
+
     async def delete_of_user(self, purpose: str, user_id: str, session: Session) -> None:
         """Delete the tokens of a person for a purpose."""
         await self._tokens.delete_many({"purpose": purpose, "content.user_id": user_id}, session=session)

@@ -69,19 +69,16 @@ class Authenticator:
             request.state.credential = credential
         return caller
 
-    async def find_signed_in(self, request: HTTPConnection) -> Principal | None:
-        """Return the signed-in member who sent `request` to a route that is open to all; None if nobody is signed in.
+    def session_hash(self, request: HTTPConnection) -> str | None:
+        """Return the hash of the session that sent `request` to a route that is open to all; None if it has none.
 
-        Raises Denied if another site sent it.
+        Whether it goes on is not known. Raises Denied if another site sent the request.
         """
         secret = self.cookie.read(request.headers)
         if secret is None:
             return None
         self.cookie.check_request(request.scope["method"], request.headers, secret)
-        try:
-            return await self._authenticate(_Credential(hash_secret(secret), is_session=True))
-        except Unauthenticated:
-            return None
+        return hash_secret(secret)
 
     def csrf_token(self, request: HTTPConnection) -> str | None:
         """Return the token that other requests of the session of `request` need; None if it has no session."""

@@ -10,7 +10,7 @@ from shared.contracts.access.sessions import Browser, SignedIn
 from shared.contracts.audit_actions import AuditAction
 from shared.contracts.message import Command, Done, Query, SystemCommand, SystemQuery
 from shared.contracts.permissions import SEND_INVITES, Permission
-from shared.contracts.principal import Principal, Role
+from shared.contracts.principal import Role
 from shared.contracts.value import Value
 
 
@@ -117,8 +117,8 @@ class AcceptInvite(SystemCommand[SignedIn]):
     token: str = Field(repr=False)
     full_name: str | None = None
     password: str | None = Field(None, repr=False)
-    signed_in: Principal | None = None
-    """Who sends it, if they are signed in."""
+    session_hash: str | None = None
+    """sha256 of the secret of the sender's session, hex, if they are signed in."""
     browser: Browser
 
 

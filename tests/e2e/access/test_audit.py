@@ -90,7 +90,7 @@ def test_every_audited_operation_is_in_the_log_within_a_second_and_without_secre
 
 
 def change_access(walk: Walk, stack: Stack, admin: httpx.Client) -> None:
-    organisation = ok(admin.get("/api/me"))["organisation_id"]
+    organisation = ok(admin.get("/api/me"))["organization_id"]
     colleague, _ = add_member(stack, organisation, "Member")
     # access
     key = walk.send("POST", "/api/keys", {"name": "nightly"}, actions=["api_key.created"])
@@ -185,7 +185,7 @@ def test_members_and_developers_are_refused_and_other_organisations_see_nothing(
     me = ok(admin.get("/api/me"))
     roles: list[Role] = ["Member", "Developer"]
     for role in roles:
-        _, key = add_member(stack, me["organisation_id"], role)
+        _, key = add_member(stack, me["organization_id"], role)
         for path in ("/api/audit-log", "/api/audit-log/export"):
             assert client(key).get(path).status_code == 403
     stranger = client(add_organisation(stack))

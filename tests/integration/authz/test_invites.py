@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from services.authz.credentials.random_secrets import hash_secret
 from shared import ids
 from shared.contracts.access.invites import (
     AcceptInvite,
@@ -131,8 +132,8 @@ async def test_somebody_with_an_account_proves_it_and_is_a_member_of_both(admin:
         await admin.bus.request(accept(token, password="another password"))
     stranger = await new_person(admin)
     with pytest.raises(Invalid):
-        await admin.bus.request(accept(token, signed_in=stranger.principal))
-    session = await admin.bus.request(accept(token, signed_in=person.principal))
+        await admin.bus.request(accept(token, session_hash=hash_secret(stranger.secret)))
+    session = await admin.bus.request(accept(token, session_hash=hash_secret(person.secret)))
     assert (session.principal.organisation, session.principal.role) == (second.principal.organisation, "Developer")
     assert await sign_in(admin.bus, email)  # with the password of before
     with pytest.raises(Conflict, match="a member of your organisation already"):

@@ -85,7 +85,7 @@ async def accept_invite(
         token=body.token.get_secret_value(),
         full_name=body.full_name,
         password=body.password.get_secret_value() if body.password else None,
-        signed_in=await gateway.authenticator.find_signed_in(request),
+        session_hash=gateway.authenticator.session_hash(request),
         browser=browser_of(request, gateway.trusted_proxies),
     )
     signed_in = await gateway.bus.request(command)

@@ -4,7 +4,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from services.gateway.authentication.authenticator import hash_secret
 from services.gateway.deps import GatewayDep, require
 from services.gateway.requests.browser import browser_of
 from services.gateway.requests.open_route import OpenRoute
@@ -55,13 +54,11 @@ async def sign_in(body: SignInRequest, gateway: GatewayDep, request: Request, re
 @open_router.post("/auth/logout", status_code=204, summary="Sign out")
 async def sign_out(gateway: GatewayDep, request: Request) -> Response:
     """Ends the session of the cookie, if it is one that goes on."""
-    cookie, response = gateway.authenticator.cookie, Response(status_code=204)
-    if secret := cookie.read(request.headers):
-        cookie.check_request(request.method, request.headers, secret)
-        await gateway.bus.request(
-            SignOut(session_hash=hash_secret(secret), browser=browser_of(request, gateway.trusted_proxies))
-        )
-    cookie.clear(response)
+    response = Response(status_code=204)
+    if session_hash := gateway.authenticator.session_hash(request):
+        browser = browser_of(request, gateway.trusted_proxies)
+        await gateway.bus.request(SignOut(session_hash=session_hash, browser=browser))
+    gateway.authenticator.cookie.clear(response)
     return response
 
 
