@@ -145,7 +145,7 @@ async def _existing_log_ids(log_ids: list[str], caller: Principal, gateway: Gate
     expected = [log_id for log_id in others if may_still_arrive(log_id)]
     if len(expected) < len(others) and not known.complete:
         raise Unavailable("id: logs are being stored, perhaps some of these. Try again.")
-    return [*stored, *expected]
+    return [log_id for log_id in log_ids if log_id in stored or log_id in expected]
 
 
 @export_router.post("/projects/{id}/export", summary="Export the logs of a project")
