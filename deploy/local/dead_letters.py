@@ -37,11 +37,13 @@ async def connect(server: Server) -> AsyncIterator[JetStreamContext]:
 
     Raises CommandError if the server is away, refuses the login, has no stream `DEAD`, or goes away meanwhile.
     """
-    try:
-        async with operator_bus.connect(server) as client:
+    async with operator_bus.connect(server) as client:
+        try:
             yield client.jetstream(timeout=_REQUEST_TIMEOUT_SECONDS)
-    except NotFoundError:
-        raise CommandError(f"There is no stream {STREAM} on {server.url} yet; the logging service makes it.") from None
+        except NotFoundError:
+            raise CommandError(
+                f"There is no stream {STREAM} on {server.url} yet; the logging service makes it."
+            ) from None
 
 
 async def iterate(
