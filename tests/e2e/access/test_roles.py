@@ -10,6 +10,7 @@ import pytest
 from shared.contracts.permissions import PERMISSIONS, ROLES
 from shared.contracts.principal import Role
 from tests.calls import Json, ok, reference
+from tests.gateway_routes import ROUTES, permissions_of
 from tests.organisations import add_member, add_organisation
 from tests.stack import Stack
 
@@ -36,8 +37,14 @@ ACTIONS = {
     "roles.assign": Action("PATCH", f"/api/members/{UNKNOWN}", {"role": "Member"}, 404),
     "organisation.edit": Action("PATCH", "/api/organization", {"name": "{new}"}),
 }
-"""Of what can be done so far; datasets, evaluators and runs have no routes yet."""
+"""By name of the capability."""
+WITHOUT_OPERATIONS = {"evaluators.edit", "evaluations.run", "datasets.edit"}
 CELLS = [(name, role) for name in ACTIONS for role in ROLES]
+
+
+def test_every_capability_with_an_operation_is_in_the_table() -> None:
+    required = set[str]().union(*(permissions_of(route) for route in ROUTES)) & set(PERMISSIONS)
+    assert set(ACTIONS) == required == set(PERMISSIONS) - WITHOUT_OPERATIONS
 
 
 @pytest.fixture(scope="module")
