@@ -1,6 +1,7 @@
 """Answers sign-in with a password, and commands about browser sessions."""
 
 import logging
+from datetime import UTC, datetime
 
 from services.authz.credentials.sessions import StoredSession
 from services.authz.deps import Deps
@@ -63,7 +64,8 @@ async def sign_out_everywhere(command: SignOutEverywhere, deps: Deps) -> Done:
 async def list_sessions(query: ListSessions, deps: Deps) -> Sessions:
     """Return the person's sessions that go on, in every organisation."""
     sessions = await deps.stores.sessions.list_of(require_signed_in(query.principal).user_id)
-    return Sessions(sessions=[_session(session, deps) for session in sessions])
+    now = datetime.now(UTC)
+    return Sessions(sessions=[one for session in sessions if (one := _session(session, deps)).expires_at > now])
 
 
 @router.answers(EndSession)

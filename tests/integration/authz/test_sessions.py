@@ -156,6 +156,7 @@ async def test_a_session_ends_when_it_is_not_used_and_at_its_time(admin: Admin) 
         await sessions.update_one({"_id": person.principal.session_id}, {"$set": {field: past}})
         with pytest.raises(Unauthenticated, match="expired"):
             await session_of(admin.bus, person.secret)
+        assert (await admin.bus.request(ListSessions(principal=person.principal))).sessions == []
 
 
 async def test_a_changed_password_ends_the_sessions_and_is_the_only_one_that_works(admin: Admin) -> None:
