@@ -61,7 +61,11 @@ async def _open(settings: Settings, bus: Bus, _: Probes) -> AsyncIterator[None]:
     await gateway.authenticator.subscribe()
     bus.supervise(gateway.authenticator.cut_off_revoked(), "cut off calls with revoked keys")
     await gateway.project_cache.subscribe()
-    await serve_http(ResponseHeadersMiddleware(ContentLengthMiddleware(app, settings.body_limit_bytes)), settings, bus)
+    await serve_http(
+        ResponseHeadersMiddleware(ContentLengthMiddleware(app, settings.body_limit_bytes), settings.public_url),
+        settings,
+        bus,
+    )
     yield
 
 

@@ -1,7 +1,7 @@
 """Limits how many requests a caller sends in a minute, by leases of authz, which counts for all gateways.
 
-A lease is a share of the window, counted ahead; the requests it covers are accepted without asking anybody. What is left
-of it when the window ends is void, so all gateways together never accept more than the limit.
+A lease is a share of the window, counted ahead; the requests it covers are accepted without asking anybody. What is
+left of it when the window ends is void, so all gateways together never accept more than the limit.
 """
 
 import asyncio

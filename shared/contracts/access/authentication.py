@@ -69,7 +69,7 @@ class AccessChanged(Event):
 
 
 def network_of(address: str) -> str:
-    """Return what counts as one address: an IPv4 address, or the network of an IPv6 address; `unknown` of no address."""
+    """Return what counts as one address: an IPv4 address, or the network of an IPv6 one; else `unknown`."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
