@@ -117,3 +117,11 @@ def test_two_different_keys_are_refused(headers: list[tuple[str, str]]) -> None:
 
 def _headers(headers: list[tuple[str, str]]) -> Headers:
     return Headers(raw=[(name.lower().encode(), value.encode()) for name, value in headers])
+
+
+@pytest.mark.parametrize(("public_url", "is_sent"), [("https://a.example", True), ("http://a.example", False)])
+async def test_tls_is_required_of_browsers_only_where_it_is_served(public_url: str, is_sent: bool) -> None:  # noqa: FBT001
+    app = ResponseHeadersMiddleware(create_app(Settings(secret="x" * 44)), public_url)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://a.example") as browser:
+        answer = await browser.get("/healthz")
+    assert ("strict-transport-security" in answer.headers) is is_sent
