@@ -120,7 +120,7 @@ def _headers(headers: list[tuple[str, str]]) -> Headers:
 
 
 @pytest.mark.parametrize(("public_url", "is_sent"), [("https://a.example", True), ("http://a.example", False)])
-async def test_tls_is_required_of_browsers_only_where_it_is_served(public_url: str, is_sent: bool) -> None:  # noqa: FBT001
+async def test_tls_is_required_of_browsers_only_where_it_is_served(public_url: str, is_sent: bool) -> None:
     app = ResponseHeadersMiddleware(create_app(Settings(secret="x" * 44)), public_url)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://a.example") as browser:
         answer = await browser.get("/healthz")
