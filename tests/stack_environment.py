@@ -38,6 +38,8 @@ def stack_settings(upstream: FakeOpenAI, provider_servers: dict[str, FakeServer]
         "GEMINI_API_KEY": "AIza-from-the-environment",
         "REPLICATE_BASE_URL": provider_servers["replicate"].url,
         "REPLICATE_API_TOKEN": "r8-from-the-environment",
+        # All tests come from one address.
+        "EVERLOOP_RATE_PER_ADDRESS_UNAUTHENTICATED": "1000000",
         # What does not come in time is waited for in tests of that alone.
         "EVERLOOP_HTTP_HEAD_SECONDS": "5",
         "EVERLOOP_HTTP_BODY_SECONDS": "5",

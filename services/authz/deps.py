@@ -16,6 +16,7 @@ from services.authz.sign_in.failures import FailedSignIns
 from services.authz.sign_in.joining import Joining
 from services.authz.sign_in.sessions import BrowserSessions
 from services.authz.store import Stores
+from services.authz.store.rate_limits import RateLimitStore
 from shared.audit import AuditOutbox
 from shared.bus import Bus
 
@@ -34,6 +35,7 @@ class Deps:
     session_uses: LastUses
     passwords: PasswordHashing
     attempts: Attempts
+    rate_limits: RateLimitStore
     sessions: BrowserSessions
     failures: FailedSignIns
     accounts: Accounts

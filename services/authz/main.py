@@ -113,6 +113,7 @@ def _deps(settings: Settings, bus: Bus, stores: Stores, outbox: AuditOutbox, rat
         session_uses=LastUses(stores.sessions.set_last_used),
         passwords=passwords,
         attempts=attempts,
+        rate_limits=rate_limits,
         sessions=sessions,
         failures=FailedSignIns(stores, outbox),
         accounts=accounts,

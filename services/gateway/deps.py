@@ -11,6 +11,7 @@ from services.gateway.authentication.api_keys import KEY_HEADER
 from services.gateway.authentication.authenticator import Authenticator
 from services.gateway.project_cache import ProjectCache
 from services.gateway.requests.admission import BodyRoom
+from services.gateway.requests.rate_limits import RateLimits
 from services.gateway.requests.reads import Reads
 from services.gateway.server.client_address import TrustedProxies
 from shared.appender import Appender
@@ -38,6 +39,7 @@ class Gateway:
     body_room: BodyRoom
     fair_order: FairOrder
     reads: Reads
+    rate_limits: RateLimits
     secret_box: SecretBox
     trusted_proxies: TrustedProxies
 

@@ -12,6 +12,7 @@ from services.gateway.deps import Gateway
 from services.gateway.project_cache import ProjectCache
 from services.gateway.requests.admission import BodyRoom, ContentLengthMiddleware
 from services.gateway.requests.json_size import MAX_PARSED_BYTES
+from services.gateway.requests.rate_limits import RateLimits
 from services.gateway.requests.reads import Reads
 from services.gateway.responses import openapi
 from services.gateway.responses.headers import ResponseHeadersMiddleware
@@ -51,13 +52,20 @@ async def _open(settings: Settings, bus: Bus, _: Probes) -> AsyncIterator[None]:
         body_room=BodyRoom(max(settings.large_bodies_bytes, 2 * settings.body_limit_bytes, 2 * MAX_PARSED_BYTES)),
         fair_order=FairOrder(),
         reads=Reads(),
+        rate_limits=RateLimits(
+            bus, per_key=settings.rate_per_key, per_address=settings.rate_per_address_unauthenticated
+        ),
         secret_box=SecretBox.from_settings(settings),
         trusted_proxies=TrustedProxies(settings.http_trusted_proxies),
     )
     await gateway.authenticator.subscribe()
     bus.supervise(gateway.authenticator.cut_off_revoked(), "cut off calls with revoked keys")
     await gateway.project_cache.subscribe()
-    await serve_http(ResponseHeadersMiddleware(ContentLengthMiddleware(app, settings.body_limit_bytes)), settings, bus)
+    await serve_http(
+        ResponseHeadersMiddleware(ContentLengthMiddleware(app, settings.body_limit_bytes), settings.public_url),
+        settings,
+        bus,
+    )
     yield
 
 

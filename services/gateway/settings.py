@@ -30,6 +30,11 @@ class Settings(EncryptionSettings):
     """How long the next 64 KiB of a body, or its end, may take."""
     http_write_seconds: float = Field(default=60.0, gt=0)
     """How long a caller may take to read 64 KiB of a response."""
+    rate_per_key: int = Field(default=300_000, ge=0)
+    """Requests in a minute with one API key, or of one browser session, through all gateways. 0: no limit."""
+    rate_per_address_unauthenticated: int = Field(default=600, ge=0)
+    """Requests in a minute of one address (of IPv6: one /64) whose key or session is not valid, or that need neither,
+    as to sign in, through all gateways. 0: no limit."""
     body_limit_bytes: int = 48 * 1024 * 1024
     """Largest request body, images included: 36 MiB of them before base64."""
     large_bodies_bytes: int = 128 * 1024 * 1024

@@ -1,8 +1,10 @@
-"""Answers who is behind an API key or a browser session."""
+"""Answers who is behind an API key or a browser session, and counts their requests."""
+
+from limits import RateLimitItemPerMinute
 
 from services.authz.deps import Deps
 from shared.bus import Router
-from shared.contracts.access.authentication import Authenticate, AuthenticateSession
+from shared.contracts.access.authentication import Authenticate, AuthenticateSession, LeaseRequests, RequestLease
 from shared.contracts.principal import Principal
 
 router = Router[Deps]()
@@ -30,3 +32,11 @@ async def authenticate_session(query: AuthenticateSession, deps: Deps) -> Princi
     if principal.session_id:
         deps.session_uses.note(principal.session_id)
     return principal
+
+
+@router.answers(LeaseRequests)
+async def lease_requests(command: LeaseRequests, deps: Deps) -> RequestLease:
+    """Count requests ahead, and return how many of them the gateway may accept."""
+    limit = RateLimitItemPerMinute(command.limit, 1, namespace=f"requests-{command.scope}")
+    lease = await deps.rate_limits.lease(limit, command.name, command.count)
+    return RequestLease(granted=lease.granted, seconds_left=lease.seconds_left)

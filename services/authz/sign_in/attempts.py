@@ -4,16 +4,13 @@ A person's attempts from one address are counted together, so nobody else's fail
 """
 
 import hashlib
-import ipaddress
 from typing import NamedTuple
 
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 
 from services.authz.store.rate_limits import RateLimitStore
+from shared.contracts.access.authentication import network_of
 from shared.errors import RateLimited
-
-_IPV6_NETWORK_BITS = 64
-"""What one customer of a provider usually has: the addresses in it count as one."""
 
 
 class _Limit(NamedTuple):
@@ -47,12 +44,12 @@ class Attempts:
 
     async def fail(self, address: str) -> None:
         """Count a failure of an address: a wrong password, an unknown token."""
-        await self._store.count(self._ADDRESS, _network(address))
+        await self._store.count(self._ADDRESS, network_of(address))
 
     async def check_address(self, address: str) -> None:
         """Raise RateLimited if there were too many failures from an address."""
-        if not await self._store.has_room(self._ADDRESS, _network(address)):
-            raise await self._refusal(self._ADDRESS, _network(address))
+        if not await self._store.has_room(self._ADDRESS, network_of(address)):
+            raise await self._refusal(self._ADDRESS, network_of(address))
 
     async def forget_person(self, email: str) -> None:
         """Begin to count the person's attempts anew, wherever they came from."""
@@ -61,7 +58,7 @@ class Attempts:
     def _person_limits(self, email: str, address: str) -> tuple[_Limit, _Limit]:
         person = _hash(email)
         return (
-            _Limit(self._PERSON_HERE, (person, _network(address))),
+            _Limit(self._PERSON_HERE, (person, network_of(address))),
             _Limit(self._PERSON, (person,)),
         )
 
@@ -76,15 +73,3 @@ class Attempts:
 
 def _hash(email: str) -> str:
     return hashlib.sha256(email.encode()).hexdigest()[:32]
-
-
-def _network(address: str) -> str:
-    """Return what counts as one address: an IPv4 address, or the network of an IPv6 address."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return "unknown"
-    if isinstance(parsed, ipaddress.IPv6Address):
-        mapped = parsed.ipv4_mapped
-        return str(mapped or ipaddress.ip_network((parsed, _IPV6_NETWORK_BITS), strict=False).network_address)
-    return str(parsed)

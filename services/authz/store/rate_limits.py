@@ -2,6 +2,7 @@
 
 import math
 import time
+from typing import NamedTuple
 
 from limits import RateLimitItem
 from limits.aio.storage import MongoDBStorage
@@ -9,6 +10,14 @@ from limits.aio.strategies import FixedWindowRateLimiter
 
 from shared.mongo import connection_options, database_name, raises_unavailable
 from shared.settings import DatabaseSettings
+
+
+class Lease(NamedTuple):
+    """Events that were counted ahead."""
+
+    granted: int
+    seconds_left: float
+    """Until the end of the window they were counted in."""
 
 
 @raises_unavailable
@@ -28,6 +37,17 @@ class RateLimitStore:
     async def count(self, limit: RateLimitItem, *names: str, cost: int = 1) -> bool:
         """Count an event; return whether it was within the limit."""
         return await self._limiter.hit(limit, *names, cost=cost)
+
+    async def lease(self, limit: RateLimitItem, name: str, count: int) -> Lease:
+        """Count at most `count` events ahead; return how many of them are within the limit, and for how long.
+
+        The number of the window is part of the counter's name, so that a lease is certain to be of the window whose
+        end is told. The windows of different names (hex) begin at different times, so that not all leases end at once.
+        """
+        seconds = limit.get_expiry()
+        window, elapsed = divmod(time.time() - int(name[:8], 16) % seconds, seconds)
+        counted = await self._storage.incr(limit.key_for(name, str(int(window))), 2 * seconds, count)
+        return Lease(max(0, min(count, limit.amount - (counted - count))), seconds - elapsed)
 
     async def has_room(self, limit: RateLimitItem, *names: str) -> bool:
         """Return whether an event would be within the limit."""

@@ -64,10 +64,15 @@ class Authenticator:
         """
         caller: Principal | None = getattr(request.state, "caller", None)
         if caller is None:
-            credential = self._credential(request)
-            caller = request.state.caller = await self._authenticate(credential)
-            request.state.credential = credential
+            caller = request.state.caller = await self._authenticate(self._get_credential(request))
         return caller
+
+    def credential_hash(self, request: HTTPConnection) -> str:
+        """Return the sha256, hex, of the secret that `request` has, valid or not.
+
+        Raises Unauthenticated if it has none; Denied if another site sent it.
+        """
+        return self._get_credential(request).hash
 
     def session_hash(self, request: HTTPConnection) -> str | None:
         """Return the hash of the session that sent `request` to a route that is open to all; None if it has none.
@@ -85,7 +90,13 @@ class Authenticator:
         secret = self.cookie.read(request.headers)
         return csrf_token(secret) if secret else None
 
-    def _credential(self, request: HTTPConnection) -> _Credential:
+    def _get_credential(self, request: HTTPConnection) -> _Credential:
+        credential: _Credential | None = getattr(request.state, "credential", None)
+        if credential is None:
+            credential = request.state.credential = self._read_credential(request)
+        return credential
+
+    def _read_credential(self, request: HTTPConnection) -> _Credential:
         if key := get_api_key(request.headers):
             return _Credential(hash_secret(key), is_session=False)
         if secret := self.cookie.read(request.headers):

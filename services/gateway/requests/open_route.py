@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
+from services.gateway.requests.callers import admit_anybody
 from services.gateway.requests.parsing import parse_body
 from shared.errors import TooLarge, Unsupported
 
@@ -42,6 +43,7 @@ class OpenRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_open_request(request: Request) -> Response:
+            await admit_anybody(request, request.app.state.gateway)
             return await handle(OpenRequest(request.scope, request.receive))
 
         return handle_open_request

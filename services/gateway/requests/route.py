@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 
 from services.gateway.authentication.authenticator import Authenticator
 from services.gateway.requests.admission import BodyAdmission, BodyRoom
+from services.gateway.requests.callers import admit_caller
 from services.gateway.requests.images import OffloadedImages, has_image_tokens, inline_images, store_images
 from services.gateway.requests.json_size import JsonSize, measure_json
 from services.gateway.requests.parsing import (
@@ -21,8 +22,10 @@ from services.gateway.requests.parsing import (
     parse_body,
     parse_body_in_thread,
 )
+from services.gateway.requests.rate_limits import RateLimits
 from services.gateway.requests.reads import Reads
 from services.gateway.responses.held_response import PIECE_BYTES, HeldResponse
+from services.gateway.server.client_address import TrustedProxies
 from shared.blobs import Blobs
 from shared.fair_order import FairOrder
 
@@ -39,7 +42,11 @@ class _Gateway(Protocol):
     @property
     def fair_order(self) -> FairOrder: ...
     @property
+    def rate_limits(self) -> RateLimits: ...
+    @property
     def reads(self) -> Reads: ...
+    @property
+    def trusted_proxies(self) -> TrustedProxies: ...
 
 
 class BodyRequest(Request):
@@ -147,7 +154,7 @@ class BodyRoute(APIRoute):
 
         async def handle_body_request(request: Request) -> Response:
             gateway: _Gateway = request.app.state.gateway
-            caller = await gateway.authenticator.authenticate_request(request)
+            caller = await admit_caller(request, gateway)
             await gateway.fair_order.wait(caller.organisation)
             body_request = BodyRequest(request, gateway, caller.organisation)
             _current_request.set(body_request)

@@ -74,6 +74,11 @@ async def test_every_answer_says_what_browsers_and_caches_may_not_do(client: htt
     answer = await client.get(path)
     assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
     assert answer.headers.get_list("cache-control") == ["no-store"]
+    assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    assert "strict-transport-security" not in answer.headers
 
 
 @pytest.mark.parametrize(
@@ -112,3 +117,11 @@ def test_two_different_keys_are_refused(headers: list[tuple[str, str]]) -> None:
 
 def _headers(headers: list[tuple[str, str]]) -> Headers:
     return Headers(raw=[(name.lower().encode(), value.encode()) for name, value in headers])
+
+
+@pytest.mark.parametrize(("public_url", "is_sent"), [("https://a.example", True), ("http://a.example", False)])
+async def test_tls_is_required_of_browsers_only_where_it_is_served(public_url: str, is_sent: bool) -> None:
+    app = ResponseHeadersMiddleware(create_app(Settings(secret="x" * 44)), public_url)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://a.example") as browser:
+        answer = await browser.get("/healthz")
+    assert ("strict-transport-security" in answer.headers) is is_sent

@@ -4,16 +4,19 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from types import SimpleNamespace
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from pydantic import BaseModel
 
 from services.gateway import errors
 from services.gateway.requests.admission import BodyRoom
+from services.gateway.requests.rate_limits import RateLimits
 from services.gateway.requests.reads import Reads
 from services.gateway.requests.route import BodyRoute, DeferredImagesRoute, SavedImagesRoute, store_request_images
+from services.gateway.server.client_address import TrustedProxies
 from shared.blobs import Blobs, InlinedText
+from shared.bus import Bus
 from shared.contracts.principal import Principal
 from shared.errors import Denied, Internal, Unauthenticated, Unavailable
 from shared.fair_order import FairOrder
@@ -68,6 +71,9 @@ class FakeBlobs:
 class FakeAuthenticator:
     """Accepts the keys of two organisations."""
 
+    def credential_hash(self, request: Request) -> str:
+        return request.headers.get("X-API-KEY", "")
+
     async def authenticate_request(self, request: Request) -> Principal:
         key = request.headers.get("X-API-KEY")
         if key not in ("good", "another"):
@@ -114,7 +120,13 @@ def create_app(blobs: FakeBlobs, room: BodyRoom) -> FastAPI:
 
     app = FastAPI()
     app.state.gateway = SimpleNamespace(
-        blobs=blobs, authenticator=FakeAuthenticator(), body_room=room, fair_order=FairOrder(), reads=Reads()
+        blobs=blobs,
+        authenticator=FakeAuthenticator(),
+        body_room=room,
+        fair_order=FairOrder(),
+        rate_limits=RateLimits(cast("Bus", None), per_key=0, per_address=0),
+        reads=Reads(),
+        trusted_proxies=TrustedProxies(""),
     )
     errors.install(app)
     app.include_router(router, prefix="/v4")
