@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ async def mailing(
         async with connected(nats) as bus:
             await ensure_stream(bus, StreamSpec(name="EVENTS", subjects=("events.>",)))
             own = replace(servers, folder=folder, nats=nats, bus=bus)
-            settings = {
+            settings: dict[str, Any] = {
                 "EVERLOOP_SMTP_URL": mails.url,
                 "EVERLOOP_SMTP_FROM": "Everloop <everloop@example.com>",
                 "EVERLOOP_PUBLIC_URL": URL,
@@ -111,7 +112,7 @@ async def test_a_reset_is_mailed_to_who_exists_and_its_link_works_once(admin: Ad
     await admin.bus.request(reset)
     with pytest.raises(Unauthenticated):
         await session_of(admin.bus, person.secret)
-    assert await sign_in(admin.bus, email, "staple paper clips")
+    assert (await sign_in(admin.bus, email, "staple paper clips")).principal.email == email
     with pytest.raises(Invalid, match="used already"):
         await admin.bus.request(reset)
 
