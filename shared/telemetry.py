@@ -66,6 +66,8 @@ def setup(service: str, level: str = "INFO") -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for chatty in ("httpx", "httpcore", "uvicorn.access", "pymongo", "nats"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It warns of a header `Baggage` that it cannot read, with the whole of it: any text of a caller.
+    logging.getLogger("opentelemetry.baggage").setLevel(logging.CRITICAL)
     exporter = _exporter()
     provider = TracerProvider(
         # Without an exporter spans only carry their ids; recording them would be wasted work.

@@ -21,7 +21,7 @@ class WebRequest:
     headers: dict[str, str]
     """Names in lower case."""
     body: Any = None
-    """Parsed from JSON; None for a GET."""
+    """Parsed from JSON or a form; None for a GET."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def serve() -> Iterator[FakeWebServer]:
 
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers["Content-Length"]))
-            self._reply(json.loads(raw) if raw else None)
+            is_form = self.headers.get_content_type() == "application/x-www-form-urlencoded"
+            self._reply(dict(parse_qsl(raw.decode())) if is_form else json.loads(raw) if raw else None)
 
         def _reply(self, body: Any) -> None:
             parts = urlsplit(self.path)

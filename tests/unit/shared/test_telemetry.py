@@ -5,6 +5,7 @@ import logging
 import sys
 
 import pytest
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.sdk.trace import TracerProvider
 
 from shared import telemetry
@@ -101,3 +102,16 @@ def test_message_content_is_captured_only_when_switched_on(
 )
 def test_a_name_on_a_span_is_short_and_like_no_key(name: str, shown: bool) -> None:
     assert telemetry.span_text(name) == (name if shown else "(hidden)")
+
+
+def test_a_header_that_is_no_baggage_is_not_logged(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setattr(telemetry.trace, "set_tracer_provider", lambda _: None)
+    telemetry.setup("everloop-gateway")
+    W3CBaggagePropagator().extract({"baggage": "a text that nobody else may read"})
+    logging.getLogger("everloop").warning("seen")
+    out = capsys.readouterr().out
+    assert "seen" in out
+    assert "nobody else" not in out
