@@ -108,7 +108,7 @@ def test_a_header_that_is_no_baggage_is_not_logged(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    monkeypatch.setattr(telemetry.trace, "set_tracer_provider", lambda _: None)
+    monkeypatch.setattr("shared.telemetry.trace.set_tracer_provider", lambda _: None)
     telemetry.setup("everloop-gateway")
     W3CBaggagePropagator().extract({"baggage": "a text that nobody else may read"})
     logging.getLogger("everloop").warning("seen")
