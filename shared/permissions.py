@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from shared.contracts.permissions import ROLES, Permission
 from shared.contracts.principal import Principal
-from shared.errors import Denied, Unauthenticated
+from shared.errors import Denied, NotFound, Unauthenticated
 
 
 def check_valid_now(principal: Principal) -> None:
@@ -31,3 +31,23 @@ def authorize(principal: Principal | None, permission: Permission) -> None:
     least = max(permission.roles, key=ROLES.index)
     who = f"Your role {principal.role}" if principal and principal.role else "Whoever has no role"
     raise Denied(f"{who} may not {permission.action}; ask an Admin for the role {least}.")
+
+
+LIMITED = "This key is limited to projects, and may not do this."
+
+
+def has_project(principal: Principal | None, project_id: str | None) -> bool:
+    """Return whether the principal's key is not limited to projects, or this project is among them."""
+    return principal is None or principal.projects is None or project_id in principal.projects
+
+
+def check_project(principal: Principal | None, project_id: str) -> None:
+    """Raise NotFound, as if there were no such project, if the principal's key is limited to others."""
+    if not has_project(principal, project_id):
+        raise NotFound(f"There is no project {project_id!r}.")
+
+
+def check_not_limited(principal: Principal | None) -> None:
+    """Raise Denied if the principal's key is limited to projects."""
+    if principal is not None and principal.projects is not None:
+        raise Denied(LIMITED)

@@ -30,3 +30,17 @@ def _permissions(dependant: Any) -> set[str]:
 def permissions_of(route: Any) -> set[str]:
     """Return the names of the permissions that a route requires."""
     return _permissions(getattr(route, "dependant", None))
+
+
+def _guards(dependant: Any) -> Iterator[Any]:
+    if dependant is not None:
+        if hasattr(dependant.call, "limited"):
+            yield dependant.call
+        for dependency in dependant.dependencies:
+            yield from _guards(dependency)
+
+
+def is_limited(route: Any) -> bool:
+    """Return whether a route answers keys that are limited to projects."""
+    guards = list(_guards(getattr(route, "dependant", None)))
+    return bool(guards) and all(guard.limited for guard in guards)

@@ -21,7 +21,7 @@ from shared.contracts.permissions import Permission
 from shared.contracts.principal import Principal
 from shared.encryption import SecretBox
 from shared.fair_order import FairOrder
-from shared.permissions import authorize
+from shared.permissions import authorize, check_not_limited
 
 _key_header = APIKeyHeader(name=KEY_HEADER, scheme_name="APIKeyHeader", auto_error=False)
 """For the OpenAPI document; the authenticator reads the key."""
@@ -53,11 +53,12 @@ async def _get_gateway(request: Request) -> Gateway:
 GatewayDep = Annotated[Gateway, Depends(_get_gateway)]
 
 
-def require(permission: Permission) -> Callable[..., Awaitable[Principal]]:
+def require(permission: Permission, *, limited: bool = False) -> Callable[..., Awaitable[Principal]]:
     """Return a FastAPI dependency that authenticates the request and authorizes its principal for `permission`.
 
     It returns the principal, with the address that the request came from. Raises Unauthenticated without a valid API
-    key, Denied if the role lacks the permission.
+    key, Denied if the role lacks the permission, or if the key is limited to projects and the route is
+    not: `limited` says that the services it asks answer such a key from its projects alone.
     """
 
     async def authorize_caller(
@@ -65,7 +66,10 @@ def require(permission: Permission) -> Callable[..., Awaitable[Principal]]:
     ) -> Principal:
         caller = await gateway.authenticator.authenticate_request(request)
         authorize(caller, permission)
+        if not limited:
+            check_not_limited(caller)
         return caller.model_copy(update={"address": gateway.trusted_proxies.client_address(request)})
 
+    authorize_caller.limited = limited  # type: ignore[attr-defined]  # as the next
     authorize_caller.permission = permission  # type: ignore[attr-defined]  # read by the architecture test
     return authorize_caller

@@ -40,8 +40,9 @@ _MAX_BYTES = 32 * 1024 * 1024
 
 logger = logging.getLogger(__name__)
 
-_ResolveKey = tuple[str, str | None, str | None, str | bytes | None, bool]
-"""Organisation, name and id of the project, id of the config or sha256 of its JSON, whether the caller may deploy."""
+_ResolveKey = tuple[str, str | None, str | None, str | bytes | None, bool, tuple[str, ...] | None]
+"""Organisation, name and id of the project, id of the config or sha256 of its JSON, whether the caller may deploy, the
+projects that its key is limited to."""
 
 
 def _own_key(key: tuple[str, str], _: object) -> list[tuple[str, str]]:
@@ -111,7 +112,8 @@ class ProjectCache:
         """Return the project and config version, created if they do not exist. Raises the errors of `ResolveConfig`."""
         # The key is the config as sent: what makes two of them the same version is generation's rule alone.
         config_key = config_id if config is None else _digest(config)
-        key = (caller.organisation, project.name, project.id, config_key, allows(caller, CHANGE_DEPLOYMENTS))
+        may_deploy = allows(caller, CHANGE_DEPLOYMENTS)
+        key = (caller.organisation, project.name, project.id, config_key, may_deploy, caller.projects)
         return await self._resolved.get(
             key,
             lambda: self._bus.request(

@@ -9,12 +9,21 @@ from collections.abc import Iterable, Mapping
 from shared.bus import Bus
 from shared.contracts.logs import GetSessionsOfLogs, LogRecord
 from shared.contracts.principal import Principal
-from shared.errors import Problem
+from shared.errors import Denied, Problem
 
 LOOKUP_TIMEOUT_SECONDS = 1.0
 """How long accepting logs may be delayed by the lookup; after that they are accepted without it."""
 
 logger = logging.getLogger(__name__)
+
+
+def check_no_parent(caller: Principal, parent_id: str | None) -> None:
+    """Raise Denied if the caller's key is limited to projects and a log names a parent.
+
+    The parent may be of another project, which the session that the log inherits would show.
+    """
+    if caller.projects is not None and parent_id is not None:
+        raise Denied("This key is limited to projects, and its logs may not name a parent.")
 
 
 async def get_session_of_log(bus: Bus, organisation: str, log_id: str) -> str | None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from shared.contracts.message import Command, Query, Request
 from shared.errors import Denied
-from shared.permissions import authorize
+from shared.permissions import authorize, check_not_limited, check_project
 
 
 def authorize_request(request: Request[Any]) -> None:
@@ -22,3 +22,18 @@ def authorize_request(request: Request[Any]) -> None:
     if request.permission is None:
         raise Denied(f"Only a service may send {name}.")
     authorize(principal, request.permission)
+    _check_projects(request)
+
+
+def _check_projects(request: Query[Any] | Command[Any]) -> None:
+    """Raise Denied if the principal's key is limited to projects and the class does not say how such a key is answered,
+    NotFound if the request names a project that is not among them.
+    """
+    if request.principal is None or request.principal.projects is None:
+        return
+    if request.limited is None:
+        check_not_limited(request.principal)
+    elif request.limited:
+        named: str | list[str] = getattr(request, request.limited)
+        for project_id in [named] if isinstance(named, str) else named:
+            check_project(request.principal, project_id)

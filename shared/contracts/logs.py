@@ -214,6 +214,7 @@ class GetLog(Query[StoredLog]):
 
     subject: ClassVar[str] = "logging.get_log"
     permission: ClassVar[Permission | None] = VIEW_LOGS
+    limited: ClassVar[str | None] = ""
 
     id: str
 
@@ -242,6 +243,7 @@ class GetFeedback(Query[FeedbackOfLogs]):
 
     subject: ClassVar[str] = "logging.get_feedback"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    limited: ClassVar[str | None] = ""
 
     log_ids: list[str]
     types: list[str] = []
@@ -286,6 +288,7 @@ class SearchLogs(Query[Logs]):
 
     subject: ClassVar[str] = "logging.search_logs"
     permission: ClassVar[Permission | None] = VIEW_LOGS
+    limited: ClassVar[str | None] = "project_id"
 
     project_id: str
     page: Page = Page()
@@ -360,6 +363,7 @@ class GetConfigUse(Query[ConfigUse]):
 
     subject: ClassVar[str] = "logging.get_config_use"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    limited: ClassVar[str | None] = ""
 
     config_id: str
 
@@ -376,6 +380,7 @@ class GetUses(Query[Uses]):
 
     subject: ClassVar[str] = "logging.get_uses"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    limited: ClassVar[str | None] = "project_ids"
 
     project_ids: list[str] = []
     config_ids: list[str] = []

@@ -40,6 +40,11 @@ class Envelope(Value):
     services: ClassVar[frozenset[Service]] = frozenset()
     """The services that may send it for an organisation on nobody's request."""
 
+    limited: ClassVar[str | None] = None
+    """How it is answered to a principal whose key is limited to projects. None: it is refused. Else the name of the
+    field with the project id or ids, which must be among them; "": its handler limits what it reads and changes, or it
+    has nothing of a project."""
+
     principal: Annotated[Principal | None, BeforeValidator(_actor_from_by)] = Field(
         default=None, validation_alias=AliasChoices("principal", "by")
     )

@@ -36,6 +36,8 @@ class Principal(Actor):
     """IP address that the request came from, as the gateway saw it; for the audit log. None: no request over HTTP."""
     session_id: str | None = None
     """The browser session of a signed-in member."""
+    projects: tuple[str, ...] | None = None
+    """Ids of the projects that its API key is limited to. None: all of the organisation."""
 
     @classmethod
     def for_service(cls, service: Service, organisation: str) -> "Principal":

@@ -8,7 +8,7 @@ from services.gateway.requests.open_route import OpenRoute
 from services.gateway.requests.route import BodyRoute
 from services.gateway.routes import OPEN_PATHS
 from shared.contracts.permissions import BE_MEMBER, PERMISSIONS
-from tests.gateway_routes import ROUTES, permissions_of
+from tests.gateway_routes import ROUTES, is_limited, permissions_of
 
 
 def _label(route: Any) -> str:
@@ -49,3 +49,37 @@ def test_every_open_path_is_there() -> None:
 
 def test_there_is_something_to_guard() -> None:
     assert len(ROUTES) - len(OPEN_PATHS) > 10
+
+
+LIMITED = """
+DELETE /v4/logs
+GET /api/environments
+GET /api/models
+GET /api/projects/{id}/deployments
+GET /api/tools
+GET /v4/logs
+GET /v4/logs/{id}
+GET /v4/projects
+GET /v4/projects/{id}
+GET /v4/projects/{id}/active-config
+GET /v4/projects/{id}/configs
+GET /v4/projects/{id}/deployed-configs
+PATCH /v4/logs
+PATCH /v4/logs/{id}
+PATCH /v4/projects/{id}/feedback-types
+POST /v4/chat
+POST /v4/chat-deployed
+POST /v4/chat-model-config
+POST /v4/completion
+POST /v4/completion-deployed
+POST /v4/completion-model-config
+POST /v4/feedback
+POST /v4/logs
+POST /v4/projects/{id}/export
+POST /v4/projects/{id}/feedback-types
+"""
+
+
+def test_a_key_that_is_limited_to_projects_may_use_these_routes_and_no_other() -> None:
+    """Each of them shows and changes nothing of other projects (tests/e2e/access/test_limited_keys.py)."""
+    assert sorted(_label(route) for route in ROUTES if is_limited(route)) == LIMITED.split("\n")[1:-1]

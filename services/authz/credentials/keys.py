@@ -31,6 +31,8 @@ class StoredKey:
     revoked_at: datetime | None = None
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
+    projects: tuple[str, ...] | None = None
+    """Ids of the projects it is limited to. None: all."""
 
 
 def generate_key() -> str:

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from pydantic import JsonValue
+
 from services.authz.credentials import keys
 from services.authz.credentials.random_secrets import hash_secret
 from services.authz.deps import Deps
@@ -34,6 +36,7 @@ async def create_key(command: CreateKey, deps: Deps) -> NewKey:
         creator_id=member.user_id,
         created_at=now,
         expires_at=keys.validate_expiry(command.expires_at, now),
+        projects=None if command.projects is None else tuple(command.projects),
     )
     await deps.audit.record(
         lambda session: deps.stores.keys.upsert(key, session), lambda key: _entry("api_key.created", command, key)
@@ -43,7 +46,15 @@ async def create_key(command: CreateKey, deps: Deps) -> NewKey:
         AccessChanged(organisation=key.organisation, actor=command.actor, what="key created"),
         message_id=ids.derive("evt", "key created", key.id),
     )
-    return NewKey(id=key.id, name=key.name, secret=secret, tail=key.tail, role=key.role, expires_at=key.expires_at)
+    return NewKey(
+        id=key.id,
+        name=key.name,
+        secret=secret,
+        tail=key.tail,
+        role=key.role,
+        expires_at=key.expires_at,
+        projects=command.projects,
+    )
 
 
 @router.answers(ListKeys)
@@ -66,6 +77,7 @@ async def list_keys(query: ListKeys, deps: Deps) -> Keys:
                 revoked_at=key.revoked_at,
                 expires_at=key.expires_at,
                 last_used_at=key.last_used_at,
+                projects=None if key.projects is None else list(key.projects),
             )
             for key in stored_keys
         ]
@@ -91,11 +103,14 @@ async def revoke_key(command: RevokeKey, deps: Deps) -> Done:
 def _entry(action: AuditAction, command: CreateKey | RevokeKey, key: keys.StoredKey) -> AuditEntry:
     """Return the entry of the audit log; a command that is repeated has one."""
     expires_at = key.expires_at and key.expires_at.isoformat()
+    details: dict[str, JsonValue] = {"role": key.role} | ({"expires_at": expires_at} if expires_at else {})
+    if key.projects is not None:
+        details["project_ids"] = [*key.projects]
     return audit_entry(
         action,
         command.principal,
         command.organisation,
         AuditObject(kind="api_key", id=key.id, name=key.name),
         cause=[key.id],
-        details={"role": key.role} | ({"expires_at": expires_at} if expires_at else {}),
+        details=details,
     )

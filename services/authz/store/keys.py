@@ -85,4 +85,6 @@ def key_document(key: StoredKey) -> Document:
 
 
 def _stored_key(document: Document) -> StoredKey:
-    return StoredKey(id=document["_id"], **{name: value for name, value in document.items() if name != "_id"})
+    fields = {name: value for name, value in document.items() if name not in {"_id", "projects"}}
+    projects = document.get("projects")
+    return StoredKey(id=document["_id"], projects=None if projects is None else tuple(projects), **fields)

@@ -37,6 +37,7 @@ class PrincipalStore:
             user_id=key["creator_id"],
             email=email,
             valid_until=key.get("expires_at"),
+            projects=key.get("projects"),
         )
 
     async def find_by_session(self, session_hash: str, idle: timedelta) -> Principal | None:

@@ -22,7 +22,7 @@ from shared.contracts.principal import Principal
 router = APIRouter(tags=["Deployments"], route_class=BodyRoute)
 console_router = APIRouter(tags=["Console"], route_class=BodyRoute)
 
-ReaderDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
+ReaderDep = Annotated[Principal, Depends(require(EDIT_PROMPTS, limited=True))]
 DeployerDep = Annotated[Principal, Depends(require(CHANGE_DEPLOYMENTS))]
 
 

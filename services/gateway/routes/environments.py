@@ -28,7 +28,7 @@ ManagerDep = Annotated[Principal, Depends(require(MANAGE_ENVIRONMENTS))]
 
 @router.get("/environments", summary="List the environments")
 async def list_environments(
-    caller: Annotated[Principal, Depends(require(EDIT_PROMPTS))], gateway: GatewayDep
+    caller: Annotated[Principal, Depends(require(EDIT_PROMPTS, limited=True))], gateway: GatewayDep
 ) -> list[EnvironmentResponse]:
     """The default one first. Every project has all of them."""
     environments = (await gateway.bus.request(ListEnvironments(principal=caller))).environments

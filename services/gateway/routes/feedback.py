@@ -17,7 +17,7 @@ from shared.errors import NotFound, Unavailable
 
 router = APIRouter(tags=["Feedback"], route_class=BodyRoute)
 
-CallerDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
+CallerDep = Annotated[Principal, Depends(require(EDIT_PROMPTS, limited=True))]
 
 
 @router.post("/feedback", summary="Say something about logs", response_model=FeedbackResponse | list[FeedbackResponse])
@@ -56,7 +56,8 @@ async def _get_feedback(feedback: list[FeedbackGiven], caller: Principal, gatewa
 def _projects_by_log_id(
     feedback: list[FeedbackGiven], before: FeedbackOfLogs, caller: Principal, gateway: Gateway
 ) -> dict[str, str]:
-    """Return project ids by log id; a log that may still be stored, and whose project is unknown, is left out.
+    """Return project ids by log id; a log that may still be stored, and whose project is unknown, is left out. To a key
+    that is limited to projects, only what is stored is there, since what is expected may be of another project.
 
     Raises NotFound if there is no such log and none can arrive, Unavailable if `before` is incomplete and may lack it.
     """
@@ -64,6 +65,10 @@ def _projects_by_log_id(
         raise NotFound(f"data_id: there is no log {before.deleted_ids[0]!r}.")
     projects = {log.log_id: log.project_id for log in before.logs}
     for log_id in {item.log_id: None for item in feedback if item.log_id not in projects}:
+        if caller.projects is not None and before.complete:
+            raise NotFound(f"data_id: there is no log {log_id!r}.")
+        if caller.projects is not None:
+            raise Unavailable(f"data_id: logs are being stored, perhaps {log_id!r} among them. Try again.")
         project_id = gateway.project_cache.get_project_of_log(caller.organisation, log_id)
         if project_id is not None:
             projects[log_id] = project_id

@@ -32,7 +32,7 @@ from services.gateway.schemas.generations import (
     GenerateRequest,
     ProviderApiKeys,
 )
-from services.gateway.session_inheritance import get_session_of_log
+from services.gateway.session_inheritance import check_no_parent, get_session_of_log
 from shared.contracts.generation.generations import Chunk, Generate, Generation
 from shared.contracts.permissions import EDIT_PROMPTS
 from shared.contracts.principal import Principal
@@ -44,7 +44,7 @@ _STREAM = {
 }
 """Of a call with `stream`: an object for each event, as OpenAPI 3.2 describes them."""
 router = APIRouter(route_class=BodyRoute, responses=PROVIDER_FAILURES | {200: _STREAM})
-CallerDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
+CallerDep = Annotated[Principal, Depends(require(EDIT_PROMPTS, limited=True))]
 
 
 @router.post("/chat", response_model=ChatResponse, tags=["Chats"], summary="Chat with the config in the call")
@@ -137,6 +137,7 @@ async def _create_command(body: GenerateRequest, caller: Principal, gateway: Gat
             ) from None
         encrypted_keys = gateway.secret_box.encrypt(keys) if keys else None
     command = body.command(caller).model_copy(update={"sealed_keys": encrypted_keys})
+    check_no_parent(caller, command.parent_id)
     if command.session_id is None and command.parent_id is not None:
         session_id = await get_session_of_log(gateway.bus, caller.organisation, command.parent_id)
         command = command.model_copy(update={"session_id": session_id})

@@ -26,7 +26,7 @@ from services.gateway.schemas.logs import (
     UpdateLogRequest,
     log_response,
 )
-from services.gateway.session_inheritance import inherit_sessions
+from services.gateway.session_inheritance import check_no_parent, inherit_sessions
 from shared import telemetry
 from shared.audit import audit_entry
 from shared.contracts.audit import AuditEntry, AuditObject
@@ -34,13 +34,14 @@ from shared.contracts.logs import Audited, GetFeedback, GetLog, LogDeleted, LogR
 from shared.contracts.permissions import EDIT_PROMPTS, VIEW_LOGS
 from shared.contracts.principal import Principal
 from shared.errors import Invalid, NotFound, Unavailable
+from shared.permissions import check_project
 
 router = APIRouter(tags=["Logs"], route_class=SavedImagesRoute)
 export_router = APIRouter(tags=["Projects"], route_class=ReadRoute)
 update_router = APIRouter(tags=["Logs"], route_class=DeferredImagesRoute)
 
-WriterDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
-ReaderDep = Annotated[Principal, Depends(require(VIEW_LOGS))]
+WriterDep = Annotated[Principal, Depends(require(EDIT_PROMPTS, limited=True))]
+ReaderDep = Annotated[Principal, Depends(require(VIEW_LOGS, limited=True))]
 
 
 @router.post("/logs", summary="Record one log or several", response_model=CreateLogResponse | list[CreateLogResponse])
@@ -79,7 +80,8 @@ async def _create_records(requests: list[LogRequest], caller: Principal, gateway
             config=None if request.config is None else request.config.to_config(),
             config_id=request.config_id if request.config is None else None,
         )
-        records.append(request.to_record(caller, resolved))
+        records.append(record := request.to_record(caller, resolved))
+        check_no_parent(caller, record.parent_id)
     records = await inherit_sessions(gateway.bus, caller.organisation, records)
     feedback = [item for request, record in zip(requests, records, strict=True) for item in request.to_feedback(record)]
     return await attach_feedback(gateway.project_cache, caller.organisation, records, feedback) if feedback else records
@@ -90,6 +92,7 @@ async def list_logs(
     query: Annotated[LogsQuery, Query()], caller: ReaderDep, gateway: GatewayDep
 ) -> PaginatedData[LogResponse]:
     """Newest first unless `sort` says otherwise; includes all logs accepted before this request."""
+    check_project(caller, query.project_id)
     await gateway.project_cache.get_project(caller.organisation, query.project_id)
     search = query.to_search(caller)
     if search is None:
@@ -142,7 +145,7 @@ async def _existing_log_ids(log_ids: list[str], caller: Principal, gateway: Gate
     known = await gateway.bus.request(GetFeedback(principal=caller, log_ids=log_ids))
     stored = {log.log_id for log in known.logs}
     others = [log_id for log_id in log_ids if log_id not in stored and log_id not in known.deleted_ids]
-    expected = [log_id for log_id in others if may_still_arrive(log_id)]
+    expected = [log_id for log_id in others if caller.projects is None and may_still_arrive(log_id)]
     if len(expected) < len(others) and not known.complete:
         raise Unavailable("id: logs are being stored, perhaps some of these. Try again.")
     return [log_id for log_id in log_ids if log_id in stored or log_id in expected]

@@ -14,7 +14,7 @@ router = APIRouter(tags=["Models"], route_class=BodyRoute)
 @router.get(
     "/models",
     summary="List the models, their limits, prices, and what they cannot do",
-    dependencies=[Depends(require(EDIT_PROMPTS))],
+    dependencies=[Depends(require(EDIT_PROMPTS, limited=True))],
 )
 async def list_models(gateway: GatewayDep) -> ModelsResponse:
     """The same for every organisation."""

@@ -45,12 +45,13 @@ from shared.permissions import authorize
 router = APIRouter(tags=["Projects"], route_class=BodyRoute)
 
 CallerDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
+LimitedDep = Annotated[Principal, Depends(require(EDIT_PROMPTS, limited=True))]
 DeployerDep = Annotated[Principal, Depends(require(CHANGE_DEPLOYMENTS))]
 
 
 @router.get("/projects", summary="List the projects")
 async def list_projects(
-    query: Annotated[ProjectsQuery, Query()], caller: CallerDep, gateway: GatewayDep
+    query: Annotated[ProjectsQuery, Query()], caller: LimitedDep, gateway: GatewayDep
 ) -> PaginatedData[ProjectResponse]:
     """Every project of the organisation, newest first unless `sort_by` and `order` say otherwise."""
     members = await _list_members(caller, gateway)
@@ -84,7 +85,7 @@ async def create(body: CreateProjectRequest, caller: CallerDep, gateway: Gateway
 
 
 @router.get("/projects/{id}", summary="Read a project")
-async def get(id: str, caller: CallerDep, gateway: GatewayDep) -> ProjectResponse:  # noqa: A002
+async def get(id: str, caller: LimitedDep, gateway: GatewayDep) -> ProjectResponse:  # noqa: A002
     """404 if there is no such project in the caller's organisation."""
     project = await _get_project(id, caller, gateway)
     members, uses = await asyncio.gather(_list_members(caller, gateway), _get_uses([project], caller, gateway))
@@ -129,7 +130,7 @@ async def delete(id: str, caller: CallerDep, gateway: GatewayDep) -> Response:  
 @router.get("/projects/{id}/configs", summary="List the configs of a project")
 async def list_configs(
     id: str,  # noqa: A002 - the contract's name
-    caller: CallerDep,
+    caller: LimitedDep,
     gateway: GatewayDep,
     evaluation_aggregates: bool | None = None,
 ) -> list[ProjectConfigResponse]:
@@ -152,7 +153,7 @@ async def list_configs(
 @router.get("/projects/{id}/active-config", summary="Read the config that calls in an environment use")
 async def get_active_config(
     id: str,  # noqa: A002 - the contract's name
-    caller: CallerDep,
+    caller: LimitedDep,
     gateway: GatewayDep,
     environment: Annotated[str | None, Query(description="Its name; the default one if absent.")] = None,
 ) -> GetModelConfigResponse:
@@ -183,7 +184,7 @@ async def deactivate_config(
 async def create_feedback_type(
     id: str,  # noqa: A002 - the contract's name
     body: FeedbackTypeRequest,
-    caller: CallerDep,
+    caller: LimitedDep,
     gateway: GatewayDep,
 ) -> FeedbackTypeModel:
     """If the project has the type already, its labels are added or changed."""
@@ -194,7 +195,7 @@ async def create_feedback_type(
 @router.patch("/projects/{id}/feedback-types", summary="Define types of feedback")
 async def update_feedback_types(
     id: str,  # noqa: A002 - the contract's name
-    caller: CallerDep,
+    caller: LimitedDep,
     gateway: GatewayDep,
     body: Annotated[Array[FeedbackTypeRequest] | None, Body(max_length=MAX_FEEDBACK_TYPES)] = None,
 ) -> list[FeedbackTypeModel]:

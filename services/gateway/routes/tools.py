@@ -39,7 +39,9 @@ CallerDep = Annotated[Principal, Depends(require(EDIT_PROMPTS))]
 
 
 @router.get("/tools", summary="List the organisation's tools")
-async def list_tools(caller: CallerDep, gateway: GatewayDep) -> list[ToolResponse]:
+async def list_tools(
+    caller: Annotated[Principal, Depends(require(EDIT_PROMPTS, limited=True))], gateway: GatewayDep
+) -> list[ToolResponse]:
     """Ordered by name, each with the signature that templates call it by."""
 
     async def list_page(page: Page) -> tuple[list[Tool], int]:

@@ -12,6 +12,7 @@ from services.generation.completions.run import CALLER_DISCONNECTED, INTERNAL_ER
 from services.generation.completions.sampling import Sampler
 from services.generation.deps import Deps
 from services.generation.models.request import ModelRequest
+from services.generation.projects.project_scope import limit_config, limit_project
 from shared.bus import Router
 from shared.contracts.generation.generations import Chat, Chunk, Complete, Generation
 from shared.contracts.generation.projects import ResolvedConfig
@@ -66,17 +67,20 @@ async def _load(command: Chat | Complete, deps: Deps) -> GenerationRun:
 
 async def _resolve(command: Chat | Complete, deps: Deps) -> tuple[ResolvedConfig, str | None]:
     """Return project and version, and the environment's name if the config is the one deployed there."""
-    organisation, project = command.organisation, command.project
+    organisation, principal = command.organisation, command.principal
+    create = command.config is not None and not command.deployed
+    project = await limit_project(deps.project_cache, organisation, principal, command.project, create=create)
     if command.deployed:
         return await deps.project_cache.resolve_deployed(organisation, project, command.environment)
     if command.config is not None:
         config = request_builder.model_config(command.config, command)
-        may_deploy = allows(command.principal, CHANGE_DEPLOYMENTS)
+        may_deploy = allows(principal, CHANGE_DEPLOYMENTS)
         resolved = await deps.project_cache.register(
-            organisation, project, config, may_deploy=may_deploy, principal=command.principal
+            organisation, project, config, may_deploy=may_deploy, principal=principal
         )
         return resolved, None
     if command.config_id is not None:
+        await limit_config(deps.project_cache, organisation, principal, command.config_id)
         return await deps.project_cache.resolve(organisation, project, command.config_id), None
     raise Invalid("Name a config: model_config, model_config_id, or a deployed one.")
 

@@ -11,6 +11,7 @@ from services.generation.deps import Deps
 from services.generation.projects import feedback_types
 from services.generation.projects.deployments import TargetNames
 from services.generation.projects.project_cache import project_created
+from services.generation.projects.project_scope import limit_config, limit_project
 from services.generation.store import DeploymentTarget, StoredProject
 from shared import ids
 from shared.audit import audit_entry
@@ -60,17 +61,20 @@ async def resolve(command: ResolveConfig, deps: Deps) -> ResolvedConfig:
 
     Raises Invalid if the command has neither, NotFound if there is no such project or config.
     """
+    organisation, principal, create = command.organisation, command.principal, command.config is not None
+    project = await limit_project(deps.project_cache, organisation, principal, command.project, create=create)
     if command.config is not None:
         return await deps.project_cache.register(
-            command.organisation,
-            command.project,
+            organisation,
+            project,
             command.config,
-            may_deploy=allows(command.principal, CHANGE_DEPLOYMENTS),
-            principal=command.principal,
+            may_deploy=allows(principal, CHANGE_DEPLOYMENTS),
+            principal=principal,
         )
     if command.config_id is None:
         raise Invalid("Name a config: either the config itself or config_id is needed.")
-    return await deps.project_cache.resolve(command.organisation, command.project, command.config_id)
+    await limit_config(deps.project_cache, organisation, principal, command.config_id)
+    return await deps.project_cache.resolve(organisation, project, command.config_id)
 
 
 @router.answers(GetVersions)

@@ -187,6 +187,10 @@ class ProjectCache:
 
         return await self._versions.get((organisation, "found", config_id), load)
 
+    async def find_project(self, organisation: str, ref: ProjectRef) -> Project:
+        """Return the project. Raises NotFound if there is none, Invalid as `register`."""
+        return await self._get_project(organisation, ref)
+
     async def _get_project(
         self, organisation: str, ref: ProjectRef, *, create: bool = False, principal: Principal | None = None
     ) -> Project:

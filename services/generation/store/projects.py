@@ -124,6 +124,8 @@ class ProjectStore:
     async def list_page(self, organisation: str, query: ListProjects) -> tuple[list[StoredProject], int]:
         """Return the page of the organisation's projects that `query` asks for, and the count of all that match it."""
         filter_: mongo.Document = {"organisation": organisation, "name": {"$exists": True}}
+        if query.principal is not None and query.principal.projects is not None:
+            filter_["_id"] = {"$in": list(query.principal.projects)}
         if query.name:
             filter_["name"] = {"$regex": re.escape(query.name).replace("\x00", r"\x00"), "$options": "i"}
         total = await self._projects.count_documents(filter_)

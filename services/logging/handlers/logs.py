@@ -18,6 +18,7 @@ from shared.contracts.logs import (
     Uses,
 )
 from shared.errors import NotFound
+from shared.permissions import has_project
 
 router = Router[Deps]()
 
@@ -27,7 +28,11 @@ async def get_log(query: GetLog, deps: Deps) -> StoredLog:
     """Return one log. Raises NotFound if there is none with this id, or its project is deleted."""
     await deps.read_barrier.wait_until_stored()
     log = await deps.logs.get_log(query.organisation, query.id)
-    if log is None or log.project_id in await deps.deletions.list_hidden_project_ids(query.organisation):
+    if (
+        log is None
+        or not has_project(query.principal, log.project_id)
+        or log.project_id in await deps.deletions.list_hidden_project_ids(query.organisation)
+    ):
         raise NotFound(f"There is no log {query.id!r}.")
     return log
 
@@ -48,7 +53,7 @@ async def get_feedback(query: GetFeedback, deps: Deps) -> FeedbackOfLogs:
     hidden = await deps.deletions.list_hidden_project_ids(query.organisation)
     logs = await deps.logs.list_feedback(query.organisation, query.log_ids, query.types)
     deleted = await deps.log_deletions.list_tombstones(query.organisation, query.log_ids)
-    visible = [log for log in logs if log.project_id not in hidden]
+    visible = [log for log in logs if log.project_id not in hidden and has_project(query.principal, log.project_id)]
     return FeedbackOfLogs(logs=visible, deleted_ids=deleted, complete=complete)
 
 
@@ -65,7 +70,7 @@ async def get_config_use(query: GetConfigUse, deps: Deps) -> ConfigUse:
     """Return log count and last use of a config version."""
     await deps.read_barrier.wait_until_stored()
     hidden = await deps.deletions.list_hidden_project_ids(query.organisation)
-    return await deps.logs.get_config_use(query.organisation, query.config_id, hidden)
+    return await deps.logs.get_config_use(query.organisation, query.config_id, hidden, _projects_of(query))
 
 
 @router.answers(GetUses)
@@ -74,6 +79,15 @@ async def get_uses(query: GetUses, deps: Deps) -> Uses:
     await deps.read_barrier.wait_until_stored()
     hidden = await deps.deletions.list_hidden_project_ids(query.organisation)
     return Uses(
-        projects=await deps.logs.get_many_uses(query.organisation, "project_id", query.project_ids, hidden),
-        configs=await deps.logs.get_many_uses(query.organisation, "config_id", query.config_ids, hidden),
+        projects=await deps.logs.get_many_uses(
+            query.organisation, "project_id", query.project_ids, hidden, _projects_of(query)
+        ),
+        configs=await deps.logs.get_many_uses(
+            query.organisation, "config_id", query.config_ids, hidden, _projects_of(query)
+        ),
     )
+
+
+def _projects_of(query: GetConfigUse | GetUses) -> tuple[str, ...] | None:
+    """Return the projects that the key of the principal is limited to; None: all."""
+    return None if query.principal is None else query.principal.projects

@@ -254,18 +254,25 @@ class LogStore:
             ) from error
         return Logs(logs=found, total=total)
 
-    async def get_config_use(self, organisation: str, config_id: str, hidden: Sequence[str]) -> ConfigUse:
-        """Return log count and newest `created_at` of a config version, without logs of the projects in `hidden`."""
-        logs = {"organisation": organisation, "config_id": config_id} | excluding_projects(hidden)
+    async def get_config_use(
+        self, organisation: str, config_id: str, hidden: Sequence[str], among: Sequence[str] | None
+    ) -> ConfigUse:
+        """Return log count and newest `created_at` of a config version, of the projects in `among` but not `hidden`."""
+        logs = {"organisation": organisation, "config_id": config_id} | excluding_projects(hidden, among)
         newest = await self._logs.find_one(logs, {"created_at": 1}, sort=[("created_at", DESCENDING)])
         count = await self._logs.count_documents(logs) if newest else 0
         return ConfigUse(logs=count, last_used=newest["created_at"] if newest else None)
 
     async def get_many_uses(
-        self, organisation: str, field: Literal["project_id", "config_id"], ids: Sequence[str], hidden: Sequence[str]
+        self,
+        organisation: str,
+        field: Literal["project_id", "config_id"],
+        ids: Sequence[str],
+        hidden: Sequence[str],
+        among: Sequence[str] | None,
     ) -> UseById:
         """Return log counts and newest `created_at` of many projects or config versions, of those that have logs."""
-        conditions = [{field: {"$in": list(ids)}}, excluding_projects(hidden)]
+        conditions = [{field: {"$in": list(ids)}}, excluding_projects(hidden, among)]
         cursor = self._logs.aggregate(
             [
                 {"$match": {"organisation": organisation, "$and": conditions}},

@@ -60,8 +60,11 @@ def _sort_field(sort: Sort) -> str:
     return _SORT_FIELDS[sort.column]
 
 
-def excluding_projects(project_ids: Sequence[str]) -> Document:
-    """Return a filter that excludes projects; empty without any, as a condition makes MongoDB read every document."""
+def excluding_projects(project_ids: Sequence[str], among: Sequence[str] | None = None) -> Document:
+    """Return a filter that excludes projects, and all but those in `among` if it is given; empty without any, as a
+    condition makes MongoDB read every document."""
+    if among is not None:
+        return {"project_id": {"$in": [one for one in among if one not in project_ids]}}
     return {"project_id": {"$nin": list(project_ids)}} if project_ids else {}
 
 

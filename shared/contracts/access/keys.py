@@ -1,7 +1,7 @@
 """Messages and values of `authz`: API keys."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -33,6 +33,8 @@ class Key(Value):
     """None: never."""
     last_used_at: datetime | None = None
     """To half a minute. None: never, or not since this is kept."""
+    projects: list[str] | None = None
+    """Ids of the projects it is limited to. None: all."""
 
 
 class NewKey(Value):
@@ -44,6 +46,8 @@ class NewKey(Value):
     tail: str
     role: Role
     expires_at: datetime | None = None
+    projects: list[str] | None = None
+    """Ids of the projects it is limited to. None: all."""
 
 
 class CreateKey(Command[NewKey]):
@@ -63,6 +67,8 @@ class CreateKey(Command[NewKey]):
     """Reduced to the role of the principal if that is less. None: Developer, reduced in the same way."""
     expires_at: datetime | None = None
     """From then on it is refused. None: it does not expire."""
+    projects: Annotated[list[str], Field(min_length=1, max_length=100)] | None = None
+    """Ids of the projects it is limited to, which the sender has checked to exist. None: all."""
 
 
 class Keys(Value):

@@ -32,6 +32,7 @@ class ListMembers(Query[Members]):
 
     subject: ClassVar[str] = "authz.list_members"
     permission: ClassVar[Permission | None] = BE_MEMBER
+    limited: ClassVar[str | None] = ""
 
 
 class ChangeRole(Command[Member]):

@@ -37,6 +37,7 @@ class ListEnvironments(Query[Environments]):
 
     subject: ClassVar[str] = "generation.list_environments"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    limited: ClassVar[str | None] = ""
 
 
 class CreateEnvironment(Command[Environment]):
@@ -93,6 +94,7 @@ class ListDeployed(Query[DeployedConfigs]):
 
     subject: ClassVar[str] = "generation.list_deployed"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    limited: ClassVar[str | None] = "project_id"
 
     project_id: str
 
@@ -113,6 +115,7 @@ class GetActiveConfig(Query[ActiveConfig]):
 
     subject: ClassVar[str] = "generation.get_active"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    limited: ClassVar[str | None] = "project_id"
 
     project_id: str
     environment: str | None = None
@@ -143,6 +146,7 @@ class Undeploy(Command[Done]):
 
     subject: ClassVar[str] = "generation.undeploy"
     permission: ClassVar[Permission | None] = CHANGE_DEPLOYMENTS
+    limited: ClassVar[str | None] = "project_id"
     audited_as: ClassVar[tuple[AuditAction, ...]] = ("deployment.undeployed",)
 
     project_id: str
@@ -178,6 +182,7 @@ class ListDeployments(Query[Deployments]):
 
     subject: ClassVar[str] = "generation.list_deployments"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    limited: ClassVar[str | None] = "project_id"
 
     project_id: str
     page: Page = Page()

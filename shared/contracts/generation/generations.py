@@ -60,6 +60,7 @@ class Generate(Command[Generation]):
     """
 
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    limited: ClassVar[str | None] = ""
     audited_as: ClassVar[tuple[AuditAction, ...]] = ("project.created", "deployment.deployed")
     services: ClassVar[frozenset[Service]] = frozenset({"evaluation"})
 

@@ -152,6 +152,7 @@ class ResolveConfig(Command[ResolvedConfig]):
     model_config = ConfigDict(frozen=True, extra="ignore")
     subject: ClassVar[str] = "generation.resolve"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    limited: ClassVar[str | None] = ""
     audited_as: ClassVar[tuple[AuditAction, ...]] = ("project.created", "deployment.deployed")
 
     project: ProjectRef
@@ -203,6 +204,7 @@ class ListVersions(Query[VersionPage]):
 
     subject: ClassVar[str] = "generation.list_versions"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    limited: ClassVar[str | None] = "project_id"
 
     project_id: str
     page: Page = Page(size=100)
@@ -267,6 +269,7 @@ class GetProject(Query[ProjectDetails]):
 
     subject: ClassVar[str] = "generation.get_project"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    limited: ClassVar[str | None] = "id"
     services: ClassVar[frozenset[Service]] = frozenset({"gateway"})
 
     id: str
@@ -284,6 +287,7 @@ class ListProjects(Query[ProjectPage]):
 
     subject: ClassVar[str] = "generation.list_projects"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    limited: ClassVar[str | None] = ""
 
     page: Page = Page(size=10)
     name: str | None = None
@@ -346,6 +350,7 @@ class DefineFeedbackTypes(Command[FeedbackTypes]):
 
     subject: ClassVar[str] = "generation.define_feedback_types"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    limited: ClassVar[str | None] = "project_id"
     audited_as: ClassVar[tuple[AuditAction, ...]] = ("feedback_types.defined",)
     services: ClassVar[frozenset[Service]] = frozenset({"gateway"})
 

@@ -237,6 +237,7 @@ class ListTools(Query[ToolPage]):
 
     subject: ClassVar[str] = "generation.list_tools"
     permission: ClassVar[Permission | None] = EDIT_PROMPTS
+    limited: ClassVar[str | None] = ""
 
     page: Page = Page(size=100)
 

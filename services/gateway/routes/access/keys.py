@@ -31,7 +31,9 @@ async def list_keys(caller: CallerDep, gateway: GatewayDep) -> list[KeyResponse]
 
 @router.post("/keys", status_code=201, summary="Make an API key")
 async def create_key(body: CreateKeyRequest, caller: CallerDep, gateway: GatewayDep) -> NewKeyResponse:
-    """Only this response contains the key."""
+    """Only this response contains the key. 404 if a project of `project_ids` is not in the organisation."""
+    for project_id in body.project_ids or ():  # authz knows no projects
+        await gateway.project_cache.get_project(caller.organisation, project_id)
     return new_key_response(await gateway.bus.request(body.command(caller)))
 
 
