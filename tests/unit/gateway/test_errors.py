@@ -2,16 +2,18 @@
 
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 
 from services.gateway.main import create_app
 from services.gateway.requests.admission import BodyRoom
+from services.gateway.requests.rate_limits import RateLimits
 from services.gateway.requests.reads import Reads
 from services.gateway.server.client_address import TrustedProxies
 from services.gateway.settings import Settings
+from shared.bus import Bus
 from shared.contracts.principal import Principal
 from shared.fair_order import FairOrder
 
@@ -22,6 +24,9 @@ CHAT = {"project": "p", "model_config": {"model": "m"}, "messages": []}
 
 class AllowEverything:
     """An authenticator for which every key is valid and everything is allowed."""
+
+    def credential_hash(self, _: object) -> str:
+        return "0" * 64
 
     async def authenticate_request(self, _: object) -> Principal:
         return Principal(organisation="tm_1", role="Admin", key_id="key_1", user_id="usr_1", email="ada@example.org")
@@ -35,6 +40,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         authenticator=AllowEverything(),
         body_room=BodyRoom(10**8),
         fair_order=FairOrder(),
+        rate_limits=RateLimits(cast("Bus", None), per_key=0, per_address=0),
         reads=Reads(),
         trusted_proxies=TrustedProxies(""),
     )

@@ -3,15 +3,17 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 
 from services.gateway.authentication.session_cookie import SessionCookie
 from services.gateway.main import create_app
+from services.gateway.requests.rate_limits import RateLimits
 from services.gateway.server.client_address import TrustedProxies
 from services.gateway.settings import Settings
+from shared.bus import Bus
 from shared.contracts.access.oidc import BeginOidcSignIn, FinishOidcSignIn, OidcRequest, OidcSignedIn
 from shared.contracts.access.sessions import SignedIn
 from shared.contracts.principal import Principal
@@ -49,6 +51,7 @@ async def client(bus: FakeBus) -> AsyncIterator[httpx.AsyncClient]:
     app.state.gateway = SimpleNamespace(
         bus=bus,
         authenticator=SimpleNamespace(cookie=SessionCookie(PUBLIC)),
+        rate_limits=RateLimits(cast("Bus", bus), per_key=0, per_address=0),
         trusted_proxies=TrustedProxies(""),
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=PUBLIC) as client:
