@@ -5,19 +5,13 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import httpx
 import pytest
 
-from services.authz.credentials.keys import generate_key
-from shared.bus import StreamSpec, ensure_stream
-from shared.contracts.access.authentication import Authenticate
 from shared.contracts.access.keys import CreateKey
-from shared.mongo import initiate_replica_set
-from tests.integration.authz.stack import Servers
-from tests.integration.servers import Mongo, Nats, connected, free_port, running, service, until_listening, until_ready
+from tests.integration.gateway.replicas import gateway_replicas
 
 LIMIT, ADDRESS_LIMIT = 200, 20
 LEASES = 2 * 4
@@ -39,44 +33,15 @@ class Gateways:
 
 @pytest.fixture(scope="module")
 async def gateways(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateways]:
-    folder = tmp_path_factory.mktemp("rates")
-    nats, mongo = Nats(folder), Mongo(folder)
-    with ExitStack() as processes:
-        processes.enter_context(running(nats))
-        processes.enter_context(running(mongo))
-        await initiate_replica_set(f"mongodb://127.0.0.1:{mongo.port}", f"127.0.0.1:{mongo.port}")
-        async with connected(nats, "operator") as bus:
-            await ensure_stream(bus, StreamSpec(name="EVENTS", subjects=("events.>",)))
-            for name in ("LOGS", "BLOBS"):
-                await ensure_stream(bus, StreamSpec(name=name, subjects=(f"{name.lower()}.>",)))
-            servers = Servers(folder, nats, mongo, bus, None)  # type: ignore[arg-type]  # unused here
-            secret = generate_key()
-            file = servers.bootstrap_file(api_key=secret)
-            processes.enter_context(running(servers.authz("rates", file)))
-            await until_ready(bus, "authz")
-            admin = await bus.request(Authenticate(key_hash=hashlib.sha256(secret.encode()).hexdigest()))
-            keys = [
-                (await bus.request(CreateKey(principal=admin, name=f"key {number}"))).secret for number in range(40)
-            ]
-            clients = []
-            for _ in range(2):
-                port = free_port()
-                gateway = service(
-                    "gateway",
-                    folder,
-                    nats,
-                    mongo,
-                    EVERLOOP_HTTP_PORT=str(port),
-                    EVERLOOP_HTTP_TRUSTED_PROXIES="127.0.0.1",
-                    EVERLOOP_RATE_PER_KEY=str(LIMIT),
-                    EVERLOOP_RATE_PER_ADDRESS_UNAUTHENTICATED=str(ADDRESS_LIMIT),
-                )
-                processes.enter_context(running(gateway))
-                until_listening(port)
-                clients.append(httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30))
-            yield Gateways(clients, keys)
-            for client in clients:
-                await client.aclose()
+    settings = {
+        "EVERLOOP_HTTP_TRUSTED_PROXIES": "127.0.0.1",
+        "EVERLOOP_RATE_PER_KEY": str(LIMIT),
+        "EVERLOOP_RATE_PER_ADDRESS_UNAUTHENTICATED": str(ADDRESS_LIMIT),
+    }
+    async with gateway_replicas(tmp_path_factory.mktemp("rates"), **settings) as replicas:
+        commands = [CreateKey(principal=replicas.admin, name=f"key {number}") for number in range(40)]
+        keys = [(await replicas.bus.request(command)).secret for command in commands]
+        yield Gateways(replicas.clients, keys)
 
 
 def take_key(gateways: Gateways) -> str:
