@@ -8,6 +8,7 @@ from tests.architecture.tree import ROOT, sources
 STARTS = {"create_task", "ensure_future", "run_coroutine_threadsafe"}
 
 AWAITED = {
+    "services/gateway/requests/rate_limits.py:_request_lease": "some requests, which await it; it logs problems",
     "services/generation/providers/transport/connections.py:discard": "one connection; `aclose` waits for it",
     "services/gateway/disconnect.py:cancel_on_disconnect": "one request; the function waits for it",
     "services/gateway/disconnect.py:_wait_for_task_or_disconnect": "one request; cancelled when the function ends",

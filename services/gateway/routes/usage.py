@@ -98,7 +98,9 @@ async def set_key_budget(id: Id, body: BudgetRequest, caller: AdminDep, gateway:
     return budget_response(await gateway.bus.request(body.command(caller, "key", id)))
 
 
-@router.delete("/budgets/organization", status_code=204, summary="Delete the budget of the organisation")
+@router.delete(
+    "/budgets/organization", status_code=204, summary="Delete the budget of the organisation", responses={404: {}}
+)
 async def delete_organisation_budget(caller: AdminDep, gateway: GatewayDep) -> Response:
     """404 if it has none."""
     return await _delete(gateway, caller, "organisation", None)
