@@ -31,7 +31,7 @@ from shared.service import Probes, Service
 
 _DESCRIPTION = (
     "The Humanloop v4 API, self-hosted. Point an old client at this server's `/v4` and it works on.\n\n"
-    "Every operation takes the header `X-API-KEY`."
+    "Operations take the header `X-API-KEY`; or the cookie of a session, and `X-CSRF-Token` where they are no GET."
 )
 
 
